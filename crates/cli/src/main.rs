@@ -1,0 +1,2 @@
+//! Genera.
+fn main() {}

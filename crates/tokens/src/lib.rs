@@ -1,0 +1,14 @@
+//! The narrow waist: every kind of data becomes a [`TokenSeq`] over a [`Vocab`], and the engine sees only [`Batch`]es.
+//!
+//! Nothing in this crate knows a file format, a tensor or a kind of data. Start with [`TokenSeq`].
+
+mod batch;
+mod sequence;
+mod vocab;
+
+pub use batch::{Batch, IGNORE, Source};
+pub use sequence::{Role, Span, TokenSeq};
+pub use vocab::{Special, Vocab, VocabSpan};
+
+/// One token: an index into a [`Vocab`].
+pub type TokenId = u32;
