@@ -133,7 +133,6 @@ pub struct Heads<'a> {
     pub first_head: usize,
 }
 
-
 /// Which keys a query may see by position alone. Query i of a row stands at position `query_offsets[row] + i`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Visibility {

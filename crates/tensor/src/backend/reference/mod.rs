@@ -1,0 +1,124 @@
+//! The specification: plain loops in f32, one file per family of kernels, never optimised.
+
+mod attention;
+mod matmul;
+mod norm;
+mod optimizer;
+mod pointwise;
+mod reduce;
+mod rotary;
+mod softmax;
+mod table;
+
+use crate::backend::{
+    Activation, AdamW, Attention, AttentionBackward, CopyColumns, CrossEntropy, Kernels, Matmul, Matrix, Norm,
+    NormBackward, PackedMatrix, Rotary,
+};
+use crate::dtype::{View, ViewMut};
+use crate::rng::Key;
+
+/// The backend of plain loops.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reference;
+
+impl Kernels for Reference {
+    fn name(&self) -> String {
+        "reference".to_owned()
+    }
+
+    fn n_threads(&self) -> usize {
+        1
+    }
+
+    fn matmul(&self, call: Matmul<'_>) {
+        matmul::matmul(call)
+    }
+
+    fn pack(&self, b: Matrix<'_>, k: usize, n: usize) -> PackedMatrix {
+        matmul::pack(b, k, n)
+    }
+
+    fn attention(&self, call: Attention<'_>) {
+        attention::attention(call)
+    }
+
+    fn attention_backward(&self, call: AttentionBackward<'_>) {
+        attention::attention_backward(call)
+    }
+
+    fn rotary(&self, call: Rotary<'_>) {
+        rotary::rotary(call)
+    }
+
+    fn norm(&self, call: Norm<'_>) {
+        norm::norm(call)
+    }
+
+    fn norm_backward(&self, call: NormBackward<'_>) {
+        norm::norm_backward(call)
+    }
+
+    fn activation(&self, kind: Activation, x: View<'_>, out: ViewMut<'_>) {
+        pointwise::activation(kind, x, out)
+    }
+
+    fn activation_backward(&self, kind: Activation, x: View<'_>, dout: View<'_>, dx: ViewMut<'_>) {
+        pointwise::activation_backward(kind, x, dout, dx)
+    }
+
+    fn gated(&self, kind: Activation, width: usize, x: View<'_>, out: ViewMut<'_>) {
+        pointwise::gated(kind, width, x, out)
+    }
+
+    fn gated_backward(&self, kind: Activation, width: usize, x: View<'_>, dout: View<'_>, dx: ViewMut<'_>) {
+        pointwise::gated_backward(kind, width, x, dout, dx)
+    }
+
+    fn gather(&self, table: View<'_>, width: usize, ids: &[u32], scale: f32, out: ViewMut<'_>, accumulate: bool) {
+        table::gather(table, width, ids, scale, out, accumulate)
+    }
+
+    fn scatter_add(&self, dout: View<'_>, width: usize, ids: &[u32], scale: f32, dtable: &mut [f32]) {
+        table::scatter_add(dout, width, ids, scale, dtable)
+    }
+
+    fn softmax(&self, width: usize, x: View<'_>, out: ViewMut<'_>) {
+        softmax::softmax(width, x, out)
+    }
+
+    fn softmax_backward(&self, width: usize, y: View<'_>, dout: View<'_>, dx: ViewMut<'_>) {
+        softmax::softmax_backward(width, y, dout, dx)
+    }
+
+    fn cross_entropy(&self, call: CrossEntropy<'_>) {
+        softmax::cross_entropy(call)
+    }
+
+    fn dropout(&self, x: View<'_>, p: f32, key: Key, residual: Option<View<'_>>, out: ViewMut<'_>) {
+        pointwise::dropout(x, p, key, residual, out)
+    }
+
+    fn scale_add(&self, alpha: f32, x: View<'_>, beta: f32, out: ViewMut<'_>) {
+        pointwise::scale_add(alpha, x, beta, out)
+    }
+
+    fn cast(&self, x: View<'_>, out: ViewMut<'_>) {
+        pointwise::cast(x, out)
+    }
+
+    fn copy_columns(&self, call: CopyColumns<'_>) {
+        table::copy_columns(call)
+    }
+
+    fn sum_rows(&self, x: View<'_>, out: &mut [f32], accumulate: bool) {
+        reduce::sum_rows(x, out, accumulate)
+    }
+
+    fn sum_of_squares(&self, x: View<'_>) -> f64 {
+        reduce::sum_of_squares(x)
+    }
+
+    fn adamw(&self, call: AdamW<'_>) {
+        optimizer::adamw(call)
+    }
+}

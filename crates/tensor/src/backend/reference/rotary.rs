@@ -1,0 +1,9 @@
+//! Reference rotary.
+
+use crate::backend::*;
+use crate::dtype::{View, ViewMut};
+use crate::rng::Key;
+
+pub(super) fn rotary(call: Rotary<'_>) {
+    unimplemented!()
+}
