@@ -1,4 +1,10 @@
-//! The specification: plain loops in f32, one file per family of kernels, never optimised.
+//! The specification: plain loops, one file per family of kernels, never optimised.
+//!
+//! Long sums and special functions are taken in f64, so that a backend is compared with the truth and not with another
+//! rounding of it; every result is f32 before it is stored.
+
+// The formulas are written in indices, as in the literature.
+#![allow(clippy::needless_range_loop)]
 
 mod attention;
 mod matmul;
