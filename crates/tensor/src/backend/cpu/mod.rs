@@ -1,5 +1,11 @@
 //! The processor: threads, and vector instructions chosen once at run time.
 
+mod isa;
+mod pool;
+
+pub use isa::Isa;
+
+use self::pool::Pool;
 use crate::backend::reference::Reference;
 use crate::backend::{
     Activation, AdamW, Attention, AttentionBackward, CopyColumns, CrossEntropy, Kernels, Matmul, Matrix, Norm,
@@ -10,23 +16,39 @@ use crate::rng::Key;
 
 /// The backend of the processor.
 pub struct Cpu {
-    n_threads: usize,
+    pool: Pool,
+    isa: Isa,
 }
 
 impl Cpu {
-    /// A backend with `n_threads` threads (at least 1).
+    /// A backend with `n_threads` threads (at least 1) and the widest vector instructions there are ([`Isa::detect`]).
     pub fn new(n_threads: usize) -> Self {
-        Self { n_threads: n_threads.max(1) }
+        Self::with_isa(n_threads, Isa::detect())
+    }
+
+    /// A backend that uses just these vector instructions.
+    ///
+    /// # Panics
+    /// When this processor lacks them.
+    pub fn with_isa(n_threads: usize, isa: Isa) -> Self {
+        assert!(isa.is_available(), "this processor lacks the instructions {}", isa.name());
+        Self { pool: Pool::new(n_threads), isa }
+    }
+
+    /// The vector instructions in use.
+    pub fn isa(&self) -> Isa {
+        self.isa
     }
 }
 
 impl Kernels for Cpu {
     fn name(&self) -> String {
-        format!("cpu, {} threads", self.n_threads)
+        let plural = if self.n_threads() == 1 { "" } else { "s" };
+        format!("cpu, {}, {} thread{plural}", self.isa.name(), self.n_threads())
     }
 
     fn n_threads(&self) -> usize {
-        self.n_threads
+        self.pool.n_threads()
     }
 
     fn matmul(&self, call: Matmul<'_>) {
