@@ -107,7 +107,26 @@ impl<'a> View<'a> {
     }
 }
 
-impl ViewMut<'_> {
+impl<'a> ViewMut<'a> {
+    /// The elements as single precision, for as long as they were borrowed.
+    ///
+    /// # Panics
+    /// When they are stored otherwise.
+    pub fn into_f32(self) -> &'a mut [f32] {
+        match self {
+            ViewMut::F32(data) => data,
+            ViewMut::Bf16(_) => panic!("expected elements of type f32, found bf16; cast the tensor first"),
+        }
+    }
+
+    /// The elements from `range`.
+    pub fn into_slice(self, range: std::ops::Range<usize>) -> ViewMut<'a> {
+        match self {
+            ViewMut::F32(data) => ViewMut::F32(&mut data[range]),
+            ViewMut::Bf16(data) => ViewMut::Bf16(&mut data[range]),
+        }
+    }
+
     /// Number of elements.
     pub fn len(&self) -> usize {
         self.as_view().len()
@@ -163,9 +182,6 @@ impl ViewMut<'_> {
     /// # Panics
     /// When they are stored otherwise.
     pub fn f32(&mut self) -> &mut [f32] {
-        match self {
-            ViewMut::F32(data) => data,
-            ViewMut::Bf16(_) => panic!("expected elements of type f32, found bf16; cast the tensor first"),
-        }
+        self.reborrow().into_f32()
     }
 }

@@ -1,1 +1,62 @@
-//! Operations.
+//! The operations, one file each: formula, forward, backward, and the cases that check them.
+//!
+//! A gradient is not derived from smaller operations but written by hand, so that each file can be read against its
+//! formula. [`ALL`] lists the checks that `genera check` and the tests run.
+
+mod activation;
+mod add;
+mod attention;
+mod cast;
+pub mod check;
+mod concat;
+mod cross_entropy;
+mod dropout;
+mod embedding;
+mod gather;
+mod gated;
+mod linear;
+mod matmul;
+mod norm;
+mod offset_bias;
+mod reduce;
+mod rotary;
+mod softmax;
+
+pub use activation::activation;
+pub use add::{add, scale};
+pub use attention::{AttentionSpec, MaskSpec, Queries, attention};
+pub use cast::cast;
+pub use concat::concat;
+pub use cross_entropy::{HeadLoss, LossSpec, cross_entropy, linear_cross_entropy};
+pub use dropout::{dropout, dropout_add};
+pub use embedding::{embedding, embedding_add};
+pub use gather::gather_rows;
+pub use gated::gated;
+pub use linear::{Linear, linear};
+pub use matmul::matmul;
+pub use norm::{NormSpec, norm};
+pub use offset_bias::offset_bias;
+pub use reduce::{mean_rows, sum};
+pub use rotary::{RotarySpec, RotaryTable, rotary};
+pub use softmax::softmax;
+
+/// Every operation with the cases that check its result and its gradients.
+pub const ALL: &[(&str, fn(&mut check::Checker))] = &[
+    ("activation", activation::check),
+    ("add", add::check),
+    ("attention", attention::check),
+    ("cast", cast::check),
+    ("concat", concat::check),
+    ("cross_entropy", cross_entropy::check),
+    ("dropout", dropout::check),
+    ("embedding", embedding::check),
+    ("gather", gather::check),
+    ("gated", gated::check),
+    ("linear", linear::check),
+    ("matmul", matmul::check),
+    ("norm", norm::check),
+    ("offset_bias", offset_bias::check),
+    ("reduce", reduce::check),
+    ("rotary", rotary::check),
+    ("softmax", softmax::check),
+];
