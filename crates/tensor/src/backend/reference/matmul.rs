@@ -1,13 +1,113 @@
-//! Reference matmul.
+//! Matrix products with their epilogue.
 
-use crate::backend::*;
-use crate::dtype::{View, ViewMut};
-use crate::rng::Key;
+use crate::backend::reference::pointwise::activate;
+use crate::backend::{Matmul, Matrix, PackedMatrix, Rhs};
+use crate::dtype::DType;
+use half::bf16;
 
-pub(super) fn matmul(call: Matmul<'_>) {
-    unimplemented!()
+/// What this backend keeps of a packed matrix: its elements, row by row.
+type Panels = Vec<f32>;
+
+pub(super) fn matmul(mut call: Matmul<'_>) {
+    call.check();
+    let rounds = call.rounds_to_bf16();
+    let operand = |value: f32| if rounds { bf16::from_f32(value).to_f32() } else { value };
+    for i in 0..call.m {
+        for j in 0..call.n {
+            let mut sum = 0.0_f64;
+            for p in 0..call.k {
+                sum += f64::from(operand(call.a.get(i, p))) * f64::from(operand(rhs_element(&call.b, p, j)));
+            }
+            finish(&mut call, i, j, sum as f32);
+        }
+    }
+}
+
+impl Matmul<'_> {
+    /// Whether the operands are rounded to bf16 before they are multiplied.
+    pub(in crate::backend) fn rounds_to_bf16(&self) -> bool {
+        self.a.data.dtype() == DType::Bf16 || self.b.dtype() == DType::Bf16
+    }
+
+    /// Holds the call to its contract.
+    ///
+    /// # Panics
+    /// When a slice does not fit the sizes, or `accumulate` comes with something else to add.
+    pub(in crate::backend) fn check(&self) {
+        let (m, n, k) = (self.m, self.n, self.k);
+        self.a.check("a", m, k);
+        match &self.b {
+            Rhs::Matrix(b) => b.check("b", k, n),
+            Rhs::Packed(b) => {
+                let found = (b.n_rows, b.n_columns);
+                assert_eq!(found, (k, n), "the packed right-hand side of a matmul has the wrong sizes");
+            }
+        }
+        check_len("c", self.c.len(), m * n);
+        self.bias.iter().for_each(|bias| check_len("bias", bias.len(), n));
+        self.pre_activation.iter().for_each(|out| check_len("pre_activation", out.len(), m * n));
+        self.residual.iter().for_each(|residual| check_len("residual", residual.len(), m * n));
+        let plain = self.bias.is_none() && self.activation.is_none() && self.residual.is_none();
+        assert!(plain || !self.accumulate, "a matmul that accumulates takes no bias, activation or residual");
+    }
+}
+
+impl Matrix<'_> {
+    /// Panics unless a logical matrix [rows, columns] lies within the data.
+    pub(in crate::backend) fn check(&self, name: &str, rows: usize, columns: usize) {
+        let (stored_rows, width) = if self.transposed { (columns, rows) } else { (rows, columns) };
+        if stored_rows == 0 || width == 0 {
+            return;
+        }
+        let row_stride = self.row_stride;
+        assert!(row_stride >= width, "rows of {name} are {width} wide, but only {row_stride} apart");
+        let (needed, len) = ((stored_rows - 1) * row_stride + width, self.data.len());
+        assert!(len >= needed, "{name} [{rows}, {columns}] needs {needed} elements, found {len}");
+    }
+}
+
+impl Rhs<'_> {
+    /// Storage type of the elements.
+    pub(in crate::backend) fn dtype(&self) -> DType {
+        match self {
+            Rhs::Matrix(matrix) => matrix.data.dtype(),
+            Rhs::Packed(packed) => packed.dtype,
+        }
+    }
+}
+
+fn check_len(name: &str, found: usize, expected: usize) {
+    assert_eq!(found, expected, "{name} of a matmul has the wrong number of elements");
+}
+
+/// Everything that comes after the sum of products of element (i, j).
+fn finish(call: &mut Matmul<'_>, i: usize, j: usize, sum: f32) {
+    let at = i * call.n + j;
+    let mut value = sum + call.bias.map_or(0.0, |bias| bias.get(j));
+    if let Some(pre_activation) = &mut call.pre_activation {
+        pre_activation.set(at, value);
+    }
+    if let Some(kind) = call.activation {
+        value = activate(kind, value);
+    }
+    if let Some(residual) = call.residual {
+        value += residual.get(at);
+    }
+    call.c.put(at, value, call.accumulate);
+}
+
+fn rhs_element(b: &Rhs<'_>, p: usize, j: usize) -> f32 {
+    match b {
+        Rhs::Matrix(matrix) => matrix.get(p, j),
+        Rhs::Packed(packed) => {
+            let elements: &Panels = packed.panels.downcast_ref().expect("a matrix packed by this backend");
+            elements[p * packed.n_columns + j]
+        }
+    }
 }
 
 pub(super) fn pack(b: Matrix<'_>, k: usize, n: usize) -> PackedMatrix {
-    unimplemented!()
+    b.check("b", k, n);
+    let elements: Panels = (0..k * n).map(|at| b.get(at / n, at % n)).collect();
+    PackedMatrix { n_rows: k, n_columns: n, dtype: b.data.dtype(), panels: Box::new(elements) }
 }
