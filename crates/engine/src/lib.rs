@@ -1,1 +1,14 @@
-//! Genera: engine
+//! One Transformer by configuration: token sequences in, tokens and gradients out; never a file format of data.
+//!
+//! `config` says what a model is, `params` what it has learned, `model` computes it. `train` and `generate` both use the
+//! same forward pass and never each other. Start with [`model::Transformer`], then [`train::Trainer`] and
+//! [`generate::Generator`].
+
+pub mod config;
+mod error;
+pub mod model;
+pub mod params;
+
+pub use config::ModelConfig;
+pub use error::{Error, Result};
+pub use params::Params;

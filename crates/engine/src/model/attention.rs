@@ -1,0 +1,198 @@
+//! Self-attention and cross attention of one block, with or without a cache.
+
+use super::block::Ending;
+use super::cache::KeyValues;
+use super::stack::{Context, Memory};
+use super::transformer::Transformer;
+use crate::config::Attention;
+use crate::params::Params;
+use genera_tensor::backend::AttentionSizes;
+use genera_tensor::op::{AttentionSpec, Linear, MaskSpec, Queries, attention, linear, rotary};
+use genera_tensor::{ParamId, Tape, Tensor, Var, Visibility};
+use std::cell::RefCell;
+
+/// One attention layer's projections. Self-attention has one fused matrix [q; k; v], cross attention q and [k; v].
+#[derive(Debug)]
+pub(super) struct AttentionLayer {
+    config: Attention,
+    projections: Projections,
+    out: ParamId,
+    out_bias: Option<ParamId>,
+    name: String,
+}
+
+type WithBias = (ParamId, Option<ParamId>);
+
+#[derive(Debug)]
+enum Projections {
+    Own { qkv: WithBias },
+    Cross { q: WithBias, kv: WithBias },
+}
+
+/// Collects the inputs of every attention of a pass, for a picture of who attends to whom.
+#[derive(Debug, Default)]
+pub struct Probe {
+    captured: RefCell<Vec<Captured>>,
+}
+
+/// The inputs of one attention layer.
+#[derive(Clone, Debug)]
+pub struct Captured {
+    /// For example `decoder.2.attention`.
+    pub name: String,
+    /// Queries [B·T, H·K].
+    pub q: Tensor,
+    /// Keys and values [B·S, 2·G·K].
+    pub kv: Tensor,
+    /// Sizes, mask and bias.
+    pub spec: AttentionSpec,
+}
+
+impl Probe {
+    /// What was captured, in the order of the layers.
+    pub fn into_captured(self) -> Vec<Captured> {
+        self.captured.into_inner()
+    }
+}
+
+impl AttentionLayer {
+    pub(super) fn new(name: &str, config: &Attention, params: &Params) -> Self {
+        let with_bias =
+            |part: &str| (params.id(&format!("{name}.{part}.weight")), params.find(&format!("{name}.{part}.bias")));
+        let projections = if params.find(&format!("{name}.qkv.weight")).is_some() {
+            Projections::Own { qkv: with_bias("qkv") }
+        } else {
+            Projections::Cross { q: with_bias("q"), kv: with_bias("kv") }
+        };
+        let (out, out_bias) = with_bias("out");
+        Self { config: config.clone(), projections, out, out_bias, name: name.to_owned() }
+    }
+
+    /// Attention of the rows to themselves (and to what the cache holds).
+    ///
+    /// # Shapes
+    /// x and the result: [B·T, D].
+    #[expect(clippy::too_many_arguments, reason = "the layer's whole surroundings, each of another kind")]
+    pub(super) fn attend_self(
+        &self,
+        tape: &Tape<'_>,
+        model: &Transformer,
+        x: &Var,
+        context: &Context<'_>,
+        layer: usize,
+        bias: Option<&(Var, usize)>,
+        cache: Option<&mut KeyValues<'_>>,
+        ending: Ending,
+    ) -> Var {
+        let params = model.params();
+        let Projections::Own { qkv } = &self.projections else { panic!("{} is not self-attention", self.name) };
+        let Attention { n_heads: h, n_kv_heads: g, d_head, .. } = self.config;
+        let mut qkv = self.project(tape, params, x, qkv);
+        if let Some(spec) = model.positions().rotary(0..h + g, d_head) {
+            qkv = rotary(tape, qkv, &context.rows.positions, &spec);
+        }
+        let (b, t) = (context.rows.b, context.rows.t);
+        let mask = context.mask.for_layer(layer);
+        let (inputs, s) = match cache {
+            None => (Queries::Fused(qkv), t),
+            Some(cache) => {
+                let capacity = cache.capacity();
+                (Queries::Cross(columns(tape, &qkv, 0, h * d_head), cache.append(qkv.tensor(), h * d_head)), capacity)
+            }
+        };
+        let spec = AttentionSpec { sizes: self.sizes(b, t, s), mask, bias: bias.cloned() };
+        self.finish(tape, params, inputs, spec, context, ending)
+    }
+
+    /// Attention of the rows to what the encoder made of the source.
+    ///
+    /// # Shapes
+    /// x and the result: [B·T, D].
+    #[expect(clippy::too_many_arguments, reason = "the layer's whole surroundings, each of another kind")]
+    pub(super) fn attend_memory(
+        &self,
+        tape: &Tape<'_>,
+        params: &Params,
+        x: &Var,
+        context: &Context<'_>,
+        layer: usize,
+        cache: Option<&super::CrossCache>,
+        ending: Ending,
+    ) -> Var {
+        let Projections::Cross { q, .. } = &self.projections else { panic!("{} is not cross attention", self.name) };
+        let q = self.project(tape, params, x, q);
+        let (kv, s, lens) = match (cache, &context.memory) {
+            (Some(cache), _) => (cache.layer(layer), cache.s(), cache.lens()),
+            (None, Some(memory)) => (self.keys_values(tape, params, memory), memory.s, memory.lens.clone()),
+            (None, None) => panic!("{} needs the encoder's output; pass it as memory", self.name),
+        };
+        let mask = MaskSpec { key_lens: lens, ..MaskSpec::new(Visibility::Full) };
+        let spec = AttentionSpec { sizes: self.sizes(context.rows.b, context.rows.t, s), mask, bias: None };
+        self.finish(tape, params, Queries::Cross(q, kv), spec, context, ending)
+    }
+
+    /// Keys and values of the encoder's output.
+    ///
+    /// # Shapes
+    /// Result: [B·S, 2·G·K].
+    pub(super) fn keys_values(&self, tape: &Tape<'_>, params: &Params, memory: &Memory) -> Var {
+        let Projections::Cross { kv, .. } = &self.projections else { panic!("{} is not cross attention", self.name) };
+        self.project(tape, params, &memory.hidden, kv)
+    }
+
+    fn project(&self, tape: &Tape<'_>, params: &Params, x: &Var, (weight, bias): &WithBias) -> Var {
+        let bias = bias.map(|id| params.exact(tape, id));
+        linear(tape, x, &params.matrix(tape, *weight), Linear { bias, ..Linear::plain(params.compute_dtype()) })
+    }
+
+    fn finish(
+        &self,
+        tape: &Tape<'_>,
+        params: &Params,
+        inputs: Queries,
+        spec: AttentionSpec,
+        context: &Context<'_>,
+        ending: Ending,
+    ) -> Var {
+        if let Some(probe) = context.mode.probe {
+            probe.captured.borrow_mut().push(self.capture(tape, &inputs, &spec));
+        }
+        let y = attention(tape, inputs, &spec);
+        let bias = self.out_bias.map(|id| params.exact(tape, id));
+        let with = Linear { bias, activation: None, residual: ending.residual, out: ending.out };
+        linear(tape, &y, &params.matrix(tape, self.out), with)
+    }
+
+    fn sizes(&self, b: usize, t: usize, s: usize) -> AttentionSizes {
+        let Attention { n_heads: h, n_kv_heads: g, d_head, .. } = self.config;
+        AttentionSizes { b, t, s, h, g, d_head, scale: self.config.score_scale() }
+    }
+
+    fn capture(&self, tape: &Tape<'_>, inputs: &Queries, spec: &AttentionSpec) -> Captured {
+        let AttentionSizes { h, g, d_head, .. } = spec.sizes;
+        let (q, kv) = match inputs {
+            Queries::Fused(qkv) => (columns(tape, qkv, 0, h * d_head), columns(tape, qkv, h * d_head, 2 * g * d_head)),
+            Queries::Cross(q, kv) => (q.clone(), kv.clone()),
+        };
+        let (q, kv) = (q.into_tensor(), kv.into_tensor());
+        Captured { name: self.name.clone(), q, kv, spec: spec.clone() }
+    }
+}
+
+/// Columns of a matrix, copied; without gradient.
+fn columns(tape: &Tape<'_>, x: &Var, first: usize, width: usize) -> Var {
+    let (rows, stride) = (x.tensor().shape().n_rows(), x.tensor().shape().last());
+    let mut out = Tensor::scratch(tape.device(), [rows, width], x.tensor().dtype());
+    tape.kernels().copy_columns(genera_tensor::backend::CopyColumns {
+        rows,
+        width,
+        src: x.tensor().view(),
+        src_stride: stride,
+        src_column: first,
+        dst: out.view_mut(),
+        dst_stride: width,
+        dst_column: 0,
+        accumulate: false,
+    });
+    Var::constant(out)
+}

@@ -1,0 +1,133 @@
+//! One block: self-attention, cross attention where there is an encoder, feed-forward; each with its norms and its way
+//! back onto the residual stream.
+
+use super::attention::AttentionLayer;
+use super::cache::LayerCache;
+use super::feed_forward::FeedForwardLayer;
+use super::norm::NormLayer;
+use super::stack::Context;
+use super::transformer::Transformer;
+use crate::config::{ModelConfig, Placement, Stack};
+use crate::params::Params;
+use genera_tensor::op::{add, dropout, dropout_add};
+use genera_tensor::{DType, Tape, Var};
+
+/// How a sub-layer's last product ends: with what added, stored how.
+pub(super) struct Ending {
+    pub(super) residual: Option<Var>,
+    pub(super) out: DType,
+}
+
+#[derive(Debug)]
+pub(super) struct Block {
+    layer: usize,
+    attention: (Norms, AttentionLayer),
+    cross: Option<(Norms, AttentionLayer)>,
+    feed_forward: (Norms, FeedForwardLayer),
+}
+
+/// The norms around a sub-layer.
+#[derive(Debug)]
+struct Norms {
+    placement: Placement,
+    norm: NormLayer,
+    after: Option<NormLayer>,
+}
+
+impl Block {
+    pub(super) fn new(
+        prefix: &str,
+        layer: usize,
+        stack: &Stack,
+        has_cross: bool,
+        config: &ModelConfig,
+        params: &Params,
+    ) -> Self {
+        let name = |part: &str| format!("{prefix}.{layer}.{part}");
+        let norms = |part: &str| Norms {
+            placement: config.placement,
+            norm: NormLayer::new(&name(&format!("{part}.norm")), config, params),
+            after: (config.placement == Placement::Sandwich)
+                .then(|| NormLayer::new(&name(&format!("{part}.norm_after")), config, params)),
+        };
+        let attention = |part: &str| AttentionLayer::new(&name(part), &stack.attention, params);
+        Self {
+            layer,
+            attention: (norms("attention"), attention("attention")),
+            cross: has_cross.then(|| (norms("cross"), attention("cross"))),
+            feed_forward: (
+                norms("feed_forward"),
+                FeedForwardLayer::new(&name("feed_forward"), &stack.feed_forward, params),
+            ),
+        }
+    }
+
+    /// # Shapes
+    /// x and the result: [B·T, D] in f32.
+    pub(super) fn forward(
+        &self,
+        tape: &Tape<'_>,
+        model: &Transformer,
+        x: Var,
+        context: &Context<'_>,
+        bias: Option<&(Var, usize)>,
+        mut cache: Option<LayerCache<'_>>,
+    ) -> Var {
+        let params = model.params();
+        let sub_layer = |part: u64| (self.layer as u64) * 4 + part + (context.salt << 32);
+        let (norms, attention) = &self.attention;
+        let mut x = norms.around(tape, params, x, context, sub_layer(0), |x, ending| {
+            let own = cache.as_mut().map(|cache| &mut *cache.own);
+            attention.attend_self(tape, model, x, context, self.layer, bias, own, ending)
+        });
+        if let Some((norms, attention)) = &self.cross {
+            x = norms.around(tape, params, x, context, sub_layer(1), |x, ending| {
+                let cross = cache.as_ref().and_then(|cache| cache.cross);
+                attention.attend_memory(tape, params, x, context, self.layer, cross, ending)
+            });
+        }
+        let (norms, feed_forward) = &self.feed_forward;
+        norms.around(tape, params, x, context, sub_layer(2), |x, ending| feed_forward.forward(tape, params, x, ending))
+    }
+
+    /// The cross attention, in a decoder with an encoder.
+    pub(super) fn cross(&self) -> Option<&AttentionLayer> {
+        self.cross.as_ref().map(|(_, attention)| attention)
+    }
+}
+
+impl Norms {
+    /// Takes `x` through the sub-layer `f` and back onto the residual stream. Without dropout the last product of `f`
+    /// adds the residual itself, which saves a pass over memory.
+    fn around(
+        &self,
+        tape: &Tape<'_>,
+        params: &Params,
+        x: Var,
+        context: &Context<'_>,
+        salt: u64,
+        f: impl FnOnce(&Var, Ending) -> Var,
+    ) -> Var {
+        let compute = params.compute_dtype();
+        let input = match self.placement {
+            Placement::Post => x.clone(),
+            Placement::Pre | Placement::Sandwich => self.norm.forward(tape, params, &x, compute),
+        };
+        let dropout_of = context.mode.dropout.map(|(p, key)| (p, key.fold(salt)));
+        let sum = match (&self.after, dropout_of) {
+            (None, None) => f(&input, Ending { residual: Some(x), out: DType::F32 }),
+            (None, Some((p, key))) => {
+                dropout_add(tape, &x, &f(&input, Ending { residual: None, out: compute }), p, key)
+            }
+            (Some(after), dropout_of) => {
+                let y = after.forward(tape, params, &f(&input, Ending { residual: None, out: compute }), DType::F32);
+                let y = dropout_of.map_or_else(|| y.clone(), |(p, key)| dropout(tape, &y, p, key));
+                add(tape, &x, &y)
+            }
+        };
+        match self.placement {
+            Placement::Post => self.norm.forward(tape, params, &sum, DType::F32),
+            Placement::Pre | Placement::Sandwich => sum,
+        }
+    }
+}

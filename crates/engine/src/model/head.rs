@@ -1,0 +1,48 @@
+//! Hidden states to logits, or straight to the loss.
+
+use crate::config::{Head, ModelConfig};
+use crate::params::Params;
+use genera_tensor::op::{HeadLoss, Linear, LossSpec, cast, linear, linear_cross_entropy, scale};
+use genera_tensor::{DType, ParamId, Tape, Var};
+
+#[derive(Debug)]
+pub(super) struct HeadLayer {
+    weight: ParamId,
+    bias: Option<ParamId>,
+    /// Factor on the hidden states.
+    scale: f32,
+}
+
+impl HeadLayer {
+    pub(super) fn new(config: &ModelConfig, params: &Params) -> Self {
+        let scaled = matches!(config.head, Head::Tied { scaled: true, .. });
+        Self {
+            weight: params.find("head.weight").unwrap_or_else(|| params.id("embedding.weight")),
+            bias: params.find("head.bias"),
+            scale: if scaled { 1.0 / (config.d_model as f32).sqrt() } else { 1.0 },
+        }
+    }
+
+    /// # Shapes
+    /// hidden: [M, D]; result: [M, V] in f32.
+    pub(super) fn logits(&self, tape: &Tape<'_>, params: &Params, hidden: &Var) -> Var {
+        let hidden = self.prepared(tape, params, hidden);
+        let bias = self.bias(params);
+        linear(tape, &hidden, &params.matrix(tape, self.weight), Linear { bias, ..Linear::plain(DType::F32) })
+    }
+
+    pub(super) fn loss(&self, tape: &Tape<'_>, params: &Params, hidden: &Var, spec: &LossSpec) -> HeadLoss {
+        let hidden = self.prepared(tape, params, hidden);
+        linear_cross_entropy(tape, &hidden, &params.matrix(tape, self.weight), self.bias(params).as_ref(), spec)
+    }
+
+    fn prepared(&self, tape: &Tape<'_>, params: &Params, hidden: &Var) -> Var {
+        let hidden = cast(tape, hidden, params.compute_dtype());
+        if self.scale == 1.0 { hidden } else { scale(tape, &hidden, self.scale) }
+    }
+
+    /// Fixed, so no gradient is asked for.
+    fn bias(&self, params: &Params) -> Option<Var> {
+        self.bias.map(|id| Var::constant(params.master(id).clone()))
+    }
+}

@@ -1,0 +1,24 @@
+//! The Transformer: from token ids to hidden states, logits and losses.
+//!
+//! Read [`transformer`] first; then data goes through `embedding`, `stack`, `block`, `attention` and `feed_forward`,
+//! `norm`, and `head`. `visibility` says who sees whom, `position` how a token knows where it stands, `init` how the
+//! numbers start.
+
+mod attention;
+mod block;
+mod cache;
+mod embedding;
+mod feed_forward;
+mod head;
+mod init;
+mod norm;
+mod position;
+mod stack;
+mod transformer;
+mod visibility;
+
+pub use attention::{Captured, Probe};
+pub use cache::{CrossCache, StackCache};
+pub use init::initial_params;
+pub use stack::{Context, Memory};
+pub use transformer::{Loss, Mode, Rows, Transformer};

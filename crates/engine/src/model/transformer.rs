@@ -1,0 +1,235 @@
+//! The one Transformer. Everything that computes with a model goes through this file.
+
+use super::cache::{CrossCache, StackCache};
+use super::embedding::Embeddings;
+use super::head::HeadLayer;
+use super::position::Positions;
+use super::stack::{Context, Memory, StackLayers};
+use super::{Probe, visibility};
+use crate::config::{ModelConfig, Shape};
+use crate::params::Params;
+use genera_tensor::op::{HeadLoss, LossSpec};
+use genera_tensor::{DType, Device, Key, Tape, Tensor, Var};
+use genera_tokens::{Batch, Source};
+use std::sync::Arc;
+
+/// A model: its architecture, its numbers, and the forward pass.
+#[derive(Debug)]
+pub struct Transformer {
+    config: ModelConfig,
+    params: Params,
+    device: Device,
+    positions: Positions,
+    embeddings: Embeddings,
+    encoder: Option<StackLayers>,
+    decoder: Option<StackLayers>,
+    head: HeadLayer,
+}
+
+/// How a forward pass behaves while training.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Mode<'m> {
+    /// Probability of dropout, and the key of this pass's masks.
+    pub dropout: Option<(f32, Key)>,
+    /// Keep only the input of each block and compute the rest again on the way back.
+    pub checkpoint: bool,
+    /// Where attention weights are captured for a picture.
+    pub probe: Option<&'m Probe>,
+}
+
+/// Rows of tokens as one stack sees them.
+#[derive(Clone, Debug)]
+pub struct Rows {
+    /// Number of rows B.
+    pub b: usize,
+    /// Length T of a row.
+    pub t: usize,
+    /// [B, T]
+    pub tokens: Arc<[u32]>,
+    /// [B, T]: position of each token inside its document.
+    pub positions: Arc<[u32]>,
+    /// [B, T]: document of each token, when a row holds several or is padded.
+    pub segments: Option<Arc<[u32]>>,
+    /// [B]: number of real tokens of each row; all when absent.
+    pub lens: Option<Arc<[u32]>>,
+}
+
+impl Rows {
+    /// Rows of equal length, each one stretch of one document from position 0.
+    ///
+    /// # Panics
+    /// When the number of tokens is not a multiple of `t`.
+    pub fn dense(t: usize, tokens: &[u32]) -> Self {
+        let b = tokens.len() / t;
+        assert_eq!(tokens.len(), b * t, "{} tokens do not make rows of {t}", tokens.len());
+        let positions = (0..b).flat_map(|_| 0..t as u32).collect();
+        Self { b, t, tokens: tokens.into(), positions, segments: None, lens: None }
+    }
+
+    /// The decoder's side of a batch.
+    pub fn of_batch(batch: &Batch) -> Self {
+        let segments = (!batch.is_dense()).then(|| batch.segments.as_slice().into());
+        let (tokens, positions) = (batch.tokens.as_slice().into(), batch.positions.as_slice().into());
+        Self { b: batch.n_rows, t: batch.len, tokens, positions, segments, lens: None }
+    }
+
+    /// The encoder's side of a batch.
+    pub fn of_source(source: &Source) -> Self {
+        let rows = Self::dense(source.len, &source.tokens);
+        Self { lens: Some(source.lens.as_slice().into()), ..rows }
+    }
+}
+
+/// The loss of a batch with what was measured on the way.
+#[derive(Clone, Debug)]
+pub struct Loss {
+    /// The sum that is minimised, times its scale.
+    pub total: Var,
+    /// −ln p(target) of every position, 0 where ignored; [B·T].
+    ///
+    /// # Units
+    /// Nats.
+    pub nlls: Vec<f32>,
+    /// Whether the target was the most probable token, as 1 or 0; [B·T].
+    pub hits: Vec<f32>,
+}
+
+impl Transformer {
+    /// A model from its architecture and numbers.
+    ///
+    /// # Panics
+    /// When `params` does not have the layout of `config`, which must have been validated.
+    pub fn new(config: ModelConfig, params: Params, device: &Device) -> Self {
+        assert_eq!(
+            params.specs(),
+            crate::params::layout(&config),
+            "the parameters must have the layout of the architecture"
+        );
+        let (encoder, decoder) = match &config.shape {
+            Shape::DecoderOnly(stack) => (None, Some(("decoder", stack))),
+            Shape::EncoderOnly(stack) => (Some(("encoder", stack)), None),
+            Shape::EncoderDecoder { encoder, decoder } => (Some(("encoder", encoder)), Some(("decoder", decoder))),
+        };
+        let has_cross = config.is_encoder_decoder();
+        let layers = |(name, stack), cross| StackLayers::new(name, stack, cross, &config, &params);
+        Self {
+            positions: Positions::new(&config, device),
+            embeddings: Embeddings::new(&config, &params),
+            encoder: encoder.map(|encoder| layers(encoder, false)),
+            decoder: decoder.map(|decoder| layers(decoder, has_cross)),
+            head: HeadLayer::new(&config, &params),
+            config,
+            params,
+            device: device.clone(),
+        }
+    }
+
+    /// The architecture.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// The numbers.
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// The numbers, for an optimizer.
+    pub fn params_mut(&mut self) -> &mut Params {
+        &mut self.params
+    }
+
+    /// Where it computes.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Loss of a batch: `scale` · Σ over the targets.
+    pub fn loss<'a>(&'a self, tape: &Tape<'a>, batch: &Batch, smoothing: f32, scale: f32, mode: Mode<'_>) -> Loss {
+        let memory = batch.source.as_ref().map(|source| self.encode(tape, &Rows::of_source(source), mode));
+        let hidden = self.decode(tape, &Rows::of_batch(batch), memory, mode);
+        let spec = LossSpec { targets: batch.targets.as_slice().into(), smoothing, scale };
+        let HeadLoss { loss, nlls, hits } = self.head.loss(tape, &self.params, &hidden, &spec);
+        Loss { total: loss, nlls, hits }
+    }
+
+    /// What the encoder makes of the source rows.
+    ///
+    /// # Panics
+    /// When the model has no encoder.
+    pub fn encode<'a>(&'a self, tape: &Tape<'a>, rows: &Rows, mode: Mode<'_>) -> Memory {
+        let encoder = self.encoder.as_ref().expect("the model has no encoder; use decode");
+        let x = self.embeddings.embed(tape, &self.params, &self.positions, rows, mode);
+        let mask = visibility::of_encoder(rows);
+        let context = Context { rows: rows.clone(), mask, memory: None, mode, salt: 1 };
+        let hidden = encoder.forward(tape, self, x, &context, None);
+        Memory { hidden, s: rows.t, lens: rows.lens.clone() }
+    }
+
+    /// Hidden states of the decoder (of the encoder, in an encoder-only model) for whole rows.
+    ///
+    /// # Shapes
+    /// Result: [B·T, D].
+    pub fn decode<'a>(&'a self, tape: &Tape<'a>, rows: &Rows, memory: Option<Memory>, mode: Mode<'_>) -> Var {
+        let Some(decoder) = &self.decoder else { return self.encode(tape, rows, mode).hidden };
+        let x = self.embeddings.embed(tape, &self.params, &self.positions, rows, mode);
+        let context = Context {
+            rows: rows.clone(),
+            mask: visibility::of_decoder(rows, self.config.last_stack()),
+            memory,
+            mode,
+            salt: 0,
+        };
+        decoder.forward(tape, self, x, &context, None)
+    }
+
+    /// Hidden states of new tokens that continue what `cache` holds; the cache then holds them too.
+    ///
+    /// Row i of `rows` continues row i of the cache; `rows.lens` says how many of its tokens are real. Positions are
+    /// taken from the cache.
+    ///
+    /// # Shapes
+    /// Result: [B·T, D]; beyond a row's length it means nothing.
+    pub fn decode_cached(&self, rows: &Rows, cache: &mut StackCache, cross: Option<&CrossCache>) -> Var {
+        let decoder = self.decoder.as_ref().expect("only a decoder generates token by token");
+        let tape = Tape::inference(&self.device);
+        let rows = cache.placed(rows);
+        let mode = Mode::default();
+        let x = self.embeddings.embed(&tape, &self.params, &self.positions, &rows, mode);
+        let mask = visibility::of_cached(&rows, cache, self.config.last_stack());
+        let context = Context { rows, mask, memory: None, mode, salt: 0 };
+        decoder.forward(&tape, self, x, &context, Some((cache, cross)))
+    }
+
+    /// Keys and values of the source for every decoder layer, computed once a request.
+    pub fn cross_cache(&self, memory: &Memory) -> CrossCache {
+        let decoder = self.decoder.as_ref().expect("only a decoder looks at an encoder");
+        let tape = Tape::inference(&self.device);
+        decoder.cross_cache(&tape, &self.params, memory)
+    }
+
+    /// An empty cache for `n_rows` rows of up to `capacity` tokens.
+    pub fn stack_cache(&self, n_rows: usize, capacity: usize) -> StackCache {
+        let attention = &self.config.last_stack().attention;
+        let width = 2 * attention.n_kv_heads * attention.d_head;
+        StackCache::new(&self.device, self.config.last_stack().n_layers, n_rows, capacity, width, self.compute_dtype())
+    }
+
+    /// Logits of hidden states.
+    ///
+    /// # Shapes
+    /// hidden: [M, D]; result: [M, V] in f32.
+    pub fn logits(&self, hidden: &Var) -> Tensor {
+        let tape = Tape::inference(&self.device);
+        self.head.logits(&tape, &self.params, hidden).into_tensor()
+    }
+
+    /// Storage type of the products' operands.
+    pub fn compute_dtype(&self) -> DType {
+        self.params.compute_dtype()
+    }
+
+    pub(super) fn positions(&self) -> &Positions {
+        &self.positions
+    }
+}

@@ -1,0 +1,295 @@
+//! The learned numbers of a model: names, shapes, roles, and where they are kept.
+
+use crate::config::{FeedForward, Head, ModelConfig, Placement, Position, Stack};
+use genera_tensor::backend::{Matrix, PackedMatrix};
+use genera_tensor::{DType, ParamId, Shape as TensorShape, Tape, Tensor, Var};
+use std::sync::Arc;
+
+/// What a parameter is for: decides how it starts and how it is trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A vector per token, position or segment.
+    Embedding,
+    /// The untied output table.
+    Head,
+    /// A weight matrix (out, in) inside a block.
+    Matrix,
+    /// The query projection, whose start depends on the score scale.
+    Query,
+    /// A weight matrix whose result is added to the residual stream.
+    Residual,
+    /// A norm's weight.
+    NormWeight,
+    /// A bias vector.
+    Bias,
+    /// A table of T5's relative biases.
+    RelativeBias,
+    /// Not trained: kept as loaded.
+    Fixed,
+}
+
+/// Name, shape and role of one parameter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParamSpec {
+    /// Dotted path, for example `decoder.3.attention.qkv.weight`.
+    pub name: String,
+    /// Sizes.
+    pub shape: TensorShape,
+    /// What it is for.
+    pub role: Role,
+}
+
+/// Rows of a fused matrix that make a published model's single weight: query, key and value lie on top of each other.
+pub const FUSED_QKV: &str = "qkv";
+
+/// The list of a model's parameters, in a fixed order.
+pub fn layout(config: &ModelConfig) -> Vec<ParamSpec> {
+    let mut list = Layout { config, specs: Vec::new() };
+    let d = config.d_model;
+    list.push("embedding.weight", &[config.vocab_size, d], Role::Embedding);
+    if config.position == Position::Learned {
+        list.push("embedding.position", &[config.context_len, d], Role::Embedding);
+    }
+    if config.embedding.n_segment_types > 0 {
+        list.push("embedding.segment", &[config.embedding.n_segment_types, d], Role::Embedding);
+    }
+    if config.embedding.norm {
+        list.norm("embedding.norm");
+    }
+    for (name, stack) in config.stacks() {
+        list.stack(name, stack);
+    }
+    match config.head {
+        Head::Untied => list.push("head.weight", &[config.vocab_size, d], Role::Head),
+        Head::Tied { bias: true, .. } => list.push("head.bias", &[config.vocab_size], Role::Fixed),
+        Head::Tied { .. } | Head::None => {}
+    }
+    list.specs
+}
+
+struct Layout<'c> {
+    config: &'c ModelConfig,
+    specs: Vec<ParamSpec>,
+}
+
+impl Layout<'_> {
+    fn push(&mut self, name: &str, shape: &[usize], role: Role) {
+        self.specs.push(ParamSpec { name: name.to_owned(), shape: TensorShape::new(shape), role });
+    }
+
+    fn norm(&mut self, name: &str) {
+        self.push(&format!("{name}.weight"), &[self.config.d_model], Role::NormWeight);
+        if self.config.norm.has_bias() {
+            self.push(&format!("{name}.bias"), &[self.config.d_model], Role::Bias);
+        }
+    }
+
+    fn linear(&mut self, name: &str, [out, input]: [usize; 2], role: Role, bias: bool) {
+        self.push(&format!("{name}.weight"), &[out, input], role);
+        if bias {
+            self.push(&format!("{name}.bias"), &[out], Role::Bias);
+        }
+    }
+
+    fn stack(&mut self, name: &str, stack: &Stack) {
+        if let Position::RelativeBias { n_buckets, .. } = self.config.position {
+            self.push(&format!("{name}.relative_bias"), &[n_buckets, stack.attention.n_heads], Role::RelativeBias);
+        }
+        let has_cross = name == "decoder" && self.config.is_encoder_decoder();
+        for layer in 0..stack.n_layers {
+            let prefix = format!("{name}.{layer}");
+            self.attention(&format!("{prefix}.attention"), stack, false);
+            if has_cross {
+                self.attention(&format!("{prefix}.cross"), stack, true);
+            }
+            self.feed_forward(&format!("{prefix}.feed_forward"), &stack.feed_forward);
+        }
+        if self.config.placement != Placement::Post {
+            self.norm(&format!("{name}.norm"));
+        }
+    }
+
+    /// The norms of a sub-layer carry its name: `<name>.norm`, and `<name>.norm_after` when sandwiched.
+    fn norms_of(&mut self, name: &str) {
+        self.norm(&format!("{name}.norm"));
+        if self.config.placement == Placement::Sandwich {
+            self.norm(&format!("{name}.norm_after"));
+        }
+    }
+
+    fn attention(&mut self, name: &str, stack: &Stack, is_cross: bool) {
+        let (attention, d) = (&stack.attention, self.config.d_model);
+        let (q, kv) = (attention.n_heads * attention.d_head, 2 * attention.n_kv_heads * attention.d_head);
+        self.norms_of(name);
+        if is_cross {
+            self.linear(&format!("{name}.q"), [q, d], Role::Query, attention.qkv_bias);
+            self.linear(&format!("{name}.kv"), [kv, d], Role::Matrix, attention.qkv_bias);
+        } else {
+            self.linear(&format!("{name}.{FUSED_QKV}"), [q + kv, d], Role::Matrix, attention.qkv_bias);
+        }
+        self.linear(&format!("{name}.out"), [d, q], Role::Residual, attention.out_bias);
+    }
+
+    fn feed_forward(&mut self, name: &str, feed_forward: &FeedForward) {
+        let d = self.config.d_model;
+        self.norms_of(name);
+        let (width, d_ff, bias) = match *feed_forward {
+            FeedForward::Plain { d_ff, bias, .. } => (d_ff, d_ff, bias),
+            FeedForward::Gated { d_ff, bias, .. } => (2 * d_ff, d_ff, bias),
+        };
+        self.linear(&format!("{name}.up"), [width, d], Role::Matrix, bias);
+        self.linear(&format!("{name}.down"), [d, d_ff], Role::Residual, bias);
+    }
+}
+
+/// Number of parameters by group, for reports.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ParamCount {
+    /// Token, position and segment tables, and an untied head.
+    pub embedding: usize,
+    /// Attention and cross attention.
+    pub attention: usize,
+    /// Feed-forward layers.
+    pub feed_forward: usize,
+    /// Norms and relative biases.
+    pub other: usize,
+}
+
+impl ParamCount {
+    /// Counts a model's parameters.
+    pub fn of(config: &ModelConfig) -> Self {
+        let mut count = Self::default();
+        for spec in layout(config) {
+            let group = match spec.role {
+                Role::Embedding | Role::Head | Role::Fixed => &mut count.embedding,
+                Role::NormWeight | Role::RelativeBias => &mut count.other,
+                _ if spec.name.contains(".feed_forward.") && !spec.name.contains(".norm") => &mut count.feed_forward,
+                _ if spec.name.contains(".norm") => &mut count.other,
+                _ => &mut count.attention,
+            };
+            *group += spec.shape.n_elements();
+        }
+        count
+    }
+
+    /// All parameters.
+    pub fn total(&self) -> usize {
+        self.embedding + self.attention + self.feed_forward + self.other
+    }
+}
+
+/// The learned numbers: master copies in f32, and the rounded copies that products use.
+#[derive(Debug)]
+pub struct Params {
+    specs: Vec<ParamSpec>,
+    masters: Vec<Tensor>,
+    /// bf16 copies of the matrices, when the model computes in bf16.
+    rounded: Vec<Option<Tensor>>,
+    /// Rearranged copies of the matrices, when the model only generates.
+    packed: Vec<Option<Arc<PackedMatrix>>>,
+    compute: DType,
+}
+
+impl Params {
+    /// Takes the numbers of every parameter, in the order of `specs`.
+    ///
+    /// # Panics
+    /// When a tensor is not f32 or has another shape than its spec.
+    pub fn new(specs: Vec<ParamSpec>, masters: Vec<Tensor>, compute: DType) -> Self {
+        assert_eq!(specs.len(), masters.len(), "one tensor a parameter");
+        for (spec, master) in specs.iter().zip(&masters) {
+            let fits = spec.shape == master.shape() && master.dtype() == DType::F32;
+            assert!(fits, "{} must be f32 {}, found {master:?}", spec.name, spec.shape);
+        }
+        let (rounded, packed) = (specs.iter().map(|_| None).collect(), specs.iter().map(|_| None).collect());
+        let mut params = Self { specs, masters, rounded, packed, compute };
+        params.round_all();
+        params
+    }
+
+    /// Names, shapes and roles.
+    pub fn specs(&self) -> &[ParamSpec] {
+        &self.specs
+    }
+
+    /// Number of parameter tensors.
+    pub fn len(&self) -> usize {
+        self.specs.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.specs.is_empty()
+    }
+
+    /// Storage type of the products' operands.
+    pub fn compute_dtype(&self) -> DType {
+        self.compute
+    }
+
+    /// The id of a parameter by name.
+    pub fn find(&self, name: &str) -> Option<ParamId> {
+        self.specs.iter().position(|spec| spec.name == name).map(ParamId)
+    }
+
+    /// The id of a parameter that the layout is known to have.
+    ///
+    /// # Panics
+    /// When it has not.
+    pub fn id(&self, name: &str) -> ParamId {
+        self.find(name).unwrap_or_else(|| panic!("the model has no parameter '{name}'"))
+    }
+
+    /// The f32 numbers of a parameter.
+    pub fn master(&self, id: ParamId) -> &Tensor {
+        &self.masters[id.0]
+    }
+
+    /// The f32 numbers of a parameter and their rounded copy, for an optimizer that updates both.
+    pub fn for_update(&mut self, id: ParamId) -> (&mut Tensor, Option<&mut Tensor>) {
+        self.packed[id.0] = None;
+        (&mut self.masters[id.0], self.rounded[id.0].as_mut())
+    }
+
+    /// Replaces the f32 numbers of a parameter.
+    pub fn set(&mut self, id: ParamId, values: &Tensor) {
+        assert_eq!(values.shape(), self.specs[id.0].shape, "{} keeps its shape", self.specs[id.0].name);
+        self.masters[id.0] = values.copy();
+        self.packed[id.0] = None;
+        self.round(id.0);
+    }
+
+    /// Rearranges every matrix for generation; undone for a parameter when it is updated.
+    pub fn pack(&mut self) {
+        for i in 0..self.specs.len() {
+            let is_product = matches!(self.specs[i].role, Role::Matrix | Role::Query | Role::Residual | Role::Head);
+            let is_tied_head = self.specs[i].name == "embedding.weight" && self.find("head.weight").is_none();
+            if is_product || is_tied_head {
+                let weight = self.rounded[i].as_ref().unwrap_or(&self.masters[i]);
+                let [n, k] = weight.dims();
+                let packed = weight.device().kernels().pack(Matrix::transposed(weight.view(), k), k, n);
+                self.packed[i] = Some(Arc::new(packed));
+            }
+        }
+    }
+
+    /// A parameter in f32 on the tape: norms, biases, look-up tables.
+    pub fn exact(&self, tape: &Tape<'_>, id: ParamId) -> Var {
+        tape.parameter(id, &self.masters[id.0])
+    }
+
+    /// A matrix on the tape in the storage type of the products.
+    pub fn matrix(&self, tape: &Tape<'_>, id: ParamId) -> Var {
+        let tensor = self.rounded[id.0].as_ref().unwrap_or(&self.masters[id.0]);
+        tape.parameter(id, tensor).with_packed(self.packed[id.0].clone())
+    }
+
+    fn round_all(&mut self) {
+        (0..self.specs.len()).for_each(|i| self.round(i));
+    }
+
+    fn round(&mut self, i: usize) {
+        let is_matrix = self.specs[i].shape.sizes().len() == 2 && self.specs[i].role != Role::RelativeBias;
+        self.rounded[i] = (self.compute == DType::Bf16 && is_matrix).then(|| self.masters[i].cast(DType::Bf16));
+    }
+}
