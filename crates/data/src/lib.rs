@@ -1,1 +1,14 @@
-//! Genera: data
+//! From files to the rows a training step consumes.
+//!
+//! The folders are stages in the order that data meets them: [`source`] reads documents → [`curate`] keeps, edits or
+//! drops them with a reason → [`tokenize`] makes token ids → [`shard`] keeps them on disk → [`loader`] fills rows.
+//! Start with [`prepare()`], which walks the whole way to the disk, and [`Loader`], which walks from there to a
+//! [`Batch`](genera_tokens::Batch).
+
+mod document;
+mod error;
+pub mod source;
+
+pub use document::{Content, Document, Origin, Piece};
+pub use error::{Error, Result};
+pub use source::{Aligned, ByteCounter, Columns, Corpus, Documents, Files, Generated, ReadOptions};

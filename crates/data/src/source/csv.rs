@@ -1,0 +1,183 @@
+//! Tables with a header line: comma-separated and tab-separated.
+
+use super::input::{Input, read_error};
+use super::text::{MAX_RECORD_BYTES, check_text};
+use super::{Columns, Documents};
+use crate::{Document, Error, Origin, Result};
+use ::csv::{ByteRecord, ReaderBuilder};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// One document for each row below the header.
+///
+/// # Errors
+/// When a wanted column does not exist.
+pub(crate) fn read(path: &Path, input: Input, delimiter: u8, columns: &Columns) -> Result<Documents> {
+    let budget = Arc::new(AtomicUsize::new(MAX_RECORD_BYTES));
+    let input = Budgeted { input, left: budget.clone() };
+    let mut reader = ReaderBuilder::new().delimiter(delimiter).from_reader(input);
+    let header = reader.byte_headers().map_err(|error| record_error(path, 1, error))?.clone();
+    let names = header.iter().map(|name| Ok(check_text(path, name, 0)?.trim_start_matches('\u{feff}').to_owned()));
+    let names = names.collect::<Result<Vec<String>>>()?;
+    let places = Places::find(path, &names, columns)?;
+    let rows = Rows {
+        path: path.to_owned(),
+        reader,
+        budget,
+        places,
+        fields: columns.fields.clone(),
+        n_read: 0,
+        is_done: false,
+    };
+    Ok(Box::new(rows))
+}
+
+/// Position of each wanted column.
+pub(crate) struct Places {
+    pub(crate) text: usize,
+    pub(crate) target: Option<usize>,
+    pub(crate) fields: Vec<usize>,
+}
+
+impl Places {
+    /// Finds the wanted columns among `names`; without a wish the text is in "text", or in the only column.
+    pub(crate) fn find(path: &Path, names: &[String], columns: &Columns) -> Result<Self> {
+        let find = |name: &str| {
+            let missing =
+                || Error::MissingColumn { path: path.to_owned(), column: name.to_owned(), available: names.to_vec() };
+            names.iter().position(|known| known == name).ok_or_else(missing)
+        };
+        let text = match &columns.text {
+            Some(name) => find(name)?,
+            None if names.len() == 1 => 0,
+            None => find(Columns::DEFAULT_TEXT)?,
+        };
+        let target = columns.target.as_deref().map(find).transpose()?;
+        let fields = columns.fields.iter().map(|name| find(name)).collect::<Result<_>>()?;
+        Ok(Self { text, target, fields })
+    }
+}
+
+struct Rows {
+    path: PathBuf,
+    reader: ::csv::Reader<Budgeted>,
+    budget: Arc<AtomicUsize>,
+    places: Places,
+    fields: Vec<String>,
+    n_read: u64,
+    is_done: bool,
+}
+
+impl Rows {
+    fn next_row(&mut self) -> Result<Option<Document>> {
+        let mut record = ByteRecord::new();
+        self.budget.store(MAX_RECORD_BYTES, Ordering::Relaxed);
+        let line = self.reader.position().line();
+        if !self.reader.read_byte_record(&mut record).map_err(|error| record_error(&self.path, line, error))? {
+            return Ok(None);
+        }
+        let value = |place: usize| {
+            let not_text = |_| Error::bad_record(&self.path, format!("line {line}"), "is not valid UTF-8");
+            std::str::from_utf8(&record[place]).map(str::to_owned).map_err(not_text)
+        };
+        let origin = Origin::new(self.path.to_string_lossy(), self.n_read);
+        let target = self.places.target.map(value).transpose()?;
+        let kept = self.fields.iter().zip(&self.places.fields);
+        let fields = kept.map(|(name, &place)| Ok((name.clone(), value(place)?))).collect::<Result<_>>()?;
+        self.n_read += 1;
+        Ok(Some(Document { target, fields, ..Document::text(origin, value(self.places.text)?) }))
+    }
+}
+
+impl Iterator for Rows {
+    type Item = Result<Document>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.is_done {
+            return None;
+        }
+        let row = self.next_row().transpose();
+        self.is_done = !matches!(row, Some(Ok(_)));
+        row
+    }
+}
+
+fn record_error(path: &Path, line: u64, error: ::csv::Error) -> Error {
+    match error.into_kind() {
+        ::csv::ErrorKind::Io(source) if source.get_ref().is_some_and(|inner| inner.is::<TooLong>()) => {
+            Error::bad_record(path, format!("line {line}"), TooLong.to_string())
+        }
+        ::csv::ErrorKind::Io(source) => read_error(path, source),
+        ::csv::ErrorKind::UnequalLengths { pos, expected_len, len } => {
+            let line = pos.map_or(line, |pos| pos.line());
+            Error::bad_record(
+                path,
+                format!("line {line}"),
+                format!("has {len} columns, but the header has {expected_len}"),
+            )
+        }
+        other => Error::bad_record(path, format!("line {line}"), format!("{other:?}")),
+    }
+}
+
+/// Refuses to read on inside one record, so that an unclosed quote cannot fill the memory.
+struct Budgeted {
+    input: Input,
+    left: Arc<AtomicUsize>,
+}
+
+#[derive(Debug)]
+struct TooLong;
+
+impl std::fmt::Display for TooLong {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the record that starts here is longer than {} MiB; is a quote left open?", MAX_RECORD_BYTES >> 20)
+    }
+}
+
+impl std::error::Error for TooLong {}
+
+impl Read for Budgeted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.input.read(buffer)?;
+        let left = self.left.load(Ordering::Relaxed).checked_sub(n).ok_or_else(|| io::Error::other(TooLong))?;
+        self.left.store(left, Ordering::Relaxed);
+        Ok(n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Cursor;
+
+    fn documents(text: &[u8], delimiter: u8, columns: &Columns) -> Result<Vec<Document>> {
+        read(Path::new("a.csv"), Box::new(Cursor::new(text.to_vec())), delimiter, columns)?.collect()
+    }
+
+    #[test]
+    fn columns_are_found_by_name() {
+        let columns = Columns { target: Some("label".into()), fields: vec!["id".into()], ..Columns::default() };
+        let found = documents(b"id,text,label\n7,\"a, \"\"b\"\"\nc\",x\n", b',', &columns).unwrap();
+        assert_eq!(found[0].as_text(), Some("a, \"b\"\nc"));
+        assert_eq!(found[0].target.as_deref(), Some("x"));
+        assert_eq!(found[0].field("id"), Some("7"));
+        let tabs = documents(b"sentence\nyes, sir\n", b'\t', &Columns::default()).unwrap();
+        assert_eq!(tabs[0].as_text(), Some("yes, sir"));
+    }
+
+    #[test]
+    fn bad_tables_are_errors() {
+        let check = |text: &[u8], expect: &str| {
+            let error = documents(text, b',', &Columns::default()).err().expect("an error").to_string();
+            assert!(error.contains(expect), "{error}");
+        };
+        check(b"a,b\n1,2\n", "it has \"a\", \"b\"");
+        check(b"text,b\n1,2\n3\n", "line 3");
+        check(b"text,b\nok,2\n\xff,2\n", "not valid UTF-8");
+        let open_quote = [&b"text\n\""[..], &vec![b'a'; MAX_RECORD_BYTES + (1 << 18)]].concat();
+        check(&open_quote, "quote left open");
+    }
+}

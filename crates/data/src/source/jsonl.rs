@@ -1,0 +1,91 @@
+//! JSON lines: one object a line, the text in one of its fields.
+
+use super::input::Input;
+use super::text::{Line, Lines};
+use super::{Columns, Documents};
+use crate::{Document, Error, Origin, Result};
+use serde_json::{Map, Value};
+use std::path::{Path, PathBuf};
+
+/// One document for each object; blank lines are passed over.
+pub(crate) fn read(path: &Path, input: Input, columns: &Columns) -> Documents {
+    let reader = Reader { path: path.to_owned(), columns: columns.clone() };
+    let lines = Lines::new(path, input).filter(|line| !line.as_ref().is_ok_and(|line| line.text.trim().is_empty()));
+    Box::new(lines.map(move |line| reader.document(line?)))
+}
+
+struct Reader {
+    path: PathBuf,
+    columns: Columns,
+}
+
+impl Reader {
+    fn document(&self, line: Line) -> Result<Document> {
+        let mut object: Map<String, Value> = serde_json::from_str(&line.text).map_err(|error| {
+            let problem = format!("is not a JSON object ({error}); expected something like {{\"text\": \"…\"}}");
+            self.bad(&line, problem)
+        })?;
+        let column = self.columns.text.as_deref().unwrap_or(Columns::DEFAULT_TEXT);
+        let text = self.take(&mut object, column, &line)?;
+        let target = self.columns.target.as_ref().map(|name| self.take(&mut object, name, &line)).transpose()?;
+        let kept = self.columns.fields.iter();
+        let fields =
+            kept.map(|name| Ok((name.clone(), self.take(&mut object, name, &line)?))).collect::<Result<_>>()?;
+        let origin = Origin::new(self.path.to_string_lossy(), line.number - 1);
+        Ok(Document { target, fields, ..Document::text(origin, text) })
+    }
+
+    /// Takes a field out of the object: a string as it is, a number or truth value as JSON writes it.
+    fn take(&self, object: &mut Map<String, Value>, name: &str, line: &Line) -> Result<String> {
+        match object.remove(name) {
+            Some(Value::String(text)) => Ok(text),
+            Some(value @ (Value::Number(_) | Value::Bool(_))) => Ok(value.to_string()),
+            Some(_) => Err(self.bad(line, format!("field {name:?} is not a string"))),
+            None if line.number == 1 => Err(Error::MissingColumn {
+                path: self.path.clone(),
+                column: name.to_owned(),
+                available: object.keys().cloned().collect(),
+            }),
+            None => Err(self.bad(line, format!("has no field {name:?}, which the lines before have"))),
+        }
+    }
+
+    fn bad(&self, line: &Line, problem: String) -> Error {
+        Error::bad_record(&self.path, format!("line {}", line.number), problem)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Cursor;
+
+    fn documents(text: &str, columns: &Columns) -> Vec<Result<Document>> {
+        read(Path::new("a.jsonl"), Box::new(Cursor::new(text.as_bytes().to_vec())), columns).collect()
+    }
+
+    #[test]
+    fn fields_become_text_target_and_kept_fields() {
+        let columns = Columns { text: Some("en".into()), target: Some("de".into()), fields: vec!["year".into()] };
+        let found = documents("{\"de\": \"ja\\n\", \"en\": \"yes\", \"year\": 1999}\n\n", &columns);
+        let document = found[0].as_ref().unwrap();
+        assert_eq!(document.as_text(), Some("yes"));
+        assert_eq!(document.target.as_deref(), Some("ja\n"));
+        assert_eq!(document.field("year"), Some("1999"));
+        assert_eq!(found.len(), 1);
+    }
+
+    #[test]
+    fn a_bad_line_is_named() {
+        let check = |text: &str, expect: &str| {
+            let error = documents(text, &Columns::default()).pop().unwrap().unwrap_err().to_string();
+            assert!(error.contains(expect), "{error}");
+        };
+        check("{\"text\": \"a\"}\n{\"text\": \"a\"", "line 2");
+        check("{\"text\": \"a\"}\n[1]", "line 2");
+        check("{\"body\": \"a\", \"title\": \"b\"}", "it has \"body\", \"title\"");
+        check("{\"text\": null}", "not a string");
+        check("{\"text\": \"a\"}\n{\"body\": \"a\"}", "line 2");
+        check(&format!("{}\n", "[".repeat(100_000)), "line 1");
+    }
+}
