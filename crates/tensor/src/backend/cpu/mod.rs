@@ -1,6 +1,7 @@
 //! The processor: threads, and vector instructions chosen once at run time.
 
 mod isa;
+mod lanes;
 mod pool;
 
 pub use isa::Isa;
