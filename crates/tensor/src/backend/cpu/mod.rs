@@ -2,7 +2,16 @@
 
 mod isa;
 mod lanes;
+mod matmul;
+mod norm;
+mod optimizer;
+mod pointwise;
 mod pool;
+mod reduce;
+mod rotary;
+mod rows;
+mod softmax;
+mod table;
 
 pub use isa::Isa;
 
@@ -19,6 +28,7 @@ use crate::rng::Key;
 pub struct Cpu {
     pool: Pool,
     isa: Isa,
+    matmul: matmul::Workspace,
 }
 
 impl Cpu {
@@ -33,7 +43,7 @@ impl Cpu {
     /// When this processor lacks them.
     pub fn with_isa(n_threads: usize, isa: Isa) -> Self {
         assert!(isa.is_available(), "this processor lacks the instructions {}", isa.name());
-        Self { pool: Pool::new(n_threads), isa }
+        Self { pool: Pool::new(n_threads), isa, matmul: matmul::Workspace::default() }
     }
 
     /// The vector instructions in use.
@@ -53,11 +63,11 @@ impl Kernels for Cpu {
     }
 
     fn matmul(&self, call: Matmul<'_>) {
-        Reference.matmul(call)
+        matmul::matmul(&self.pool, self.isa, &self.matmul, call)
     }
 
     fn pack(&self, b: Matrix<'_>, k: usize, n: usize) -> PackedMatrix {
-        Reference.pack(b, k, n)
+        matmul::pack(&self.pool, self.isa, b, k, n)
     }
 
     fn attention(&self, call: Attention<'_>) {
@@ -69,78 +79,78 @@ impl Kernels for Cpu {
     }
 
     fn rotary(&self, call: Rotary<'_>) {
-        Reference.rotary(call)
+        rotary::rotary(self, call)
     }
 
     fn norm(&self, call: Norm<'_>) {
-        Reference.norm(call)
+        norm::norm(self, call)
     }
 
     fn norm_backward(&self, call: NormBackward<'_>) {
-        Reference.norm_backward(call)
+        norm::norm_backward(self, call)
     }
 
     fn activation(&self, kind: Activation, x: View<'_>, out: ViewMut<'_>) {
-        Reference.activation(kind, x, out)
+        pointwise::activation(self, kind, x, out)
     }
 
     fn activation_backward(&self, kind: Activation, x: View<'_>, dout: View<'_>, dx: ViewMut<'_>) {
-        Reference.activation_backward(kind, x, dout, dx)
+        pointwise::activation_backward(self, kind, x, dout, dx)
     }
 
     fn gated(&self, kind: Activation, width: usize, x: View<'_>, out: ViewMut<'_>) {
-        Reference.gated(kind, width, x, out)
+        pointwise::gated(self, kind, width, x, out)
     }
 
     fn gated_backward(&self, kind: Activation, width: usize, x: View<'_>, dout: View<'_>, dx: ViewMut<'_>) {
-        Reference.gated_backward(kind, width, x, dout, dx)
+        pointwise::gated_backward(self, kind, width, x, dout, dx)
     }
 
     fn gather(&self, table: View<'_>, width: usize, ids: &[u32], scale: f32, out: ViewMut<'_>, accumulate: bool) {
-        Reference.gather(table, width, ids, scale, out, accumulate)
+        table::gather(self, table, width, ids, scale, out, accumulate)
     }
 
     fn scatter_add(&self, dout: View<'_>, width: usize, ids: &[u32], scale: f32, dtable: &mut [f32]) {
-        Reference.scatter_add(dout, width, ids, scale, dtable)
+        table::scatter_add(self, dout, width, ids, scale, dtable)
     }
 
     fn softmax(&self, width: usize, x: View<'_>, out: ViewMut<'_>) {
-        Reference.softmax(width, x, out)
+        softmax::softmax(self, width, x, out)
     }
 
     fn softmax_backward(&self, width: usize, y: View<'_>, dout: View<'_>, dx: ViewMut<'_>) {
-        Reference.softmax_backward(width, y, dout, dx)
+        softmax::softmax_backward(self, width, y, dout, dx)
     }
 
     fn cross_entropy(&self, call: CrossEntropy<'_>) {
-        Reference.cross_entropy(call)
+        softmax::cross_entropy(self, call)
     }
 
     fn dropout(&self, x: View<'_>, p: f32, key: Key, residual: Option<View<'_>>, out: ViewMut<'_>) {
-        Reference.dropout(x, p, key, residual, out)
+        pointwise::dropout(self, x, p, key, residual, out)
     }
 
     fn scale_add(&self, alpha: f32, x: View<'_>, beta: f32, out: ViewMut<'_>) {
-        Reference.scale_add(alpha, x, beta, out)
+        pointwise::scale_add(self, alpha, x, beta, out)
     }
 
     fn cast(&self, x: View<'_>, out: ViewMut<'_>) {
-        Reference.cast(x, out)
+        pointwise::cast(self, x, out)
     }
 
     fn copy_columns(&self, call: CopyColumns<'_>) {
-        Reference.copy_columns(call)
+        table::copy_columns(self, call)
     }
 
     fn sum_rows(&self, x: View<'_>, out: &mut [f32], accumulate: bool) {
-        Reference.sum_rows(x, out, accumulate)
+        reduce::sum_rows(self, x, out, accumulate)
     }
 
     fn sum_of_squares(&self, x: View<'_>) -> f64 {
-        Reference.sum_of_squares(x)
+        reduce::sum_of_squares(self, x)
     }
 
     fn adamw(&self, call: AdamW<'_>) {
-        Reference.adamw(call)
+        optimizer::adamw(self, call)
     }
 }

@@ -1,0 +1,147 @@
+//! Prints the rate of matrix products, shape by shape: `cargo run --release -p genera-tensor --example matmul_rate`.
+//!
+//! Arguments, all optional: `threads=1,2`, `dtype=bf16,f32`, `only=forward` (a part of a row's name), `seconds=0.3`.
+//! Each figure is the best of many short runs, since other programs can only make one slower.
+
+use genera_tensor::backend::cpu::Cpu;
+use genera_tensor::backend::{Kernels, Matmul, Matrix, PackedMatrix, Rhs};
+use genera_tensor::{DType, Key, View, ViewMut};
+use half::bf16;
+use std::time::{Duration, Instant};
+
+/// Rows M, width N and depth K of a layer's forward product.
+const LAYERS: [[usize; 3]; 9] = [
+    [3072, 384, 384],
+    [3072, 1536, 384],
+    [3072, 384, 1536],
+    [3072, 8192, 384],
+    [1024, 768, 768],
+    [2048, 2048, 2048],
+    [4096, 128, 128],
+    [4096, 512, 128],
+    [4096, 128, 512],
+];
+
+/// Decoding: few rows, packed weights; N and K.
+const DECODED: [[usize; 2]; 3] = [[384, 384], [2048, 2048], [8192, 4096]];
+
+fn main() {
+    let option = |name: &str, default: &str| {
+        let prefix = format!("{name}=");
+        std::env::args().find_map(|arg| arg.strip_prefix(&prefix).map(str::to_owned)).unwrap_or(default.to_owned())
+    };
+    let seconds: f64 = option("seconds", "0.3").parse().expect("seconds is a number");
+    let only = option("only", "");
+    for threads in option("threads", "1,2").split(',') {
+        let cpu = Cpu::new(threads.parse().expect("threads is a list of numbers"));
+        for name in option("dtype", "bf16,f32").split(',') {
+            let dtype = if name == "bf16" { DType::Bf16 } else { DType::F32 };
+            let bench = Bench { cpu: &cpu, dtype, time: Duration::from_secs_f64(seconds), only: &only };
+            println!("\n{} · {name}: GFLOP/s", cpu.name());
+            bench.layers();
+            bench.decoding();
+        }
+    }
+}
+
+struct Bench<'a> {
+    cpu: &'a Cpu,
+    dtype: DType,
+    time: Duration,
+    only: &'a str,
+}
+
+impl Bench<'_> {
+    fn layers(&self) {
+        println!("{:>20} {:>10} {:>10} {:>10} {:>10}", "M, N, K", "forward", "packed", "d input", "d weight");
+        for [m, n, k] in LAYERS {
+            let [x, w, y] =
+                [(m, k), (k, n), (m, n)].map(|(rows, columns)| Elements::random(rows * columns, self.dtype));
+            let (x_mk, w_kn, y_mn) = (Matrix::new(x.view(), k), Matrix::new(w.view(), n), Matrix::new(y.view(), n));
+            let (w_nk, x_km) = (Matrix::transposed(w.view(), n), Matrix::transposed(x.view(), k));
+            let packed = self.cpu.pack(w_kn, k, n);
+            let rates = [
+                self.rate("forward", m, n, k, x_mk, Rhs::Matrix(w_kn), self.dtype),
+                self.rate("packed", m, n, k, x_mk, Rhs::Packed(&packed), self.dtype),
+                self.rate("d input", m, k, n, y_mn, Rhs::Matrix(w_nk), self.dtype),
+                self.rate("d weight", k, n, m, x_km, Rhs::Matrix(y_mn), DType::F32),
+            ];
+            print!("{:>20}", format!("{m}, {n}, {k}"));
+            rates.iter().for_each(|rate| print!(" {rate:>10.0}"));
+            println!();
+        }
+    }
+
+    fn decoding(&self) {
+        println!("{:>20} {:>10} {:>10} {:>10} {:>10}  packed weights read, GB/s", "N, K", "m = 1", "2", "4", "8");
+        for [n, k] in DECODED {
+            let w = Elements::random(n * k, self.dtype);
+            let packed: PackedMatrix = self.cpu.pack(Matrix::new(w.view(), n), k, n);
+            print!("{:>20}", format!("{n}, {k}"));
+            for m in [1, 2, 4, 8] {
+                let x = Elements::random(m * k, self.dtype);
+                let rate = self.rate("decode", m, n, k, Matrix::new(x.view(), k), Rhs::Packed(&packed), self.dtype);
+                print!(" {:>10.1}", rate / (2 * m) as f64 * self.dtype.size_bytes() as f64);
+            }
+            println!();
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn rate(&self, name: &str, m: usize, n: usize, k: usize, a: Matrix<'_>, b: Rhs<'_>, c: DType) -> f64 {
+        if !name.contains(self.only) {
+            return f64::NAN;
+        }
+        let mut out = Elements::random(m * n, c);
+        let mut best = Duration::MAX;
+        let start = Instant::now();
+        while start.elapsed() < self.time {
+            let run = Instant::now();
+            self.cpu.matmul(Matmul {
+                m,
+                n,
+                k,
+                a,
+                b,
+                c: out.view_mut(),
+                accumulate: false,
+                bias: None,
+                activation: None,
+                pre_activation: None,
+                residual: None,
+            });
+            best = best.min(run.elapsed());
+        }
+        2.0 * (m * n * k) as f64 / best.as_secs_f64() / 1e9
+    }
+}
+
+enum Elements {
+    F32(Vec<f32>),
+    Bf16(Vec<bf16>),
+}
+
+impl Elements {
+    fn random(n: usize, dtype: DType) -> Self {
+        let mut values = vec![0.0; n];
+        Key::new(1).uniforms(0, &mut values);
+        match dtype {
+            DType::F32 => Elements::F32(values),
+            DType::Bf16 => Elements::Bf16(values.into_iter().map(bf16::from_f32).collect()),
+        }
+    }
+
+    fn view(&self) -> View<'_> {
+        match self {
+            Elements::F32(data) => View::F32(data),
+            Elements::Bf16(data) => View::Bf16(data),
+        }
+    }
+
+    fn view_mut(&mut self) -> ViewMut<'_> {
+        match self {
+            Elements::F32(data) => ViewMut::F32(data),
+            Elements::Bf16(data) => ViewMut::Bf16(data),
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! The innermost loop: a tile of the result kept in registers while K runs.
+//!
+//! The loop is written once, over a small trait [`Multiply`] that says how one step along K is multiplied, and compiled
+//! for every instruction set and tile size. A *step* is one 32-bit word of a panel of B in every column: one f32, or two
+//! consecutive bf16 (the earlier in the lower half). Every element of the result is one chain of multiply-adds in the
+//! order of K, so its bits depend on K alone, not on the tile that it fell into.
+
+use super::portable;
+#[cfg(target_arch = "x86_64")]
+use super::{avx2, avx512};
+use crate::backend::cpu::isa::Isa;
+
+/// Most rows in a tile: with 4 vectors of columns 24 accumulators, 4 vectors of B and one of A fill 32 registers.
+pub(super) const MAX_ROWS: usize = 6;
+/// Most vectors of columns in a tile.
+pub(super) const MAX_VECTORS: usize = 4;
+
+/// One run of a kernel: `tile = a·b`, or `tile += a·b`.
+#[derive(Clone, Copy)]
+pub(super) struct TileRun {
+    /// Row 0 of A at the first step; each row is contiguous.
+    pub(super) a: *const u8,
+    /// From one row of A to the next.
+    pub(super) a_stride_bytes: usize,
+    /// The panel at the first step; steps are contiguous, one word for every column.
+    pub(super) b: *const u32,
+    /// Number of steps.
+    pub(super) n_steps: usize,
+    /// Whether one more step follows of which A has only the first half.
+    pub(super) half_step: bool,
+    /// Where the sums go: one row behind the other, as wide as the panel.
+    pub(super) tile: *mut f32,
+    /// Whether the sums continue those in the tile.
+    pub(super) resume: bool,
+}
+
+/// A compiled kernel.
+///
+/// # Safety
+/// The processor has the instructions it was compiled for; the pointers of the run are valid for the rows, steps and
+/// columns of this kernel, and nobody else uses the tile.
+pub(super) type Kernel = unsafe fn(&TileRun);
+
+/// The kernels for one kind of operands on one instruction set.
+pub(super) struct KernelSet {
+    /// Columns of a vector.
+    pub(super) n_lanes: usize,
+    /// Vectors of columns in a full panel.
+    pub(super) n_vectors: usize,
+    /// By rows − 1 and vectors − 1.
+    pub(super) kernels: [[Kernel; MAX_VECTORS]; MAX_ROWS],
+}
+
+impl KernelSet {
+    /// Columns of a full panel.
+    pub(super) fn panel_width(&self) -> usize {
+        self.n_lanes * self.n_vectors
+    }
+
+    /// The kernel for a tile of `rows` rows of a panel `width` columns wide.
+    pub(super) fn kernel(&self, rows: usize, width: usize) -> Kernel {
+        self.kernels[rows - 1][width / self.n_lanes - 1]
+    }
+
+    /// Kernels for f32.
+    pub(super) fn f32(isa: Isa) -> &'static KernelSet {
+        match isa {
+            Isa::Portable => &portable::F32,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => &avx2::F32,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 | Isa::Avx512Bf16 => &avx512::F32,
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => unreachable!("a backend is made only with instructions that the processor has"),
+        }
+    }
+
+    /// Kernels for bf16, with A in bf16 where [`Isa::Avx512Bf16`] multiplies it directly, and else in f32.
+    pub(super) fn bf16(isa: Isa) -> &'static KernelSet {
+        match isa {
+            Isa::Portable => &portable::BF16,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => &avx2::BF16,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => &avx512::BF16,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Bf16 => &avx512::BF16_DOT,
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => unreachable!("a backend is made only with instructions that the processor has"),
+        }
+    }
+}
+
+/// How one step is multiplied. All methods are compiled into a kernel that enables the instructions they need.
+pub(super) trait Multiply {
+    /// A vector of sums, one for each column.
+    type Sums: Copy;
+    /// The words of A or B that are multiplied at once.
+    type Words: Copy;
+    /// Columns of a vector.
+    const N_LANES: usize;
+    /// Bytes of a row of A in one step.
+    const A_BYTES: usize;
+    /// Multiply-adds that a step takes, one after the other.
+    const N_PARTS: usize;
+
+    unsafe fn zero() -> Self::Sums;
+    unsafe fn load_sums(from: *const f32) -> Self::Sums;
+    unsafe fn store_sums(sums: Self::Sums, to: *mut f32);
+    /// Part `part` of the words of `N_LANES` columns.
+    unsafe fn load_b(from: *const u32, part: usize) -> Self::Words;
+    /// Part `part` of the step of one row, in all columns.
+    unsafe fn load_a(from: *const u8, part: usize) -> Self::Words;
+    /// The step of which A has only the first half, in all columns.
+    ///
+    /// Only where A is bf16: elsewhere it is packed, and padded with 0.
+    unsafe fn load_half_a(_from: *const u8) -> Self::Words {
+        unreachable!("an f32 row of A has no half step")
+    }
+    unsafe fn multiply_add(a: Self::Words, b: Self::Words, sums: Self::Sums) -> Self::Sums;
+}
+
+/// Writes a block out once for each row or vector of a tile, whose number is then a literal: a loop over the accumulators
+/// made the compiler keep them in memory.
+macro_rules! unrolled {
+    ($name:ident < ROWS, $body:block) => {
+        unrolled!(@ $name < ROWS, $body, 0 1 2 3 4 5)
+    };
+    ($name:ident < VECTORS, $body:block) => {
+        unrolled!(@ $name < VECTORS, $body, 0 1 2 3)
+    };
+    (@ $name:ident < $bound:ident, $body:block, $($literal:literal)+) => {
+        {
+            $(if $literal < $bound {
+                const $name: usize = $literal;
+                $body
+            })+
+        }
+    };
+}
+
+/// Runs a tile of `ROWS` rows and `VECTORS` vectors of columns.
+///
+/// # Safety
+/// As for [`Kernel`].
+#[inline(always)]
+pub(super) unsafe fn run_tile<M: Multiply, const ROWS: usize, const VECTORS: usize>(run: &TileRun) {
+    let width = VECTORS * M::N_LANES;
+    // SAFETY: the caller vouches for the instructions and for the pointers over all rows, steps and columns.
+    unsafe {
+        let mut sums = [[M::zero(); MAX_VECTORS]; MAX_ROWS];
+        if run.resume {
+            unrolled!(I < ROWS, {
+                unrolled!(J < VECTORS, { sums[I][J] = M::load_sums(run.tile.add(I * width + J * M::N_LANES)) })
+            });
+        }
+        let mut b = run.b;
+        let mut a = [run.a; MAX_ROWS];
+        unrolled!(I < ROWS, { a[I] = run.a.add(I * run.a_stride_bytes) });
+        for _ in 0..run.n_steps {
+            for part in 0..M::N_PARTS {
+                let mut words = [M::load_b(b, part); MAX_VECTORS];
+                unrolled!(J < VECTORS, { words[J] = M::load_b(b.add(J * M::N_LANES), part) });
+                unrolled!(I < ROWS, {
+                    let a = M::load_a(a[I], part);
+                    unrolled!(J < VECTORS, { sums[I][J] = M::multiply_add(a, words[J], sums[I][J]) });
+                });
+            }
+            b = b.add(width);
+            unrolled!(I < ROWS, { a[I] = a[I].add(M::A_BYTES) });
+        }
+        if run.half_step {
+            unrolled!(I < ROWS, {
+                let a = M::load_half_a(a[I]);
+                unrolled!(J < VECTORS, {
+                    sums[I][J] = M::multiply_add(a, M::load_b(b.add(J * M::N_LANES), 0), sums[I][J])
+                });
+            });
+        }
+        unrolled!(I < ROWS, {
+            unrolled!(J < VECTORS, { M::store_sums(sums[I][J], run.tile.add(I * width + J * M::N_LANES)) })
+        });
+    }
+}
+
+/// Compiles the kernels of one [`Multiply`] with the given instructions enabled.
+macro_rules! kernel_set {
+    ($(#[$doc:meta])* $name:ident, $multiply:ty, $n_vectors:literal $(, $feature:literal)?) => {
+        $(#[$doc])*
+        pub(super) static $name: $crate::backend::cpu::matmul::kernel::KernelSet = {
+            use $crate::backend::cpu::matmul::kernel::{KernelSet, Multiply, TileRun, run_tile};
+
+            $(#[target_feature(enable = $feature)])?
+            unsafe fn kernel<const ROWS: usize, const VECTORS: usize>(run: &TileRun) {
+                // SAFETY: the caller keeps the same contract.
+                unsafe { run_tile::<$multiply, ROWS, VECTORS>(run) }
+            }
+            KernelSet {
+                n_lanes: <$multiply as Multiply>::N_LANES,
+                n_vectors: $n_vectors,
+                kernels: $crate::backend::cpu::matmul::kernel::kernel_set!(@rows kernel, $n_vectors, 1 2 3 4 5 6),
+            }
+        };
+    };
+    (@rows $kernel:ident, $n_vectors:literal, $($rows:literal)+) => {
+        [$([
+            $kernel::<$rows, 1>,
+            $kernel::<$rows, { if $n_vectors > 1 { 2 } else { 1 } }>,
+            $kernel::<$rows, { if $n_vectors > 2 { 3 } else { 1 } }>,
+            $kernel::<$rows, { if $n_vectors > 3 { 4 } else { 1 } }>,
+        ]),+]
+    };
+}
+
+pub(super) use kernel_set;

@@ -1,0 +1,28 @@
+//! Matrix products: `c = activation(a·b + bias) + residual`.
+//!
+//! B is rearranged into *panels*, each a few vectors of columns wide and as long as K ([`pack`]); a tile of a few rows of A
+//! and one panel is kept in registers while K runs ([`kernel`]); what comes after the sum is done while the tile is still
+//! in the nearest cache ([`epilogue`]). The [`driver`] cuts the product into tasks for the threads.
+//!
+//! Every element is one chain of multiply-adds in the order of K, whatever the sizes, the cutting and the threads: the same
+//! row of A times the same column of B gives the same bits in every product.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod driver;
+mod epilogue;
+mod kernel;
+mod pack;
+#[cfg(target_arch = "x86_64")]
+mod pack_avx512;
+mod panels;
+mod plan;
+mod portable;
+mod scratch;
+#[cfg(test)]
+mod tests;
+
+pub(super) use driver::{Workspace, matmul};
+pub(super) use panels::pack;

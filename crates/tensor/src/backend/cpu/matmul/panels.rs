@@ -1,0 +1,173 @@
+//! B rearranged into panels, for one call or for many.
+
+use super::kernel::KernelSet;
+use super::pack::{self, Operand, Target, Word};
+use super::scratch::Scratch;
+use crate::backend::cpu::isa::Isa;
+use crate::backend::cpu::pool::Pool;
+use crate::backend::{Matrix, PackedMatrix};
+use crate::dtype::{DType, View};
+use std::ops::Range;
+use std::sync::OnceLock;
+
+/// Where the words of each panel are: one panel behind the other, each step by step. The last panel is only as many vectors
+/// wide as it needs, and filled up with 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PanelLayout {
+    /// Columns of the matrix.
+    pub(super) n: usize,
+    /// Words in a column.
+    pub(super) n_steps: usize,
+    /// Columns of a full panel.
+    full_width: usize,
+    n_lanes: usize,
+}
+
+impl PanelLayout {
+    pub(super) fn new(kernels: &KernelSet, n: usize, n_steps: usize) -> Self {
+        Self { n, n_steps, full_width: kernels.panel_width(), n_lanes: kernels.n_lanes }
+    }
+
+    pub(super) fn n_panels(&self) -> usize {
+        self.n.div_ceil(self.full_width)
+    }
+
+    /// Columns of the matrix in a panel.
+    pub(super) fn columns(&self, panel: usize) -> Range<usize> {
+        let first = panel * self.full_width;
+        first..self.n.min(first + self.full_width)
+    }
+
+    /// Columns stored in a panel.
+    pub(super) fn width(&self, panel: usize) -> usize {
+        self.columns(panel).len().next_multiple_of(self.n_lanes)
+    }
+
+    /// First word of a panel.
+    pub(super) fn offset(&self, panel: usize) -> usize {
+        panel * self.full_width * self.n_steps
+    }
+
+    /// Words of all panels.
+    pub(super) fn n_words(&self) -> usize {
+        self.n.next_multiple_of(self.n_lanes) * self.n_steps
+    }
+
+    /// Words of a full panel.
+    pub(super) fn n_panel_words(&self) -> usize {
+        self.full_width * self.n_steps
+    }
+
+    /// Packs some steps of a panel that starts at `start`.
+    ///
+    /// # Safety
+    /// The panel's words are valid and nobody else uses those of the steps; `b` has the columns.
+    pub(super) unsafe fn pack(
+        &self,
+        isa: Isa,
+        word: Word,
+        b: &Operand<'_>,
+        panel: usize,
+        steps: Range<usize>,
+        start: *mut u32,
+    ) {
+        let (columns, width) = (self.columns(panel), self.width(panel));
+        // SAFETY: the caller keeps the same contract.
+        unsafe {
+            let start = start.add(steps.start * width);
+            if columns.len() < width {
+                std::slice::from_raw_parts_mut(start, steps.len() * width).fill(0);
+            }
+            pack::pack(isa, word, b, steps, columns, Target { start, step_stride: width, line_stride: 1 });
+        }
+    }
+}
+
+/// What this backend keeps of a [`PackedMatrix`].
+#[derive(Debug)]
+pub(super) struct PackedPanels {
+    layout: PanelLayout,
+    words: Scratch,
+    /// For an f32 matrix: the same rounded to bf16, made when a bf16 left-hand side first asks for it.
+    rounded: OnceLock<Box<PackedPanels>>,
+}
+
+impl PackedPanels {
+    fn new(pool: &Pool, isa: Isa, word: Word, b: Operand<'_>, layout: PanelLayout) -> Self {
+        let mut words = Scratch::default();
+        let start = SendPtr(words.words(layout.n_words()).as_mut_ptr());
+        pool.run(layout.n_panels(), &|panel| {
+            // SAFETY: every task writes its own panel, and the words outlive the call.
+            unsafe { layout.pack(isa, word, &b, panel, 0..layout.n_steps, start.get().add(layout.offset(panel))) };
+        });
+        Self { layout, words, rounded: OnceLock::new() }
+    }
+
+    /// The panels of `packed` for a product that rounds its operands to bf16, or one that does not.
+    ///
+    /// # Panics
+    /// When the matrix was packed by another kind of backend.
+    pub(super) fn of<'a>(packed: &'a PackedMatrix, pool: &Pool, isa: Isa, rounds: bool) -> &'a Self {
+        let own: &Self = packed.panels.downcast_ref().expect("a matrix packed by a cpu backend");
+        let kernels = if rounds { KernelSet::bf16(isa) } else { KernelSet::f32(isa) };
+        assert_eq!(own.layout.full_width, kernels.panel_width(), "a matrix is packed for other vector instructions");
+        if !rounds || packed.dtype == DType::Bf16 {
+            return own;
+        }
+        own.rounded.get_or_init(|| Box::new(own.round(pool, isa, packed.n_rows, kernels)))
+    }
+
+    /// First word of the first panel.
+    pub(super) fn as_ptr(&self) -> *const u32 {
+        self.words.as_ptr()
+    }
+
+    fn round(&self, pool: &Pool, isa: Isa, k: usize, kernels: &KernelSet) -> Self {
+        let layout = PanelLayout::new(kernels, self.layout.n, Word::Bf16Pair.n_steps(k));
+        let mut words = Scratch::default();
+        let start = SendPtr(words.words(layout.n_words()).as_mut_ptr());
+        pool.run(layout.n_panels(), &|panel| {
+            let width = layout.width(panel);
+            // SAFETY: the panel of f32 has `k` steps of `width` words; every bit pattern is an f32.
+            let values = unsafe {
+                std::slice::from_raw_parts(self.as_ptr().add(self.layout.offset(panel)).cast::<f32>(), k * width)
+            };
+            let source = Operand::rhs(Matrix::new(View::F32(values), width), k);
+            // SAFETY: every task writes its own panel.
+            unsafe {
+                let start = start.get().add(layout.offset(panel));
+                let target = Target { start, step_stride: width, line_stride: 1 };
+                pack::pack(isa, Word::Bf16Pair, &source, 0..layout.n_steps, 0..width, target);
+            }
+        });
+        Self { layout, words, rounded: OnceLock::new() }
+    }
+}
+
+/// Rearranges b: [k, n] for repeated use.
+pub(in crate::backend::cpu) fn pack(pool: &Pool, isa: Isa, b: Matrix<'_>, k: usize, n: usize) -> PackedMatrix {
+    b.check("b", k, n);
+    let dtype = b.data.dtype();
+    let (word, kernels) = match dtype {
+        DType::F32 => (Word::F32, KernelSet::f32(isa)),
+        DType::Bf16 => (Word::Bf16Pair, KernelSet::bf16(isa)),
+    };
+    let layout = PanelLayout::new(kernels, n, word.n_steps(k));
+    let panels = PackedPanels::new(pool, isa, word, Operand::rhs(b, k), layout);
+    PackedMatrix { n_rows: k, n_columns: n, dtype, panels: Box::new(panels) }
+}
+
+/// A pointer that tasks share, each to write to words of its own.
+#[derive(Clone, Copy)]
+pub(super) struct SendPtr(pub(super) *mut u32);
+
+// SAFETY: those who use the pointer keep to words of their own, as they say where they do.
+unsafe impl Sync for SendPtr {}
+// SAFETY: as above.
+unsafe impl Send for SendPtr {}
+
+impl SendPtr {
+    pub(super) fn get(&self) -> *mut u32 {
+        self.0
+    }
+}

@@ -1,0 +1,85 @@
+//! How a product is cut into tasks.
+
+/// Rows of A that a thread works on at a time: they and a panel of B stay in its second-level cache.
+pub(super) const BLOCK_ROWS: usize = 96;
+/// Tasks for each thread, so that a slow one does not keep the others waiting.
+const TASKS_PER_THREAD: usize = 6;
+/// What a thread may pack for itself and use again and again: about a third of its second-level cache.
+const LOCAL_BYTES: usize = 320 << 10;
+/// Below this number of multiply-adds waking other threads costs more than it brings.
+const MIN_SHARED_WORK: usize = 1 << 19;
+
+/// The sizes that the cutting depends on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sizes {
+    pub(super) m: usize,
+    pub(super) n_panels: usize,
+    pub(super) panel_width: usize,
+    pub(super) k: usize,
+    /// Bytes of a row of A as it is packed.
+    pub(super) row_bytes: usize,
+    /// Bytes of a panel of B.
+    pub(super) panel_bytes: usize,
+    /// Whether A must be packed.
+    pub(super) packs_a: bool,
+    /// Whether B must be packed.
+    pub(super) packs_b: bool,
+}
+
+/// Who packs an operand that needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Packing {
+    /// Nobody: it is used as it lies.
+    None,
+    /// All threads together before the product begins.
+    Together,
+    /// Each task what it uses.
+    Apart,
+}
+
+/// A product cut into `m / rows` × `n_panels / panels` tasks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plan {
+    pub(super) rows: usize,
+    pub(super) panels: usize,
+    pub(super) a: Packing,
+    pub(super) b: Packing,
+    /// Whether several threads take part.
+    pub(super) shared: bool,
+}
+
+impl Plan {
+    pub(super) fn new(sizes: Sizes, n_threads: usize) -> Self {
+        let work = sizes.m * sizes.n_panels * sizes.panel_width * sizes.k;
+        let shared = n_threads > 1 && work >= MIN_SHARED_WORK;
+        let n_wanted = if shared { TASKS_PER_THREAD * n_threads } else { 1 };
+        let by_columns = sizes.packs_b && (sizes.m <= BLOCK_ROWS || Self::columns_pack_less(sizes, n_wanted));
+        if by_columns { Self::by_columns(sizes, n_wanted, shared) } else { Self::by_rows(sizes, n_wanted, shared) }
+    }
+
+    /// The longer operand is better packed apart: what is packed together goes through the memory.
+    fn columns_pack_less(sizes: Sizes, n_wanted: usize) -> bool {
+        sizes.n_panels * sizes.panel_width >= sizes.m && sizes.n_panels * 2 >= n_wanted
+    }
+
+    /// Each task takes some panels and all rows.
+    fn by_columns(sizes: Sizes, n_wanted: usize, shared: bool) -> Self {
+        let panels = (LOCAL_BYTES / sizes.panel_bytes.max(1)).min(sizes.n_panels / n_wanted).max(1);
+        let a = if sizes.packs_a { Packing::Together } else { Packing::None };
+        Self { rows: sizes.m, panels, a, b: Packing::Apart, shared }
+    }
+
+    /// Each task takes some rows and all panels, or some if the rows are few.
+    fn by_rows(sizes: Sizes, n_wanted: usize, shared: bool) -> Self {
+        let mut rows = BLOCK_ROWS;
+        let too_big = |rows: usize| sizes.packs_a && rows * sizes.row_bytes > LOCAL_BYTES;
+        while rows > BLOCK_ROWS / 4 && (sizes.m.div_ceil(rows) < n_wanted || too_big(rows)) {
+            rows /= 2;
+        }
+        let n_row_tasks = sizes.m.div_ceil(rows);
+        let panels = (sizes.n_panels * n_row_tasks / n_wanted).clamp(1, sizes.n_panels);
+        let a = if sizes.packs_a { Packing::Apart } else { Packing::None };
+        let b = if sizes.packs_b { Packing::Together } else { Packing::None };
+        Self { rows, panels, a, b, shared }
+    }
+}
