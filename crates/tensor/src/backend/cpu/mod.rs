@@ -1,5 +1,6 @@
 //! The processor: threads, and vector instructions chosen once at run time.
 
+mod attention;
 mod isa;
 mod lanes;
 mod matmul;
@@ -71,11 +72,11 @@ impl Kernels for Cpu {
     }
 
     fn attention(&self, call: Attention<'_>) {
-        Reference.attention(call)
+        attention::attention(&self.pool, self.isa, call)
     }
 
     fn attention_backward(&self, call: AttentionBackward<'_>) {
-        Reference.attention_backward(call)
+        attention::attention_backward(&self.pool, self.isa, call)
     }
 
     fn rotary(&self, call: Rotary<'_>) {
