@@ -36,11 +36,13 @@ impl Word {
 /// A matrix as lines along K.
 #[derive(Clone, Copy)]
 pub(super) struct Operand<'a> {
-    data: View<'a>,
-    stride: usize,
+    pub(super) data: View<'a>,
+    /// Elements from one stored row to the next.
+    pub(super) stride: usize,
     /// Whether a stored row holds one place along K of all lines (else it is a line).
-    across: bool,
-    k: usize,
+    pub(super) across: bool,
+    /// Elements in a line.
+    pub(super) k: usize,
 }
 
 impl<'a> Operand<'a> {
