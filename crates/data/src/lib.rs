@@ -7,8 +7,13 @@
 
 mod document;
 mod error;
+pub mod shard;
 pub mod source;
+pub mod tokenize;
+mod write;
 
 pub use document::{Content, Document, Origin, Piece};
 pub use error::{Error, Result};
+pub use shard::{Shard, ShardInfo, ShardWriter};
 pub use source::{Aligned, ByteCounter, Columns, Corpus, Documents, Files, Generated, ReadOptions};
+pub use tokenize::{SpecialTokens, TextStream, Tokenizer, TokenizerSpec, load_tokenizer};

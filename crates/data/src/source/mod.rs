@@ -14,6 +14,7 @@ mod text;
 pub use aligned::Aligned;
 pub use generated::Generated;
 pub use input::ByteCounter;
+pub(crate) use input::open_file;
 
 use crate::{Document, Error, Result};
 use std::fmt::Write;

@@ -1,0 +1,96 @@
+//! Text to token ids and back: one file for each kind of tokenizer, and the [`Tokenizer`] trait that they serve.
+//!
+//! Every tokenizer is kept as a Hugging Face `tokenizer.json`, which other programs load. The kinds that are made
+//! here ([`Characters`], [`Bytes`], [`Bpe`]) are recognised when loaded and run on code of their own; any other file
+//! runs on the `tokenizers` crate ([`Foreign`]).
+
+mod bpe;
+mod bytes;
+mod characters;
+mod foreign;
+mod json;
+mod special;
+mod stream;
+mod table;
+mod train;
+mod words;
+
+pub use bpe::Bpe;
+pub use bytes::Bytes;
+pub use characters::Characters;
+pub use foreign::Foreign;
+pub use json::{load_tokenizer, tokenizer_from_json};
+pub use special::SpecialTokens;
+pub use stream::TextStream;
+pub use train::train_bpe;
+
+use crate::Result;
+use genera_tokens::{TokenId, Vocab};
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Text to token ids and back.
+pub trait Tokenizer: Send + Sync {
+    /// The kind: "characters", "bytes", "bpe" or "foreign".
+    fn name(&self) -> &'static str;
+
+    /// The ids it gives, and the special ones.
+    fn vocab(&self) -> &Vocab;
+
+    /// The ids of `text`. Text never becomes a special token, whatever it says.
+    ///
+    /// # Errors
+    /// When a character is not in the vocabulary and there is no unknown token.
+    fn encode(&self, text: &str) -> Result<Vec<TokenId>>;
+
+    /// The text of `ids`; special tokens and ids out of range give nothing, bytes that are not UTF-8 give U+FFFD.
+    fn decode(&self, ids: &[TokenId]) -> String;
+
+    /// Decodes ids as they come; the parts together are what [`decode`](Self::decode) gives for all of them.
+    fn stream(&self) -> Box<dyn TextStream + '_>;
+
+    /// What to show for one token, special ones by name.
+    fn token_text(&self, id: TokenId) -> String;
+
+    /// Number of bytes of text that each id stands for; special ones stand for none.
+    fn token_bytes(&self) -> Arc<[u32]>;
+
+    /// The contents of its `tokenizer.json`.
+    fn to_json(&self) -> &str;
+
+    /// Its special tokens by name.
+    fn special_tokens(&self) -> &SpecialTokens;
+
+    /// Differs between tokenizers that differ in anything.
+    fn fingerprint(&self) -> u64 {
+        let digest = Sha256::digest(self.to_json());
+        u64::from_le_bytes(digest[..8].try_into().expect("a SHA-256 digest has 32 bytes"))
+    }
+
+    /// Writes `tokenizer.json` and `tokenizer_config.json`, the layout that Hugging Face transformers loads.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    fn save(&self, directory: &Path) -> Result<()> {
+        crate::write::atomically(&directory.join("tokenizer.json"), self.to_json().as_bytes())?;
+        let config = json::tokenizer_config(self.special_tokens());
+        crate::write::atomically(&directory.join("tokenizer_config.json"), config.as_bytes())
+    }
+}
+
+/// Which tokenizer to make or load.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenizerSpec {
+    /// Every character of the data is a token.
+    Characters,
+    /// Every byte is a token.
+    Bytes,
+    /// Byte-pair encoding, trained on the data.
+    Bpe {
+        /// Number of tokens at most, special ones included.
+        vocab_size: usize,
+    },
+    /// A `tokenizer.json`, or a directory with one.
+    File(PathBuf),
+}
