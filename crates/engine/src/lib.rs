@@ -8,6 +8,7 @@ pub mod config;
 mod error;
 pub mod model;
 pub mod params;
+pub mod weights;
 
 pub use config::ModelConfig;
 pub use error::{Error, Result};
