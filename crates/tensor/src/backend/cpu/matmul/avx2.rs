@@ -16,7 +16,6 @@ impl Multiply for F32Lanes {
     type Sums = __m256;
     type Words = __m256;
     const N_LANES: usize = 8;
-    const A_BYTES: usize = 4;
     const N_PARTS: usize = 1;
 
     #[inline(always)]
@@ -60,7 +59,6 @@ impl Multiply for Bf16Lanes {
     type Sums = __m256;
     type Words = __m256;
     const N_LANES: usize = 8;
-    const A_BYTES: usize = 8;
     const N_PARTS: usize = 2;
 
     #[inline(always)]

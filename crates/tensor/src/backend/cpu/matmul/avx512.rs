@@ -17,7 +17,6 @@ impl Multiply for F32Lanes {
     type Sums = __m512;
     type Words = __m512;
     const N_LANES: usize = 16;
-    const A_BYTES: usize = 4;
     const N_PARTS: usize = 1;
 
     #[inline(always)]
@@ -61,7 +60,6 @@ impl Multiply for Bf16Lanes {
     type Sums = __m512;
     type Words = __m512;
     const N_LANES: usize = 16;
-    const A_BYTES: usize = 8;
     const N_PARTS: usize = 2;
 
     #[inline(always)]
@@ -114,7 +112,6 @@ impl Multiply for Bf16Dot {
     type Sums = __m512;
     type Words = __m512i;
     const N_LANES: usize = 16;
-    const A_BYTES: usize = 4;
     const N_PARTS: usize = 1;
 
     #[inline(always)]

@@ -293,10 +293,13 @@ impl<'a> Product<'a> {
                     let run = TileRun {
                         a: a.start.add(row * a.stride_bytes + steps.start * step_bytes),
                         a_stride_bytes: a.stride_bytes,
+                        a_step_bytes: step_bytes,
                         b: b.add(steps.start * width),
+                        b_stride: width,
                         n_steps: steps.len(),
                         half_step: is_last && n_whole < self.layout.n_steps,
                         tile: tiles.add(row * width),
+                        tile_stride: width,
                         resume: i > 0,
                     };
                     self.kernels.kernel(tile_rows.len(), width)(&run);

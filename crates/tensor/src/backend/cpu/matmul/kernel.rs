@@ -18,18 +18,24 @@ pub(super) const MAX_VECTORS: usize = 4;
 /// One run of a kernel: `tile = a·b`, or `tile += a·b`.
 #[derive(Clone, Copy)]
 pub(super) struct TileRun {
-    /// Row 0 of A at the first step; each row is contiguous.
+    /// Row 0 of A at the first step.
     pub(super) a: *const u8,
     /// From one row of A to the next.
     pub(super) a_stride_bytes: usize,
-    /// The panel at the first step; steps are contiguous, one word for every column.
+    /// From one step of A to the next.
+    pub(super) a_step_bytes: usize,
+    /// The panel at the first step, one word for every column.
     pub(super) b: *const u32,
+    /// Words from one step of the panel to the next.
+    pub(super) b_stride: usize,
     /// Number of steps.
     pub(super) n_steps: usize,
     /// Whether one more step follows of which A has only the first half.
     pub(super) half_step: bool,
-    /// Where the sums go: one row behind the other, as wide as the panel.
+    /// Where the sums go.
     pub(super) tile: *mut f32,
+    /// From one row of sums to the next.
+    pub(super) tile_stride: usize,
     /// Whether the sums continue those in the tile.
     pub(super) resume: bool,
 }
@@ -99,8 +105,6 @@ pub(super) trait Multiply {
     type Words: Copy;
     /// Columns of a vector.
     const N_LANES: usize;
-    /// Bytes of a row of A in one step.
-    const A_BYTES: usize;
     /// Multiply-adds that a step takes, one after the other.
     const N_PARTS: usize;
 
@@ -145,13 +149,12 @@ macro_rules! unrolled {
 /// As for [`Kernel`].
 #[inline(always)]
 pub(super) unsafe fn run_tile<M: Multiply, const ROWS: usize, const VECTORS: usize>(run: &TileRun) {
-    let width = VECTORS * M::N_LANES;
     // SAFETY: the caller vouches for the instructions and for the pointers over all rows, steps and columns.
     unsafe {
         let mut sums = [[M::zero(); MAX_VECTORS]; MAX_ROWS];
         if run.resume {
             unrolled!(I < ROWS, {
-                unrolled!(J < VECTORS, { sums[I][J] = M::load_sums(run.tile.add(I * width + J * M::N_LANES)) })
+                unrolled!(J < VECTORS, { sums[I][J] = M::load_sums(run.tile.add(I * run.tile_stride + J * M::N_LANES)) })
             });
         }
         let mut b = run.b;
@@ -166,8 +169,8 @@ pub(super) unsafe fn run_tile<M: Multiply, const ROWS: usize, const VECTORS: usi
                     unrolled!(J < VECTORS, { sums[I][J] = M::multiply_add(a, words[J], sums[I][J]) });
                 });
             }
-            b = b.add(width);
-            unrolled!(I < ROWS, { a[I] = a[I].add(M::A_BYTES) });
+            b = b.add(run.b_stride);
+            unrolled!(I < ROWS, { a[I] = a[I].add(run.a_step_bytes) });
         }
         if run.half_step {
             unrolled!(I < ROWS, {
@@ -178,7 +181,7 @@ pub(super) unsafe fn run_tile<M: Multiply, const ROWS: usize, const VECTORS: usi
             });
         }
         unrolled!(I < ROWS, {
-            unrolled!(J < VECTORS, { M::store_sums(sums[I][J], run.tile.add(I * width + J * M::N_LANES)) })
+            unrolled!(J < VECTORS, { M::store_sums(sums[I][J], run.tile.add(I * run.tile_stride + J * M::N_LANES)) })
         });
     }
 }

@@ -24,7 +24,6 @@ impl Multiply for F32Lanes {
     type Sums = Vector;
     type Words = Vector;
     const N_LANES: usize = 4;
-    const A_BYTES: usize = 4;
     const N_PARTS: usize = 1;
 
     #[inline(always)]
@@ -66,7 +65,6 @@ impl Multiply for Bf16Lanes {
     type Sums = Vector;
     type Words = Vector;
     const N_LANES: usize = 4;
-    const A_BYTES: usize = 8;
     const N_PARTS: usize = 2;
 
     #[inline(always)]
