@@ -11,33 +11,33 @@ use super::{avx2, avx512};
 use crate::backend::cpu::isa::Isa;
 
 /// Most rows in a tile: with 4 vectors of columns 24 accumulators, 4 vectors of B and one of A fill 32 registers.
-pub(super) const MAX_ROWS: usize = 6;
+pub(crate) const MAX_ROWS: usize = 6;
 /// Most vectors of columns in a tile.
-pub(super) const MAX_VECTORS: usize = 4;
+pub(crate) const MAX_VECTORS: usize = 4;
 
 /// One run of a kernel: `tile = a·b`, or `tile += a·b`.
 #[derive(Clone, Copy)]
-pub(super) struct TileRun {
+pub(crate) struct TileRun {
     /// Row 0 of A at the first step.
-    pub(super) a: *const u8,
+    pub(crate) a: *const u8,
     /// From one row of A to the next.
-    pub(super) a_stride_bytes: usize,
+    pub(crate) a_stride_bytes: usize,
     /// From one step of A to the next.
-    pub(super) a_step_bytes: usize,
+    pub(crate) a_step_bytes: usize,
     /// The panel at the first step, one word for every column.
-    pub(super) b: *const u32,
+    pub(crate) b: *const u32,
     /// Words from one step of the panel to the next.
-    pub(super) b_stride: usize,
+    pub(crate) b_stride: usize,
     /// Number of steps.
-    pub(super) n_steps: usize,
+    pub(crate) n_steps: usize,
     /// Whether one more step follows of which A has only the first half.
-    pub(super) half_step: bool,
+    pub(crate) half_step: bool,
     /// Where the sums go.
-    pub(super) tile: *mut f32,
+    pub(crate) tile: *mut f32,
     /// From one row of sums to the next.
-    pub(super) tile_stride: usize,
+    pub(crate) tile_stride: usize,
     /// Whether the sums continue those in the tile.
-    pub(super) resume: bool,
+    pub(crate) resume: bool,
 }
 
 /// A compiled kernel.
@@ -45,31 +45,31 @@ pub(super) struct TileRun {
 /// # Safety
 /// The processor has the instructions it was compiled for; the pointers of the run are valid for the rows, steps and
 /// columns of this kernel, and nobody else uses the tile.
-pub(super) type Kernel = unsafe fn(&TileRun);
+pub(crate) type Kernel = unsafe fn(&TileRun);
 
 /// The kernels for one kind of operands on one instruction set.
-pub(super) struct KernelSet {
+pub(crate) struct KernelSet {
     /// Columns of a vector.
-    pub(super) n_lanes: usize,
+    pub(crate) n_lanes: usize,
     /// Vectors of columns in a full panel.
-    pub(super) n_vectors: usize,
+    pub(crate) n_vectors: usize,
     /// By rows − 1 and vectors − 1.
-    pub(super) kernels: [[Kernel; MAX_VECTORS]; MAX_ROWS],
+    pub(crate) kernels: [[Kernel; MAX_VECTORS]; MAX_ROWS],
 }
 
 impl KernelSet {
     /// Columns of a full panel.
-    pub(super) fn panel_width(&self) -> usize {
+    pub(crate) fn panel_width(&self) -> usize {
         self.n_lanes * self.n_vectors
     }
 
     /// The kernel for a tile of `rows` rows of a panel `width` columns wide.
-    pub(super) fn kernel(&self, rows: usize, width: usize) -> Kernel {
+    pub(crate) fn kernel(&self, rows: usize, width: usize) -> Kernel {
         self.kernels[rows - 1][width / self.n_lanes - 1]
     }
 
     /// Kernels for f32.
-    pub(super) fn f32(isa: Isa) -> &'static KernelSet {
+    pub(crate) fn f32(isa: Isa) -> &'static KernelSet {
         match isa {
             Isa::Portable => &portable::F32,
             #[cfg(target_arch = "x86_64")]
@@ -82,7 +82,7 @@ impl KernelSet {
     }
 
     /// Kernels for bf16, with A in bf16 where [`Isa::Avx512Bf16`] multiplies it directly, and else in f32.
-    pub(super) fn bf16(isa: Isa) -> &'static KernelSet {
+    pub(crate) fn bf16(isa: Isa) -> &'static KernelSet {
         match isa {
             Isa::Portable => &portable::BF16,
             #[cfg(target_arch = "x86_64")]
@@ -98,7 +98,7 @@ impl KernelSet {
 }
 
 /// How one step is multiplied. All methods are compiled into a kernel that enables the instructions they need.
-pub(super) trait Multiply {
+pub(crate) trait Multiply {
     /// A vector of sums, one for each column.
     type Sums: Copy;
     /// The words of A or B that are multiplied at once.
@@ -148,13 +148,15 @@ macro_rules! unrolled {
 /// # Safety
 /// As for [`Kernel`].
 #[inline(always)]
-pub(super) unsafe fn run_tile<M: Multiply, const ROWS: usize, const VECTORS: usize>(run: &TileRun) {
+pub(crate) unsafe fn run_tile<M: Multiply, const ROWS: usize, const VECTORS: usize>(run: &TileRun) {
     // SAFETY: the caller vouches for the instructions and for the pointers over all rows, steps and columns.
     unsafe {
         let mut sums = [[M::zero(); MAX_VECTORS]; MAX_ROWS];
         if run.resume {
             unrolled!(I < ROWS, {
-                unrolled!(J < VECTORS, { sums[I][J] = M::load_sums(run.tile.add(I * run.tile_stride + J * M::N_LANES)) })
+                unrolled!(J < VECTORS, {
+                    sums[I][J] = M::load_sums(run.tile.add(I * run.tile_stride + J * M::N_LANES))
+                })
             });
         }
         let mut b = run.b;
@@ -190,7 +192,7 @@ pub(super) unsafe fn run_tile<M: Multiply, const ROWS: usize, const VECTORS: usi
 macro_rules! kernel_set {
     ($(#[$doc:meta])* $name:ident, $multiply:ty, $n_vectors:literal $(, $feature:literal)?) => {
         $(#[$doc])*
-        pub(super) static $name: $crate::backend::cpu::matmul::kernel::KernelSet = {
+        pub(crate) static $name: $crate::backend::cpu::matmul::kernel::KernelSet = {
             use $crate::backend::cpu::matmul::kernel::{KernelSet, Multiply, TileRun, run_tile};
 
             $(#[target_feature(enable = $feature)])?
@@ -215,4 +217,4 @@ macro_rules! kernel_set {
     };
 }
 
-pub(super) use kernel_set;
+pub(crate) use kernel_set;

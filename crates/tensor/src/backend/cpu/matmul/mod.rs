@@ -13,14 +13,14 @@ mod avx2;
 mod avx512;
 mod driver;
 mod epilogue;
-mod kernel;
-mod pack;
+pub(super) mod kernel;
+pub(super) mod pack;
 #[cfg(target_arch = "x86_64")]
 mod pack_avx512;
 mod panels;
 mod plan;
 mod portable;
-mod scratch;
+pub(super) mod scratch;
 #[cfg(test)]
 mod tests;
 

@@ -12,7 +12,7 @@ use std::ops::Range;
 
 /// What a word of a packed operand holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Word {
+pub(crate) enum Word {
     /// An f32 of one place along K.
     F32,
     /// An f32 of one place along K, rounded to bf16.
@@ -23,7 +23,7 @@ pub(super) enum Word {
 
 impl Word {
     /// Words in a line of `k` elements; the last is filled up with 0.
-    pub(super) fn n_steps(self, k: usize) -> usize {
+    pub(crate) fn n_steps(self, k: usize) -> usize {
         match self {
             Word::F32 => k,
             // Multiplied in pairs.
@@ -35,44 +35,44 @@ impl Word {
 
 /// A matrix as lines along K.
 #[derive(Clone, Copy)]
-pub(super) struct Operand<'a> {
-    pub(super) data: View<'a>,
+pub(crate) struct Operand<'a> {
+    pub(crate) data: View<'a>,
     /// Elements from one stored row to the next.
-    pub(super) stride: usize,
+    pub(crate) stride: usize,
     /// Whether a stored row holds one place along K of all lines (else it is a line).
-    pub(super) across: bool,
+    pub(crate) across: bool,
     /// Elements in a line.
-    pub(super) k: usize,
+    pub(crate) k: usize,
 }
 
 impl<'a> Operand<'a> {
     /// The rows of a: [m, k].
-    pub(super) fn lhs(a: Matrix<'a>, k: usize) -> Self {
+    pub(crate) fn lhs(a: Matrix<'a>, k: usize) -> Self {
         Self { data: a.data, stride: a.row_stride, across: a.transposed, k }
     }
 
     /// The columns of b: [k, n].
-    pub(super) fn rhs(b: Matrix<'a>, k: usize) -> Self {
+    pub(crate) fn rhs(b: Matrix<'a>, k: usize) -> Self {
         Self { data: b.data, stride: b.row_stride, across: !b.transposed, k }
     }
 }
 
 /// Where the words go.
 #[derive(Clone, Copy)]
-pub(super) struct Target {
+pub(crate) struct Target {
     /// Word (first step, first line).
-    pub(super) start: *mut u32,
+    pub(crate) start: *mut u32,
     /// Words from step to step.
-    pub(super) step_stride: usize,
+    pub(crate) step_stride: usize,
     /// Words from line to line.
-    pub(super) line_stride: usize,
+    pub(crate) line_stride: usize,
 }
 
 /// Packs the given steps of the given lines.
 ///
 /// # Safety
 /// Nobody else uses the words of the target, which are valid; the matrix has the lines.
-pub(super) unsafe fn pack(
+pub(crate) unsafe fn pack(
     isa: Isa,
     word: Word,
     operand: &Operand<'_>,

@@ -7,13 +7,13 @@ struct Line([u32; 16]);
 
 /// A growing block of words, aligned to a cache line.
 #[derive(Debug, Default)]
-pub(super) struct Scratch {
+pub(crate) struct Scratch {
     lines: Vec<Line>,
 }
 
 impl Scratch {
     /// The first `n_words` words. They hold what was left there, or 0.
-    pub(super) fn words(&mut self, n_words: usize) -> &mut [u32] {
+    pub(crate) fn words(&mut self, n_words: usize) -> &mut [u32] {
         let n_lines = n_words.div_ceil(16);
         if self.lines.len() < n_lines {
             self.lines.resize(n_lines, Line([0; 16]));
@@ -23,7 +23,7 @@ impl Scratch {
     }
 
     /// All words, for reading.
-    pub(super) fn as_ptr(&self) -> *const u32 {
+    pub(crate) fn as_ptr(&self) -> *const u32 {
         self.lines.as_ptr().cast()
     }
 }
