@@ -7,6 +7,10 @@
 
 mod document;
 mod error;
+pub mod loader;
+mod mix;
+mod order;
+mod pack;
 pub mod shard;
 pub mod source;
 pub mod tokenize;
@@ -14,6 +18,7 @@ mod write;
 
 pub use document::{Content, Document, Origin, Piece};
 pub use error::{Error, Result};
+pub use loader::{Layout, Loader, LoaderSettings, Padded, Prefetch, Validation};
 pub use shard::{Shard, ShardInfo, ShardWriter};
 pub use source::{Aligned, ByteCounter, Columns, Corpus, Documents, Files, Generated, ReadOptions};
 pub use tokenize::{SpecialTokens, TextStream, Tokenizer, TokenizerSpec, load_tokenizer};

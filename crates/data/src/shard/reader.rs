@@ -119,6 +119,22 @@ impl Shard {
         Ok(sequence)
     }
 
+    /// Number of given and of wanted tokens of a document.
+    pub(crate) fn role_lens(&self, document: u64) -> Result<(usize, usize)> {
+        let bounds = self.bounds(document..document + 1)?;
+        let ((mut from, first_span), (end, end_span)) = (bounds[0], bounds[1]);
+        if self.info.n_spans == 0 {
+            return Ok((0, (end - from) as usize));
+        }
+        let (mut n_condition, mut n_target) = (0, 0);
+        for (role, to) in self.spans(first_span..end_span)? {
+            let n = if role == Role::Condition { &mut n_condition } else { &mut n_target };
+            *n += to.saturating_sub(from) as usize;
+            from = to;
+        }
+        Ok((n_condition, n_target))
+    }
+
     /// Where the documents' tokens and spans begin and end.
     fn bounds(&self, range: Range<u64>) -> Result<Vec<(u64, u64)>> {
         let n_documents = self.info.n_documents;
