@@ -29,7 +29,7 @@ static BYTE_CHARACTERS: LazyLock<[char; 256]> = LazyLock::new(|| {
 });
 
 static CHARACTER_BYTES: LazyLock<HashMap<char, u8>> =
-    LazyLock::new(|| BYTE_CHARACTERS.iter().copied().zip(0..).collect());
+    LazyLock::new(|| BYTE_CHARACTERS.iter().copied().zip(0..=u8::MAX).collect());
 
 /// `bytes` as byte-level vocabularies write them.
 pub(crate) fn byte_level(bytes: &[u8]) -> String {

@@ -1,0 +1,126 @@
+//! The first pass: every error in the files shows here, before anything is written.
+
+use super::{Preparation, Report, Stage, n_bytes_total};
+use crate::curate::Curation;
+use crate::order::mix64;
+use crate::split::Rule;
+use crate::{Corpus, Document, Error, Result, TokenizerSpec};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+
+/// What the tokenizer is trained on, at most.
+const SAMPLE_BYTES: usize = 32 << 20;
+
+/// What was found in a corpus.
+pub(super) struct Survey {
+    pub(super) n_documents: u64,
+    pub(super) n_characters: u64,
+    pub(super) has_pairs: bool,
+    pub(super) dropped: BTreeMap<String, u64>,
+    /// Whether each code point occurs; empty when nobody wants to know.
+    occurs: Vec<bool>,
+    /// Pieces of text with the smallest hashes, so a fair sample of the whole; absent when nobody wants to know.
+    sample: Option<BinaryHeap<Sampled>>,
+    n_sample_bytes: usize,
+}
+
+/// A piece of text that may be trained on; ordered by a hash of where it comes from.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Sampled {
+    priority: u64,
+    document: u64,
+    first_character: u64,
+    text: String,
+}
+
+impl Survey {
+    pub(super) fn take(preparation: &Preparation, report: &mut Report) -> Result<Self> {
+        let wants_characters = preparation.tokenizer == TokenizerSpec::Characters;
+        let wants_sample = matches!(preparation.tokenizer, TokenizerSpec::Bpe { .. });
+        let mut survey = Self {
+            n_documents: 0,
+            n_characters: 0,
+            has_pairs: false,
+            dropped: BTreeMap::new(),
+            occurs: if wants_characters { vec![false; char::MAX as usize + 1] } else { Vec::new() },
+            sample: wants_sample.then(BinaryHeap::new),
+            n_sample_bytes: 0,
+        };
+        report.begin(Stage::Survey, n_bytes_total(preparation));
+        survey.read(&*preparation.corpus, preparation, report)?;
+        let (n_documents, n_characters) = (survey.n_documents, survey.n_characters);
+        if let Some(validation) = &preparation.validation {
+            // The vocabulary comes from the training data alone, but errors in the validation data show here too.
+            let mut other = Self { sample: None, occurs: Vec::new(), dropped: BTreeMap::new(), ..survey };
+            other.read(&**validation, preparation, report)?;
+        }
+        if n_documents == 0 {
+            return Err(nothing_left(preparation, &survey.dropped));
+        }
+        (survey.n_documents, survey.n_characters) = (n_documents, n_characters);
+        Ok(survey)
+    }
+
+    fn read(&mut self, corpus: &dyn Corpus, preparation: &Preparation, report: &mut Report) -> Result<()> {
+        let mut curation = Curation::new(preparation.curation.steps());
+        for document in corpus.documents(&report.counter)? {
+            if let Some(document) = curation.apply(document?) {
+                self.add(&document);
+            }
+            report.advance(1, 0);
+        }
+        for (reason, n) in curation.dropped() {
+            *self.dropped.entry((*reason).to_owned()).or_default() += n;
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, document: &Document) {
+        self.has_pairs |= document.target.is_some();
+        for text in document.as_text().into_iter().chain(document.target.as_deref()) {
+            if !self.occurs.is_empty() {
+                text.chars().for_each(|character| self.occurs[character as usize] = true);
+            }
+            self.add_to_sample(text);
+            self.n_characters += text.chars().count() as u64;
+        }
+        self.n_documents += u64::from(document.piece.ends());
+    }
+
+    fn add_to_sample(&mut self, text: &str) {
+        let Some(sample) = &mut self.sample else { return };
+        let priority = mix64(self.n_documents ^ mix64(self.n_characters));
+        let is_full = self.n_sample_bytes + text.len() > SAMPLE_BYTES;
+        if is_full && sample.peek().is_some_and(|last| last.priority < priority) {
+            return;
+        }
+        self.n_sample_bytes += text.len();
+        let (document, first_character, text) = (self.n_documents, self.n_characters, text.to_owned());
+        sample.push(Sampled { priority, document, first_character, text });
+        while self.n_sample_bytes > SAMPLE_BYTES && sample.len() > 1 {
+            self.n_sample_bytes -= sample.pop().map_or(0, |last| last.text.len());
+        }
+    }
+
+    /// The characters that occur.
+    pub(super) fn characters(&self) -> BTreeSet<char> {
+        let codes = (0_u32..).zip(&self.occurs).filter(|(_, occurs)| **occurs);
+        codes.filter_map(|(code, _)| char::from_u32(code)).collect()
+    }
+
+    /// Texts to train a tokenizer on, without those that `rule` keeps for validation.
+    pub(super) fn sample(&self, rule: Rule) -> Vec<String> {
+        let is_training = |sampled: &&Sampled| match rule {
+            Rule::Cut { n_characters } => sampled.first_character < n_characters,
+            rule => !rule.takes(sampled.document),
+        };
+        let sample = self.sample.iter().flat_map(|sample| sample.iter()).filter(is_training);
+        sample.map(|sampled| sampled.text.clone()).collect()
+    }
+}
+
+fn nothing_left(preparation: &Preparation, dropped: &BTreeMap<String, u64>) -> Error {
+    let reasons: Vec<String> = dropped.iter().map(|(reason, n)| format!("{n} {reason}")).collect();
+    let reasons =
+        if reasons.is_empty() { "there was none".to_owned() } else { format!("dropped: {}", reasons.join(", ")) };
+    Error::settings(format!("no document of {} is left to train on; {reasons}", preparation.corpus.name()))
+}
