@@ -8,6 +8,8 @@ pub mod config;
 mod error;
 pub mod model;
 pub mod params;
+pub mod presets;
+pub mod recipe;
 pub mod weights;
 
 pub use config::ModelConfig;

@@ -1,0 +1,331 @@
+//! The recipe: everything that determines a run, as a TOML file of five tables.
+//!
+//! What a recipe leaves out is derived by [`Recipe::complete`], which says why; [`Recipe::to_toml`] writes the result
+//! with the reasons beside the values, and that file gives the same run again.
+
+mod model;
+mod setting;
+mod table;
+mod tables;
+
+pub use setting::Choice;
+pub use table::Key;
+pub use tables::{
+    DataRecipe, GenerateRecipe, Layout, ModelRecipe, NormChoice, OptimizerKind, PositionKind, Precision, ScheduleKind,
+    TokenizerKind, TokenizerRecipe, TrainRecipe,
+};
+
+use crate::error::{Error, Result};
+use setting::{describe, nearest};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use table::Table;
+use toml::Value;
+
+/// Longest recipe that is read.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// Everything that determines a run.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Recipe {
+    /// What it learns from.
+    pub data: DataRecipe,
+    /// How data becomes tokens.
+    pub tokenizer: TokenizerRecipe,
+    /// What learns.
+    pub model: ModelRecipe,
+    /// How it learns.
+    pub train: TrainRecipe,
+    /// How it generates.
+    pub generate: GenerateRecipe,
+}
+
+/// Why derived values are what they are, by `table.key`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reasons(BTreeMap<String, String>);
+
+impl Reasons {
+    /// Gives a reason for the value of `table.key`.
+    pub fn add(&mut self, key: &str, reason: impl Into<String>) {
+        self.0.insert(key.to_owned(), reason.into());
+    }
+
+    /// The reason for the value of `table.key`.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key).map(String::as_str)
+    }
+
+    /// All reasons, by key.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(key, reason)| (key.as_str(), reason.as_str()))
+    }
+}
+
+/// Every key that a recipe may have, in the order in which they are written.
+pub fn keys() -> Vec<Key> {
+    Recipe::default().tables().iter().flat_map(|(_, table)| table.keys().iter().copied()).collect()
+}
+
+impl Recipe {
+    /// Reads a recipe file.
+    ///
+    /// # Errors
+    /// When it cannot be read, or as [`Recipe::parse`].
+    pub fn load(path: &Path) -> Result<Self> {
+        let cannot_read = |source| Error::io("cannot read the recipe", path, source);
+        let n_bytes = fs::metadata(path).map_err(cannot_read)?.len();
+        if n_bytes > MAX_FILE_BYTES {
+            let message = format!("{n_bytes} bytes are too many for a recipe; at most {MAX_FILE_BYTES} are read");
+            return Err(Error::file(path, message));
+        }
+        let bytes = fs::read(path).map_err(cannot_read)?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let at = error.utf8_error().valid_up_to();
+            Error::file(path, format!("not a recipe: byte {at} is not UTF-8 text"))
+        })?;
+        Self::parse(&text).map_err(|error| Error::Recipe(format!("{}: {error}", path.display())))
+    }
+
+    /// Reads a recipe.
+    ///
+    /// # Errors
+    /// [`Error::Recipe`]: what is not TOML, with its line; the unknown key with the nearest known one; the key whose value
+    /// is of another type, with what was expected.
+    pub fn parse(text: &str) -> Result<Self> {
+        let document: toml::Table = text.parse().map_err(|error| Error::Recipe(format!("not sound TOML: {error}")))?;
+        let mut recipe = Self::default();
+        for (name, value) in &document {
+            let Value::Table(keys) = value else { return Err(misplaced(name)) };
+            for (key, value) in keys {
+                recipe.assign(name, key, &[value])?;
+            }
+        }
+        Ok(recipe)
+    }
+
+    /// Sets one key, as in `--set train.steps=120`. A text needs no quotes.
+    ///
+    /// # Errors
+    /// As [`Recipe::parse`].
+    pub fn set(&mut self, path: &str, text: &str) -> Result<()> {
+        let Some((table, key)) = path.split_once('.') else {
+            return Err(misplaced(path));
+        };
+        let alone: Option<toml::Table> =
+            format!("v = {text}").parse().ok().filter(|table: &toml::Table| table.len() == 1);
+        let typed = alone.and_then(|mut table| table.remove("v"));
+        let typed = typed.into_iter().chain([Value::String(text.to_owned())]).collect::<Vec<_>>();
+        self.assign(table.trim(), key.trim(), &typed.iter().collect::<Vec<_>>())
+    }
+
+    /// Gives a key the first of the readings of its value that is of its type.
+    fn assign(&mut self, table: &str, key: &str, readings: &[&Value]) -> Result<()> {
+        let mut tables = self.tables_mut();
+        let names = tables.each_ref().map(|(name, _)| *name);
+        let Some((_, fields)) = tables.iter_mut().find(|(name, _)| *name == table) else {
+            return Err(Error::Recipe(format!("unknown table [{table}]{}", suggestion(table, names))));
+        };
+        let Some(known) = fields.keys().iter().find(|known| known.name == key) else {
+            return Err(unknown_key(table, key, fields.keys()));
+        };
+        if readings.iter().any(|value| fields.read(key, value)) {
+            return Ok(());
+        }
+        let found = readings.first().map_or_else(String::new, |value| describe(value));
+        Err(Error::Recipe(format!("{table}.{key}: found {found}, expected {}", known.expects())))
+    }
+
+    /// Derives what is left out from what is given, and says why.
+    ///
+    /// # Errors
+    /// [`Error::Recipe`] when the preset is unknown.
+    pub fn complete(&mut self, reasons: &mut Reasons) -> Result<()> {
+        self.model.complete(reasons)?;
+        self.train.complete(reasons);
+        Ok(())
+    }
+
+    /// The recipe as a file, with the reasons as comments; [`Recipe::parse`] gives the same recipe again.
+    pub fn to_toml(&self, reasons: &Reasons) -> String {
+        let mut text = String::new();
+        for (name, table) in self.tables() {
+            let gap = if text.is_empty() { "" } else { "\n" };
+            writeln!(text, "{gap}[{name}]").expect("a string takes what is written to it");
+            for key in table.keys() {
+                let Some(value) = table.write(key.name) else { continue };
+                let reason = reasons.get(&format!("{name}.{}", key.name));
+                let comment =
+                    reason.map_or_else(String::new, |reason| format!("  # {}", reason.replace(['\n', '\r'], " ")));
+                writeln!(text, "{} = {value}{comment}", key.name).expect("a string takes what is written to it");
+            }
+        }
+        text
+    }
+
+    fn tables(&self) -> [(&'static str, &dyn Table); 5] {
+        let Self { data, tokenizer, model, train, generate } = self;
+        [("data", data), ("tokenizer", tokenizer), ("model", model), ("train", train), ("generate", generate)]
+    }
+
+    fn tables_mut(&mut self) -> [(&'static str, &mut dyn Table); 5] {
+        let Self { data, tokenizer, model, train, generate } = self;
+        [("data", data), ("tokenizer", tokenizer), ("model", model), ("train", train), ("generate", generate)]
+    }
+}
+
+impl TrainRecipe {
+    fn complete(&mut self, reasons: &mut Reasons) {
+        let Self { steps, learning_rate, .. } = *self;
+        let mut because = |key: &str, reason: &str| reasons.add(&format!("train.{key}"), reason);
+        self.warmup_steps.get_or_insert_with(|| {
+            because("warmup_steps", "2 % of the steps");
+            steps.div_ceil(50)
+        });
+        let (floor, why) = match self.schedule {
+            ScheduleKind::Cosine => (learning_rate / 10.0, "a tenth of learning_rate"),
+            _ => (0.0, "the schedule goes down to nothing"),
+        };
+        self.min_learning_rate.get_or_insert_with(|| {
+            because("min_learning_rate", why);
+            floor
+        });
+        if self.schedule == ScheduleKind::Wsd {
+            self.decay_steps.get_or_insert_with(|| {
+                because("decay_steps", "the last fifth of the steps");
+                steps.div_ceil(5)
+            });
+        }
+        if self.optimizer == OptimizerKind::Muon {
+            self.muon_learning_rate.get_or_insert_with(|| {
+                because("muon_learning_rate", "as learning_rate: updates are scaled to the size of AdamW's");
+                learning_rate
+            });
+        }
+        for (key, every) in [
+            ("validate_every", &mut self.validate_every),
+            ("checkpoint_every", &mut self.checkpoint_every),
+            ("sample_every", &mut self.sample_every),
+        ] {
+            every.get_or_insert_with(|| {
+                because(key, "ten times in the run");
+                steps.div_ceil(10).max(1)
+            });
+        }
+    }
+}
+
+fn suggestion<'n>(typed: &str, names: impl IntoIterator<Item = &'n str>) -> String {
+    nearest(typed, names).map_or_else(String::new, |name| format!("; did you mean '{name}'?"))
+}
+
+/// Names the nearest key of the same table, or the table that the key belongs to.
+fn unknown_key(table: &str, key: &str, known: &[Key]) -> Error {
+    let elsewhere = keys().into_iter().find(|other| other.name == key);
+    let hint = match elsewhere {
+        Some(other) => format!("; it belongs in [{}]", other.table),
+        None => suggestion(key, known.iter().map(|known| known.name)),
+    };
+    let names: Vec<&str> = known.iter().map(|known| known.name).collect();
+    let list = if hint.is_empty() { format!("; known are {}", names.join(", ")) } else { hint };
+    Error::Recipe(format!("unknown key '{key}' in [{table}]{list}"))
+}
+
+/// A key outside of any table.
+fn misplaced(name: &str) -> Error {
+    let all = keys();
+    let near = nearest(name, all.iter().map(|key| key.name));
+    let hint = near.and_then(|near| all.iter().find(|key| key.name == near));
+    let hint = hint.map_or_else(String::new, |key| format!("; did you mean {}.{}?", key.table, key.name));
+    Error::Recipe(format!("'{name}' stands outside of the tables [data] [tokenizer] [model] [train] [generate]{hint}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check_error(text: &str, expect: &str) {
+        let error = Recipe::parse(text).expect_err(expect).to_string();
+        assert!(error.contains(expect), "expected '{expect}', found '{error}'");
+    }
+
+    #[test]
+    fn mistakes_are_named_with_what_was_meant() {
+        check_error("[train]\nstesp = 1", "unknown key 'stesp' in [train]; did you mean 'steps'?");
+        check_error("[train]\nn_layers = 1", "unknown key 'n_layers' in [train]; it belongs in [model]");
+        check_error("[train]\nxyzzy = 1", "known are steps, batch_size");
+        check_error("[trian]\nsteps = 1", "unknown table [trian]; did you mean 'train'?");
+        check_error("steps = 1", "did you mean train.steps?");
+        check_error("[train]\nsteps = \"many\"", "train.steps: found the text \"many\", expected a whole number");
+        check_error("[train]\nsteps = -1", "train.steps: found the number -1, expected a whole number of at least 0");
+        check_error("[train]\nlearning_rate = nan", "found the number nan, expected a number");
+        check_error("[train]\nschedule = \"cosin\"", "expected one of \"cosine\", \"linear\"");
+        check_error("[data]\nfiles = [1]", "expected a list of texts");
+        check_error("[model]\nd_model = {}", "found a table");
+        check_error("[train\n", "not sound TOML: TOML parse error at line 1");
+        check_error("[train]\nsteps = 1\nsteps = 2", "duplicate key");
+    }
+
+    #[test]
+    fn single_keys_are_set() {
+        let mut recipe = Recipe::default();
+        recipe.set("train.steps", "120").unwrap();
+        recipe.set("train.learning_rate", "3").unwrap();
+        recipe.set("model.preset", "gpt2").unwrap();
+        recipe.set("data.files", "12").unwrap();
+        recipe.set("train.schedule", "\"wsd\"").unwrap();
+        assert_eq!(recipe.train.steps, 120);
+        assert_eq!(recipe.train.learning_rate, 3.0);
+        assert_eq!(recipe.model.preset, "gpt2");
+        assert_eq!(recipe.data.files, ["12"]);
+        assert_eq!(recipe.train.schedule, ScheduleKind::Wsd);
+        let error = |path, text| Recipe::default().set(path, text).unwrap_err().to_string();
+        assert!(error("train.steps", "12 or so").contains("found the text \"12 or so\""));
+        assert!(error("steps", "1").contains("did you mean train.steps?"));
+        assert!(error("train.steps", "1\nb = 2").contains("found the text"));
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let mut recipe = Recipe::parse(
+            "[data]\nfiles = [\"a \\\"b\\\".txt\"]\n[model]\npreset = \"t5\"\nwindow = 7\n[train]\nseed = 9\noptimizer = \"muon\"\nschedule = \"wsd\"\nlearning_rate = 0.1",
+        )
+        .unwrap();
+        let mut reasons = Reasons::default();
+        recipe.complete(&mut reasons).unwrap();
+        reasons.add("data.files", "two\nlines");
+        let text = recipe.to_toml(&reasons);
+        assert_eq!(Recipe::parse(&text).unwrap(), recipe, "{text}");
+        assert!(text.contains("warmup_steps = 20  # 2 % of the steps"), "{text}");
+        assert!(text.contains("position = \"relative\"  # as in the preset t5"), "{text}");
+        assert!(text.contains("# two lines"), "{text}");
+        assert!(text.contains("learning_rate = 0.1\n"), "{text}");
+        let again = Recipe::parse(&text).unwrap();
+        assert_eq!(again.model.config(100).unwrap(), recipe.model.config(100).unwrap());
+    }
+
+    /// A key whose reading or writing were forgotten would be lost without a word.
+    #[test]
+    fn every_key_has_a_meaning_and_a_type() {
+        let all = keys();
+        assert!(all.len() > 70);
+        for key in &all {
+            assert!(key.summary.ends_with('.') && !key.expects().is_empty(), "{}.{}", key.table, key.name);
+        }
+    }
+
+    #[test]
+    fn files_that_are_no_recipes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("r.toml");
+        let error = |path: &Path| Recipe::load(path).unwrap_err().to_string();
+        assert!(error(&path).starts_with("cannot read the recipe"));
+        fs::write(&path, b"[train]\n\xff").unwrap();
+        assert!(error(&path).contains("byte 8 is not UTF-8"));
+        fs::write(&path, vec![b'#'; (1 << 20) + 1]).unwrap();
+        assert!(error(&path).contains("too many for a recipe"));
+        fs::write(&path, "[train]\nstep = 1").unwrap();
+        assert!(error(&path).contains("r.toml: unknown key 'step'"));
+    }
+}

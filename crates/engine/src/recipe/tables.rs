@@ -1,0 +1,320 @@
+//! The tables of a recipe: every key with its meaning and its default.
+
+use super::setting::choice;
+use super::table::table;
+use crate::config::{Norm, Placement};
+use genera_tensor::Activation;
+
+/// How tokens are laid out in rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// One endless text, cut anywhere.
+    Contiguous,
+    /// Documents one after another, each seeing only itself.
+    Packed,
+    /// One example a row, filled up to a common length.
+    Padded,
+}
+choice!(Layout { "contiguous" => Layout::Contiguous, "packed" => Layout::Packed, "padded" => Layout::Padded });
+
+/// How text becomes tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenizerKind {
+    /// A token for each character that occurs.
+    Characters,
+    /// A token for each byte.
+    Bytes,
+    /// Byte-pair encoding, learned from the data.
+    Bpe,
+    /// A `tokenizer.json` made elsewhere.
+    File,
+}
+choice!(TokenizerKind {
+    "characters" => TokenizerKind::Characters,
+    "bytes" => TokenizerKind::Bytes,
+    "bpe" => TokenizerKind::Bpe,
+    "file" => TokenizerKind::File,
+});
+
+/// Schemes of positions, without their settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PositionKind {
+    /// See [`crate::config::Position::None`].
+    None,
+    /// See [`crate::config::Position::Learned`].
+    Learned,
+    /// See [`crate::config::Position::Sinusoidal`].
+    Sinusoidal,
+    /// See [`crate::config::Position::Rotary`].
+    Rotary,
+    /// See [`crate::config::Position::Alibi`].
+    Alibi,
+    /// See [`crate::config::Position::RelativeBias`].
+    Relative,
+}
+choice!(PositionKind {
+    "none" => PositionKind::None,
+    "learned" => PositionKind::Learned,
+    "sinusoidal" => PositionKind::Sinusoidal,
+    "rotary" => PositionKind::Rotary,
+    "alibi" => PositionKind::Alibi,
+    "relative" => PositionKind::Relative,
+});
+
+/// Norms, without their settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NormChoice {
+    /// See [`Norm::Layer`].
+    Layer,
+    /// See [`Norm::Rms`].
+    Rms,
+}
+choice!(NormChoice { "layer" => NormChoice::Layer, "rms" => NormChoice::Rms });
+
+impl From<Norm> for NormChoice {
+    fn from(norm: Norm) -> Self {
+        match norm {
+            Norm::Layer { .. } => NormChoice::Layer,
+            Norm::Rms { .. } => NormChoice::Rms,
+        }
+    }
+}
+
+choice!(Placement { "pre" => Placement::Pre, "post" => Placement::Post, "sandwich" => Placement::Sandwich });
+
+choice!(Activation {
+    "relu" => Activation::Relu,
+    "gelu" => Activation::GeluErf,
+    "gelu_tanh" => Activation::GeluTanh,
+    "silu" => Activation::Silu,
+});
+
+/// Storage type of the products' operands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// bf16 where the processor multiplies it, f32 elsewhere.
+    Auto,
+    /// All in f32.
+    F32,
+    /// bf16 with f32 master weights and f32 sums.
+    Bf16,
+}
+choice!(Precision { "auto" => Precision::Auto, "f32" => Precision::F32, "bf16" => Precision::Bf16 });
+
+/// How the learning rate goes after warm-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScheduleKind {
+    /// Down half a cosine.
+    Cosine,
+    /// Down a straight line.
+    Linear,
+    /// Level, then down over the last `decay_steps` ("warm-up, stable, decay").
+    Wsd,
+    /// Down with the square root of the step.
+    InverseSqrt,
+    /// Level.
+    Constant,
+}
+choice!(ScheduleKind {
+    "cosine" => ScheduleKind::Cosine,
+    "linear" => ScheduleKind::Linear,
+    "wsd" => ScheduleKind::Wsd,
+    "inverse_sqrt" => ScheduleKind::InverseSqrt,
+    "constant" => ScheduleKind::Constant,
+});
+
+/// How weights follow gradients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OptimizerKind {
+    /// Adam with decoupled weight decay.
+    AdamW,
+    /// Orthogonalised momentum for matrices, AdamW for the rest.
+    Muon,
+    /// Plain gradients with momentum.
+    Sgd,
+}
+choice!(OptimizerKind {
+    "adamw" => OptimizerKind::AdamW,
+    "muon" => OptimizerKind::Muon,
+    "sgd" => OptimizerKind::Sgd,
+});
+
+table! {
+    /// What it learns from.
+    "data" => DataRecipe {
+        /// Kind of data: text, translation, or a built-in source such as stories, copy, reverse, sort.
+        kind: String = "text".to_owned(),
+        /// Files and directories to learn from; relative to where the program is started.
+        files: Vec<String> = Vec::new(),
+        /// Files whose lines are what the lines of `files` are to become.
+        target_files: Vec<String> = Vec::new(),
+        /// Column or field that holds the text, in tables and JSON lines.
+        column: Option<String> = None,
+        /// Column or field that holds the target.
+        target_column: Option<String> = None,
+        /// Share of the data kept aside to measure what was learned.
+        validation_fraction: f64 = 0.05,
+        /// Files to measure on, instead of a share of the data.
+        validation_files: Vec<String> = Vec::new(),
+        /// Targets of `validation_files`.
+        validation_target_files: Vec<String> = Vec::new(),
+        /// Number of examples that a built-in source makes.
+        n_examples: Option<u64> = None,
+        /// How tokens are laid out in rows.
+        layout: Option<Layout> = None,
+        /// Longest source of an example; longer ones are left out.
+        max_source_len: Option<usize> = None,
+        /// Longest target of an example; longer ones are left out.
+        max_target_len: Option<usize> = None,
+        /// Number of tokens of a padded batch, instead of a fixed number of rows.
+        tokens_per_batch: Option<usize> = None,
+    }
+}
+
+table! {
+    /// How data becomes tokens.
+    "tokenizer" => TokenizerRecipe {
+        /// Which tokenizer.
+        kind: Option<TokenizerKind> = None,
+        /// Number of tokens that byte-pair encoding learns.
+        vocab_size: Option<usize> = None,
+        /// The `tokenizer.json` of kind "file".
+        file: Option<String> = None,
+    }
+}
+
+table! {
+    /// What learns.
+    "model" => ModelRecipe {
+        /// Family of architectures; every key below that is left out follows it.
+        preset: String = "llama".to_owned(),
+        /// Number of blocks, of the decoder where there are two stacks.
+        n_layers: usize = 4,
+        /// Number of blocks of the encoder.
+        n_encoder_layers: Option<usize> = None,
+        /// Number of query heads.
+        n_heads: usize = 4,
+        /// Number of key/value heads; divides `n_heads`.
+        n_kv_heads: Option<usize> = None,
+        /// Width of a head.
+        d_head: Option<usize> = None,
+        /// Width of the residual stream.
+        d_model: usize = 128,
+        /// Width of the feed-forward layers.
+        d_ff: Option<usize> = None,
+        /// Longest sequence, in tokens.
+        context_len: usize = 128,
+        /// How the model knows where a token stands.
+        position: Option<PositionKind> = None,
+        /// Base of the rotary frequencies.
+        rope_theta: Option<f64> = None,
+        /// Which norm.
+        norm: Option<NormChoice> = None,
+        /// Added to the variance or mean square in a norm.
+        norm_eps: Option<f64> = None,
+        /// Where the norms stand.
+        placement: Option<Placement> = None,
+        /// The non-linearity of the feed-forward layers.
+        activation: Option<Activation> = None,
+        /// Whether a gate goes through the non-linearity (SwiGLU, GeGLU).
+        gated: Option<bool> = None,
+        /// Biases on the matrices.
+        bias: Option<bool> = None,
+        /// Whether the head is the embedding table.
+        tied: Option<bool> = None,
+        /// Whether embeddings are multiplied by the square root of their width.
+        scale_embedding: Option<bool> = None,
+        /// Number of tokens that a token sees at most, itself included; everything when left out.
+        window: Option<usize> = None,
+        /// Every so many layers one sees everything in spite of `window`; 0 for none.
+        window_full_every: usize = 0,
+    }
+}
+
+table! {
+    /// How it learns.
+    "train" => TrainRecipe {
+        /// Number of steps.
+        steps: u64 = 1000,
+        /// Rows of a micro-batch.
+        batch_size: usize = 16,
+        /// Micro-batches of a step, whose gradients are added up.
+        accumulate: usize = 1,
+        /// Decides the initial weights, the order of the data and the dropout masks.
+        seed: u64 = 1,
+        /// Storage type of the matrix products' operands.
+        dtype: Precision = Precision::Auto,
+        /// How weights follow gradients.
+        optimizer: OptimizerKind = OptimizerKind::AdamW,
+        /// Highest learning rate.
+        learning_rate: f64 = 1e-3,
+        /// Highest learning rate of matrices under Muon.
+        muon_learning_rate: Option<f64> = None,
+        /// Learning rate at the end of the schedule.
+        min_learning_rate: Option<f64> = None,
+        /// Steps over which the learning rate rises.
+        warmup_steps: Option<u64> = None,
+        /// How the learning rate goes after that.
+        schedule: ScheduleKind = ScheduleKind::Cosine,
+        /// Steps at the end over which the schedule "wsd" falls.
+        decay_steps: Option<u64> = None,
+        /// AdamW: how slowly the mean of the gradients is forgotten.
+        beta1: f64 = 0.9,
+        /// AdamW: how slowly the mean of their squares is forgotten.
+        beta2: f64 = 0.95,
+        /// AdamW: added to the root of the mean square.
+        eps: f64 = 1e-8,
+        /// Muon and SGD: how slowly earlier gradients are forgotten.
+        momentum: f64 = 0.95,
+        /// How much matrices shrink at each step, times the learning rate.
+        weight_decay: f64 = 0.1,
+        /// Longest gradient; a longer one is shortened to it. 0 for no limit.
+        clip: f64 = 1.0,
+        /// Share of the target's probability that is spread over all tokens.
+        label_smoothing: f64 = 0.0,
+        /// Share of features silenced at random while training.
+        dropout: f64 = 0.0,
+        /// How slowly the moving average of the weights follows them; 0 for no average.
+        ema_decay: f64 = 0.0,
+        /// Keep only the input of each block and compute the rest again: less memory, a third more time.
+        activation_checkpointing: bool = false,
+        /// Steps between rows of the log.
+        log_every: u64 = 10,
+        /// Steps between measurements on the validation data.
+        validate_every: Option<u64> = None,
+        /// Steps between checkpoints.
+        checkpoint_every: Option<u64> = None,
+        /// Number of checkpoints kept, beside the best.
+        keep_last: usize = 2,
+        /// Steps between samples of what the model makes.
+        sample_every: Option<u64> = None,
+    }
+}
+
+table! {
+    /// How it generates, unless a command says otherwise.
+    "generate" => GenerateRecipe {
+        /// How adventurous the choice of a token is; 0 always takes the most probable.
+        temperature: f64 = 1.0,
+        /// Choose among this many most probable tokens; 0 for all.
+        top_k: usize = 0,
+        /// Choose among the most probable tokens that have this much probability together.
+        top_p: f64 = 1.0,
+        /// Choose among tokens with at least this share of the most probable one's probability.
+        min_p: f64 = 0.0,
+        /// Factor by which tokens that occurred become less likely; 1 for none.
+        repetition_penalty: f64 = 1.0,
+        /// Taken off the logit of tokens that occurred.
+        presence_penalty: f64 = 0.0,
+        /// Taken off the logit of tokens for each time they occurred.
+        frequency_penalty: f64 = 0.0,
+        /// Most tokens made.
+        max_tokens: usize = 256,
+        /// Texts at which generation stops.
+        stop: Vec<String> = Vec::new(),
+        /// Number of candidates that beam search keeps; 1 for none.
+        beam: usize = 1,
+        /// Exponent of the length by which a candidate's log-probability is divided.
+        length_penalty: f64 = 1.0,
+    }
+}
