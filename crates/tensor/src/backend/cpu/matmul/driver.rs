@@ -125,6 +125,7 @@ impl<'a> Product<'a> {
             row_bytes: 4 * a_word.n_steps(k),
             panel_bytes: 4 * layout.n_panel_words(),
             packs_a: a_direct.is_none(),
+            transposes_a: call.a.transposed,
             packs_b: b.is_some(),
         };
         Self {
@@ -146,11 +147,10 @@ impl<'a> Product<'a> {
         }
     }
 
-    /// Words from one packed row of A to the next: whole cache lines, and not a multiple of 4 KiB, which would put all rows
-    /// of a tile into the same few places of the cache.
+    /// Words from one packed row of A to the next: an odd number of cache lines, so that rows do not fall into the same few
+    /// places of a cache.
     fn row_words(&self) -> usize {
-        let n_words = self.a_word.n_steps(self.k).next_multiple_of(16);
-        if n_words.is_multiple_of(1024) { n_words + 16 } else { n_words }
+        (self.a_word.n_steps(self.k).div_ceil(16) | 1) * 16
     }
 
     fn run(&self, pool: &Pool) {

@@ -7,19 +7,12 @@
 //! Every element is one chain of multiply-adds in the order of K, whatever the sizes, the cutting and the threads: the same
 //! row of A times the same column of B gives the same bits in every product.
 
-#[cfg(target_arch = "x86_64")]
-mod avx2;
-#[cfg(target_arch = "x86_64")]
-mod avx512;
 mod driver;
 mod epilogue;
 pub(super) mod kernel;
 pub(super) mod pack;
-#[cfg(target_arch = "x86_64")]
-mod pack_avx512;
 mod panels;
 mod plan;
-mod portable;
 pub(super) mod scratch;
 #[cfg(test)]
 mod tests;

@@ -22,6 +22,8 @@ pub(super) struct Sizes {
     pub(super) panel_bytes: usize,
     /// Whether A must be packed.
     pub(super) packs_a: bool,
+    /// Whether it is transposed besides.
+    pub(super) transposes_a: bool,
     /// Whether B must be packed.
     pub(super) packs_b: bool,
 }
@@ -78,7 +80,12 @@ impl Plan {
         }
         let n_row_tasks = sizes.m.div_ceil(rows);
         let panels = (sizes.n_panels * n_row_tasks / n_wanted).clamp(1, sizes.n_panels);
-        let a = if sizes.packs_a { Packing::Apart } else { Packing::None };
+        let a = match (sizes.packs_a, sizes.transposes_a) {
+            (false, _) => Packing::None,
+            (true, false) => Packing::Apart,
+            // A few columns of a wide matrix waste most of every cache line read.
+            (true, true) => Packing::Together,
+        };
         let b = if sizes.packs_b { Packing::Together } else { Packing::None };
         Self { rows, panels, a, b, shared }
     }

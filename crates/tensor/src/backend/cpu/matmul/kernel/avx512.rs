@@ -1,6 +1,6 @@
 //! Tiles in 512-bit vectors: 6 rows by 4 vectors fill 32 registers.
 
-use super::kernel::{Multiply, kernel_set};
+use super::{Multiply, kernel_set};
 use std::arch::x86_64::*;
 
 kernel_set!(F32, F32Lanes, 4, "avx512f,avx512bw,avx512dq,avx512vl,fma");

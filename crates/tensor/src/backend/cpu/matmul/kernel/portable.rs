@@ -1,6 +1,6 @@
 //! Tiles in plain arrays, which the compiler turns into whatever vectors the architecture always has.
 
-use super::kernel::{Multiply, kernel_set};
+use super::{Multiply, kernel_set};
 
 // 16 registers of 128 bits on x86-64, 32 on AArch64.
 #[cfg(not(target_arch = "aarch64"))]

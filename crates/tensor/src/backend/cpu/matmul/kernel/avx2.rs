@@ -1,6 +1,6 @@
 //! Tiles in 256-bit vectors: 6 rows by 2 vectors fill 16 registers.
 
-use super::kernel::{Multiply, kernel_set};
+use super::{Multiply, kernel_set};
 use std::arch::x86_64::*;
 
 kernel_set!(F32, F32Lanes, 2, "avx2,fma");

@@ -5,9 +5,12 @@
 //! consecutive bf16 (the earlier in the lower half). Every element of the result is one chain of multiply-adds in the
 //! order of K, so its bits depend on K alone, not on the tile that it fell into.
 
-use super::portable;
 #[cfg(target_arch = "x86_64")]
-use super::{avx2, avx512};
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod portable;
+
 use crate::backend::cpu::isa::Isa;
 
 /// Most rows in a tile: with 4 vectors of columns 24 accumulators, 4 vectors of B and one of A fill 32 registers.
@@ -192,8 +195,8 @@ pub(crate) unsafe fn run_tile<M: Multiply, const ROWS: usize, const VECTORS: usi
 macro_rules! kernel_set {
     ($(#[$doc:meta])* $name:ident, $multiply:ty, $n_vectors:literal $(, $feature:literal)?) => {
         $(#[$doc])*
-        pub(crate) static $name: $crate::backend::cpu::matmul::kernel::KernelSet = {
-            use $crate::backend::cpu::matmul::kernel::{KernelSet, Multiply, TileRun, run_tile};
+        pub(crate) static $name: super::KernelSet = {
+            use super::{KernelSet, Multiply, TileRun, run_tile};
 
             $(#[target_feature(enable = $feature)])?
             unsafe fn kernel<const ROWS: usize, const VECTORS: usize>(run: &TileRun) {
@@ -203,7 +206,7 @@ macro_rules! kernel_set {
             KernelSet {
                 n_lanes: <$multiply as Multiply>::N_LANES,
                 n_vectors: $n_vectors,
-                kernels: $crate::backend::cpu::matmul::kernel::kernel_set!(@rows kernel, $n_vectors, 1 2 3 4 5 6),
+                kernels: kernel_set!(@rows kernel, $n_vectors, 1 2 3 4 5 6),
             }
         };
     };
@@ -217,4 +220,4 @@ macro_rules! kernel_set {
     };
 }
 
-pub(crate) use kernel_set;
+use kernel_set;
