@@ -1,468 +1,322 @@
 //! The backward pass: for each block of keys, the weights of all queries that see it again, and what they send back.
 
+use super::gradients::{Given, Gradients};
 use super::inputs::{BLOCK, Inputs, Task, Window};
-use super::output::{Output, OutputHeads};
-use super::pack;
-use super::product::{Operands, Product, TILE_ROWS};
-use super::scratch::Scratch;
-use super::simd::Simd;
+use super::logits::{self, Row};
+use super::scratch::ThreadMemory;
 use super::visible::{self, Span};
-use crate::backend::AttentionGradients;
+use super::words::{GRAIN, Lhs, Rhs, Rows, Sums, Words, grains};
+use crate::backend::Heads;
+use crate::backend::cpu::lanes::{Lanes, Program};
+use crate::backend::cpu::matmul::kernel::MAX_ROWS;
 use crate::dtype::View;
-use std::f32::consts::LOG2_E;
 use std::ops::Range;
 
-/// Lines whose weights are kept at once: the keys' and values' gradients are products over them.
-const LINES: usize = 8 * TILE_ROWS;
+/// Lines whose weights are kept at once: the keys' and values' gradients are sums over them.
+const LINES: usize = 8 * MAX_ROWS;
 
-/// What the forward pass left and what comes back.
-#[derive(Clone, Copy)]
-pub(super) struct Given<'a> {
-    pub(super) out: View<'a>,
-    pub(super) log_sum_exp: &'a [f32],
-    pub(super) dout: View<'a>,
+/// Computes what one row and key/value head contribute. `task` has all their lines, and no other task has any.
+pub(super) struct Backward<'a> {
+    pub(super) inputs: &'a Inputs<'a>,
+    pub(super) words: Words,
+    pub(super) task: &'a Task,
+    pub(super) given: &'a Given<'a>,
+    pub(super) gradients: &'a Gradients,
 }
 
-/// Where the gradients go.
-pub(super) struct Gradients {
-    q: OutputHeads,
-    k: OutputHeads,
-    v: OutputHeads,
-    /// [B, H, R], all 0; empty when nobody asks.
-    dbias: Output,
-}
-
-impl Gradients {
-    pub(super) fn new(inputs: &Inputs<'_>, into: AttentionGradients<'_>, dbias: &mut [f32]) -> Self {
-        let (h, g) = (inputs.sizes.h, inputs.sizes.g);
-        let heads = |data, n_heads_stored, first_head| OutputHeads { data, n_heads_stored, first_head };
-        let dbias = Output::F32(dbias.as_mut_ptr(), dbias.len());
-        match into {
-            AttentionGradients::Fused(into) => {
-                let (data, n) = (Output::new(into), h + 2 * g);
-                Self { q: heads(data, n, 0), k: heads(data, n, h), v: heads(data, n, h + g), dbias }
-            }
-            AttentionGradients::Cross { dq, dkv } => {
-                let (dq, dkv) = (Output::new(dq), Output::new(dkv));
-                Self { q: heads(dq, h, 0), k: heads(dkv, 2 * g, 0), v: heads(dkv, 2 * g, g), dbias }
-            }
-        }
-    }
-}
-
-/// A task's memory. Every pointer reaches what its comment says; lines are rounded up to whole tiles.
+/// What a task keeps. Lines are rounded up to whole tiles.
 struct State<'a> {
     inputs: &'a Inputs<'a>,
+    words: Words,
     task: &'a Task,
-    spans: &'a [Span],
+    spans: Vec<Span>,
     window: Window,
+    /// Steps of a sum over the features.
     n_steps: usize,
+    /// Features, rounded up.
     width: usize,
-    /// [lines, n_steps]
-    queries: *const f32,
-    /// [lines / STEP, width]
-    queries_down: *const f32,
-    /// [lines, n_steps]
-    dout: *const f32,
-    /// [lines / STEP, width]
-    dout_down: *const f32,
-    /// [lines]: Σ out·dout
-    dot: *const f32,
-    /// [lines]: logarithm to base 2 of the sum of exponentials, any number where no key is seen.
-    log_sum: *const f32,
-    /// [n_steps, BLOCK]
-    keys: *const f32,
-    /// [BLOCK / STEP, width]
-    keys_down: *const f32,
-    /// [n_steps, BLOCK]
-    values: *const f32,
-    /// [TILE_ROWS, BLOCK]
-    scores: *mut f32,
-    /// [TILE_ROWS, BLOCK]: gradient of the weights.
-    dp: *mut f32,
-    /// [TILE_ROWS, BLOCK]: gradient of the logits.
-    ds: *mut f32,
-    /// [LINES / STEP, BLOCK]: weights.
-    p_down: *mut f32,
-    /// [LINES / STEP, BLOCK]
-    ds_down: *mut f32,
-    /// [lines, width]
-    dq: *mut f32,
-    /// [BLOCK, width]
-    dk: *mut f32,
-    /// [BLOCK, width]
-    dv: *mut f32,
-    /// [heads of the group, window_len]
-    biases: *const f32,
-    /// [heads of the group, window_len], or null.
-    dbiases: *mut f32,
-    window_len: usize,
+    lines: Lines<'a>,
+    block: Block<'a>,
+    tile: Tile<'a>,
+    /// [heads of the group, window]
+    biases: &'a mut [f32],
+    /// [heads of the group, window]
+    dbiases: &'a mut [f32],
 }
 
-/// Computes the gradients that one row and key/value head contributes. `task` has all their lines.
-///
-/// # Safety
-/// The processor has the instructions of `P`; the call's tensors have their sizes; no other task has this row and head.
-#[inline(always)]
-pub(super) unsafe fn backward<P: Product>(inputs: &Inputs<'_>, task: &Task, given: &Given<'_>, to: &Gradients) {
-    let d_head = inputs.sizes.d_head;
-    let n_lines = inputs.n_lines().next_multiple_of(TILE_ROWS);
-    let (n_steps, width) = (d_head.div_ceil(P::STEP), pack::padded::<P>(d_head));
-    let mut spans = inputs.spans(task);
-    spans.resize(n_lines, Span::EMPTY);
-    let window_len = inputs.window_len(inputs.sizes.t);
-    let (along, across, down) = (n_lines * n_steps, BLOCK * n_steps, BLOCK / P::STEP * width);
-    let n_windows = inputs.n_group() * window_len;
-    let mut scratch = Scratch::take();
-    let [
-        queries,
-        dout,
-        queries_down,
-        dout_down,
-        dot,
-        log_sum,
-        dq,
-        rows,
-        keys,
-        values,
-        keys_down,
-        dk,
-        dv,
-        small,
-        biases,
-        dbiases,
-    ] = scratch.parts([
-        along,
-        along,
-        n_lines / P::STEP * width,
-        n_lines / P::STEP * width,
-        n_lines,
-        n_lines,
-        n_lines * width,
-        across,
-        across,
-        across,
-        down,
-        BLOCK * width,
-        BLOCK * width,
-        3 * TILE_ROWS * BLOCK + 2 * LINES * BLOCK,
-        n_windows,
-        n_windows,
-    ]);
-    lines::<P>(inputs, task, given, &spans, n_steps, queries, dout, dot, log_sum);
-    pack::down::<P>(queries, n_steps, width, queries_down);
-    pack::down::<P>(dout, n_steps, width, dout_down);
-    dq.fill(0.0);
-    let window = Window::new(inputs, task);
-    if let Some(bias) = inputs.bias {
-        dbiases.fill(0.0);
-        for (i, biases) in biases.chunks_exact_mut(window_len.max(1)).enumerate() {
-            window.fill(&bias, task.kv_head * inputs.n_group() + i, biases);
-        }
-    }
-    let n_keys = inputs.n_keys(task.row);
-    let (of_keys, of_values) = (inputs.keys(task.row, task.kv_head), inputs.values(task.row, task.kv_head));
-    for start in (0..inputs.sizes.s).step_by(BLOCK) {
-        let stored = start..(start + BLOCK).min(inputs.sizes.s);
-        let block = start.min(n_keys)..stored.end.min(n_keys);
-        dk.fill(0.0);
-        dv.fill(0.0);
-        if !visible::seen_by_any(&spans, &block).is_empty() {
-            let rows = &mut rows[..block.len() * n_steps];
-            pack::along::<P>(&of_values, block.clone(), n_steps, rows);
-            pack::across(rows, n_steps, BLOCK, values);
-            pack::along::<P>(&of_keys, block.clone(), n_steps, rows);
-            pack::across(rows, n_steps, BLOCK, keys);
-            pack::down::<P>(rows, n_steps, width, keys_down);
-            let (scores, rest) = small.split_at_mut(TILE_ROWS * BLOCK);
-            let (dp, rest) = rest.split_at_mut(TILE_ROWS * BLOCK);
-            let (ds, rest) = rest.split_at_mut(TILE_ROWS * BLOCK);
-            let (p_down, ds_down) = rest.split_at_mut(LINES * BLOCK);
-            let state = State {
-                inputs,
-                task,
-                spans: &spans,
-                window,
-                n_steps,
-                width,
-                queries: queries.as_ptr(),
-                queries_down: queries_down.as_ptr(),
-                dout: dout.as_ptr(),
-                dout_down: dout_down.as_ptr(),
-                dot: dot.as_ptr(),
-                log_sum: log_sum.as_ptr(),
-                keys: keys.as_ptr(),
-                keys_down: keys_down.as_ptr(),
-                values: values.as_ptr(),
-                scores: scores.as_mut_ptr(),
-                dp: dp.as_mut_ptr(),
-                ds: ds.as_mut_ptr(),
-                p_down: p_down.as_mut_ptr(),
-                ds_down: ds_down.as_mut_ptr(),
-                dq: dq.as_mut_ptr(),
-                dk: dk.as_mut_ptr(),
-                dv: dv.as_mut_ptr(),
-                biases: biases.as_ptr(),
-                dbiases: dbiases.as_mut_ptr(),
-                window_len,
-            };
-            for first in (0..n_lines).step_by(LINES) {
-                // SAFETY: as this function's.
-                unsafe { state.add_lines::<P>(&block, first..(first + LINES).min(n_lines)) };
-            }
-        }
-        for (i, key) in stored.enumerate() {
-            let (row, at) = (task.row * inputs.sizes.s + key, i * width..i * width + d_head);
-            // SAFETY: this task's keys.
-            unsafe {
-                to.k.store(row, task.kv_head, &dk[at.clone()], inputs.sizes.scale);
-                to.v.store(row, task.kv_head, &dv[at], 1.0);
-            }
-        }
-    }
-    for line in 0..task.lines.len() {
-        // SAFETY: this task's lines.
-        unsafe { to.q.store_line(inputs, task, line, &dq[line * width..][..d_head], inputs.sizes.scale) };
-    }
-    let Output::F32(_, n_dbias) = to.dbias else { return };
-    if let Some(bias) = inputs.bias.filter(|_| n_dbias > 0) {
-        for (i, dbiases) in dbiases.chunks_exact(window_len.max(1)).enumerate() {
-            let head = task.row * inputs.sizes.h + task.kv_head * inputs.n_group() + i;
-            for (i, dbias) in dbiases.iter().enumerate() {
-                if let Some(at) = window.place(&bias, i) {
-                    // SAFETY: this task's heads.
-                    unsafe { to.dbias.store(head * bias.n_offsets + at, &[*dbias], 1.0) };
+/// What belongs to the lines. Those that see no key have zeros.
+struct Lines<'a> {
+    /// [lines, n_steps]
+    queries: &'a mut [f32],
+    /// [steps of lines, width]
+    queries_down: &'a mut [f32],
+    /// [lines, n_steps]
+    dout: &'a mut [f32],
+    /// [steps of lines, width]
+    dout_down: &'a mut [f32],
+    /// [lines]: Σ out·dout
+    dot: &'a mut [f32],
+    /// [lines]
+    log_sum_exp: &'a mut [f32],
+    /// [lines, width]
+    dq: &'a mut [f32],
+}
+
+/// What belongs to a block of keys.
+struct Block<'a> {
+    /// [n_steps, BLOCK]
+    keys: &'a mut [f32],
+    /// [steps of BLOCK, width]
+    keys_down: &'a mut [f32],
+    /// [n_steps, BLOCK]
+    values: &'a mut [f32],
+    /// [BLOCK, width]
+    dk: &'a mut [f32],
+    /// [BLOCK, width]
+    dv: &'a mut [f32],
+}
+
+/// What belongs to some lines and a block of keys.
+struct Tile<'a> {
+    /// [MAX_ROWS, BLOCK]: scores, then weights.
+    p: &'a mut [f32],
+    /// [MAX_ROWS, BLOCK]: gradient of the weights, then of the logits.
+    ds: &'a mut [f32],
+    /// [MAX_ROWS, steps of BLOCK]
+    ds_along: &'a mut [f32],
+    /// [steps of LINES, BLOCK]: weights of all lines. Where words are f32, `p` is a part of this and not used itself.
+    p_down: &'a mut [f32],
+    /// [steps of LINES, BLOCK]: likewise for `ds`.
+    ds_down: &'a mut [f32],
+}
+
+impl Program for Backward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Lanes>(self, v: V) {
+        let Backward { inputs, task, gradients, .. } = self;
+        let (s, d_head, scale) = (inputs.sizes.s, inputs.sizes.d_head, inputs.sizes.scale);
+        let mut memory = ThreadMemory::take();
+        let mut state = State::new(v, &self, &mut memory);
+        let n_keys = inputs.n_keys(task.row);
+        for start in (0..s).step_by(BLOCK) {
+            let stored = start..(start + BLOCK).min(s);
+            state.block.dk.fill(0.0);
+            state.block.dv.fill(0.0);
+            state.add_block(v, &(start.min(n_keys)..stored.end.min(n_keys)));
+            for (i, key) in stored.enumerate() {
+                let (row, at) = (task.row * s + key, i * state.width..i * state.width + d_head);
+                // SAFETY: these are this task's keys.
+                unsafe {
+                    gradients.k.store(v, row, task.kv_head, &state.block.dk[at.clone()], scale);
+                    gradients.v.store(v, row, task.kv_head, &state.block.dv[at], 1.0);
                 }
             }
         }
-    }
-}
-
-/// Prepares what belongs to each line; 0 for those that see no key.
-#[inline(always)]
-#[allow(clippy::too_many_arguments)]
-fn lines<P: Product>(
-    inputs: &Inputs<'_>,
-    task: &Task,
-    given: &Given<'_>,
-    spans: &[Span],
-    n_steps: usize,
-    queries: &mut [f32],
-    dout: &mut [f32],
-    dot: &mut [f32],
-    log_sum: &mut [f32],
-) {
-    let of_out = inputs.lines_of_view(given.out, task.row, task.kv_head);
-    let of_dout = inputs.lines_of_view(given.dout, task.row, task.kv_head);
-    pack::along::<P>(&inputs.queries(task.row, task.kv_head), task.lines.clone(), n_steps, queries);
-    pack::along::<P>(&of_dout, task.lines.clone(), n_steps, dout);
-    for (line, span) in spans.iter().enumerate() {
-        if span.is_empty() {
-            queries[line * n_steps..][..n_steps].fill(0.0);
-            dout[line * n_steps..][..n_steps].fill(0.0);
-            (dot[line], log_sum[line]) = (0.0, 0.0);
-        } else {
-            dot[line] = of_out.dot(&of_dout, line);
-            log_sum[line] = given.log_sum_exp[inputs.statistic_at(task, line)] * LOG2_E;
+        for line in task.lines.clone() {
+            let dq = &state.lines.dq[line * state.width..][..d_head];
+            // SAFETY: these are this task's lines.
+            unsafe { gradients.q.store_line(v, inputs, task, line, dq, scale) };
+        }
+        if gradients.wants_bias() {
+            // SAFETY: these are this task's heads.
+            unsafe { gradients.store_bias(v, inputs, task, &state.window, state.dbiases) };
         }
     }
 }
 
-impl State<'_> {
-    /// Everything that passes between a block of keys and some lines.
+impl<'a> State<'a> {
     #[inline(always)]
-    unsafe fn add_lines<P: Product>(&self, block: &Range<usize>, lines: Range<usize>) {
-        let seen = visible::seen_by_any(&self.spans[lines.clone()], block);
-        if seen.is_empty() {
+    fn new<V: Lanes>(v: V, backward: &Backward<'a>, memory: &'a mut ThreadMemory) -> Self {
+        let Backward { inputs, words, task, given, .. } = *backward;
+        let (d_head, n_lines) = (inputs.sizes.d_head, task.lines.len().next_multiple_of(MAX_ROWS));
+        let (n_steps, width) = (words.n_steps(d_head), d_head.next_multiple_of(GRAIN));
+        let (down, window) = (words.n_steps(n_lines) * width, Window::new(inputs, task));
+        let (n_biases, n_block_steps) = (inputs.n_group() * window.len, words.n_steps(BLOCK));
+        let [queries, dout, queries_down, dout_down, dot, log_sum_exp, dq, biases, dbiases, rest] = memory.parts([
+            n_lines * n_steps,
+            n_lines * n_steps,
+            down,
+            down,
+            n_lines,
+            n_lines,
+            n_lines * width,
+            n_biases,
+            n_biases,
+            2 * n_steps * BLOCK + (n_block_steps + 2 * BLOCK) * width + Tile::len(&words),
+        ]);
+        window.fill(inputs, task, biases);
+        dbiases.fill(0.0);
+        dq.fill(0.0);
+        let mut spans = inputs.spans(task);
+        spans.resize(n_lines, Span::EMPTY);
+        let [keys, values, keys_down, dk, dv, rest] =
+            cut(rest, [n_steps * BLOCK, n_steps * BLOCK, n_block_steps * width, BLOCK * width, BLOCK * width]);
+        // Features that only fill up the width.
+        keys_down.fill(0.0);
+        let lines = Lines { queries, queries_down, dout, dout_down, dot, log_sum_exp, dq };
+        let block = Block { keys, keys_down, values, dk, dv };
+        let tile = Tile::new(&words, rest);
+        let mut state =
+            Self { inputs, words, task, spans, window, n_steps, width, lines, block, tile, biases, dbiases };
+        state.prepare_lines(v, given);
+        state
+    }
+
+    /// Fills in what belongs to the lines.
+    #[inline(always)]
+    fn prepare_lines<V: Lanes>(&mut self, v: V, given: &Given<'a>) {
+        let (inputs, task, n_steps) = (self.inputs, self.task, self.n_steps);
+        let lines = &mut self.lines;
+        inputs.pack_lines(&self.words, inputs.q, task, lines.queries);
+        let dout = Heads { data: given.dout, n_heads_stored: inputs.sizes.h, first_head: 0 };
+        inputs.pack_lines(&self.words, dout, task, lines.dout);
+        for (line, span) in self.spans.iter().enumerate() {
+            (lines.dot[line], lines.log_sum_exp[line]) = if span.is_empty() {
+                lines.queries[line * n_steps..][..n_steps].fill(0.0);
+                lines.dout[line * n_steps..][..n_steps].fill(0.0);
+                (0.0, 0.0)
+            } else {
+                let dot = logits::dot(v, inputs.line_of(given.out, task, line), inputs.line_of(given.dout, task, line));
+                (dot, given.log_sum_exp[inputs.statistic_at(task, line)])
+            };
+        }
+        for (along, down) in [(&*lines.queries, &mut *lines.queries_down), (&*lines.dout, &mut *lines.dout_down)] {
+            // Features that only fill up the width.
+            down.fill(0.0);
+            self.words.down(self.words.rows(along, n_steps), self.spans.len(), down, self.width);
+        }
+    }
+
+    /// Everything that passes between a block of keys and all lines.
+    #[inline(always)]
+    fn add_block<V: Lanes>(&mut self, v: V, block: &Range<usize>) {
+        if visible::seen_by_any(&self.spans, block).is_empty() {
             return;
         }
-        let n = P::V::N;
-        let columns = (seen.start - block.start) / n * n..(seen.end - block.start).next_multiple_of(n);
-        unsafe {
-            for first in lines.clone().step_by(TILE_ROWS) {
-                let at = (first - lines.start) / P::STEP * BLOCK;
-                self.add_tile::<P>(block, first, &columns, self.p_down.add(at), self.ds_down.add(at));
-            }
-            let first_step = lines.start / P::STEP * self.width;
-            let of_values = Operands {
-                n_steps: lines.len() / P::STEP,
-                a: self.p_down.add(columns.start),
-                a_row: 1,
-                a_step: BLOCK,
-                b: self.dout_down.add(first_step),
-                b_step: self.width,
-                c: self.dv.add(columns.start * self.width),
-                c_row: self.width,
-                accumulate: true,
-            };
-            P::multiply(columns.len(), self.width / n, of_values);
-            let of_keys = Operands {
-                a: self.ds_down.add(columns.start),
-                b: self.queries_down.add(first_step),
-                c: self.dk.add(columns.start * self.width),
-                ..of_values
-            };
-            P::multiply(columns.len(), self.width / n, of_keys);
+        let (keys, values) = (self.inputs.keys(self.task, block.start), self.inputs.values(self.task, block.start));
+        let (words, n_keys) = (self.words, block.len());
+        if n_keys < BLOCK {
+            self.block.keys.fill(0.0);
+            self.block.keys_down.fill(0.0);
+            self.block.values.fill(0.0);
+        }
+        words.across(keys, n_keys, self.block.keys, BLOCK);
+        words.down(keys, n_keys, self.block.keys_down, self.width);
+        words.across(values, n_keys, self.block.values, BLOCK);
+        for first in (0..self.spans.len()).step_by(LINES) {
+            self.add_lines(v, block, first..(first + LINES).min(self.spans.len()));
         }
     }
 
-    /// Weights and their gradients for one tile of lines, and what these send to the queries.
+    /// Everything that passes between a block of keys and some lines.
     #[inline(always)]
-    unsafe fn add_tile<P: Product>(
-        &self,
-        block: &Range<usize>,
-        first: usize,
-        all_columns: &Range<usize>,
-        p_down: *mut f32,
-        ds_down: *mut f32,
-    ) {
-        let n = P::V::N;
-        let seen = visible::seen_by_any(&self.spans[first..first + TILE_ROWS], block);
-        let columns = (seen.start - block.start) / n * n..(seen.end - block.start).next_multiple_of(n);
-        let columns = if seen.is_empty() { 0..0 } else { columns };
-        unsafe {
-            if columns != *all_columns {
-                for row in 0..TILE_ROWS / P::STEP {
-                    let at = row * BLOCK + all_columns.start;
-                    p_down.add(at).write_bytes(0, all_columns.len());
-                    ds_down.add(at).write_bytes(0, all_columns.len());
-                }
-            }
-            if columns.is_empty() {
-                return;
-            }
-            let scores = Operands {
-                n_steps: self.n_steps,
-                a: self.queries.add(first * self.n_steps),
-                a_row: self.n_steps,
-                a_step: 1,
-                b: self.keys.add(columns.start),
-                b_step: BLOCK,
-                c: self.scores.add(columns.start),
-                c_row: BLOCK,
-                accumulate: false,
-            };
-            P::multiply(TILE_ROWS, columns.len() / n, scores);
-            let of_weights = Operands {
-                a: self.dout.add(first * self.n_steps),
-                b: self.values.add(columns.start),
-                c: self.dp.add(columns.start),
-                ..scores
-            };
-            P::multiply(TILE_ROWS, columns.len() / n, of_weights);
-            for pair in (0..TILE_ROWS).step_by(2) {
-                let at = pair / P::STEP * BLOCK;
-                self.send_back::<P>(block, &columns, first, pair, p_down.add(at), ds_down.add(at));
-            }
-            let first_step = columns.start / P::STEP;
-            let of_queries = Operands {
-                n_steps: columns.len() / P::STEP,
-                a: self.ds.add(first_step),
-                a_row: BLOCK,
-                a_step: 1,
-                b: self.keys_down.add(first_step * self.width),
-                b_step: self.width,
-                c: self.dq.add(first * self.width),
-                c_row: self.width,
-                accumulate: true,
-            };
-            P::multiply(TILE_ROWS, self.width / n, of_queries);
+    fn add_lines<V: Lanes>(&mut self, v: V, block: &Range<usize>, lines: Range<usize>) {
+        let columns = grains(block, &visible::seen_by_any(&self.spans[lines.clone()], block));
+        if columns.is_empty() {
+            return;
+        }
+        for first in lines.clone().step_by(MAX_ROWS) {
+            self.add_tile(v, block, first, first - lines.start, &columns);
+        }
+        let (words, width) = (self.words, self.width);
+        let steps = words.n_steps(lines.start)..words.n_steps(lines.end);
+        let size = [columns.len(), steps.len(), width];
+        for (weights, down, sums) in [
+            (&*self.tile.p_down, &*self.lines.dout_down, &mut *self.block.dv),
+            (&*self.tile.ds_down, &*self.lines.queries_down, &mut *self.block.dk),
+        ] {
+            let weights = Lhs { words: &weights[columns.start..], row_stride: 1, step_stride: BLOCK };
+            let down = Rhs { words: &down[steps.start * width..], stride: width };
+            let sums = Sums { values: &mut sums[columns.start * width..], stride: width, accumulate: true };
+            words.multiply(size, weights, down, sums);
         }
     }
 
-    /// Weights p = 2^(logit − log_sum) and ds = p·(dp − dot) of two neighbouring lines of a tile.
+    /// The weights of the lines from `first` on, their gradients, and what these send to the queries. The tile is number
+    /// `at` and further among the lines whose weights are kept, for the columns `kept`.
     #[inline(always)]
-    unsafe fn send_back<P: Product>(
-        &self,
-        block: &Range<usize>,
-        columns: &Range<usize>,
-        first: usize,
-        pair: usize,
-        p_down: *mut f32,
-        ds_down: *mut f32,
-    ) {
-        unsafe {
-            let mut line =
-                [self.line::<P>(block, columns, first, pair), self.line::<P>(block, columns, first, pair + 1)];
-            for column in columns.clone().step_by(P::V::N) {
-                let (p0, ds0) = line[0].weights(column);
-                let (p1, ds1) = line[1].weights(column);
-                P::store_down(p_down.add(column), BLOCK, p0, p1);
-                P::store_down(ds_down.add(column), BLOCK, ds0, ds1);
-                P::store_along(line[0].ds, column, ds0);
-                P::store_along(line[1].ds, column, ds1);
-                line[0].add_bias(column, ds0);
-                line[1].add_bias(column, ds1);
+    fn add_tile<V: Lanes>(&mut self, v: V, block: &Range<usize>, first: usize, at: usize, kept: &Range<usize>) {
+        let (words, n_steps, width) = (self.words, self.n_steps, self.width);
+        let columns = grains(block, &visible::seen_by_any(&self.spans[first..first + MAX_ROWS], block));
+        let of_tile = words.n_steps(at) * BLOCK..words.n_steps(at + MAX_ROWS) * BLOCK;
+        let (p_down, ds_down) = (&mut self.tile.p_down[of_tile.clone()], &mut self.tile.ds_down[of_tile]);
+        if columns != *kept {
+            for row in p_down.chunks_exact_mut(BLOCK).chain(ds_down.chunks_exact_mut(BLOCK)) {
+                row[kept.clone()].fill(0.0);
             }
         }
-    }
-
-    /// Where everything is for a line of a tile.
-    #[inline(always)]
-    unsafe fn line<P: Product>(
-        &self,
-        block: &Range<usize>,
-        columns: &Range<usize>,
-        first: usize,
-        i: usize,
-    ) -> Line<P::V> {
-        let (inputs, line) = (self.inputs, first + i);
-        unsafe {
-            let scores = self.scores.add(i * BLOCK);
-            let mut logits = inputs.logits(self.task.row);
-            logits.block_start = block.start;
-            let mut dbias = std::ptr::null_mut();
+        if columns.is_empty() {
+            return;
+        }
+        let (p, ds, down) = match words.are_pairs() {
+            true => (&mut *self.tile.p, &mut *self.tile.ds, Some([p_down, ds_down])),
+            false => (p_down, ds_down, None),
+        };
+        for (lines, panel, scores) in
+            [(&*self.lines.queries, &*self.block.keys, &mut *p), (&*self.lines.dout, &*self.block.values, &mut *ds)]
+        {
+            let lines = Lhs { words: &lines[first * n_steps..], row_stride: n_steps, step_stride: 1 };
+            let panel = Rhs { words: &panel[columns.start..], stride: BLOCK };
+            let scores = Sums { values: &mut scores[columns.start..], stride: BLOCK, accumulate: false };
+            words.multiply([MAX_ROWS, n_steps, columns.len()], lines, panel, scores);
+        }
+        for (i, (p, ds)) in p.chunks_exact_mut(BLOCK).zip(ds.chunks_exact_mut(BLOCK)).enumerate() {
+            let line = first + i;
             // Lines that only fill up the last tile have no position.
-            if inputs.bias.is_some() && line < self.task.lines.end {
-                let position = visible::offset(&inputs.mask, self.task.row) + line / inputs.n_group();
-                let head = line % inputs.n_group() * self.window_len + self.window.start(position);
-                logits.bias = Some(self.biases.add(head));
-                dbias = self.dbiases.add(head + block.start);
-            }
-            let factor = logits.prepare::<P::V>(scores, columns, &self.spans[line]);
-            Line {
-                scores,
-                dp: self.dp.add(i * BLOCK),
-                ds: self.ds.add(i * BLOCK),
-                dbias,
-                factor: P::V::splat(factor),
-                log_sum: P::V::splat(*self.log_sum.add(line)),
-                dot: P::V::splat(*self.dot.add(line)),
+            let window = self.window.block(self.inputs, self.task, line.min(self.task.lines.end - 1), block.start);
+            let row = Row {
+                scale: self.inputs.sizes.scale,
+                bias: self.inputs.bias.map(|_| &self.biases[window.clone()]),
+                first_key: block.start,
+                span: self.spans[line],
+                key_segments: self.inputs.key_segments(self.task.row),
+            };
+            let factor = row.prepare(v, p, &columns);
+            let (log_sum_exp, dot) = (self.lines.log_sum_exp[line], self.lines.dot[line]);
+            logits::weights_and_gradients(v, p, ds, &columns, [factor, log_sum_exp, dot]);
+            if self.inputs.bias.is_some() {
+                logits::add(v, ds, &columns, &mut self.dbiases[window]);
             }
         }
+        if let Some(down) = down {
+            for (rows, down) in [&*p, &*ds].into_iter().zip(down) {
+                let rows = Rows { data: View::F32(&rows[columns.start..]), stride: BLOCK, width: columns.len() };
+                words.down(rows, MAX_ROWS, &mut down[columns.start..], BLOCK);
+            }
+        }
+        let steps = words.n_steps(columns.start)..words.n_steps(columns.end);
+        let weights = words.weights_along(ds, MAX_ROWS, &columns, self.tile.ds_along);
+        let keys = Rhs { words: &self.block.keys_down[steps.start * width..], stride: width };
+        let dq = Sums { values: &mut self.lines.dq[first * width..], stride: width, accumulate: true };
+        words.multiply([MAX_ROWS, steps.len(), width], weights, keys, dq);
     }
 }
 
-/// A line's scores in a block, and what turns them into gradients.
-struct Line<V> {
-    scores: *const f32,
-    dp: *const f32,
-    ds: *mut f32,
-    /// Null when nobody asks.
-    dbias: *mut f32,
-    factor: V,
-    log_sum: V,
-    dot: V,
+impl<'a> Tile<'a> {
+    /// Words of memory that it takes.
+    fn len(words: &Words) -> usize {
+        2 * MAX_ROWS * BLOCK + MAX_ROWS * words.n_steps(BLOCK) + 2 * words.n_steps(LINES) * BLOCK
+    }
+
+    fn new(words: &Words, memory: &'a mut [f32]) -> Self {
+        let (tile, along, down) = (MAX_ROWS * BLOCK, MAX_ROWS * words.n_steps(BLOCK), words.n_steps(LINES) * BLOCK);
+        let [p, ds, ds_along, p_down, ds_down, _] = cut(memory, [tile, tile, along, down, down]);
+        Self { p, ds, ds_along, p_down, ds_down }
+    }
 }
 
-impl<V: Simd> Line<V> {
-    /// Weights and gradients of the logits.
-    #[inline(always)]
-    unsafe fn weights(&self, column: usize) -> (V, V) {
-        unsafe {
-            let p = V::load(self.scores.add(column)).mul(self.factor).sub(self.log_sum).exp2();
-            let ds = V::load(self.dp.add(column)).sub(self.dot).mul(p);
-            (p, ds)
+/// Cuts memory into parts, the last with what is left.
+fn cut<const N: usize, const M: usize>(memory: &mut [f32], lens: [usize; N]) -> [&mut [f32]; M] {
+    assert_eq!(N + 1, M);
+    let mut rest = memory;
+    std::array::from_fn(|i| match lens.get(i) {
+        Some(&len) => {
+            let (part, after) = std::mem::take(&mut rest).split_at_mut(len);
+            rest = after;
+            part
         }
-    }
-
-    #[inline(always)]
-    unsafe fn add_bias(&mut self, column: usize, ds: V) {
-        if !self.dbias.is_null() {
-            unsafe {
-                let at = self.dbias.add(column);
-                V::load(at).add(ds).store(at);
-            }
-        }
-    }
+        None => std::mem::take(&mut rest),
+    })
 }

@@ -1,11 +1,9 @@
 //! What forward and backward read alike, and how a call is cut into tasks.
 
-use super::pack::Source;
-use super::softmax::Logits;
 use super::visible::{self, Span};
+use super::words::{Rows, Words};
 use crate::backend::{Attention, AttentionBackward, AttentionSizes, Heads, Mask, OffsetBias};
 use crate::dtype::View;
-use std::f32::consts::LOG2_E;
 use std::ops::Range;
 
 /// Keys of a block. Blocks start at multiples of it, so that the arithmetic of a query does not depend on its call.
@@ -53,39 +51,56 @@ impl<'a> Inputs<'a> {
         self.sizes.t * self.n_group()
     }
 
-    /// The queries of a row and key/value head.
-    pub(super) fn queries(&self, row: usize, kv_head: usize) -> Source<'a> {
-        self.lines_of(self.q, row, kv_head)
+    /// The query head of a line.
+    pub(super) fn head(&self, task: &Task, line: usize) -> usize {
+        task.kv_head * self.n_group() + line % self.n_group()
     }
 
-    /// The lines of a row and key/value head in a tensor shaped like the queries.
-    pub(super) fn lines_of(&self, heads: Heads<'a>, row: usize, kv_head: usize) -> Source<'a> {
-        self.source(heads, row * self.sizes.t, kv_head * self.n_group(), self.n_group())
-    }
-
-    /// The lines of a row and key/value head in a tensor [B, T, H, K].
-    pub(super) fn lines_of_view(&self, data: View<'a>, row: usize, kv_head: usize) -> Source<'a> {
-        self.lines_of(Heads { data, n_heads_stored: self.sizes.h, first_head: 0 }, row, kv_head)
-    }
-
-    pub(super) fn keys(&self, row: usize, kv_head: usize) -> Source<'a> {
-        self.source(self.k, row * self.sizes.s, kv_head, 1)
-    }
-
-    pub(super) fn values(&self, row: usize, kv_head: usize) -> Source<'a> {
-        self.source(self.v, row * self.sizes.s, kv_head, 1)
-    }
-
-    fn source(&self, heads: Heads<'a>, first_row: usize, head: usize, n_group: usize) -> Source<'a> {
-        let (stride, d_head) = (heads.n_heads_stored * self.sizes.d_head, self.sizes.d_head);
-        let first = first_row * stride + (heads.first_head + head) * d_head;
-        Source { data: heads.data, first, n_group, stride, d_head }
+    /// Position of a line's query among the keys.
+    pub(super) fn position(&self, task: &Task, line: usize) -> usize {
+        visible::offset(&self.mask, task.row) + line / self.n_group()
     }
 
     /// Place of a line in [B, H, T].
     pub(super) fn statistic_at(&self, task: &Task, line: usize) -> usize {
-        let head = task.kv_head * self.n_group() + line % self.n_group();
-        (task.row * self.sizes.h + head) * self.sizes.t + line / self.n_group()
+        (task.row * self.sizes.h + self.head(task, line)) * self.sizes.t + line / self.n_group()
+    }
+
+    /// A line of a tensor [B, T, H, K].
+    pub(super) fn line_of(&self, data: View<'a>, task: &Task, line: usize) -> View<'a> {
+        let d_head = self.sizes.d_head;
+        let row = task.row * self.sizes.t + line / self.n_group();
+        let first = (row * self.sizes.h + self.head(task, line)) * d_head;
+        data.slice(first..first + d_head)
+    }
+
+    /// Packs a task's lines of a tensor shaped like the queries: [lines, n_steps].
+    pub(super) fn pack_lines(&self, words: &Words, heads: Heads<'a>, task: &Task, to: &mut [f32]) {
+        let (n_group, lines, n_steps) = (self.n_group(), &task.lines, words.n_steps(self.sizes.d_head));
+        // Those of one head are evenly spaced.
+        for first in lines.clone().take(n_group) {
+            let row = task.row * self.sizes.t + first / n_group;
+            let from = self.head_rows(heads, row, self.head(task, first));
+            let n_lines = (lines.end - first).div_ceil(n_group);
+            words.along(from, n_lines, &mut to[(first - lines.start) * n_steps..], n_group * n_steps);
+        }
+    }
+
+    /// The keys of a task from `first` on.
+    pub(super) fn keys(&self, task: &Task, first: usize) -> Rows<'a> {
+        self.head_rows(self.k, task.row * self.sizes.s + first, task.kv_head)
+    }
+
+    /// The values of a task from `first` on.
+    pub(super) fn values(&self, task: &Task, first: usize) -> Rows<'a> {
+        self.head_rows(self.v, task.row * self.sizes.s + first, task.kv_head)
+    }
+
+    /// One head of the rows from `first_row` on.
+    fn head_rows(&self, heads: Heads<'a>, first_row: usize, head: usize) -> Rows<'a> {
+        let (stride, width) = (heads.n_heads_stored * self.sizes.d_head, self.sizes.d_head);
+        let first = first_row * stride + (heads.first_head + head) * width;
+        Rows { data: heads.data.slice(first..heads.data.len()), stride, width }
     }
 
     /// The queries that the lines of a task belong to.
@@ -111,46 +126,46 @@ impl<'a> Inputs<'a> {
     pub(super) fn n_keys(&self, row: usize) -> usize {
         self.mask.key_lens.map_or(self.sizes.s, |lens| (lens[row] as usize).min(self.sizes.s))
     }
-
-    /// How a row's scores become logits, before the bias.
-    pub(super) fn logits(&self, row: usize) -> Logits<'a> {
-        let (factor, key_segments) = (self.sizes.scale * LOG2_E, self.key_segments(row));
-        Logits { factor, bias: None, block_start: 0, key_segments }
-    }
-
-    /// Length of [`Window`]s for a task; 0 without bias.
-    pub(super) fn window_len(&self, n_queries: usize) -> usize {
-        if self.bias.is_some() { n_queries + self.sizes.s.next_multiple_of(BLOCK) } else { 0 }
-    }
 }
 
-/// The part of an offset bias that a task's queries can reach: for the query at `position`, key s is at
-/// `s + last_position − position`.
+/// The part of an offset bias that a task's queries can reach, for each head of the group: for the query at `position`, key
+/// s is at `s + last_position − position`.
 #[derive(Clone, Copy)]
 pub(super) struct Window {
-    pub(super) last_position: usize,
+    last_position: usize,
+    /// Entries for each head; 0 without a bias.
+    pub(super) len: usize,
 }
 
 impl Window {
     pub(super) fn new(inputs: &Inputs<'_>, task: &Task) -> Self {
-        Self { last_position: visible::offset(&inputs.mask, task.row) + inputs.queries_of(task).end - 1 }
+        let queries = inputs.queries_of(task);
+        let last_position = visible::offset(&inputs.mask, task.row) + queries.end - 1;
+        let n_keys = inputs.sizes.s.next_multiple_of(BLOCK);
+        Self { last_position, len: if inputs.bias.is_some() { queries.len() + n_keys } else { 0 } }
     }
 
-    /// Copies a head's biases, times log₂ e; 0 beyond what is stored.
-    pub(super) fn fill(&self, bias: &OffsetBias<'_>, head: usize, to: &mut [f32]) {
-        let values = &bias.values[head * bias.n_offsets..][..bias.n_offsets];
-        for (i, to) in to.iter_mut().enumerate() {
-            *to = self.place(bias, i).map_or(0.0, |at| values[at] * LOG2_E);
+    /// Copies the biases of the task's heads; 0 beyond what is stored.
+    pub(super) fn fill(&self, inputs: &Inputs<'_>, task: &Task, to: &mut [f32]) {
+        let Some(bias) = inputs.bias else { return };
+        let (entries, first) = self.stored(&bias);
+        for (i, of_head) in to.chunks_exact_mut(self.len).enumerate() {
+            let head = task.kv_head * inputs.n_group() + i;
+            of_head.fill(0.0);
+            of_head[entries.clone()].copy_from_slice(&bias.values[head * bias.n_offsets + first..][..entries.len()]);
         }
     }
 
-    /// Entry of the bias that element `i` stands for.
-    pub(super) fn place(&self, bias: &OffsetBias<'_>, i: usize) -> Option<usize> {
-        (bias.origin + i).checked_sub(self.last_position).filter(|&at| at < bias.n_offsets)
+    /// The entries that stand for stored biases, and which bias the first of them stands for.
+    pub(super) fn stored(&self, bias: &OffsetBias<'_>) -> (Range<usize>, usize) {
+        let start = self.last_position.saturating_sub(bias.origin).min(self.len);
+        let end = (self.last_position + bias.n_offsets).saturating_sub(bias.origin).clamp(start, self.len);
+        (start..end, (bias.origin + start).saturating_sub(self.last_position))
     }
 
-    /// Where key 0 is for a query.
-    pub(super) fn start(&self, position: usize) -> usize {
-        self.last_position - position
+    /// Where a line finds the block of keys that starts at `first_key`.
+    pub(super) fn block(&self, inputs: &Inputs<'_>, task: &Task, line: usize, first_key: usize) -> Range<usize> {
+        let first = line % inputs.n_group() * self.len + first_key + self.last_position - inputs.position(task, line);
+        first..first + BLOCK
     }
 }

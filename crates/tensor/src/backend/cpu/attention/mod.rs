@@ -7,24 +7,25 @@
 mod backward;
 mod check;
 mod forward;
+mod gradients;
 mod inputs;
+mod logits;
 mod output;
-mod pack;
-mod product;
 mod scratch;
-mod simd;
-mod softmax;
 mod visible;
+mod words;
 
 #[cfg(test)]
 mod tests;
 
-use self::backward::{Given, Gradients};
+use self::backward::Backward;
+use self::forward::Forward;
+use self::gradients::{Given, Gradients};
 use self::inputs::{Inputs, Task};
 use self::output::{Output, OutputHeads};
-use self::product::{Pairs, Single};
-use self::simd::{Avx2, Avx512, Portable};
+use self::words::Words;
 use super::isa::Isa;
+use super::matmul::kernel::MAX_ROWS;
 use super::pool::Pool;
 use crate::backend::{Attention, AttentionBackward, AttentionSizes};
 use crate::dtype::DType;
@@ -34,65 +35,43 @@ const TASK_LINES: usize = 1024;
 /// Fewest lines of a task while there are enough tasks: each packs the keys it sees.
 const TASK_LINES_MIN: usize = 96;
 
-/// Which compiled version of the kernels runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Version {
-    Portable,
-    Avx2,
-    Avx512,
-    Pairs,
-}
-
-impl Version {
-    /// Products are of bf16 as soon as one input is, where the processor has them.
-    fn choose(isa: Isa, inputs: &Inputs<'_>) -> Self {
-        let any_bf16 = [inputs.q, inputs.k, inputs.v].iter().any(|heads| heads.data.dtype() == DType::Bf16);
-        match isa {
-            Isa::Portable => Version::Portable,
-            Isa::Avx2 => Version::Avx2,
-            Isa::Avx512Bf16 if any_bf16 => Version::Pairs,
-            Isa::Avx512 | Isa::Avx512Bf16 => Version::Avx512,
-        }
-    }
-}
-
+/// See [`Attention`].
 pub(super) fn attention(pool: &Pool, isa: Isa, call: Attention<'_>) {
     check::forward(&call);
     let inputs = Inputs::of_forward(&call);
-    let version = Version::choose(isa, &inputs);
+    let words = words(isa, &inputs);
     let tasks = forward_tasks(&inputs, pool.n_threads());
     let out = OutputHeads { data: Output::new(call.out), n_heads_stored: inputs.sizes.h, first_head: 0 };
-    let statistics = Output::F32(call.log_sum_exp.as_mut_ptr(), call.log_sum_exp.len());
+    let log_sum_exp = Output::F32(call.log_sum_exp.as_mut_ptr(), call.log_sum_exp.len());
     pool.run(tasks.len(), &|i| {
-        // SAFETY: `check` has compared every size; the instructions are those of `isa`; tasks have different lines.
-        unsafe { forward_version(version, &inputs, &tasks[i], &out, &statistics) }
+        isa.run(Forward { inputs: &inputs, words, task: &tasks[i], out, log_sum_exp });
     });
 }
 
-unsafe fn forward_version(version: Version, inputs: &Inputs<'_>, task: &Task, out: &OutputHeads, lse: &Output) {
-    unsafe {
-        match version {
-            Version::Portable => forward::forward::<Single<Portable>>(inputs, task, out, lse),
-            Version::Avx2 => forward_avx2(inputs, task, out, lse),
-            Version::Avx512 => forward_avx512(inputs, task, out, lse),
-            Version::Pairs => forward_pairs(inputs, task, out, lse),
-        }
+/// See [`AttentionBackward`].
+pub(super) fn attention_backward(pool: &Pool, isa: Isa, call: AttentionBackward<'_>) {
+    check::backward(&call);
+    let inputs = Inputs::of_backward(&call);
+    let words = words(isa, &inputs);
+    let AttentionSizes { b, h, g, .. } = inputs.sizes;
+    let n_offsets = inputs.bias.filter(|_| call.dbias.is_some()).map_or(0, |bias| bias.n_offsets);
+    // One for each row, added up in the order of the rows.
+    let mut dbiases = vec![0.0; b * h * n_offsets];
+    let given = Given { out: call.out, log_sum_exp: call.log_sum_exp, dout: call.dout };
+    let gradients = Gradients::new(&inputs, call.into, &mut dbiases);
+    pool.run(b * g, &|i| {
+        let task = Task { row: i / g, kv_head: i % g, lines: 0..inputs.n_lines() };
+        isa.run(Backward { inputs: &inputs, words, task: &task, given: &given, gradients: &gradients });
+    });
+    let Some(dbias) = call.dbias else { return };
+    for dbias_of_row in dbiases.chunks_exact((h * n_offsets).max(1)) {
+        dbias.iter_mut().zip(dbias_of_row).for_each(|(sum, x)| *sum += x);
     }
 }
 
-#[target_feature(enable = "avx2,fma")]
-unsafe fn forward_avx2(inputs: &Inputs<'_>, task: &Task, out: &OutputHeads, lse: &Output) {
-    unsafe { forward::forward::<Single<Avx2>>(inputs, task, out, lse) }
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-unsafe fn forward_avx512(inputs: &Inputs<'_>, task: &Task, out: &OutputHeads, lse: &Output) {
-    unsafe { forward::forward::<Single<Avx512>>(inputs, task, out, lse) }
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
-unsafe fn forward_pairs(inputs: &Inputs<'_>, task: &Task, out: &OutputHeads, lse: &Output) {
-    unsafe { forward::forward::<Pairs>(inputs, task, out, lse) }
+/// Products are of bf16 as soon as one input is, where the processor has them.
+fn words(isa: Isa, inputs: &Inputs<'_>) -> Words {
+    Words::new(isa, [inputs.q, inputs.k, inputs.v].iter().any(|heads| heads.data.dtype() == DType::Bf16))
 }
 
 /// Cuts the lines of each row and key/value head so that every thread has work. The last lines come first: under a causal
@@ -104,9 +83,9 @@ fn forward_tasks(inputs: &Inputs<'_>, n_threads: usize) -> Vec<Task> {
         return Vec::new();
     }
     let n_parts_wanted = if n_threads == 1 { 1 } else { (4 * n_threads).div_ceil(n_heads) };
-    let n_lines_min = if n_heads < n_threads { product::TILE_ROWS } else { TASK_LINES_MIN };
+    let n_lines_min = if n_heads < n_threads { MAX_ROWS } else { TASK_LINES_MIN };
     let size = n_lines.div_ceil(n_parts_wanted).clamp(n_lines_min, TASK_LINES.max(n_lines_min));
-    let size = size.next_multiple_of(product::TILE_ROWS);
+    let size = size.next_multiple_of(MAX_ROWS);
     let mut tasks = Vec::with_capacity(n_heads * n_lines.div_ceil(size));
     for start in (0..n_lines).step_by(size).rev() {
         for head in 0..n_heads {
@@ -115,51 +94,4 @@ fn forward_tasks(inputs: &Inputs<'_>, n_threads: usize) -> Vec<Task> {
         }
     }
     tasks
-}
-
-pub(super) fn attention_backward(pool: &Pool, isa: Isa, call: AttentionBackward<'_>) {
-    check::backward(&call);
-    let inputs = Inputs::of_backward(&call);
-    let version = Version::choose(isa, &inputs);
-    let AttentionSizes { b, h, g, .. } = inputs.sizes;
-    let n_offsets = inputs.bias.filter(|_| call.dbias.is_some()).map_or(0, |bias| bias.n_offsets);
-    // One for each row, added up in the order of the rows.
-    let mut dbiases = vec![0.0; b * h * n_offsets];
-    let given = Given { out: call.out, log_sum_exp: call.log_sum_exp, dout: call.dout };
-    let gradients = Gradients::new(&inputs, call.into, &mut dbiases);
-    pool.run(b * g, &|i| {
-        let task = Task { row: i / g, kv_head: i % g, lines: 0..inputs.n_lines() };
-        // SAFETY: `check` has compared every size; the instructions are those of `isa`; tasks have different heads or rows.
-        unsafe { backward_version(version, &inputs, &task, &given, &gradients) }
-    });
-    let Some(dbias) = call.dbias else { return };
-    for dbias_of_row in dbiases.chunks_exact((h * n_offsets).max(1)) {
-        dbias.iter_mut().zip(dbias_of_row).for_each(|(sum, x)| *sum += x);
-    }
-}
-
-unsafe fn backward_version(version: Version, inputs: &Inputs<'_>, task: &Task, given: &Given<'_>, to: &Gradients) {
-    unsafe {
-        match version {
-            Version::Portable => backward::backward::<Single<Portable>>(inputs, task, given, to),
-            Version::Avx2 => backward_avx2(inputs, task, given, to),
-            Version::Avx512 => backward_avx512(inputs, task, given, to),
-            Version::Pairs => backward_pairs(inputs, task, given, to),
-        }
-    }
-}
-
-#[target_feature(enable = "avx2,fma")]
-unsafe fn backward_avx2(inputs: &Inputs<'_>, task: &Task, given: &Given<'_>, to: &Gradients) {
-    unsafe { backward::backward::<Single<Avx2>>(inputs, task, given, to) }
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-unsafe fn backward_avx512(inputs: &Inputs<'_>, task: &Task, given: &Given<'_>, to: &Gradients) {
-    unsafe { backward::backward::<Single<Avx512>>(inputs, task, given, to) }
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
-unsafe fn backward_pairs(inputs: &Inputs<'_>, task: &Task, given: &Given<'_>, to: &Gradients) {
-    unsafe { backward::backward::<Pairs>(inputs, task, given, to) }
 }

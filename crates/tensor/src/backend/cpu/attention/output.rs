@@ -1,6 +1,7 @@
 //! A tensor that several tasks write, each its own rows.
 
 use super::inputs::{Inputs, Task};
+use crate::backend::cpu::lanes::{Element, Lanes};
 use crate::dtype::ViewMut;
 use half::bf16;
 
@@ -24,28 +25,38 @@ impl Output {
         }
     }
 
+    pub(super) fn len(&self) -> usize {
+        match *self {
+            Output::F32(_, len) | Output::Bf16(_, len) => len,
+        }
+    }
+
     /// Stores factor · values from element `first` on.
     ///
     /// # Safety
     /// The tensor is still borrowed by the call, and nobody else uses these elements meanwhile.
     #[inline(always)]
-    pub(super) unsafe fn store(&self, first: usize, values: &[f32], factor: f32) {
-        match *self {
-            Output::F32(data, len) => {
-                assert!(first + values.len() <= len, "rows end inside the tensor");
-                for (i, value) in values.iter().enumerate() {
-                    // SAFETY: inside the tensor.
-                    unsafe { data.add(first + i).write(value * factor + 0.0) };
+    pub(super) unsafe fn store<V: Lanes>(&self, v: V, first: usize, values: &[f32], factor: f32) {
+        assert!(first + values.len() <= self.len(), "rows end inside the tensor");
+        // SAFETY: inside the tensor, and the caller's alone.
+        unsafe {
+            match *self {
+                Output::F32(data, _) => {
+                    scaled(v, values, factor, std::slice::from_raw_parts_mut(data.add(first), values.len()))
                 }
-            }
-            Output::Bf16(data, len) => {
-                assert!(first + values.len() <= len, "rows end inside the tensor");
-                for (i, value) in values.iter().enumerate() {
-                    // SAFETY: inside the tensor.
-                    unsafe { data.add(first + i).write(bf16::from_f32(value * factor + 0.0)) };
+                Output::Bf16(data, _) => {
+                    scaled(v, values, factor, std::slice::from_raw_parts_mut(data.add(first), values.len()))
                 }
             }
         }
+    }
+}
+
+/// `to = factor · values`, and never −0: where a query's result is 0 its sign would tell which hidden keys it met.
+#[inline(always)]
+fn scaled<V: Lanes, E: Element>(v: V, values: &[f32], factor: f32, to: &mut [E]) {
+    for at in v.spans(values.len()) {
+        (v.read(values, at) * v.splat(factor) + v.splat(0.0)).write(to, at);
     }
 }
 
@@ -63,21 +74,28 @@ impl OutputHeads {
     /// # Safety
     /// As [`Output::store`].
     #[inline(always)]
-    pub(super) unsafe fn store(&self, row: usize, head: usize, values: &[f32], factor: f32) {
+    pub(super) unsafe fn store<V: Lanes>(&self, v: V, row: usize, head: usize, values: &[f32], factor: f32) {
         let first = (row * self.n_heads_stored + self.first_head + head) * values.len();
         // SAFETY: as this function's.
-        unsafe { self.data.store(first, values, factor) };
+        unsafe { self.data.store(v, first, values, factor) };
     }
 
-    /// Stores factor · values for a line of a task, counted from the task's first.
+    /// Stores factor · values for a line.
     ///
     /// # Safety
     /// As [`Output::store`].
     #[inline(always)]
-    pub(super) unsafe fn store_line(&self, inputs: &Inputs<'_>, task: &Task, line: usize, values: &[f32], factor: f32) {
-        let (line, n_group) = (task.lines.start + line, inputs.n_group());
-        let row = task.row * inputs.sizes.t + line / n_group;
+    pub(super) unsafe fn store_line<V: Lanes>(
+        &self,
+        v: V,
+        inputs: &Inputs<'_>,
+        task: &Task,
+        line: usize,
+        values: &[f32],
+        factor: f32,
+    ) {
+        let row = task.row * inputs.sizes.t + line / inputs.n_group();
         // SAFETY: as this function's.
-        unsafe { self.store(row, task.kv_head * n_group + line % n_group, values, factor) };
+        unsafe { self.store(v, row, inputs.head(task, line), values, factor) };
     }
 }

@@ -1,0 +1,71 @@
+//! What the backward pass starts from, and where its results go.
+
+use super::inputs::{Inputs, Task, Window};
+use super::output::{Output, OutputHeads};
+use crate::backend::AttentionGradients;
+use crate::backend::cpu::lanes::Lanes;
+use crate::dtype::View;
+
+/// What the forward pass left, and the gradient of its result.
+#[derive(Clone, Copy)]
+pub(super) struct Given<'a> {
+    /// [B, T, H, K]
+    pub(super) out: View<'a>,
+    /// [B, H, T]
+    pub(super) log_sum_exp: &'a [f32],
+    /// [B, T, H, K]
+    pub(super) dout: View<'a>,
+}
+
+/// Where the gradients go.
+pub(super) struct Gradients {
+    pub(super) q: OutputHeads,
+    pub(super) k: OutputHeads,
+    pub(super) v: OutputHeads,
+    /// [B, H, R], all 0: each row's own. Empty when nobody asks.
+    dbias: Output,
+}
+
+impl Gradients {
+    pub(super) fn new(inputs: &Inputs<'_>, into: AttentionGradients<'_>, dbias: &mut [f32]) -> Self {
+        let (h, g) = (inputs.sizes.h, inputs.sizes.g);
+        let heads = |data, n_heads_stored, first_head| OutputHeads { data, n_heads_stored, first_head };
+        let dbias = Output::F32(dbias.as_mut_ptr(), dbias.len());
+        match into {
+            AttentionGradients::Fused(into) => {
+                let (data, n) = (Output::new(into), h + 2 * g);
+                Self { q: heads(data, n, 0), k: heads(data, n, h), v: heads(data, n, h + g), dbias }
+            }
+            AttentionGradients::Cross { dq, dkv } => {
+                let (dq, dkv) = (Output::new(dq), Output::new(dkv));
+                Self { q: heads(dq, h, 0), k: heads(dkv, 2 * g, 0), v: heads(dkv, 2 * g, g), dbias }
+            }
+        }
+    }
+
+    pub(super) fn wants_bias(&self) -> bool {
+        self.dbias.len() > 0
+    }
+
+    /// Stores what a task found for the bias, for each head of its group.
+    ///
+    /// # Safety
+    /// As [`Output::store`]: no other task has this row and these heads.
+    #[inline(always)]
+    pub(super) unsafe fn store_bias<V: Lanes>(
+        &self,
+        v: V,
+        inputs: &Inputs<'_>,
+        task: &Task,
+        window: &Window,
+        dbiases: &[f32],
+    ) {
+        let Some(bias) = inputs.bias else { return };
+        for (i, of_head) in dbiases.chunks_exact(window.len).enumerate() {
+            let head = task.row * inputs.sizes.h + task.kv_head * inputs.n_group() + i;
+            let (places, at) = window.stored(&bias);
+            // SAFETY: as this function's.
+            unsafe { self.dbias.store(v, head * bias.n_offsets + at, &of_head[places], 1.0) };
+        }
+    }
+}
