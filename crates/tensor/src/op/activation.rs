@@ -29,7 +29,9 @@ pub(super) fn formula(kind: Activation, x: f64) -> f64 {
     match kind {
         Activation::Relu => x.max(0.0),
         Activation::GeluErf => x * normal_distribution(x),
-        Activation::GeluTanh => 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh()),
+        Activation::GeluTanh => {
+            0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh())
+        }
         Activation::Silu => x / (1.0 + (-x).exp()),
     }
 }

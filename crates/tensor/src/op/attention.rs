@@ -159,7 +159,9 @@ fn check_sizes(saved: &Saved, sizes: &AttentionSizes) {
 fn borrow_bias(spec: &AttentionSpec) -> Option<OffsetBias<'_>> {
     spec.bias.as_ref().map(|(bias, origin)| {
         let [_, n_offsets] = bias.tensor().dims();
-        let View::F32(values) = bias.tensor().view() else { panic!("an offset bias is f32, found {:?}", bias.tensor()) };
+        let View::F32(values) = bias.tensor().view() else {
+            panic!("an offset bias is f32, found {:?}", bias.tensor())
+        };
         OffsetBias { values, n_offsets, origin: *origin }
     })
 }
@@ -170,7 +172,12 @@ fn bias_gradient(spec: &AttentionSpec) -> Tensor {
 }
 
 /// The f64 formula: every score, every probability.
-fn formula(sizes: &AttentionSizes, mask: &MaskSpec, qkv: [&dyn Fn(usize, usize, usize) -> f64; 3], bias: &dyn Fn(usize, isize) -> f64) -> Vec<f64> {
+fn formula(
+    sizes: &AttentionSizes,
+    mask: &MaskSpec,
+    qkv: [&dyn Fn(usize, usize, usize) -> f64; 3],
+    bias: &dyn Fn(usize, isize) -> f64,
+) -> Vec<f64> {
     let AttentionSizes { b, t, s, h, g, d_head, scale } = *sizes;
     let [q, k, v] = qkv;
     let mut out = Vec::with_capacity(b * t * h * d_head);
@@ -184,7 +191,9 @@ fn formula(sizes: &AttentionSizes, mask: &MaskSpec, qkv: [&dyn Fn(usize, usize, 
         };
         let scores: Vec<f64> = seen.iter().map(score).collect();
         let weights = if seen.is_empty() { vec![] } else { super::softmax::formula(&scores) };
-        out.extend((0..d_head).map(|e| seen.iter().zip(&weights).map(|(&j, p)| p * v(row * s + j, kv_head, e)).sum::<f64>()));
+        out.extend(
+            (0..d_head).map(|e| seen.iter().zip(&weights).map(|(&j, p)| p * v(row * s + j, kv_head, e)).sum::<f64>()),
+        );
     }
     out
 }
@@ -245,7 +254,8 @@ fn check_cross(checker: &mut Checker) {
     let (n_offsets, origin) = (t + s + 3, t + 2);
     let (key_lens, query_offsets) = (Some(Arc::from([7, 4])), Some(Arc::from([2, 0])));
     for visibility in [Visibility::Full, Visibility::Causal] {
-        let mask = MaskSpec { key_lens: key_lens.clone(), query_offsets: query_offsets.clone(), ..MaskSpec::new(visibility) };
+        let mask =
+            MaskSpec { key_lens: key_lens.clone(), query_offsets: query_offsets.clone(), ..MaskSpec::new(visibility) };
         let given = mask.clone();
         let operation = move |tape: &Tape<'_>, x: &[Var]| {
             let spec = AttentionSpec { sizes, mask: given.clone(), bias: Some((x[2].clone(), origin)) };

@@ -69,8 +69,9 @@ impl Checker {
         operation: impl for<'t> Fn(&Tape<'t>, &[Var]) -> Var,
         formula: impl Fn(&[Vec<f64>]) -> Vec<f64>,
     ) {
-        let key = Key::new(name.bytes().fold(17, |hash, byte| hash * 31 + u64::from(byte)));
-        let tensors: Vec<Tensor> = inputs.iter().enumerate().map(|(i, input)| self.make(key.fold(i as u64), input)).collect();
+        let key = Key::new(name.bytes().fold(17_u64, |hash: u64, byte| hash.wrapping_mul(31) ^ u64::from(byte)));
+        let tensors: Vec<Tensor> =
+            inputs.iter().enumerate().map(|(i, input)| self.make(key.fold(i as u64), input)).collect();
         let tape = Tape::new(&self.device);
         let vars: Vec<Var> = tensors.iter().enumerate().map(|(i, x)| tape.parameter(ParamId(i), x)).collect();
         let result = operation(&tape, &vars);

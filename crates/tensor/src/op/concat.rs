@@ -16,7 +16,12 @@ pub fn concat(tape: &Tape<'_>, parts: &[&Var]) -> Var {
     let mut y = Tensor::scratch(tape.device(), [rows, total], parts[0].tensor().dtype());
     let mut column = 0;
     for (part, &width) in parts.iter().zip(&widths) {
-        assert_eq!(part.tensor().shape().n_rows(), rows, "parts of unequal height: {:?} beside {rows} rows", part.tensor());
+        assert_eq!(
+            part.tensor().shape().n_rows(),
+            rows,
+            "parts of unequal height: {:?} beside {rows} rows",
+            part.tensor()
+        );
         tape.kernels().copy_columns(CopyColumns {
             rows,
             width,

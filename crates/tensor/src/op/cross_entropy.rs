@@ -167,7 +167,14 @@ impl HeadGradients {
         self.slots.iter().any(Option::is_some)
     }
 
-    fn add_block(&mut self, tape: &Tape<'_>, dlogits: &Tensor, x: &Tensor, weight: &Tensor, rows: std::ops::Range<usize>) {
+    fn add_block(
+        &mut self,
+        tape: &Tape<'_>,
+        dlogits: &Tensor,
+        x: &Tensor,
+        weight: &Tensor,
+        rows: std::ops::Range<usize>,
+    ) {
         let [n_classes, d] = weight.dims();
         let (m, kernels) = (rows.len(), tape.kernels());
         let flat = rows.start * d..rows.end * d;
@@ -220,7 +227,8 @@ pub(super) fn check(checker: &mut Checker) {
         };
         let given = spec.clone();
         let operation = move |tape: &Tape<'_>, x: &[Var]| cross_entropy(tape, &x[0], &given).loss;
-        checker.case(&format!("cross-entropy, smoothing {smoothing}"), &[Input::f32([4, V])], operation, |x| loss(&x[0]));
+        checker
+            .case(&format!("cross-entropy, smoothing {smoothing}"), &[Input::f32([4, V])], operation, |x| loss(&x[0]));
 
         let inputs = [Input::new([4, 6]), Input::new([V, 6]), Input::f32([V])];
         let fused = move |tape: &Tape<'_>, x: &[Var]| linear_cross_entropy(tape, &x[0], &x[1], x.get(2), &spec).loss;

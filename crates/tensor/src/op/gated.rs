@@ -16,7 +16,12 @@ use crate::tensor::Tensor;
 pub fn gated(tape: &Tape<'_>, kind: Activation, x: &Var) -> Var {
     let x_tensor = x.tensor().clone();
     let (rows, width) = (x_tensor.shape().n_rows(), x_tensor.shape().last() / 2);
-    assert_eq!(x_tensor.shape().last(), 2 * width, "a gated unit needs an even width, found shape {}", x_tensor.shape());
+    assert_eq!(
+        x_tensor.shape().last(),
+        2 * width,
+        "a gated unit needs an even width, found shape {}",
+        x_tensor.shape()
+    );
     let mut y = Tensor::scratch(tape.device(), [rows, width], x_tensor.dtype());
     tape.kernels().gated(kind, width, x_tensor.view(), y.view_mut());
     let slot = x.slot();
@@ -32,6 +37,11 @@ pub(super) fn check(checker: &mut Checker) {
     for (name, kind) in KINDS {
         let row = |x: &[f64]| (0..WIDTH).map(|j| formula(kind, x[j]) * x[WIDTH + j]).collect::<Vec<f64>>();
         let formula = |x: &[Vec<f64>]| x[0].chunks(2 * WIDTH).flat_map(row).collect();
-        checker.case(&format!("gated {name}"), &[Input::new([4, 2 * WIDTH])], |tape, x| gated(tape, kind, &x[0]), formula);
+        checker.case(
+            &format!("gated {name}"),
+            &[Input::new([4, 2 * WIDTH])],
+            |tape, x| gated(tape, kind, &x[0]),
+            formula,
+        );
     }
 }

@@ -36,7 +36,13 @@ pub fn linear(tape: &Tape<'_>, x: &Var, weight: &Var, with: Linear) -> Var {
     let (x_tensor, w_tensor) = (x.tensor().clone(), weight.tensor().clone());
     let [n, k] = w_tensor.dims();
     let m = x_tensor.shape().n_rows();
-    assert_eq!(x_tensor.shape().last(), k, "input {} does not fit weight {} (out, in)", x_tensor.shape(), w_tensor.shape());
+    assert_eq!(
+        x_tensor.shape().last(),
+        k,
+        "input {} does not fit weight {} (out, in)",
+        x_tensor.shape(),
+        w_tensor.shape()
+    );
     let mut y = Tensor::scratch(tape.device(), [m, n], with.out);
     let keeps_sum = with.activation.is_some() && tape.is_recording();
     let mut pre = keeps_sum.then(|| Tensor::scratch(tape.device(), [m, n], x_tensor.dtype()));
@@ -85,7 +91,8 @@ pub(super) fn check(checker: &mut Checker) {
     let (m, k, n) = (7, 12, 19);
     let dtype = checker.dtype();
     let inputs = [Input::new([m, k]), Input::new([n, k]).around(0.0, 0.3), Input::f32([n]), Input::f32([m, n])];
-    let fused = [("linear", None), ("linear, relu", Some(Activation::Relu)), ("linear, gelu", Some(Activation::GeluTanh))];
+    let fused =
+        [("linear", None), ("linear, relu", Some(Activation::Relu)), ("linear, gelu", Some(Activation::GeluTanh))];
     for (name, activation) in fused {
         let operation = |tape: &Tape<'_>, x: &[Var]| {
             let (bias, residual) = (Some(x[2].clone()), Some(x[3].clone()));

@@ -15,7 +15,8 @@ pub fn matmul(tape: &Tape<'_>, a: &Var, b: &Var) -> Var {
     let ([m, k], [b_rows, n]) = (a_tensor.dims(), b_tensor.dims());
     assert_eq!(k, b_rows, "cannot multiply {} by {}", a_tensor.shape(), b_tensor.shape());
     let mut y = Tensor::scratch(tape.device(), [m, n], a_tensor.dtype());
-    let product = product([m, n, k], Matrix::new(a_tensor.view(), k), Matrix::new(b_tensor.view(), n), y.view_mut(), false);
+    let product =
+        product([m, n, k], Matrix::new(a_tensor.view(), k), Matrix::new(b_tensor.view(), n), y.view_mut(), false);
     tape.kernels().matmul(product);
     let (a_slot, b_slot) = (a.slot(), b.slot());
     tape.push(y, &[a_slot, b_slot], move |sink, dy| {

@@ -82,9 +82,11 @@ pub fn norm(tape: &Tape<'_>, spec: NormSpec, x: &Var, weight: &Var, bias: Option
 pub(super) fn check(checker: &mut Checker) {
     const WIDTH: usize = 23;
     let dtype = checker.dtype();
-    for (name, kind, has_bias) in
-        [("layer norm", NormKind::Layer, true), ("layer norm, no bias", NormKind::Layer, false), ("rms norm", NormKind::Rms, false)]
-    {
+    for (name, kind, has_bias) in [
+        ("layer norm", NormKind::Layer, true),
+        ("layer norm, no bias", NormKind::Layer, false),
+        ("rms norm", NormKind::Rms, false),
+    ] {
         let spec = NormSpec { kind, eps: 1e-3, out: dtype };
         let formula = |x: &[Vec<f64>]| {
             let bias = |j: usize| if has_bias { x[2][j] } else { 0.0 };
@@ -96,7 +98,8 @@ pub(super) fn check(checker: &mut Checker) {
             };
             x[0].chunks(WIDTH).flat_map(row).collect()
         };
-        let inputs = [Input::f32([6, WIDTH]).around(0.5, 2.0), Input::f32([WIDTH]).around(1.0, 0.3), Input::f32([WIDTH])];
+        let inputs =
+            [Input::f32([6, WIDTH]).around(0.5, 2.0), Input::f32([WIDTH]).around(1.0, 0.3), Input::f32([WIDTH])];
         let n_inputs = if has_bias { 3 } else { 2 };
         checker.case(name, &inputs[..n_inputs], |tape, x| norm(tape, spec, &x[0], &x[1], x.get(2)), formula);
     }
