@@ -6,7 +6,7 @@ mod encode;
 mod survey;
 
 use crate::curate::CurationSettings;
-use crate::encode::{Encode, TextEncoder};
+use crate::encode::TextEncoder;
 use crate::split::{Rule, Split};
 use crate::tokenize::{Bytes, Characters, load_tokenizer, train_bpe};
 use crate::{ByteCounter, Corpus, Error, Result, Shard, SpecialTokens, Tokenizer, TokenizerSpec};
@@ -221,6 +221,7 @@ impl<'a> Report<'a> {
     }
 
     fn begin(&mut self, stage: Stage, n_bytes_total: Option<u64>) {
+        self.tell();
         self.counter = ByteCounter::default();
         self.began = Instant::now();
         self.progress = Progress { stage, n_bytes_total, n_documents: 0, n_tokens: 0, ..self.progress };

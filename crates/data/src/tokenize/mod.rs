@@ -94,3 +94,6 @@ pub enum TokenizerSpec {
     /// A `tokenizer.json`, or a directory with one.
     File(PathBuf),
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,180 @@
+use super::*;
+use crate::Error;
+
+const SAMPLES: &[&str] = &[
+    "",
+    "First Citizen:\nBefore we proceed any further, hear me speak.\n\nAll:\nSpeak, speak.",
+    "  naïve café  \t łódź — 日本語 🦀👩‍👩‍👧  I'll they've 12 345 ½\r\n",
+    "<s> </s> <pad> <unk> are but text",
+    "\u{feff}\u{0}\u{1}\u{7f}\u{a0}\u{ad}\u{300}",
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+];
+
+/// One tokenizer of each kind that is made here, with and without special tokens, able to express all samples.
+fn made_here() -> Vec<Arc<dyn Tokenizer>> {
+    let characters = SAMPLES.iter().flat_map(|sample| sample.chars()).collect();
+    let texts: Vec<String> = SAMPLES.iter().map(|sample| sample.repeat(3)).collect();
+    let mut all: Vec<Arc<dyn Tokenizer>> = Vec::new();
+    for special in [SpecialTokens::none(), SpecialTokens::standard()] {
+        all.push(Arc::new(Characters::new(&characters, &special).unwrap()));
+        all.push(Arc::new(Bytes::new(&special)));
+        all.push(Arc::new(train_bpe(&texts, 300, &special).unwrap()));
+    }
+    all
+}
+
+fn streamed(tokenizer: &dyn Tokenizer, ids: &[TokenId]) -> String {
+    let mut stream = tokenizer.stream();
+    let text: String = ids.iter().map(|&id| stream.push(id)).collect();
+    text + &stream.finish()
+}
+
+#[test]
+fn text_comes_back_whole_and_piece_by_piece() {
+    for tokenizer in made_here() {
+        for sample in SAMPLES {
+            let ids = tokenizer.encode(sample).unwrap();
+            assert!(ids.iter().all(|&id| tokenizer.vocab().contains(id)));
+            assert_eq!(tokenizer.decode(&ids), *sample, "{}", tokenizer.name());
+            assert_eq!(streamed(&*tokenizer, &ids), *sample, "{}", tokenizer.name());
+            let lens = tokenizer.token_bytes();
+            assert_eq!(ids.iter().map(|&id| lens[id as usize] as usize).sum::<usize>(), sample.len());
+        }
+    }
+}
+
+#[test]
+fn any_ids_decode_alike_in_one_go_and_streamed() {
+    for tokenizer in made_here() {
+        for seed in 0..50 {
+            let n_ids = tokenizer.vocab().size as u64 + 3;
+            let ids: Vec<TokenId> = (0..20).map(|i| crate::order::random_below(seed, i, n_ids) as TokenId).collect();
+            assert_eq!(streamed(&*tokenizer, &ids), tokenizer.decode(&ids), "{} {ids:?}", tokenizer.name());
+        }
+    }
+}
+
+#[test]
+fn files_load_as_the_same_tokenizer_and_the_tokenizers_crate_agrees() {
+    let directory = tempfile::tempdir().unwrap();
+    for tokenizer in made_here() {
+        tokenizer.save(directory.path()).unwrap();
+        let loaded = load_tokenizer(directory.path()).unwrap();
+        assert_eq!(loaded.name(), tokenizer.name());
+        assert_eq!(loaded.vocab(), tokenizer.vocab());
+        assert_eq!(loaded.fingerprint(), tokenizer.fingerprint());
+        assert_eq!(loaded.special_tokens(), tokenizer.special_tokens());
+        let reference = Foreign::new(tokenizer.to_json(), tokenizer.special_tokens().clone()).unwrap();
+        assert_eq!(reference.vocab(), tokenizer.vocab());
+        assert_eq!(reference.token_bytes()[..], tokenizer.token_bytes()[..]);
+        for sample in SAMPLES {
+            let ids = tokenizer.encode(sample).unwrap();
+            assert_eq!(loaded.encode(sample).unwrap(), ids);
+            assert_eq!(reference.encode(sample).unwrap(), ids, "{} on {sample:?}", tokenizer.name());
+            assert_eq!(reference.decode(&ids), *sample);
+            assert_eq!(streamed(&reference, &ids), *sample);
+        }
+    }
+}
+
+#[test]
+fn byte_pairs_are_merged_as_by_the_tokenizers_crate_on_random_words() {
+    let alphabet = ['a', 'b', 'c', ' ', 'a', 'b', '\n', 'é', '日'];
+    let text = |seed: u64, n: u64| -> String {
+        (0..n).map(|i| alphabet[crate::order::random_below(seed, i, alphabet.len() as u64) as usize]).collect()
+    };
+    let texts: Vec<String> = (0..20).map(|seed| text(seed, 2000)).collect();
+    let bpe = train_bpe(&texts, 600, &SpecialTokens::none()).unwrap();
+    assert_eq!(bpe.vocab().size, 600);
+    let reference = Foreign::new(bpe.to_json(), SpecialTokens::none()).unwrap();
+    for seed in 100..200 {
+        let text = text(seed, 300);
+        assert_eq!(bpe.encode(&text).unwrap(), reference.encode(&text).unwrap(), "{text:?}");
+        let word = text.replace([' ', '\n'], "");
+        assert_eq!(bpe.encode(&word).unwrap(), reference.encode(&word).unwrap(), "{word:?}");
+    }
+}
+
+#[test]
+fn training_is_deterministic_and_small_vocabularies_are_refused() {
+    let texts: Vec<String> = SAMPLES.iter().map(|sample| sample.repeat(5)).collect();
+    let train = |texts: &[String]| train_bpe(texts, 320, &SpecialTokens::standard()).unwrap();
+    let reversed: Vec<String> = texts.iter().rev().cloned().collect();
+    assert_eq!(train(&texts).to_json(), train(&texts).to_json());
+    assert_eq!(train(&texts).to_json(), train(&reversed).to_json());
+    let error = train_bpe(&texts, 258, &SpecialTokens::standard()).unwrap_err().to_string();
+    assert!(error.contains("258 is too small") && error.contains("259"), "{error}");
+}
+
+#[test]
+fn unknown_characters_are_the_unknown_token_or_an_error() {
+    let characters = "abc".chars().collect();
+    let with = Characters::new(&characters, &SpecialTokens::standard()).unwrap();
+    let unknown = with.vocab().special.unknown.unwrap();
+    assert_eq!(with.encode("a?").unwrap(), [4, unknown]);
+    assert_eq!(with.decode(&[4, unknown, 5]), "ab");
+    assert_eq!(with.token_text(unknown), "<unk>");
+    let without = Characters::new(&characters, &SpecialTokens::none()).unwrap();
+    assert_eq!(without.encode("cab").unwrap(), [2, 0, 1]);
+    assert!(matches!(without.encode("ab日"), Err(Error::UnknownCharacter { character: '日', offset: 2 })));
+    assert!(Characters::new(&characters, &SpecialTokens { end: Some("!".into()), ..SpecialTokens::none() }).is_err());
+}
+
+/// A SentencePiece-like tokenizer: words begin with a mark for the space before them.
+const METASPACE: &str = r#"{
+    "version": "1.0", "truncation": null, "padding": null,
+    "added_tokens": [
+        {"id": 0, "content": "<unk>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true},
+        {"id": 1, "content": "</s>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true}
+    ],
+    "normalizer": null,
+    "pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true},
+    "post_processor": null,
+    "decoder": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true},
+    "model": {"type": "Unigram", "unk_id": 0, "byte_fallback": false, "vocab": [
+        ["<unk>", 0.0], ["</s>", 0.0], ["▁to", -1.0], ["▁be", -1.0], ["▁", -3.0], ["t", -4.0], ["o", -4.0], ["b", -4.0], ["e", -4.0]
+    ]}
+}"#;
+
+#[test]
+fn foreign_tokenizers_work_too() {
+    let tokenizer = tokenizer_from_json(METASPACE, None).unwrap();
+    assert_eq!(tokenizer.name(), "foreign");
+    assert_eq!((tokenizer.vocab().special.unknown, tokenizer.vocab().special.end), (Some(0), Some(1)));
+    let ids = tokenizer.encode("to be tobe").unwrap();
+    assert_eq!(ids, [2, 3, 2, 7, 8]);
+    assert_eq!(tokenizer.decode(&ids), "to be tobe");
+    assert_eq!(streamed(&*tokenizer, &ids), "to be tobe");
+    assert_eq!(tokenizer.token_text(3), " be");
+    assert_eq!(tokenizer.token_bytes()[..], [0, 0, 3, 3, 1, 1, 1, 1, 1]);
+}
+
+#[test]
+fn roles_come_from_the_configuration() {
+    let config = r#"{"eos_token": {"content": "</s>"}, "pad_token": "<unk>"}"#;
+    let special = tokenizer_from_json(METASPACE, Some(config)).unwrap().vocab().special;
+    assert_eq!((special.padding, special.end, special.unknown), (Some(0), Some(1), None));
+}
+
+#[test]
+fn an_added_token_that_is_not_special_is_left_to_the_tokenizers_crate() {
+    let bytes = Bytes::new(&SpecialTokens::standard()).to_json().replacen("\"special\": true", "\"special\": false", 1);
+    assert_eq!(tokenizer_from_json(&bytes, None).unwrap().name(), "foreign");
+}
+
+#[test]
+fn files_that_are_no_tokenizer_are_errors() {
+    let bpe = train_bpe(&["aa aa aa".to_owned()], 260, &SpecialTokens::none()).unwrap();
+    let damaged = |from: &str, to: &str| bpe.to_json().replacen(from, to, 1);
+    for json in [
+        String::new(),
+        "[]".to_owned(),
+        "{}".to_owned(),
+        "[".repeat(100_000),
+        bpe.to_json()[..200].to_owned(),
+        damaged("\"a\": ", "\"日\": "),
+        damaged("\"aa\": ", "\"ab\": "),
+    ] {
+        assert!(tokenizer_from_json(&json, None).is_err(), "{}", &json[..json.len().min(80)]);
+    }
+}
