@@ -10,6 +10,8 @@ mod pointwise;
 mod pool;
 mod reduce;
 mod rotary;
+#[cfg(test)]
+mod row_tests;
 mod rows;
 mod softmax;
 mod table;

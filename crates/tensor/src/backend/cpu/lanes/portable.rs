@@ -131,7 +131,9 @@ impl Lanes for F32xN {
     fn scale_by_power_of_two(self, power: Self) -> Self {
         // In two steps, because 2^power itself may lie beyond what an f32 can hold.
         self.zip(power, |x, power| {
-            let power = power as i32;
+            // A conversion that checks for numbers out of range would cost as much as all the rest: adding 1.5·2²³ leaves a
+            // whole number in the last bits.
+            let power = ((power + 12_582_912.0).to_bits() as i32).wrapping_sub(0x4b40_0000);
             let half = power >> 1;
             let of = |power: i32| f32::from_bits(((power + 127) << 23) as u32);
             x * of(half) * of(power - half)

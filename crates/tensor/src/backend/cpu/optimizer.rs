@@ -1,0 +1,98 @@
+//! Optimizer steps.
+
+use super::Cpu;
+use super::lanes::{Element, Lanes, Program, typed};
+use super::pool::{chunks, view_chunks};
+use super::rows::{CHUNK_LEN, slice_chunk};
+use crate::backend::AdamW;
+use crate::dtype::ViewMut;
+
+pub(super) fn adamw(cpu: &Cpu, call: AdamW<'_>) {
+    let AdamW { weights, rounded, first, second, gradient, .. } = call;
+    let n = weights.len();
+    assert!(
+        first.len() == n && second.len() == n && gradient.len() == n,
+        "moments and gradient are as many as the weights"
+    );
+    let correction = |beta: f32| (1.0 - f64::from(beta).powf(call.step as f64)) as f32;
+    let factors = Factors {
+        gradient_scale: call.gradient_scale,
+        learning_rate: call.learning_rate,
+        beta1: call.beta1,
+        beta2: call.beta2,
+        correction1: correction(call.beta1),
+        correction2: correction(call.beta2),
+        eps: call.eps,
+        weight_decay: call.weight_decay,
+    };
+    let split = (chunks(weights, CHUNK_LEN), chunks(first, CHUNK_LEN), chunks(second, CHUNK_LEN));
+    let step = |i, (weights, first, second), rounded| {
+        let gradient = slice_chunk(gradient, i, CHUNK_LEN);
+        cpu.isa.run(AdamWPart { factors, weights, first, second, gradient, rounded });
+    };
+    match rounded {
+        Some(rounded) => {
+            let split = (split, view_chunks(rounded, CHUNK_LEN));
+            cpu.pool.for_each(split, |i, (parts, rounded)| step(i, parts, Some(rounded)));
+        }
+        None => cpu.pool.for_each(split, |i, parts| step(i, parts, None)),
+    }
+}
+
+/// The settings of a step and what follows from them.
+#[derive(Clone, Copy)]
+struct Factors {
+    gradient_scale: f32,
+    learning_rate: f32,
+    beta1: f32,
+    beta2: f32,
+    /// 1 − β₁ᵗ
+    correction1: f32,
+    /// 1 − β₂ᵗ
+    correction2: f32,
+    eps: f32,
+    weight_decay: f32,
+}
+
+struct AdamWPart<'a> {
+    factors: Factors,
+    weights: &'a mut [f32],
+    first: &'a mut [f32],
+    second: &'a mut [f32],
+    gradient: &'a [f32],
+    rounded: Option<ViewMut<'a>>,
+}
+
+impl Program for AdamWPart<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Lanes>(mut self, v: V) {
+        match self.rounded.take() {
+            Some(rounded) => typed!(; rounded => self.step(v, Some(rounded))),
+            None => self.step(v, None::<&mut [f32]>),
+        }
+    }
+}
+
+impl AdamWPart<'_> {
+    #[inline(always)]
+    fn step<V: Lanes, E: Element>(self, v: V, mut rounded: Option<&mut [E]>) {
+        let Self { factors: f, weights, first, second, gradient, .. } = self;
+        for at in v.spans(weights.len()) {
+            let g = v.read(gradient, at) * v.splat(f.gradient_scale);
+            let m = v.splat(f.beta1).mul_add(v.read(first, at), v.splat(1.0 - f.beta1) * g);
+            let s = v.splat(f.beta2).mul_add(v.read(second, at), v.splat(1.0 - f.beta2) * g * g);
+            let root = (s / v.splat(f.correction2)).sqrt() + v.splat(f.eps);
+            let direction = m / v.splat(f.correction1) / root;
+            let w = v.read(weights, at);
+            let w = w - v.splat(f.learning_rate) * v.splat(f.weight_decay).mul_add(w, direction);
+            m.write(first, at);
+            s.write(second, at);
+            w.write(weights, at);
+            if let Some(rounded) = rounded.as_deref_mut() {
+                w.write(rounded, at);
+            }
+        }
+    }
+}

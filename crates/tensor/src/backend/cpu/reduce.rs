@@ -1,0 +1,121 @@
+//! Sums.
+
+use super::Cpu;
+use super::lanes::{Element, Lanes, Program, typed};
+use super::pool::chunks;
+use super::rows::{CHUNK_LEN, chunk, rows_per_partial_sum, with_scratch};
+use crate::dtype::View;
+
+pub(super) fn sum_rows(cpu: &Cpu, x: View<'_>, out: &mut [f32], accumulate: bool) {
+    let width = out.len();
+    assert!(x.len().is_multiple_of(width.max(1)), "{} elements are not rows of {width}", x.len());
+    let rows = x.len() / width.max(1);
+    let n_rows = rows_per_partial_sum(rows, width);
+    with_scratch(rows.div_ceil(n_rows) * width, |sums| {
+        sums.fill(0.0);
+        cpu.pool.for_each(chunks(sums, width.max(1)), |i, sums| {
+            cpu.isa.run(AddRows { x: chunk(x, i, n_rows * width), sums });
+        });
+        add_partial_sums(cpu, sums, width, 0, out, accumulate);
+    });
+}
+
+/// Adds rows to a row of sums.
+struct AddRows<'a> {
+    x: View<'a>,
+    sums: &'a mut [f32],
+}
+
+impl Program for AddRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Lanes>(self, v: V) {
+        let Self { x, sums } = self;
+        typed!(x; => for x in x.chunks_exact(sums.len()) {
+            for at in v.spans(sums.len()) {
+                (v.read(sums, at) + v.read(x, at)).write(sums, at);
+            }
+        });
+    }
+}
+
+/// `out[j] (+)= Σ over rows of sums[row, first + j]`, in order of the rows, which are `stride` long.
+pub(super) fn add_partial_sums(
+    cpu: &Cpu,
+    sums: &[f32],
+    stride: usize,
+    first: usize,
+    out: &mut [f32],
+    accumulate: bool,
+) {
+    cpu.isa.run(AddPartialSums { sums, stride, first, out, accumulate });
+}
+
+struct AddPartialSums<'a> {
+    sums: &'a [f32],
+    stride: usize,
+    first: usize,
+    out: &'a mut [f32],
+    accumulate: bool,
+}
+
+impl Program for AddPartialSums<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Lanes>(self, v: V) {
+        let Self { sums, stride, first, out, accumulate } = self;
+        for at in v.spans(out.len()) {
+            let mut total = v.splat(0.0);
+            for row in sums.chunks_exact(stride) {
+                total = total + v.read(&row[first..], at);
+            }
+            let before = if accumulate { v.read(out, at) } else { v.splat(0.0) };
+            (before + total).write(out, at);
+        }
+    }
+}
+
+/// Most chunks of [`sum_of_squares`].
+const MAX_SQUARE_SUMS: usize = 256;
+
+pub(super) fn sum_of_squares(cpu: &Cpu, x: View<'_>) -> f64 {
+    let len = x.len().div_ceil(MAX_SQUARE_SUMS).next_multiple_of(CHUNK_LEN).max(CHUNK_LEN);
+    let mut sums = [0.0; MAX_SQUARE_SUMS];
+    let sums = &mut sums[..x.len().div_ceil(len)];
+    cpu.pool.for_each(chunks(sums, 1), |i, sum| sum[0] = cpu.isa.run(SumOfSquares { x: chunk(x, i, len) }));
+    sums.iter().sum()
+}
+
+struct SumOfSquares<'a> {
+    x: View<'a>,
+}
+
+impl Program for SumOfSquares<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run<V: Lanes>(self, _: V) -> f64 {
+        let x = self.x;
+        typed!(x; => squares(x))
+    }
+}
+
+/// In f64, which no lanes have: the compiler makes vectors of the loop.
+#[inline(always)]
+fn squares<E: Element>(x: &[E]) -> f64 {
+    const N: usize = 32;
+    let mut sums = [0.0; N];
+    let (blocks, rest) = x.as_chunks::<N>();
+    for block in blocks {
+        for i in 0..N {
+            let x = f64::from(block[i].to_f32());
+            sums[i] += x * x;
+        }
+    }
+    for (sum, x) in sums.iter_mut().zip(rest) {
+        *sum += f64::from(x.to_f32()) * f64::from(x.to_f32());
+    }
+    sums.iter().sum()
+}

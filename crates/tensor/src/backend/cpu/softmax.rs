@@ -1,0 +1,222 @@
+//! Softmax, and the loss made of it.
+
+use super::Cpu;
+use super::lanes::{Element, Lanes, Program, exp, typed};
+use super::pool::{chunks, view_chunks};
+use super::rows::{chunk, rows_per_chunk, slice_chunk, with_scratch};
+use crate::backend::CrossEntropy;
+use crate::dtype::{View, ViewMut};
+
+/// Target of a row that does not count.
+const IGNORE: u32 = u32::MAX;
+
+/// Elements that are summed in one go: sums of sums keep the rounding error of a long row small.
+const BLOCK: usize = 1024;
+
+pub(super) fn softmax(cpu: &Cpu, width: usize, x: View<'_>, out: ViewMut<'_>) {
+    assert!(x.len() == out.len() && x.len().is_multiple_of(width.max(1)), "softmax keeps the shape of its rows");
+    let len = (rows_per_chunk(width) * width).max(1);
+    cpu.pool.for_each(view_chunks(out, len), |i, out| {
+        with_scratch(width, |scratch| cpu.isa.run(Softmax { x: chunk(x, i, len), out, scratch }));
+    });
+}
+
+struct Softmax<'a> {
+    x: View<'a>,
+    out: ViewMut<'a>,
+    /// One row.
+    scratch: &'a mut [f32],
+}
+
+impl Program for Softmax<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Lanes>(self, v: V) {
+        let Self { x, out, scratch } = self;
+        let width = scratch.len();
+        typed!(x; out => for (x, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
+            let (_, sum) = exponentials(v, x, scratch);
+            let factor = v.splat(1.0 / sum);
+            for at in v.spans(width) {
+                (v.read(scratch, at) * factor).write(out, at);
+            }
+        });
+    }
+}
+
+/// The largest element m of a row, and the sum of exp(x − m), which are left in `out`.
+#[inline(always)]
+fn exponentials<V: Lanes, E: Element>(v: V, x: &[E], out: &mut [f32]) -> (f32, f32) {
+    let max = largest(v, x);
+    let mut sum = v.splat(0.0);
+    for (x, out) in x.chunks(BLOCK).zip(out.chunks_mut(BLOCK)) {
+        let mut block_sum = v.splat(0.0);
+        for at in v.spans(x.len()) {
+            let e = exp(v.read_or(x, at, f32::NEG_INFINITY) - v.splat(max));
+            e.write(out, at);
+            block_sum = block_sum + e;
+        }
+        sum = sum + block_sum;
+    }
+    (max, sum.sum())
+}
+
+#[inline(always)]
+fn largest<V: Lanes, E: Element>(v: V, x: &[E]) -> f32 {
+    let mut max = v.splat(f32::NEG_INFINITY);
+    for at in v.spans(x.len()) {
+        max = v.read_or(x, at, f32::NEG_INFINITY).max(max);
+    }
+    max.max_lane()
+}
+
+pub(super) fn softmax_backward(cpu: &Cpu, width: usize, y: View<'_>, dout: View<'_>, dx: ViewMut<'_>) {
+    assert!(
+        y.len() == dx.len() && dout.len() == dx.len() && dx.len().is_multiple_of(width.max(1)),
+        "the gradient of softmax keeps the shape of its rows"
+    );
+    let len = (rows_per_chunk(width) * width).max(1);
+    cpu.pool.for_each(view_chunks(dx, len), |i, dx| {
+        cpu.isa.run(SoftmaxBackward { width, y: chunk(y, i, len), dout: chunk(dout, i, len), dx });
+    });
+}
+
+struct SoftmaxBackward<'a> {
+    width: usize,
+    y: View<'a>,
+    dout: View<'a>,
+    dx: ViewMut<'a>,
+}
+
+impl Program for SoftmaxBackward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Lanes>(self, v: V) {
+        let Self { width, y, dout, dx } = self;
+        typed!(y, dout; dx => {
+            let rows = y.chunks_exact(width).zip(dout.chunks_exact(width)).zip(dx.chunks_exact_mut(width));
+            for ((y, dout), dx) in rows {
+                let product = v.splat(dot(v, y, dout));
+                for at in v.spans(width) {
+                    (v.read(y, at) * (v.read(dout, at) - product)).write(dx, at);
+                }
+            }
+        });
+    }
+}
+
+#[inline(always)]
+fn dot<V: Lanes, A: Element, B: Element>(v: V, a: &[A], b: &[B]) -> f32 {
+    let mut sum = v.splat(0.0);
+    for (a, b) in a.chunks(BLOCK).zip(b.chunks(BLOCK)) {
+        let mut block_sum = v.splat(0.0);
+        for at in v.spans(a.len()) {
+            block_sum = v.read(a, at).mul_add(v.read(b, at), block_sum);
+        }
+        sum = sum + block_sum;
+    }
+    sum.sum()
+}
+
+pub(super) fn cross_entropy(cpu: &Cpu, call: CrossEntropy<'_>) {
+    let CrossEntropy { rows, n_classes, logits, targets, smoothing, losses, nlls, hits, gradient_scale } = call;
+    assert!(logits.len() == rows * n_classes && targets.len() == rows, "one target for each row of logits");
+    if let Some((i, target)) = targets.iter().enumerate().find(|&(_, &t)| t != IGNORE && t as usize >= n_classes) {
+        panic!("target {target} of row {i} is not one of the {n_classes} classes");
+    }
+    let n_rows = rows_per_chunk(n_classes);
+    let split = (
+        view_chunks(logits, (n_rows * n_classes).max(1)),
+        chunks(&mut losses[..rows], n_rows),
+        chunks(&mut nlls[..rows], n_rows),
+        chunks(&mut hits[..rows], n_rows),
+    );
+    cpu.pool.for_each(split, |i, (logits, losses, nlls, hits)| {
+        let targets = slice_chunk(targets, i, n_rows);
+        with_scratch(n_classes, |scratch| {
+            cpu.isa.run(Losses { logits, targets, smoothing, losses, nlls, hits, gradient_scale, scratch });
+        });
+    });
+}
+
+struct Losses<'a> {
+    logits: ViewMut<'a>,
+    targets: &'a [u32],
+    smoothing: f32,
+    losses: &'a mut [f32],
+    nlls: &'a mut [f32],
+    hits: &'a mut [f32],
+    gradient_scale: Option<f32>,
+    /// One row.
+    scratch: &'a mut [f32],
+}
+
+impl Program for Losses<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Lanes>(self, v: V) {
+        let Self { logits, targets, smoothing, losses, nlls, hits, gradient_scale, scratch } = self;
+        typed!(; logits => for (i, row) in logits.chunks_exact_mut(scratch.len()).enumerate() {
+            let target = targets[i] as usize;
+            if targets[i] == IGNORE {
+                (losses[i], nlls[i], hits[i]) = (0.0, 0.0, 0.0);
+                if gradient_scale.is_some() {
+                    row.fill(Element::from_f32(0.0));
+                }
+                continue;
+            }
+            let (max, sum) = exponentials(v, row, scratch);
+            (losses[i], nlls[i]) = loss(v, row, target, max + sum.ln(), smoothing);
+            hits[i] = if is_first_largest(row, target, max) { 1.0 } else { 0.0 };
+            if let Some(scale) = gradient_scale {
+                gradient(v, scratch, target, smoothing, scale, sum, row);
+            }
+        });
+    }
+}
+
+/// Loss and negative log-likelihood of one row.
+#[inline(always)]
+fn loss<V: Lanes, E: Element>(v: V, row: &[E], target: usize, log_sum_exp: f32, smoothing: f32) -> (f32, f32) {
+    let nll = log_sum_exp - row[target].to_f32();
+    if smoothing == 0.0 {
+        return (nll, nll);
+    }
+    let mut sum = v.splat(0.0);
+    for row in row.chunks(BLOCK) {
+        let mut block_sum = v.splat(0.0);
+        for at in v.spans(row.len()) {
+            block_sum = block_sum + v.read(row, at);
+        }
+        sum = sum + block_sum;
+    }
+    let of_all = log_sum_exp - sum.sum() / row.len() as f32;
+    ((1.0 - smoothing) * nll + smoothing * of_all, nll)
+}
+
+/// Whether the element is the largest, and none before it is as large.
+fn is_first_largest<E: Element>(row: &[E], i: usize, max: f32) -> bool {
+    row[i].to_f32() == max && row[..i].iter().all(|x| x.to_f32() != max)
+}
+
+/// Writes scale · (probability − wanted) to `out`, from the exponentials of the row and their sum.
+#[inline(always)]
+fn gradient<V: Lanes, E: Element>(
+    v: V,
+    exponentials: &[f32],
+    target: usize,
+    smoothing: f32,
+    scale: f32,
+    sum: f32,
+    out: &mut [E],
+) {
+    let of_each = smoothing / out.len() as f32;
+    let (factor, offset) = (v.splat(scale / sum), v.splat(-scale * of_each));
+    for at in v.spans(out.len()) {
+        v.read(exponentials, at).mul_add(factor, offset).write(out, at);
+    }
+    out[target] = E::from_f32(scale * (exponentials[target] / sum - (1.0 - smoothing) - of_each));
+}
