@@ -1,3 +1,23 @@
-//! Weights in files.
+//! Weights in files: the layouts that other programs read and write.
+//!
+//! A model directory has a `config.json` ([`config_json`] reads it into our [`ModelConfig`](crate::ModelConfig)) and
+//! safetensors files. Each published family of models is one file in [`family`]: how its `config.json` is written, and its
+//! table of weight names. [`load`] and [`export`] walk over our own list of parameters and look each one up in the table,
+//! so that neither knows any family.
 
+mod card;
+pub mod config_json;
+pub mod export;
+mod express;
+pub mod family;
+pub mod load;
+mod names;
 pub mod safetensors;
+mod shards;
+
+pub use card::CardFacts;
+pub use config_json::{PublishedConfig, SpecialIds, read_config};
+pub use export::{Exported, export_hf};
+pub use express::architecture_of;
+pub use family::{FAMILIES, Family};
+pub use load::load_hf;

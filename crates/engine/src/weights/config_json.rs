@@ -1,0 +1,325 @@
+//! `config.json` as the Hugging Face library writes it, today and in older versions.
+//!
+//! What a file leaves out has the default of its family, as in that library. Numbers are bounded here, so that nothing
+//! behind has to fear them.
+
+use super::family::{FAMILIES, Family};
+use crate::config::ModelConfig;
+use crate::error::{Error, Result};
+use genera_tensor::Activation;
+use genera_tokens::{Special, TokenId};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+/// Longest JSON file that is read; published ones have a few thousand bytes.
+const MAX_JSON_BYTES: u64 = 1 << 20;
+/// Largest number that any size may have.
+const MAX_SIZE: u64 = 1 << 28;
+/// Most layers of a stack.
+const MAX_LAYERS: usize = 4096;
+/// `model_type` of what no published architecture can express, and the key with our own configuration.
+pub(super) const OWN_TYPE: &str = "genera";
+
+/// What the JSON files of a model directory say.
+#[derive(Clone, Debug)]
+pub struct PublishedConfig {
+    /// The architecture, validated.
+    pub model: ModelConfig,
+    /// The published family; none when the directory is for this program only.
+    pub family: Option<&'static Family>,
+    /// Ids with a meaning.
+    pub special: SpecialIds,
+}
+
+/// The ids with a meaning, as the published files name them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SpecialIds {
+    /// `pad_token_id`
+    pub padding: Option<TokenId>,
+    /// `bos_token_id`
+    pub begin: Option<TokenId>,
+    /// `eos_token_id`: generation stops at any of them.
+    pub end: Vec<TokenId>,
+    /// `decoder_start_token_id`: what the decoder of an encoder-decoder is given first.
+    pub decoder_start: Option<TokenId>,
+}
+
+impl SpecialIds {
+    /// The special ids of a vocabulary for a model; a decoder that has an encoder starts from the begin token, or padding.
+    pub fn of(special: &Special, config: &ModelConfig) -> Self {
+        let start = special.begin.or(special.padding).filter(|_| config.is_encoder_decoder());
+        Self {
+            padding: special.padding,
+            begin: special.begin,
+            end: special.end.into_iter().collect(),
+            decoder_start: start,
+        }
+    }
+}
+
+/// Reads `config.json` and, where there is one, `generation_config.json`, whose ids go before.
+///
+/// # Errors
+/// When a file cannot be read or is not JSON, when the architecture is unknown, and when a value is missing, of another
+/// type, out of range, or asks for something that is not supported.
+pub fn read_config(dir: &Path) -> Result<PublishedConfig> {
+    let path = dir.join("config.json");
+    let map = read_object(&path)?.ok_or_else(|| {
+        let missing = format!("no config.json in {}; expected a model in the Hugging Face layout", dir.display());
+        Error::file(&path, missing)
+    })?;
+    let mut published = parse(&path, &map)?;
+    let path = dir.join("generation_config.json");
+    if let Some(map) = read_object(&path)? {
+        published.special = special_ids(&Fields::new(&path, &map), published.special)?;
+    }
+    Ok(published)
+}
+
+/// Understands a `config.json`; `path` is for messages.
+///
+/// # Errors
+/// As [`read_config`].
+pub fn parse(path: &Path, map: &Map<String, Value>) -> Result<PublishedConfig> {
+    let fields = Fields::new(path, map);
+    let model_type = fields.text("model_type", "")?;
+    let family = FAMILIES.iter().copied().find(|family| family.model_type == model_type);
+    let (model, defaults) = match family {
+        Some(family) => ((family.read)(&fields)?, family.default_ids()),
+        None if model_type == OWN_TYPE => (own_config(&fields)?, SpecialIds::default()),
+        None => return Err(unknown_architecture(&fields, model_type)),
+    };
+    let too_deep = model.stacks().into_iter().find(|(_, stack)| stack.n_layers > MAX_LAYERS);
+    if let Some((name, stack)) = too_deep {
+        return Err(fields.error(format!("the {name} has {} layers; at most {MAX_LAYERS} are read", stack.n_layers)));
+    }
+    model.validate().map_err(|error| fields.error(error.to_string()))?;
+    Ok(PublishedConfig { model, family, special: special_ids(&fields, defaults)? })
+}
+
+fn own_config(fields: &Fields<'_>) -> Result<ModelConfig> {
+    let value = fields.map.get(OWN_TYPE).unwrap_or(&Value::Null);
+    ModelConfig::deserialize(value).map_err(|error| fields.error(format!("its '{OWN_TYPE}' table: {error}")))
+}
+
+fn unknown_architecture(fields: &Fields<'_>, model_type: &str) -> Error {
+    let known: Vec<&str> = FAMILIES.iter().map(|family| family.model_type).collect();
+    let found = if model_type.is_empty() { "no model_type".to_owned() } else { format!("model_type '{model_type}'") };
+    fields.error(format!("{found}, which is not a known architecture; known are {}, {OWN_TYPE}", known.join(", ")))
+}
+
+fn special_ids(fields: &Fields<'_>, defaults: SpecialIds) -> Result<SpecialIds> {
+    let one = |key, default: Option<TokenId>| match fields.map.get(key) {
+        None => Ok(default),
+        Some(_) => fields.ids(key).map(|ids| ids.first().copied()),
+    };
+    let end = if fields.map.contains_key("eos_token_id") { fields.ids("eos_token_id")? } else { defaults.end };
+    Ok(SpecialIds {
+        padding: one("pad_token_id", defaults.padding)?,
+        begin: one("bos_token_id", defaults.begin)?,
+        end,
+        decoder_start: one("decoder_start_token_id", defaults.decoder_start)?,
+    })
+}
+
+/// The object in a JSON file; `None` when there is no such file.
+///
+/// # Errors
+/// When it cannot be read, is too long, or is no JSON object.
+pub(super) fn read_object(path: &Path) -> Result<Option<Map<String, Value>>> {
+    read_object_up_to(path, MAX_JSON_BYTES)
+}
+
+/// As [`read_object`], for files of up to `max_bytes`.
+pub(super) fn read_object_up_to(path: &Path, max_bytes: u64) -> Result<Option<Map<String, Value>>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io("cannot open", path, error)),
+    };
+    let mut text = Vec::new();
+    let read = file.take(max_bytes + 1).read_to_end(&mut text);
+    read.map_err(|error| Error::io("cannot read", path, error))?;
+    if text.len() as u64 > max_bytes {
+        return Err(Error::file(path, format!("is longer than {max_bytes} bytes, the most that is read")));
+    }
+    let object = serde_json::from_slice(&text);
+    object.map(Some).map_err(|error| Error::file(path, format!("is not a JSON object: {error}")))
+}
+
+/// The keys of a JSON object, read with their defaults and checked. A key that is null counts as left out.
+#[derive(Debug)]
+pub struct Fields<'a> {
+    path: PathBuf,
+    map: &'a Map<String, Value>,
+}
+
+impl<'a> Fields<'a> {
+    pub(super) fn new(path: &Path, map: &'a Map<String, Value>) -> Self {
+        Self { path: path.to_owned(), map }
+    }
+
+    fn get(&self, key: &str) -> Option<&'a Value> {
+        self.map.get(key).filter(|value| !value.is_null())
+    }
+
+    /// Whether the file has the key, be it null.
+    pub(super) fn is_given(&self, key: &str) -> bool {
+        self.map.contains_key(key)
+    }
+
+    /// A whole number, 0 included.
+    pub(super) fn whole(&self, key: &str, default: u64) -> Result<u64> {
+        let whole = |value: &Value| {
+            value.as_u64().ok_or_else(|| self.error(format!("'{key}' is {}, expected a whole number", short(value))))
+        };
+        self.get(key).map_or(Ok(default), whole)
+    }
+
+    /// A whole number of at least 1; `None` when left out.
+    pub(super) fn size_if_given(&self, key: &str) -> Result<Option<usize>> {
+        let size = |value: &Value| {
+            let size = value.as_u64().filter(|size| (1..=MAX_SIZE).contains(size));
+            size.map(|size| size as usize).ok_or_else(|| {
+                self.error(format!("'{key}' is {}, expected a whole number from 1 to {MAX_SIZE}", short(value)))
+            })
+        };
+        self.get(key).map(size).transpose()
+    }
+
+    /// A whole number of at least 1.
+    pub(super) fn size(&self, key: &str, default: usize) -> Result<usize> {
+        Ok(self.size_if_given(key)?.unwrap_or(default))
+    }
+
+    /// A number above 0; `None` when left out.
+    pub(super) fn positive_if_given(&self, key: &str) -> Result<Option<f64>> {
+        let number = |value: &Value| {
+            let number = value.as_f64().filter(|number| number.is_finite() && *number > 0.0);
+            number.ok_or_else(|| self.error(format!("'{key}' is {}, expected a number above 0", short(value))))
+        };
+        self.get(key).map(number).transpose()
+    }
+
+    /// A number above 0.
+    pub(super) fn positive(&self, key: &str, default: f64) -> Result<f64> {
+        Ok(self.positive_if_given(key)?.unwrap_or(default))
+    }
+
+    /// True or false; `None` when left out.
+    pub(super) fn flag_if_given(&self, key: &str) -> Result<Option<bool>> {
+        let flag = |value: &Value| {
+            value.as_bool().ok_or_else(|| self.error(format!("'{key}' is {}, expected true or false", short(value))))
+        };
+        self.get(key).map(flag).transpose()
+    }
+
+    /// True or false.
+    pub(super) fn flag(&self, key: &str, default: bool) -> Result<bool> {
+        Ok(self.flag_if_given(key)?.unwrap_or(default))
+    }
+
+    /// A text.
+    pub(super) fn text(&self, key: &str, default: &'a str) -> Result<&'a str> {
+        match self.get(key) {
+            None => Ok(default),
+            Some(Value::String(text)) => Ok(text),
+            Some(value) => Err(self.error(format!("'{key}' is {}, expected a text", short(value)))),
+        }
+    }
+
+    /// A list of texts; `None` when left out.
+    pub(super) fn texts_if_given(&self, key: &str) -> Result<Option<Vec<&'a str>>> {
+        let texts = |value: &'a Value| {
+            let texts = value.as_array().and_then(|list| list.iter().map(Value::as_str).collect::<Option<Vec<_>>>());
+            texts.ok_or_else(|| self.error(format!("'{key}' is {}, expected a list of texts", short(value))))
+        };
+        self.get(key).map(texts).transpose()
+    }
+
+    /// The fields of an object inside; those of an empty one when left out.
+    pub(super) fn object(&self, key: &str) -> Result<Option<Fields<'a>>> {
+        match self.get(key) {
+            None => Ok(None),
+            Some(Value::Object(map)) => Ok(Some(Fields { path: self.path.clone(), map })),
+            Some(value) => Err(self.error(format!("'{key}' is {}, expected an object", short(value)))),
+        }
+    }
+
+    /// An activation by the name that the library's table has for it.
+    pub(super) fn activation(&self, key: &str, default: &'a str) -> Result<Activation> {
+        let name = self.text(key, default)?;
+        activation(name).ok_or_else(|| {
+            let known: Vec<&str> = ACTIVATIONS.iter().map(|(name, _)| *name).collect();
+            self.error(format!("'{key}' is '{name}', which is not supported; known are {}", known.join(", ")))
+        })
+    }
+
+    /// Refuses a file that sets a flag otherwise than here is possible.
+    pub(super) fn must_be(&self, key: &str, expected: bool) -> Result<()> {
+        match self.flag_if_given(key)? {
+            Some(found) if found != expected => {
+                Err(self.error(format!("'{key}' is {found}, which is not supported; expected {expected}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// One id, a list of ids, or null for none.
+    fn ids(&self, key: &str) -> Result<Vec<TokenId>> {
+        let id = |value: &Value| value.as_u64().and_then(|id| TokenId::try_from(id).ok());
+        let ids = match self.get(key) {
+            None => Some(Vec::new()),
+            Some(Value::Array(list)) => list.iter().map(id).collect(),
+            // Some published files write −1 for "none".
+            Some(value) if value.as_i64() == Some(-1) => Some(Vec::new()),
+            Some(value) => id(value).map(|id| vec![id]),
+        };
+        ids.ok_or_else(|| self.error(format!("'{key}' is {}, expected a token id", short(&self.map[key]))))
+    }
+
+    /// An error that names the file.
+    pub(super) fn error(&self, message: impl Into<String>) -> Error {
+        Error::file(&self.path, message)
+    }
+}
+
+fn short(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(60) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+/// The first name of each activation is the one that is written.
+const ACTIVATIONS: [(&str, Activation); 10] = [
+    ("relu", Activation::Relu),
+    ("gelu", Activation::GeluErf),
+    ("gelu_python", Activation::GeluErf),
+    ("gelu_new", Activation::GeluTanh),
+    ("gelu_pytorch_tanh", Activation::GeluTanh),
+    ("gelu_python_tanh", Activation::GeluTanh),
+    ("gelu_fast", Activation::GeluTanh),
+    ("gelu_accurate", Activation::GeluTanh),
+    ("silu", Activation::Silu),
+    ("swish", Activation::Silu),
+];
+
+/// The activation of a name in the library's table.
+pub(super) fn activation(name: &str) -> Option<Activation> {
+    ACTIVATIONS.iter().find(|(known, _)| *known == name).map(|(_, activation)| *activation)
+}
+
+/// The name of an activation in the library's table.
+pub(super) fn activation_name(activation: Activation) -> &'static str {
+    ACTIVATIONS.iter().find(|(_, known)| *known == activation).map_or("relu", |(name, _)| name)
+}
+
+/// A number of single precision as the shortest decimal that reads back as it: 1e-6, not 9.999999974752427e-7.
+pub(super) fn shortest(number: f32) -> f64 {
+    number.to_string().parse().unwrap_or(f64::from(number))
+}

@@ -1,0 +1,87 @@
+//! BERT: learned positions, layer norm after each part and after the embeddings, GELU, biases everywhere. The result is the
+//! hidden states.
+
+use super::{Family, full_heads, no_copy, object};
+use crate::config::{Embedding, FeedForward, Head, ModelConfig, Norm, Placement, Position, Shape, Stack};
+use crate::error::Result;
+use crate::weights::config_json::{Fields, activation_name, shortest};
+use crate::weights::names::Row;
+use serde_json::{Map, Value, json};
+
+pub(super) static BERT: Family = Family {
+    model_type: "bert",
+    architecture: "BertModel",
+    task: "feature-extraction",
+    prefix: "bert.",
+    rows: &[&[
+        Row::plain("embedding", &["embeddings.word_embeddings"]),
+        Row::plain("embedding.position", &["embeddings.position_embeddings.weight"]),
+        Row::plain("embedding.segment", &["embeddings.token_type_embeddings.weight"]),
+        Row::plain("embedding.norm", &["embeddings.LayerNorm"]),
+        Row::stacked(
+            "encoder.{}.attention.qkv",
+            &[
+                "encoder.layer.{}.attention.self.query",
+                "encoder.layer.{}.attention.self.key",
+                "encoder.layer.{}.attention.self.value",
+            ],
+        ),
+        Row::plain("encoder.{}.attention.out", &["encoder.layer.{}.attention.output.dense"]),
+        Row::plain("encoder.{}.attention.norm", &["encoder.layer.{}.attention.output.LayerNorm"]),
+        Row::plain("encoder.{}.feed_forward.up", &["encoder.layer.{}.intermediate.dense"]),
+        Row::plain("encoder.{}.feed_forward.down", &["encoder.layer.{}.output.dense"]),
+        Row::plain("encoder.{}.feed_forward.norm", &["encoder.layer.{}.output.LayerNorm"]),
+    ]],
+    // Layers on top of the hidden states, and a table of 0, 1, 2, …
+    ignored: &["pooler.*", "cls.*", "classifier.*", "embeddings.position_ids"],
+    ids: [Some(0), None, None, None],
+    read,
+    write,
+    embedding_copy: no_copy,
+};
+
+fn read(fields: &Fields<'_>) -> Result<ModelConfig> {
+    fields.must_be("is_decoder", false)?;
+    fields.must_be("add_cross_attention", false)?;
+    let positions = fields.text("position_embedding_type", "absolute")?;
+    if positions != "absolute" {
+        let message = format!("'position_embedding_type' is '{positions}'; only 'absolute' is supported");
+        return Err(fields.error(message));
+    }
+    let d_model = fields.size("hidden_size", 768)?;
+    let feed_forward = FeedForward::Plain {
+        activation: fields.activation("hidden_act", "gelu")?,
+        d_ff: fields.size("intermediate_size", 3072)?,
+        bias: true,
+    };
+    let attention = full_heads(fields, fields.size("num_attention_heads", 12)?, d_model, true)?;
+    let stack = Stack { n_layers: fields.size("num_hidden_layers", 12)?, attention, feed_forward };
+    Ok(ModelConfig {
+        shape: Shape::EncoderOnly(stack),
+        d_model,
+        vocab_size: fields.size("vocab_size", 30_522)?,
+        context_len: fields.size("max_position_embeddings", 512)?,
+        position: Position::Learned,
+        norm: Norm::Layer { eps: fields.positive("layer_norm_eps", 1e-12)? as f32, bias: true },
+        placement: Placement::Post,
+        embedding: Embedding { scaled: false, norm: true, n_segment_types: fields.size("type_vocab_size", 2)? },
+        head: Head::None,
+    })
+}
+
+fn write(config: &ModelConfig) -> Map<String, Value> {
+    let stack = config.last_stack();
+    let (FeedForward::Plain { activation, .. } | FeedForward::Gated { activation, .. }) = stack.feed_forward;
+    object(json!({
+        "attention_probs_dropout_prob": 0.0,
+        "hidden_act": activation_name(activation),
+        "hidden_dropout_prob": 0.0,
+        "hidden_size": config.d_model,
+        "intermediate_size": stack.d_ff(),
+        "layer_norm_eps": shortest(config.norm.eps()),
+        "max_position_embeddings": config.context_len,
+        "num_attention_heads": stack.attention.n_heads,
+        "num_hidden_layers": stack.n_layers,
+        "type_vocab_size": config.embedding.n_segment_types.max(1),
+    }))
+}

@@ -1,0 +1,130 @@
+//! The published families of models, one file each: how `config.json` maps to our configuration and back, and what the
+//! weights are called.
+//!
+//! Adding a family is one file here and one line in [`FAMILIES`]. `write` puts down what the family can say of a
+//! configuration and no more: whether that was all of it is found out by reading it back
+//! ([`architecture_of`](super::architecture_of)).
+
+mod bert;
+mod gpt2;
+mod llama;
+mod marian;
+mod t5;
+
+use super::config_json::{Fields, SpecialIds};
+use super::names::{Row, fits};
+use crate::config::{Attention, Embedding, ModelConfig, ScoreScale, Shape, Stack};
+use crate::error::Result;
+use genera_tokens::TokenId;
+use serde_json::{Map, Value};
+use std::fmt;
+
+/// Every known family.
+pub static FAMILIES: [&Family; 8] = [
+    &gpt2::GPT2,
+    &llama::LLAMA,
+    &llama::MISTRAL,
+    &llama::QWEN2,
+    &marian::MARIAN,
+    &marian::PEGASUS,
+    &t5::T5,
+    &bert::BERT,
+];
+
+/// A published family of models.
+pub struct Family {
+    /// Its name in `config.json`.
+    pub model_type: &'static str,
+    /// The library's class that a model of it is loaded with.
+    pub architecture: &'static str,
+    /// What its models are for, in the words of the library's model cards.
+    pub(super) task: &'static str,
+    /// What the names of weights begin with, or do not, depending on the class that wrote the file.
+    pub(super) prefix: &'static str,
+    /// Tables of names.
+    pub(super) rows: &'static [&'static [Row]],
+    /// Tensors that files may have and that mean nothing here, without the prefix; one `*` stands for any text.
+    pub(super) ignored: &'static [&'static str],
+    /// The ids of padding, begin and end, and the decoder's start, where `config.json` leaves them out.
+    pub(super) ids: [Option<TokenId>; 4],
+    /// Understands a `config.json`.
+    pub(super) read: fn(&Fields<'_>) -> Result<ModelConfig>,
+    /// The architecture's part of a `config.json`, without `vocab_size`.
+    pub(super) write: fn(&ModelConfig) -> Map<String, Value>,
+    /// A name under which the embedding is written once more.
+    pub(super) embedding_copy: fn(&ModelConfig) -> Option<&'static str>,
+}
+
+impl Family {
+    /// The ids of a `config.json` that names none.
+    pub(super) fn default_ids(&self) -> SpecialIds {
+        let [padding, begin, end, decoder_start] = self.ids;
+        SpecialIds { padding, begin, end: end.into_iter().collect(), decoder_start }
+    }
+
+    /// A tensor's name without the prefix that it may have.
+    pub(super) fn bare<'n>(&self, name: &'n str) -> &'n str {
+        name.strip_prefix(self.prefix).unwrap_or(name)
+    }
+
+    /// Whether a tensor means nothing here.
+    pub(super) fn ignores(&self, name: &str) -> bool {
+        self.ignored.iter().any(|pattern| fits(pattern, self.bare(name)))
+    }
+}
+
+impl fmt::Debug for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.model_type)
+    }
+}
+
+impl PartialEq for Family {
+    fn eq(&self, other: &Self) -> bool {
+        self.model_type == other.model_type
+    }
+}
+
+/// Embeddings as they are.
+const PLAIN_EMBEDDING: Embedding = Embedding { scaled: false, norm: false, n_segment_types: 0 };
+
+/// As many key/value heads as query heads, together as wide as the model.
+fn full_heads(fields: &Fields<'_>, n_heads: usize, d_model: usize, bias: bool) -> Result<Attention> {
+    Ok(Attention {
+        n_heads,
+        n_kv_heads: n_heads,
+        d_head: even_share(fields, d_model, n_heads)?,
+        qkv_bias: bias,
+        out_bias: bias,
+        scale: ScoreScale::InverseSqrt,
+        window: None,
+    })
+}
+
+/// The width of a head when all together are as wide as the model.
+fn even_share(fields: &Fields<'_>, d_model: usize, n_heads: usize) -> Result<usize> {
+    if d_model.is_multiple_of(n_heads) {
+        return Ok(d_model / n_heads);
+    }
+    Err(fields.error(format!("the width {d_model} is not a multiple of the number of heads {n_heads}")))
+}
+
+/// The encoder and the decoder; of a model with one stack, that one twice.
+fn both_stacks(config: &ModelConfig) -> [&Stack; 2] {
+    match &config.shape {
+        Shape::DecoderOnly(stack) | Shape::EncoderOnly(stack) => [stack, stack],
+        Shape::EncoderDecoder { encoder, decoder } => [encoder, decoder],
+    }
+}
+
+fn no_copy(_: &ModelConfig) -> Option<&'static str> {
+    None
+}
+
+/// The object that `json!` made.
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(map) => map,
+        other => panic!("expected an object, found {other}"),
+    }
+}

@@ -1,0 +1,192 @@
+//! A model from a directory in the Hugging Face layout.
+
+use super::config_json::{PublishedConfig, read_config};
+use super::family::Family;
+use super::names::{Lie, Sources};
+use super::shards::Shards;
+use crate::config::{Head, ModelConfig, Position};
+use crate::error::{Error, Result};
+use crate::model::Transformer;
+use crate::params::{ParamSpec, Params, Role, layout};
+use genera_tensor::{DType, Device, Shape, Tensor};
+use std::collections::HashSet;
+use std::path::Path;
+
+/// Most bytes that the fixed tables of a position scheme may take: no weights stand behind them.
+const MAX_TABLE_BYTES: u128 = 1 << 30;
+
+/// Loads `config.json` and the weights beside it: `model.safetensors`, or several files with their index; f32, bf16 or f16.
+///
+/// # Errors
+/// When a file is missing, malformed or not supported, and when names or shapes do not fit the configuration.
+///
+/// # Cost
+/// Memory: four bytes a parameter, and two more for those in matrices when it computes in bf16.
+pub fn load_hf(dir: &Path, device: &Device, compute: DType) -> Result<Transformer> {
+    let PublishedConfig { model, family, .. } = read_config(dir)?;
+    let mut files = Files { family, shards: Shards::open(dir)? };
+    let model = ModelConfig { head: files.settled_head(&model)?, ..model };
+    check_tables(&model, &files)?;
+    let specs = layout(&model);
+    // Everything is found and measured before anything is allocated.
+    let found = specs.iter().map(|spec| files.locate(&model, spec)).collect::<Result<Vec<_>>>()?;
+    files.refuse_unknown(&model, &found)?;
+    let masters = specs.iter().zip(&found).map(|(spec, found)| files.read(spec, found, device));
+    let params = Params::new(specs.clone(), masters.collect::<Result<Vec<_>>>()?, compute);
+    Ok(Transformer::new(model, params, device))
+}
+
+/// The weights of a directory under the names that its family gives them.
+struct Files {
+    family: Option<&'static Family>,
+    shards: Shards,
+}
+
+/// The tensors of the files that make a parameter.
+struct Found {
+    names: Vec<String>,
+    lie: Lie,
+    /// Further tensors with the same numbers.
+    repeated: Vec<String>,
+}
+
+impl Files {
+    /// Where a parameter's numbers are.
+    fn locate(&self, model: &ModelConfig, spec: &ParamSpec) -> Result<Found> {
+        let Sources { tensors, lie, mut also } = self.sources(model, spec)?;
+        if spec.name == "embedding.weight" && model.head != Head::Untied {
+            also.extend(self.head_name(model));
+        }
+        let also: Vec<String> = also.iter().filter_map(|name| self.present(name)).collect();
+        let mut names = Vec::new();
+        for source in tensors {
+            let name = self.present(&source.name).or_else(|| also.first().cloned()).ok_or_else(|| {
+                self.error(format!(
+                    "has no tensor '{}' of shape {:?}, which is '{}' here and which config.json asks for",
+                    source.name, source.shape, spec.name
+                ))
+            })?;
+            let found = self.shards.find(&name).map(|entry| entry.shape.clone()).unwrap_or_default();
+            if found != source.shape {
+                return Err(self.error(format!(
+                    "tensor '{name}' has shape {found:?}, but config.json asks for {:?} (it is '{}' here, of shape {})",
+                    source.shape, spec.name, spec.shape
+                )));
+            }
+            names.push(name);
+        }
+        Ok(Found { names, lie, repeated: also })
+    }
+
+    fn sources(&self, model: &ModelConfig, spec: &ParamSpec) -> Result<Sources> {
+        let Some(family) = self.family else { return Ok(Sources::own(spec)) };
+        Sources::of(family.rows, model, spec).ok_or_else(|| {
+            self.error(format!("{} has no weight for '{}', which config.json asks for", family.model_type, spec.name))
+        })
+    }
+
+    /// The name under which a file has a tensor: the class that wrote it decides on the prefix.
+    fn present(&self, name: &str) -> Option<String> {
+        let forms = match self.family {
+            Some(family) => vec![name.to_owned(), family.bare(name).to_owned(), format!("{}{name}", family.prefix)],
+            None => vec![name.to_owned()],
+        };
+        forms.into_iter().find(|form| self.shards.find(form).is_some())
+    }
+
+    /// The family's name for the weight of an untied head, if it has one.
+    fn head_name(&self, model: &ModelConfig) -> Option<String> {
+        let spec = table("head.weight", model);
+        let sources = Sources::of(self.family?.rows, model, &spec)?;
+        Some(sources.tensors[0].name.clone())
+    }
+
+    /// The head as the weights have it. Files that call it tied may carry one of its own all the same.
+    fn settled_head(&mut self, model: &ModelConfig) -> Result<Head> {
+        let Head::Tied { bias, scaled } = model.head else { return Ok(model.head) };
+        let embedding = self.sources(model, &table("embedding.weight", model))?.tensors[0].name.clone();
+        let head = self.head_name(model).and_then(|name| self.present(&name));
+        let (Some(head), Some(embedding)) = (head, self.present(&embedding)) else { return Ok(model.head) };
+        if self.shards.read(&head)? == self.shards.read(&embedding)? {
+            return Ok(model.head);
+        }
+        if bias || scaled {
+            return Err(self
+                .error(format!("'{head}' differs from '{embedding}', but config.json says that one serves as both")));
+        }
+        Ok(Head::Untied)
+    }
+
+    /// A tensor that nothing was asked of means that config.json and the weights speak of different models.
+    fn refuse_unknown(&self, model: &ModelConfig, found: &[Found]) -> Result<()> {
+        let names = found.iter().flat_map(|found| found.names.iter().chain(&found.repeated));
+        let used: HashSet<&str> = names.map(String::as_str).collect();
+        let is_unknown = |name: &&str| !used.contains(name) && !self.family.is_some_and(|family| family.ignores(name));
+        let mut unknown: Vec<&str> = self.shards.names().filter(is_unknown).collect();
+        unknown.sort_unstable();
+        let Some(first) = unknown.first() else { return Ok(()) };
+        let kind = self.family.map_or("this", |family| family.model_type);
+        let n_layers: Vec<String> =
+            model.stacks().iter().map(|(name, stack)| format!("{} in the {name}", stack.n_layers)).collect();
+        Err(self.error(format!(
+            "has {} tensors that a {kind} model with {} layers does not have, '{first}' for one; do config.json and the weights belong together?",
+            unknown.len(),
+            n_layers.join(" and ")
+        )))
+    }
+
+    fn read(&mut self, spec: &ParamSpec, found: &Found, device: &Device) -> Result<Tensor> {
+        let mut tensor = Tensor::scratch(device, spec.shape, DType::F32);
+        let mut rest = tensor.view_mut().into_f32();
+        for name in &found.names {
+            let values = self.shards.read(name)?;
+            let (part, after) = rest.split_at_mut(values.len());
+            match found.lie {
+                Lie::Plain | Lie::OneRow => part.copy_from_slice(&values),
+                Lie::Transposed => transpose(&values, part.len() / spec.shape.last(), part),
+            }
+            rest = after;
+        }
+        Ok(tensor)
+    }
+
+    fn error(&self, message: String) -> Error {
+        Error::file(self.shards.dir(), message)
+    }
+}
+
+/// A table of one row a token.
+fn table(name: &str, model: &ModelConfig) -> ParamSpec {
+    ParamSpec { name: name.to_owned(), shape: Shape::new(&[model.vocab_size, model.d_model]), role: Role::Embedding }
+}
+
+/// Writes the transpose of `src`, a matrix with `n_columns` columns.
+///
+/// # Shapes
+/// src: [n, n_columns]; dst: [n_columns, n].
+pub(super) fn transpose(src: &[f32], n_columns: usize, dst: &mut [f32]) {
+    let n = dst.len() / n_columns.max(1);
+    for (column, values) in dst.chunks_exact_mut(n.max(1)).enumerate() {
+        for (row, value) in values.iter_mut().enumerate() {
+            *value = src[row * n_columns + column];
+        }
+    }
+}
+
+/// Refuses lengths whose tables of positions would fill the memory.
+fn check_tables(model: &ModelConfig, files: &Files) -> Result<()> {
+    let width = match model.position {
+        Position::None | Position::Learned | Position::RelativeBias { .. } => 0,
+        Position::Sinusoidal => model.d_model,
+        Position::Rotary { n_rotated, .. } => n_rotated,
+        Position::Alibi => 2 * model.last_stack().attention.n_heads,
+    };
+    let n_bytes = 4 * width as u128 * model.context_len as u128;
+    if n_bytes <= MAX_TABLE_BYTES {
+        return Ok(());
+    }
+    Err(files.error(format!(
+        "config.json asks for a context of {} tokens, whose table of positions takes {n_bytes} bytes; at most {MAX_TABLE_BYTES} are allowed, lower it there",
+        model.context_len
+    )))
+}

@@ -1,0 +1,158 @@
+//! Published weight names as data: each family of models has a table of [`Row`]s.
+//!
+//! A row pairs a parameter of ours with the one or several tensors that hold its numbers in a published file. `{}` stands
+//! for the layer. A row names either a whole parameter (`embedding.position`), or a module, whose `.weight` and `.bias`
+//! then follow under the same names. The fused first matrix of a gated feed-forward layer, gate on top of up, is called
+//! `gate_up` in the tables, so that one family can have both kinds.
+
+use crate::config::{FeedForward, ModelConfig, Stack};
+use crate::params::ParamSpec;
+
+/// One line of a table of names.
+#[derive(Debug)]
+pub(super) struct Row {
+    ours: &'static str,
+    /// Their tensors, whose rows on top of each other make ours.
+    theirs: &'static [&'static str],
+    lie: Lie,
+    /// Whole names under which some files hold the same numbers instead, or once more.
+    also: &'static [&'static str],
+}
+
+/// How numbers lie in a published tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lie {
+    /// As here: (out, in).
+    Plain,
+    /// (in, out).
+    Transposed,
+    /// A vector of n as [1, n].
+    OneRow,
+}
+
+impl Row {
+    /// One tensor, as here.
+    pub(super) const fn plain(ours: &'static str, theirs: &'static [&'static str; 1]) -> Self {
+        Self { ours, theirs, lie: Lie::Plain, also: &[] }
+    }
+
+    /// Several tensors on top of each other.
+    pub(super) const fn stacked(ours: &'static str, theirs: &'static [&'static str]) -> Self {
+        Self { ours, theirs, lie: Lie::Plain, also: &[] }
+    }
+
+    /// One tensor whose matrices are (in, out).
+    pub(super) const fn transposed(ours: &'static str, theirs: &'static [&'static str; 1]) -> Self {
+        Self { ours, theirs, lie: Lie::Transposed, also: &[] }
+    }
+
+    /// A vector that is kept as the only row of a matrix.
+    pub(super) const fn one_row(ours: &'static str, theirs: &'static [&'static str; 1]) -> Self {
+        Self { ours, theirs, lie: Lie::OneRow, also: &[] }
+    }
+
+    /// The same row with other names for the same numbers.
+    pub(super) const fn also(self, also: &'static [&'static str]) -> Self {
+        Self { ours: self.ours, theirs: self.theirs, lie: self.lie, also }
+    }
+}
+
+/// The tensors of a file that make one parameter.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Sources {
+    /// Top to bottom.
+    pub(super) tensors: Vec<Source>,
+    pub(super) lie: Lie,
+    /// Other names of the first tensor.
+    pub(super) also: Vec<String>,
+}
+
+/// One tensor of a file, and the part of ours that it is.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Source {
+    pub(super) name: String,
+    /// Sizes in the file.
+    pub(super) shape: Vec<usize>,
+}
+
+impl Sources {
+    /// A parameter under its own name, as files for this program only have it.
+    pub(super) fn own(spec: &ParamSpec) -> Self {
+        let tensor = Source { name: spec.name.clone(), shape: spec.shape.sizes().to_vec() };
+        Self { tensors: vec![tensor], lie: Lie::Plain, also: Vec::new() }
+    }
+
+    /// Looks a parameter up in the tables of a family; `None` when it has nothing like it.
+    pub(super) fn of(tables: &[&[Row]], config: &ModelConfig, spec: &ParamSpec) -> Option<Self> {
+        let (key, layer) = table_key(config, &spec.name);
+        let (row, suffix) = find(tables, &key)?;
+        let name = |theirs: &str| format!("{}{suffix}", theirs.replace("{}", layer.unwrap_or_default()));
+        let lie = match row.lie {
+            Lie::Transposed if spec.shape.sizes().len() != 2 => Lie::Plain,
+            lie => lie,
+        };
+        let n_rows = part_rows(config, spec, row.theirs.len());
+        let source = |(theirs, n)| Source { name: name(theirs), shape: shape_in_file(spec, n, lie) };
+        let tensors = row.theirs.iter().copied().zip(n_rows).map(source).collect();
+        Some(Self { tensors, lie, also: row.also.iter().map(|&name| name.to_owned()).collect() })
+    }
+}
+
+/// The key of a parameter in the tables and its layer: `decoder.3.feed_forward.up.weight` is
+/// `decoder.{}.feed_forward.up.weight`, or `…gate_up.weight` when gated.
+fn table_key<'n>(config: &ModelConfig, name: &'n str) -> (String, Option<&'n str>) {
+    let layer = name.split('.').nth(1).filter(|part| part.parse::<usize>().is_ok());
+    let mut key = match layer {
+        Some(layer) => name.replacen(&format!(".{layer}."), ".{}.", 1),
+        None => name.to_owned(),
+    };
+    if matches!(stack_of(config, name).feed_forward, FeedForward::Gated { .. }) {
+        key = key.replace(".feed_forward.up.", ".feed_forward.gate_up.");
+    }
+    (key, layer)
+}
+
+/// The row of a key, and what is to be added to their names.
+fn find<'r>(tables: &[&'r [Row]], key: &str) -> Option<(&'r Row, &'static str)> {
+    let with = |suffix: &'static str| {
+        let module = key.strip_suffix(suffix)?;
+        tables.iter().copied().flatten().find(|row| row.ours == module).map(|row| (row, suffix))
+    };
+    with("").or_else(|| with(".weight")).or_else(|| with(".bias"))
+}
+
+/// How many of a parameter's rows each of `n_parts` tensors holds.
+fn part_rows(config: &ModelConfig, spec: &ParamSpec, n_parts: usize) -> Vec<usize> {
+    let n_rows = spec.shape.sizes()[0];
+    if n_parts == 3 {
+        let attention = &stack_of(config, &spec.name).attention;
+        let (q, kv) = (attention.n_heads * attention.d_head, attention.n_kv_heads * attention.d_head);
+        return vec![q, kv, kv];
+    }
+    vec![n_rows / n_parts; n_parts]
+}
+
+fn shape_in_file(spec: &ParamSpec, n_rows: usize, lie: Lie) -> Vec<usize> {
+    let mut shape = spec.shape.sizes().to_vec();
+    shape[0] = n_rows;
+    match lie {
+        Lie::Plain => {}
+        Lie::Transposed => shape.reverse(),
+        Lie::OneRow => shape.insert(0, 1),
+    }
+    shape
+}
+
+/// The stack that a parameter belongs to; any for those outside.
+fn stack_of<'c>(config: &'c ModelConfig, name: &str) -> &'c Stack {
+    let is_its = |(stack, _): &(&str, _)| name.split('.').next() == Some(stack);
+    config.stacks().into_iter().find(is_its).map_or(config.last_stack(), |(_, stack)| stack)
+}
+
+/// Whether a name fits a pattern, in which one `*` stands for any text.
+pub(super) fn fits(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        Some((start, end)) => name.len() >= start.len() + end.len() && name.starts_with(start) && name.ends_with(end),
+        None => pattern == name,
+    }
+}
