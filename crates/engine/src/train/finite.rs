@@ -1,0 +1,44 @@
+//! Finds the tensor with which things went wrong: the first that holds NaN or infinity.
+
+use crate::model::{Mode, Probe, Rows, Transformer};
+use crate::params::Params;
+use genera_tensor::{Gradients, ParamId, Tape, Tensor};
+use genera_tokens::Batch;
+
+fn is_finite(tensor: &Tensor) -> bool {
+    tensor.device().kernels().sum_of_squares(tensor.view()).is_finite()
+}
+
+/// The parameter that is not finite, if there is one.
+fn bad_parameter(params: &Params) -> Option<&str> {
+    let bad = (0..params.len()).find(|&i| !is_finite(params.master(ParamId(i))))?;
+    Some(&params.specs()[bad].name)
+}
+
+/// What made the loss of `batch` go wrong: a parameter, or the first layer whose input is not finite.
+pub(super) fn cause_of_bad_loss(model: &Transformer, batch: &Batch) -> String {
+    if let Some(name) = bad_parameter(model.params()) {
+        return format!("the parameter {name}");
+    }
+    let probe = Probe::default();
+    let mode = Mode { probe: Some(&probe), ..Mode::default() };
+    let tape = Tape::inference(model.device());
+    let memory = batch.source.as_ref().map(|source| model.encode(&tape, &Rows::of_source(source), mode));
+    let hidden = model.decode(&tape, &Rows::of_batch(batch), memory, mode);
+    for layer in probe.into_captured() {
+        for (part, tensor) in [("queries", &layer.q), ("keys and values", &layer.kv)] {
+            if !is_finite(tensor) {
+                return format!("the {part} of {}", layer.name);
+            }
+        }
+    }
+    if is_finite(hidden.tensor()) { "the logits".to_owned() } else { "the output of the last block".to_owned() }
+}
+
+/// The gradient that went wrong first. The way back meets the parameters in reverse, but for the embedding, which a tied
+/// head uses last on the way and first on the way back, and which every error reaches in the end.
+pub(super) fn cause_of_bad_gradient(params: &Params, gradients: &Gradients) -> String {
+    let bad: Vec<ParamId> = gradients.iter().filter(|(_, gradient)| !is_finite(gradient)).map(|(id, _)| id).collect();
+    let first = bad.last().map_or("unknown", |id| &params.specs()[id.0].name);
+    format!("the gradient of {first}")
+}

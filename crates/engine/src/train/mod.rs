@@ -1,0 +1,21 @@
+//! Training: batches in, better weights out.
+//!
+//! Read [`Trainer::step`] first. `schedule` says how fast to learn, `optimizer` how weights follow gradients, `clip` how
+//! long a gradient may be, `ema` averages the weights, `loss` counts, `report` says what happened.
+
+mod clip;
+mod ema;
+mod finite;
+mod loss;
+mod optimizer;
+mod report;
+mod schedule;
+mod settings;
+mod trainer;
+
+pub use loss::Validation;
+pub use optimizer::{AdamWSettings, ModelOptimizer, MuonSettings, Optimizer, OptimizerSettings, SgdSettings, Update};
+pub use report::StepReport;
+pub use schedule::{Descent, Schedule};
+pub use settings::TrainSettings;
+pub use trainer::{ReadTensor, Trainer, TrainerState};

@@ -1,0 +1,146 @@
+//! What the trainer needs to know of a recipe, checked.
+
+use super::optimizer::{AdamWSettings, MuonSettings, OptimizerSettings, SgdSettings};
+use super::schedule::{Descent, Schedule};
+use crate::error::{Error, Result};
+use crate::recipe::{OptimizerKind, Reasons, Recipe, ScheduleKind, TrainRecipe};
+
+/// How to train.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TrainSettings {
+    /// Decides the dropout masks.
+    pub seed: u64,
+    /// How the learning rate goes.
+    pub schedule: Schedule,
+    /// How weights follow gradients.
+    pub optimizer: OptimizerSettings,
+    /// Longest gradient; 0 for no limit.
+    pub clip: f64,
+    /// Share of the target's probability that is spread over all tokens.
+    pub label_smoothing: f32,
+    /// Share of features silenced at random.
+    pub dropout: f32,
+    /// How slowly the moving average of the weights follows them; 0 for no average.
+    pub ema_decay: f64,
+    /// Keep only the input of each block and compute the rest again on the way back.
+    pub activation_checkpointing: bool,
+}
+
+impl TrainSettings {
+    /// Takes the settings from a recipe's `[train]` table; what it leaves out is derived.
+    ///
+    /// # Errors
+    /// [`Error::Config`], naming the key, what it holds and what it may hold.
+    pub fn new(recipe: &TrainRecipe) -> Result<Self> {
+        let mut whole = Recipe { train: recipe.clone(), ..Recipe::default() };
+        whole.complete(&mut Reasons::default())?;
+        let recipe = &whole.train;
+        check(recipe)?;
+        Ok(Self {
+            seed: recipe.seed,
+            schedule: schedule(recipe),
+            optimizer: optimizer(recipe),
+            clip: recipe.clip,
+            label_smoothing: recipe.label_smoothing as f32,
+            dropout: recipe.dropout as f32,
+            ema_decay: recipe.ema_decay,
+            activation_checkpointing: recipe.activation_checkpointing,
+        })
+    }
+}
+
+fn check(recipe: &TrainRecipe) -> Result<()> {
+    let from_0_to_1 = |value: f64| (0.0..1.0).contains(&value);
+    let positive = |value: f64| value > 0.0;
+    let not_negative = |value: f64| value >= 0.0;
+    let muon_rate = recipe.muon_learning_rate.unwrap_or(recipe.learning_rate);
+    let floor = recipe.min_learning_rate.unwrap_or(0.0);
+    let rows: [(&str, f64, bool, &str); 13] = [
+        ("learning_rate", recipe.learning_rate, positive(recipe.learning_rate), "above 0"),
+        ("muon_learning_rate", muon_rate, positive(muon_rate), "above 0"),
+        ("min_learning_rate", floor, not_negative(floor) && floor <= recipe.learning_rate, "from 0 to learning_rate"),
+        ("beta1", recipe.beta1, from_0_to_1(recipe.beta1), "from 0 to below 1"),
+        ("beta2", recipe.beta2, from_0_to_1(recipe.beta2), "from 0 to below 1"),
+        ("eps", recipe.eps, positive(recipe.eps), "above 0"),
+        ("momentum", recipe.momentum, from_0_to_1(recipe.momentum), "from 0 to below 1"),
+        ("weight_decay", recipe.weight_decay, not_negative(recipe.weight_decay), "at least 0"),
+        ("clip", recipe.clip, not_negative(recipe.clip), "at least 0"),
+        ("label_smoothing", recipe.label_smoothing, from_0_to_1(recipe.label_smoothing), "from 0 to below 1"),
+        ("dropout", recipe.dropout, from_0_to_1(recipe.dropout), "from 0 to below 1"),
+        ("ema_decay", recipe.ema_decay, from_0_to_1(recipe.ema_decay), "from 0 to below 1"),
+        ("batch_size", recipe.batch_size as f64, recipe.batch_size > 0, "at least 1"),
+    ];
+    for (key, value, is_good, range) in rows {
+        if !is_good {
+            return Err(Error::Config(format!("train.{key} is {value}; it must be {range}")));
+        }
+    }
+    if recipe.accumulate == 0 || recipe.steps == 0 {
+        return Err(Error::Config("train.steps and train.accumulate must be at least 1".to_owned()));
+    }
+    Ok(())
+}
+
+fn schedule(recipe: &TrainRecipe) -> Schedule {
+    Schedule {
+        steps: recipe.steps,
+        warmup_steps: recipe.warmup_steps.unwrap_or(0),
+        descent: match recipe.schedule {
+            ScheduleKind::Cosine => Descent::Cosine,
+            ScheduleKind::Linear => Descent::Linear,
+            ScheduleKind::Wsd => Descent::Late { decay_steps: recipe.decay_steps.unwrap_or(0) },
+            ScheduleKind::InverseSqrt => Descent::InverseSqrt,
+            ScheduleKind::Constant => Descent::Constant,
+        },
+        floor: recipe.min_learning_rate.unwrap_or(0.0) / recipe.learning_rate,
+    }
+}
+
+fn optimizer(recipe: &TrainRecipe) -> OptimizerSettings {
+    let &TrainRecipe { learning_rate, weight_decay, momentum, .. } = recipe;
+    let adamw = AdamWSettings {
+        learning_rate,
+        beta1: recipe.beta1 as f32,
+        beta2: recipe.beta2 as f32,
+        eps: recipe.eps as f32,
+        weight_decay,
+    };
+    match recipe.optimizer {
+        OptimizerKind::AdamW => OptimizerSettings::AdamW(adamw),
+        OptimizerKind::Muon => {
+            let learning_rate = recipe.muon_learning_rate.unwrap_or(learning_rate);
+            let matrices = MuonSettings { learning_rate, momentum: momentum as f32, weight_decay };
+            OptimizerSettings::Muon { matrices, rest: adamw }
+        }
+        OptimizerKind::Sgd => {
+            OptimizerSettings::Sgd(SgdSettings { learning_rate, momentum: momentum as f32, weight_decay })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_out_of_range_are_refused() {
+        let check = |set: fn(&mut TrainRecipe), expect: &str| {
+            let mut recipe = TrainRecipe::default();
+            set(&mut recipe);
+            let error = TrainSettings::new(&recipe).expect_err(expect).to_string();
+            assert!(error.contains(expect), "expected '{expect}', found '{error}'");
+        };
+        check(|r| r.learning_rate = 0.0, "train.learning_rate is 0; it must be above 0");
+        check(|r| r.min_learning_rate = Some(1.0), "train.min_learning_rate is 1; it must be from 0 to learning_rate");
+        check(|r| r.beta2 = 1.0, "train.beta2 is 1");
+        check(|r| r.dropout = -0.1, "train.dropout is -0.1");
+        check(|r| r.batch_size = 0, "train.batch_size is 0");
+        check(|r| r.steps = 0, "train.steps");
+    }
+
+    #[test]
+    fn the_floor_is_a_share_of_the_peak() {
+        let recipe = TrainRecipe { learning_rate: 0.01, min_learning_rate: Some(0.002), ..TrainRecipe::default() };
+        assert_eq!(TrainSettings::new(&recipe).unwrap().schedule.floor, 0.2);
+    }
+}

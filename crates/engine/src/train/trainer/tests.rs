@@ -1,0 +1,304 @@
+//! Laws of training, on models so small that a step takes a millisecond.
+
+use super::*;
+use crate::config::ModelConfig;
+use crate::model::initial_params;
+use crate::presets::{self, Preset, Sizes};
+use crate::recipe::{OptimizerKind, ScheduleKind, TrainRecipe};
+use genera_tensor::{DType, Device, ParamId};
+use genera_tokens::{IGNORE, Source};
+
+const V: usize = 13;
+
+fn config(preset: &Preset) -> ModelConfig {
+    let sizes = Sizes {
+        vocab_size: V,
+        context_len: 8,
+        d_model: 16,
+        n_layers: 2,
+        n_encoder_layers: 1,
+        n_heads: 2,
+        n_kv_heads: 1,
+        d_head: 8,
+        d_ff: 32,
+    };
+    preset.architecture.config(&sizes).unwrap()
+}
+
+fn preset(name: &str) -> &'static Preset {
+    presets::find(name).unwrap()
+}
+
+fn recipe() -> TrainRecipe {
+    TrainRecipe {
+        steps: 100,
+        warmup_steps: Some(5),
+        learning_rate: 0.01,
+        schedule: ScheduleKind::Constant,
+        weight_decay: 0.0,
+        ..TrainRecipe::default()
+    }
+}
+
+/// All that can depend on chance or keep state, at once.
+fn rich_recipe() -> TrainRecipe {
+    TrainRecipe {
+        optimizer: OptimizerKind::Muon,
+        schedule: ScheduleKind::Cosine,
+        weight_decay: 0.1,
+        dropout: 0.1,
+        label_smoothing: 0.1,
+        ema_decay: 0.9,
+        ..recipe()
+    }
+}
+
+fn trainer_on(device: &Device, preset: &Preset, recipe: &TrainRecipe, compute: DType) -> Trainer {
+    let config = config(preset);
+    let params = initial_params(&config, recipe.seed, compute, device);
+    Trainer::new(Transformer::new(config, params, device), TrainSettings::new(recipe).unwrap())
+}
+
+fn trainer(preset: &Preset, recipe: &TrainRecipe) -> Trainer {
+    trainer_on(&Device::cpu(2), preset, recipe, DType::F32)
+}
+
+/// Rows of random tokens, each to be predicted from those before it; some positions carry no loss.
+fn batch(preset: &Preset, rows: usize, seed: u64) -> Batch {
+    const T: usize = 6;
+    let ids = |label: u64, n: usize| -> Vec<u32> {
+        (0..n as u64).map(|i| Key::new(seed).fold(label).below(i, V as u64) as u32).collect()
+    };
+    let tokens = ids(0, rows * T);
+    let mut targets: Vec<u32> = (0..rows * T).map(|i| if i % T == T - 1 { IGNORE } else { tokens[i + 1] }).collect();
+    targets[0] = IGNORE;
+    let mut batch = Batch::dense(rows, T, tokens, targets);
+    batch.n_bytes = 10 * rows as u64;
+    if config(preset).is_encoder_decoder() {
+        let lens = (0..rows as u32).map(|row| 5 - row % 3).collect();
+        batch.source = Some(Source { len: 5, tokens: ids(1, rows * 5), lens });
+    }
+    batch
+}
+
+fn weights(trainer: &Trainer) -> Vec<Vec<f32>> {
+    let params = trainer.model().params();
+    (0..params.len()).map(|i| params.master(ParamId(i)).to_vec()).collect()
+}
+
+fn largest_difference(a: &[Vec<f32>], b: &[Vec<f32>]) -> f32 {
+    let pairs = a.iter().flatten().zip(b.iter().flatten());
+    pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+#[test]
+fn every_preset_learns_a_batch_by_heart() {
+    for preset in presets::ALL {
+        for optimizer in [OptimizerKind::AdamW, OptimizerKind::Muon] {
+            let recipe = TrainRecipe { optimizer, ..recipe() };
+            let mut trainer = trainer(preset, &recipe);
+            let batch = [batch(preset, 3, 1)];
+            let losses: Vec<f64> = (0..200).map(|_| trainer.step(&batch).unwrap().loss).collect();
+            let (first, last) = (losses[0], losses[199]);
+            assert!((2.0..4.0).contains(&first), "{}: starts at {first}", preset.name);
+            assert!(last < 0.1, "{} with {optimizer:?}: still at {last}", preset.name);
+        }
+    }
+}
+
+#[test]
+fn sgd_learns() {
+    let recipe = TrainRecipe { optimizer: OptimizerKind::Sgd, learning_rate: 0.05, momentum: 0.9, ..recipe() };
+    let mut trainer = trainer(preset("llama"), &recipe);
+    let batch = [batch(preset("llama"), 3, 1)];
+    let losses: Vec<f64> = (0..150).map(|_| trainer.step(&batch).unwrap().loss).collect();
+    assert!(losses[149] < 0.7 * losses[0], "{} to {}", losses[0], losses[149]);
+}
+
+/// Micro-batches of 1, 2 and 3 rows, with unequal numbers of targets, against one batch of all rows.
+#[test]
+fn micro_batches_add_up_to_one_batch() {
+    for name in ["gpt2", "t5"] {
+        let whole = batch(preset(name), 6, 2);
+        let parts = [whole.rows(0..1), whole.rows(1..3), whole.rows(3..6)];
+        assert_ne!(parts[0].n_targets() * 6, whole.n_targets());
+        let recipe = TrainRecipe { optimizer: OptimizerKind::Sgd, learning_rate: 1.0, clip: 0.0, ..recipe() };
+        let (mut one, mut many) = (trainer(preset(name), &recipe), trainer(preset(name), &recipe));
+        let before = weights(&one);
+        let (a, b) = (one.step(&[whole]).unwrap(), many.step(&parts).unwrap());
+        assert!((a.loss - b.loss).abs() < 1e-6 && (a.grad_norm - b.grad_norm).abs() < 1e-5 * a.grad_norm);
+        assert_eq!((a.n_tokens, a.learning_rate), (b.n_tokens, b.learning_rate));
+        let moved = largest_difference(&before, &weights(&one));
+        let apart = largest_difference(&weights(&one), &weights(&many));
+        assert!(apart < 1e-5 * moved, "{name}: moved {moved}, apart {apart}");
+    }
+}
+
+/// Steps of a rich recipe, then all weights.
+fn trained(device: &Device, preset: &Preset, recipe: &TrainRecipe, compute: DType) -> Vec<Vec<f32>> {
+    let mut trainer = trainer_on(device, preset, recipe, compute);
+    for step in 0..4 {
+        let micro_batches = [batch(preset, 3, 10 + step), batch(preset, 2, 20 + step)];
+        trainer.step(&micro_batches).unwrap();
+    }
+    trainer.with_averaged(|_| ());
+    weights(&trainer)
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    for name in ["llama", "marian"] {
+        for compute in [DType::F32, DType::Bf16] {
+            let run = |n_threads| trained(&Device::cpu(n_threads), preset(name), &rich_recipe(), compute);
+            let one = run(1);
+            assert!(one == run(2) && one == run(3), "{name} {compute}");
+        }
+    }
+}
+
+#[test]
+fn activation_checkpointing_changes_no_bit() {
+    for name in ["llama", "t5", "bert"] {
+        let kept = rich_recipe();
+        let again = TrainRecipe { activation_checkpointing: true, ..rich_recipe() };
+        let run = |recipe| trained(&Device::cpu(2), preset(name), recipe, DType::F32);
+        assert!(run(&kept) == run(&again), "{name}");
+    }
+}
+
+#[test]
+fn dropout_depends_on_seed_and_step_and_micro_batch() {
+    let name = preset("gpt2");
+    let run = |dropout, seed| {
+        let mut trainer = trainer(name, &TrainRecipe { dropout, ..recipe() });
+        trainer.settings.seed = seed;
+        let batches = [batch(name, 2, 1), batch(name, 2, 1)];
+        [trainer.step(&batches).unwrap().loss, trainer.step(&batches[..1]).unwrap().loss]
+    };
+    let [plain, dropped, again, other] = [run(0.0, 1), run(0.3, 1), run(0.3, 1), run(0.3, 2)];
+    assert_eq!(dropped, again);
+    assert!(plain[0] != dropped[0] && dropped[0] != other[0], "{plain:?} {dropped:?} {other:?}");
+    let mode = |trainer: &Trainer, index| {
+        let mut sums = Sums::default();
+        trainer.accumulate(&batch(name, 2, 1), index, 1.0, &mut Gradients::new(100), &mut sums).unwrap();
+        sums.mean_nats()
+    };
+    let trainer = trainer(name, &TrainRecipe { dropout: 0.3, ..recipe() });
+    assert_ne!(mode(&trainer, 0), mode(&trainer, 1));
+}
+
+/// The reported loss is that without smoothing; the gradient is that with it.
+#[test]
+fn label_smoothing_keeps_the_model_modest() {
+    let name = preset("gpt2");
+    let run = |label_smoothing| {
+        let mut trainer = trainer(name, &TrainRecipe { label_smoothing, ..recipe() });
+        let batch = [batch(name, 3, 1)];
+        let losses: Vec<f64> = (0..200).map(|_| trainer.step(&batch).unwrap().loss).collect();
+        (losses[0], losses[199])
+    };
+    let ((first, sure), (same, modest)) = (run(0.0), run(0.2));
+    assert_eq!(first, same);
+    // The best that can be done gives the target 1 − ε + ε / V.
+    let best = -(1.0 - 0.2 + 0.2 / V as f64).ln();
+    assert!(sure < 0.05 && (modest - best).abs() < 0.05, "{sure}, {modest} with {best} as the best");
+}
+
+#[test]
+fn validation_is_the_mean_over_all_targets() {
+    let name = preset("gpt2");
+    let mut trainer = trainer(name, &recipe());
+    let whole = batch(name, 6, 3);
+    let mut parts = vec![whole.rows(0..1), whole.rows(1..6)];
+    let by_step = |trainer: &Trainer, batch: &Batch| {
+        let loss = trainer.model.loss(&Tape::inference(trainer.model.device()), batch, 0.0, 1.0, Mode::default());
+        f64::from(loss.total.tensor().view().get(0))
+    };
+    let nats = by_step(&trainer, &whole);
+    let one = trainer.validate([whole.clone()]).unwrap();
+    let two = trainer.validate(parts.clone()).unwrap();
+    assert!((one.loss - nats / 29.0).abs() < 1e-6 && (two.loss - one.loss).abs() < 1e-9);
+    assert_eq!((one.n_tokens, two.n_tokens, one.n_bytes), (29, 29, 60));
+    assert!((one.bits_per_byte.unwrap() - nats / 60.0 / 2.0_f64.ln()).abs() < 1e-6);
+    assert_eq!(two.bits_per_byte, None);
+    for _ in 0..100 {
+        trainer.step(&[whole.clone()]).unwrap();
+    }
+    parts.truncate(1);
+    let learned = trainer.validate(parts).unwrap();
+    assert_eq!(learned.accuracy, 1.0);
+    assert!(trainer.validate([]).unwrap_err().to_string().contains("validation data is empty"));
+}
+
+/// Averages of weights, step by step, against the formula.
+#[test]
+fn averages_follow_the_weights() {
+    let name = preset("llama");
+    let mut trainer = trainer_on(&Device::cpu(1), name, &TrainRecipe { ema_decay: 0.3, ..recipe() }, DType::Bf16);
+    let mut expect = weights(&trainer);
+    for step in 1..=4 {
+        trainer.step(&[batch(name, 2, step)]).unwrap();
+        let decay = 0.3_f32.min((1.0 + step as f32) / (10.0 + step as f32));
+        let current = weights(&trainer);
+        for (average, weight) in expect.iter_mut().flatten().zip(current.iter().flatten()) {
+            *average = decay * *average + (1.0 - decay) * weight;
+        }
+    }
+    let raw = weights(&trainer);
+    let loss = |trainer: &mut Trainer| trainer.validate([batch(name, 2, 9)]).unwrap().loss;
+    let averaged = loss(&mut trainer);
+    assert_eq!(weights(&trainer), raw, "validation gives the weights back");
+    assert_eq!(loss(&mut trainer), averaged);
+    let model = trainer.into_model();
+    let found: Vec<_> = (0..model.params().len()).map(|i| model.params().master(ParamId(i)).to_vec()).collect();
+    assert!(largest_difference(&found, &expect) < 1e-6);
+    assert!(largest_difference(&found, &raw) > 1e-4);
+    let mut sums = Sums::default();
+    let batch = batch(name, 2, 9);
+    sums.add(&batch, &model.loss(&Tape::inference(model.device()), &batch, 0.0, 1.0, Mode::default()));
+    assert_eq!(sums.mean_nats(), averaged, "the rounded copies follow the averages");
+}
+
+#[test]
+fn what_is_not_finite_is_named_and_changes_nothing() {
+    let name = preset("llama");
+    let check = |parameter: &str, value: f32, what: &str, expect: &str| {
+        let mut trainer = trainer(name, &recipe());
+        trainer.step(&[batch(name, 2, 1)]).unwrap();
+        let params = trainer.model.params_mut();
+        let id = params.id(parameter);
+        let (master, _) = params.for_update(id);
+        master.view_mut().f32()[0] = value;
+        let before = weights(&trainer);
+        let error = trainer.step(&[batch(name, 2, 2)]).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("step 2: the {what} is not finite")) && error.contains(expect), "{error}");
+        let bits = |weights: Vec<Vec<f32>>| weights.concat().into_iter().map(f32::to_bits).collect::<Vec<_>>();
+        assert!(bits(weights(&trainer)) == bits(before) && trainer.n_steps() == 1);
+    };
+    let up = "decoder.1.feed_forward.up.weight";
+    check(up, f32::NAN, "loss", "the parameter decoder.1.feed_forward.up.weight");
+    check("decoder.0.feed_forward.norm.weight", 3e38, "loss", "the queries of decoder.1.attention");
+    check("decoder.1.attention.norm.weight", 1e38, "gradient", "the gradient of decoder.1.attention.qkv.weight");
+}
+
+#[test]
+fn a_batch_without_targets_is_refused() {
+    let name = preset("gpt2");
+    let mut empty = batch(name, 1, 1);
+    empty.targets.fill(IGNORE);
+    let error = trainer(name, &recipe()).step(&[empty]).unwrap_err().to_string();
+    assert!(error.contains("step 1: no position of the batch carries loss"), "{error}");
+}
+
+/// After the first steps, the pool serves a step without asking the system for memory.
+#[test]
+fn memory_is_reused() {
+    let name = preset("llama");
+    let mut trainer = trainer(name, &rich_recipe());
+    let mut step = || {
+        trainer.step(&[batch(name, 3, 1)]).unwrap();
+        trainer.model.device().memory().reserved_bytes()
+    };
+    let reserved = [step(), step(), step(), step()];
+    assert_eq!(reserved[1], reserved[3]);
+}
