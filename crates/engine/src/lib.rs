@@ -6,6 +6,7 @@
 
 pub mod config;
 mod error;
+pub mod generate;
 pub mod model;
 pub mod params;
 pub mod presets;

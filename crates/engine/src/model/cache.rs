@@ -51,15 +51,29 @@ impl StackCache {
     /// Beam search reorders rows this way, finished requests leave, and a full cache grows.
     #[must_use]
     pub fn rearranged(&self, from: &[usize], capacity: usize) -> Self {
-        let dtype = self.layers.first().map_or(DType::F32, Tensor::dtype);
-        let mut new = Self::new(&self.device, self.layers.len(), from.len(), capacity, self.width, dtype);
-        new.lens = from.iter().map(|&row| self.lens[row]).collect();
-        for (old, new_layer) in self.layers.iter().zip(&mut new.layers) {
-            for (to, &row) in from.iter().enumerate() {
-                let (src, dst) = (row * self.capacity * self.width, to * capacity * self.width);
-                let n = self.lens[row] as usize * self.width;
-                let dst = new_layer.view_mut().into_slice(dst..dst + n);
-                self.device.kernels().cast(old.view().slice(src..src + n), dst);
+        let rows: Vec<_> = from.iter().map(|&row| (self, row)).collect();
+        Self::gathered(&rows, capacity)
+    }
+
+    /// A cache of rows taken from other caches of the same model, with room for `capacity` tokens a row.
+    ///
+    /// # Panics
+    /// When there is no row, or one holds more than `capacity` tokens.
+    #[must_use]
+    pub fn gathered(rows: &[(&StackCache, usize)], capacity: usize) -> Self {
+        let (first, _) = *rows.first().expect("a cache has at least one row");
+        let (n_layers, width) = (first.layers.len(), first.width);
+        let dtype = first.layers.first().map_or(DType::F32, Tensor::dtype);
+        let mut new = Self::new(&first.device, n_layers, rows.len(), capacity, width, dtype);
+        new.lens = rows.iter().map(|(cache, row)| cache.lens[*row]).collect();
+        for (layer, into) in new.layers.iter_mut().enumerate() {
+            for (to, (cache, row)) in rows.iter().enumerate() {
+                let n_tokens = cache.lens[*row] as usize;
+                assert!(n_tokens <= capacity, "a row of {n_tokens} tokens does not fit into a cache for {capacity}");
+                let src = row * cache.capacity * width..(row * cache.capacity + n_tokens) * width;
+                let dst = to * capacity * width..(to * capacity + n_tokens) * width;
+                let dst = into.view_mut().into_slice(dst);
+                first.device.kernels().cast(cache.layers[layer].view().slice(src), dst);
             }
         }
         new
@@ -155,21 +169,37 @@ impl CrossCache {
     /// The cache with row i taken from row `from[i]` of this one.
     #[must_use]
     pub fn rearranged(&self, from: &[usize]) -> Self {
-        let rows_of = |layer: &Tensor| {
-            let [_, width] = layer.dims();
-            let n = self.s * width;
-            let mut out = Tensor::scratch(layer.device(), [from.len() * self.s, width], layer.dtype());
-            for (to, &row) in from.iter().enumerate() {
-                let dst = out.view_mut().into_slice(to * n..(to + 1) * n);
-                layer.device().kernels().cast(layer.view().slice(row * n..(row + 1) * n), dst);
+        let rows: Vec<_> = from.iter().map(|&row| (self, row)).collect();
+        Self::gathered(&rows)
+    }
+
+    /// A cache of rows taken from other caches of the same model.
+    ///
+    /// # Panics
+    /// When there is no row.
+    #[must_use]
+    pub fn gathered(rows: &[(&CrossCache, usize)]) -> Self {
+        let (first, _) = *rows.first().expect("a cache has at least one row");
+        let lens: Arc<[u32]> = rows.iter().map(|(cache, row)| cache.len(*row)).collect();
+        let s = lens.iter().copied().max().unwrap_or(0) as usize;
+        let layer = |layer: usize| {
+            let [_, width] = first.layers[layer].dims();
+            let like = &first.layers[layer];
+            let mut out = Tensor::scratch(like.device(), [rows.len() * s, width], like.dtype());
+            for (to, ((cache, row), &len)) in rows.iter().zip(lens.iter()).enumerate() {
+                let n = len as usize * width;
+                let src = row * cache.s * width;
+                let dst = out.view_mut().into_slice(to * s * width..to * s * width + n);
+                like.device().kernels().cast(cache.layers[layer].view().slice(src..src + n), dst);
             }
             out
         };
-        Self {
-            layers: self.layers.iter().map(rows_of).collect(),
-            s: self.s,
-            lens: self.lens.as_ref().map(|lens| from.iter().map(|&row| lens[row]).collect()),
-        }
+        Self { layers: (0..first.layers.len()).map(layer).collect(), s, lens: Some(lens) }
+    }
+
+    /// Source tokens of a row.
+    fn len(&self, row: usize) -> u32 {
+        self.lens.as_ref().map_or(self.s as u32, |lens| lens[row])
     }
 }
 

@@ -1,0 +1,299 @@
+//! Beam search: the most probable answers instead of a drawn one.
+
+use super::kv_cache::{KvCache, Rows as CacheRows};
+use super::prefill::read;
+use super::request::{check_input, refuse_if};
+use super::sampler::log_sum_exp;
+use super::sampling::check_token;
+use crate::config::ModelConfig;
+use crate::error::{Error, Result};
+use crate::model::{Rows, Transformer};
+use genera_tensor::Tensor;
+use genera_tokens::TokenId;
+use std::cmp::Ordering;
+
+/// What a search starts from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BeamInput {
+    /// What the encoder reads, for a model that has one.
+    pub source: Option<Vec<TokenId>>,
+    /// What the decoder reads first.
+    pub prompt: Vec<TokenId>,
+}
+
+/// How to search.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BeamSettings {
+    /// Answers followed at once.
+    pub n_beams: usize,
+    /// Answers returned for each input, at most `n_beams`.
+    pub n_best: usize,
+    /// α: answers are ranked by Σ ln p / lengthᵅ, the length being that of the answer with its stop token. Above 0
+    /// favours long answers; 0 ranks by probability alone. The Hugging Face library's definition.
+    pub length_penalty: f32,
+    /// Tokens of an answer at most.
+    pub max_tokens: usize,
+    /// Tokens of an answer at least, its stop token not counted.
+    pub min_tokens: usize,
+    /// An answer ends at these.
+    pub stop: Vec<TokenId>,
+    /// Tokens that never come, such as padding.
+    pub forbidden: Vec<TokenId>,
+    /// When the search is over.
+    pub ending: Ending,
+    /// Rows of the model's batch: so many inputs are searched at once as have room with their beams.
+    pub n_rows: usize,
+}
+
+/// When the search for an input is over, once `n_beams` complete answers were found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ending {
+    /// At once (Hugging Face: `early_stopping=True`).
+    First,
+    /// When the best unfinished answer, ranked as it stands, does not beat the worst of them (`early_stopping=False`).
+    #[default]
+    Likely,
+    /// When no unfinished answer can still beat one of them (`early_stopping="never"`). Slow with a length penalty
+    /// above 0, since an answer may become much longer.
+    Certain,
+}
+
+/// An answer that was found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hypothesis {
+    /// Its tokens, without the stop token.
+    pub tokens: Vec<TokenId>,
+    /// Σ ln p of its tokens and its stop token.
+    pub logprob: f64,
+    /// What it was ranked by.
+    pub score: f64,
+    /// Whether it ended with a stop token; otherwise there was no room for more.
+    pub is_complete: bool,
+}
+
+impl Default for BeamSettings {
+    fn default() -> Self {
+        Self {
+            n_beams: 4,
+            n_best: 1,
+            length_penalty: 1.0,
+            max_tokens: 256,
+            min_tokens: 0,
+            stop: Vec::new(),
+            forbidden: Vec::new(),
+            ending: Ending::Likely,
+            n_rows: 128,
+        }
+    }
+}
+
+impl BeamSettings {
+    fn validate(&self, config: &ModelConfig) -> Result<()> {
+        refuse_if(self.n_beams == 0, || "n_beams is 0; it must be at least 1".to_owned())?;
+        refuse_if(!(1..=self.n_beams).contains(&self.n_best), || {
+            format!("n_best is {}; it must be from 1 to n_beams, {}", self.n_best, self.n_beams)
+        })?;
+        refuse_if(!self.length_penalty.is_finite(), || {
+            format!("length_penalty is {}; it must be a number", self.length_penalty)
+        })?;
+        refuse_if(self.max_tokens == 0, || "max_tokens is 0; ask for at least 1 token".to_owned())?;
+        let mut tokens = self.stop.iter().map(|&token| ("stop", token));
+        tokens.try_for_each(|(what, token)| check_token(what, token, config.vocab_size))?;
+        self.forbidden.iter().try_for_each(|&token| check_token("forbidden", token, config.vocab_size))
+    }
+
+    fn score(&self, logprob: f64, n_tokens: usize) -> f64 {
+        logprob / (n_tokens as f64).powf(f64::from(self.length_penalty))
+    }
+}
+
+/// The best answers to each input, best first.
+///
+/// # Errors
+/// [`Error::Request`] when the model cannot read an input or a setting has no meaning.
+///
+/// # Determinism
+/// The answers to an input do not depend on the other inputs. Among equals the earlier beam, then the lower token wins.
+pub fn beam_search(model: &Transformer, inputs: &[BeamInput], settings: &BeamSettings) -> Result<Vec<Vec<Hypothesis>>> {
+    settings.validate(model.config())?;
+    for input in inputs {
+        check_input(model.config(), input.source.as_deref(), &input.prompt)?;
+    }
+    // Inputs of about equal length together waste little on padding.
+    let mut order: Vec<usize> = (0..inputs.len()).collect();
+    order.sort_by_key(|&i| (inputs[i].source.as_ref().map_or(0, Vec::len), inputs[i].prompt.len()));
+    let mut results = vec![Vec::new(); inputs.len()];
+    for group in order.chunks((settings.n_rows / settings.n_beams).max(1)) {
+        let group_inputs: Vec<&BeamInput> = group.iter().map(|&i| &inputs[i]).collect();
+        for (&i, found) in group.iter().zip(search_group(model, &group_inputs, settings)?) {
+            results[i] = found;
+        }
+    }
+    Ok(results)
+}
+
+fn search_group(model: &Transformer, inputs: &[&BeamInput], settings: &BeamSettings) -> Result<Vec<Vec<Hypothesis>>> {
+    let config = model.config();
+    let room = |input: &&BeamInput| settings.max_tokens.min(config.context_len - input.prompt.len());
+    let mut searches: Vec<Search<'_>> = inputs.iter().map(|input| Search::new(settings, room(input))).collect();
+    let mut cache = KvCache::new(config.context_len);
+    let mut logits = read_inputs(model, inputs, &mut cache);
+    loop {
+        let (mut from, mut tokens) = (Vec::new(), Vec::new());
+        let mut rows = logits.view().f32().chunks(config.vocab_size);
+        let mut first_row = 0;
+        for search in searches.iter_mut().filter(|search| !search.beams.is_empty()) {
+            let n_rows = search.beams.len();
+            let logits: Vec<&[f32]> = rows.by_ref().take(n_rows).collect();
+            for Extension { parent, token } in search.extend(&logits)? {
+                from.push(first_row + parent);
+                tokens.push(token);
+            }
+            first_row += n_rows;
+        }
+        if tokens.is_empty() {
+            return Ok(searches.into_iter().map(Search::into_best).collect());
+        }
+        cache.rearrange(&from);
+        let CacheRows { own, cross } = cache.reserved();
+        logits = model.logits(&model.decode_cached(&Rows::dense(1, &tokens), own, cross.as_ref()));
+    }
+}
+
+fn read_inputs(model: &Transformer, inputs: &[&BeamInput], cache: &mut KvCache) -> Tensor {
+    let sources: Option<Vec<&[TokenId]>> = inputs.iter().map(|input| input.source.as_deref()).collect();
+    let prompts: Vec<&[TokenId]> = inputs.iter().map(|input| input.prompt.as_slice()).collect();
+    let (rows, hidden) = read(model, sources.as_deref(), &prompts);
+    cache.join(&rows, &(0..inputs.len()).collect::<Vec<_>>());
+    model.logits(&hidden)
+}
+
+/// The search for one input.
+struct Search<'s> {
+    settings: &'s BeamSettings,
+    /// Tokens that an answer may have.
+    room: usize,
+    /// The answers that are followed, best first; none when the search is over.
+    beams: Vec<Beam>,
+    /// The best complete answers, best first, at most `n_beams`.
+    finished: Vec<Hypothesis>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Beam {
+    tokens: Vec<TokenId>,
+    logprob: f64,
+}
+
+/// A beam of the next step: which beam it goes on, and with which token.
+struct Extension {
+    parent: usize,
+    token: TokenId,
+}
+
+struct Candidate {
+    logprob: f64,
+    parent: usize,
+    token: TokenId,
+}
+
+impl Candidate {
+    /// More probable first, then the earlier beam, then the lower token.
+    fn order(a: &Self, b: &Self) -> Ordering {
+        b.logprob.total_cmp(&a.logprob).then((a.parent, a.token).cmp(&(b.parent, b.token)))
+    }
+}
+
+impl<'s> Search<'s> {
+    fn new(settings: &'s BeamSettings, room: usize) -> Self {
+        Self { settings, room, beams: vec![Beam::default()], finished: Vec::new() }
+    }
+
+    /// Takes one step with the logits behind each beam.
+    fn extend(&mut self, logits: &[&[f32]]) -> Result<Vec<Extension>> {
+        let n_beams = self.settings.n_beams;
+        let mut extensions = Vec::new();
+        let mut next = Vec::new();
+        for (rank, candidate) in self.candidates(logits)?.into_iter().enumerate() {
+            let Candidate { logprob, parent, token } = candidate;
+            if self.settings.stop.contains(&token) {
+                // A stop token that would not be followed as a beam does not end an answer either.
+                if rank < n_beams {
+                    self.finish(self.beams[parent].tokens.clone(), logprob, true);
+                }
+            } else if next.len() < n_beams {
+                let tokens = [self.beams[parent].tokens.as_slice(), &[token]].concat();
+                next.push(Beam { tokens, logprob });
+                extensions.push(Extension { parent, token });
+            }
+        }
+        let is_full = next.first().is_some_and(|beam| beam.tokens.len() == self.room);
+        if is_full {
+            next.drain(..).for_each(|beam| self.finish(beam.tokens, beam.logprob, false));
+        }
+        if self.is_over(next.first()) {
+            next.clear();
+        }
+        extensions.truncate(next.len());
+        self.beams = next;
+        Ok(extensions)
+    }
+
+    /// The most probable extensions of all beams: enough that `n_beams` remain when all others are stop tokens.
+    fn candidates(&self, logits: &[&[f32]]) -> Result<Vec<Candidate>> {
+        let n_wanted = self.settings.n_beams * (1 + self.settings.stop.len().max(1));
+        let mut candidates = Vec::new();
+        for (parent, (beam, logits)) in self.beams.iter().zip(logits).enumerate() {
+            let log_sum = log_sum_exp(logits).ok_or_else(|| {
+                Error::Request("the model's logits are not numbers; its weights are damaged".to_owned())
+            })?;
+            let is_allowed = |token: TokenId| {
+                let is_early = beam.tokens.len() < self.settings.min_tokens && self.settings.stop.contains(&token);
+                !is_early && !self.settings.forbidden.contains(&token)
+            };
+            let with_logprob = |(token, &logit): (usize, &f32)| Candidate {
+                logprob: beam.logprob + f64::from(logit - log_sum),
+                parent,
+                token: token as TokenId,
+            };
+            let of_beam = logits.iter().enumerate().filter(|(_, logit)| **logit > f32::NEG_INFINITY).map(with_logprob);
+            let mut of_beam: Vec<Candidate> = of_beam.filter(|candidate| is_allowed(candidate.token)).collect();
+            keep_best(&mut of_beam, n_wanted);
+            candidates.append(&mut of_beam);
+        }
+        keep_best(&mut candidates, n_wanted);
+        candidates.sort_unstable_by(Candidate::order);
+        Ok(candidates)
+    }
+
+    fn finish(&mut self, tokens: Vec<TokenId>, logprob: f64, is_complete: bool) {
+        let score = self.settings.score(logprob, tokens.len() + usize::from(is_complete));
+        let place = self.finished.partition_point(|other| other.score >= score);
+        self.finished.insert(place, Hypothesis { tokens, logprob, score, is_complete });
+        self.finished.truncate(self.settings.n_beams);
+    }
+
+    /// Whether following `best` and those behind it is of no more use.
+    fn is_over(&self, best: Option<&Beam>) -> bool {
+        let Some(best) = best else { return true };
+        let Some(worst) = self.finished.get(self.settings.n_beams - 1) else { return false };
+        let n_tokens = match self.settings.ending {
+            Ending::First => return true,
+            Ending::Certain if self.settings.length_penalty > 0.0 => self.room,
+            Ending::Certain | Ending::Likely => best.tokens.len(),
+        };
+        self.settings.score(best.logprob, n_tokens) <= worst.score
+    }
+
+    fn into_best(mut self) -> Vec<Hypothesis> {
+        self.finished.truncate(self.settings.n_best);
+        self.finished
+    }
+}
+
+fn keep_best(candidates: &mut Vec<Candidate>, n: usize) {
+    if n < candidates.len() {
+        candidates.select_nth_unstable_by(n, Candidate::order);
+        candidates.truncate(n);
+    }
+}

@@ -1,0 +1,67 @@
+//! Which tokens may come next: what is generated under a constraint is valid by construction.
+
+mod allowed;
+mod mask;
+mod min_length;
+
+pub use allowed::Allowed;
+pub use mask::TokenMask;
+pub use min_length::MinLength;
+
+use genera_tokens::TokenId;
+
+/// Says, token by token, what an answer may go on with.
+///
+/// One value belongs to one answer. Before each token [`Constraint::restrict`] is asked, then [`Constraint::advance`] is
+/// told what was chosen. Stop tokens are tokens like any other here: an answer may end where the mask allows one of
+/// them; `advance` is not called for it.
+pub trait Constraint: Send {
+    /// Forbids, in a mask that may already forbid others, every token that must not come next.
+    ///
+    /// When nothing is left, the answer ends with [`Finish::NothingAllowed`](super::Finish::NothingAllowed).
+    fn restrict(&mut self, mask: &mut TokenMask);
+
+    /// The answer goes on with `token`, which the mask allowed.
+    fn advance(&mut self, token: TokenId);
+}
+
+/// Several constraints at once: a token must be allowed by each.
+impl Constraint for Vec<Box<dyn Constraint>> {
+    fn restrict(&mut self, mask: &mut TokenMask) {
+        self.iter_mut().for_each(|constraint| constraint.restrict(mask));
+    }
+
+    fn advance(&mut self, token: TokenId) {
+        self.iter_mut().for_each(|constraint| constraint.advance(token));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allowed_by(constraint: &mut dyn Constraint, n: usize) -> Vec<TokenId> {
+        let mut mask = TokenMask::all(n);
+        constraint.restrict(&mut mask);
+        (0..n as TokenId).filter(|&token| mask.allows(token)).collect()
+    }
+
+    #[test]
+    fn constraints_intersect() {
+        let mut both: Vec<Box<dyn Constraint>> =
+            vec![Box::new(Allowed::only(&[1, 3, 70], 80)), Box::new(MinLength::new(1, &[70]))];
+        assert_eq!(allowed_by(&mut both, 80), [1, 3]);
+        both.advance(3);
+        assert_eq!(allowed_by(&mut both, 80), [1, 3, 70]);
+    }
+
+    #[test]
+    fn a_sequence_of_sets_is_followed_and_then_free() {
+        let mut steps = Allowed::stepwise(&[&[2], &[0, 1]], 4);
+        assert_eq!(allowed_by(&mut steps, 4), [2]);
+        steps.advance(2);
+        assert_eq!(allowed_by(&mut steps, 4), [0, 1]);
+        steps.advance(0);
+        assert_eq!(allowed_by(&mut steps, 4), [0, 1, 2, 3]);
+    }
+}

@@ -1,0 +1,34 @@
+//! Generation: from prompts to answers, token by token.
+//!
+//! Read [`generator`](Generator) first: each step asks the `scheduler` (pure bookkeeping) which requests are read and
+//! which go on, runs the model over `kv_cache`, and lets each request's [`Sampler`] choose a token under its
+//! [`Constraint`]. [`generate_naively`] is the same without cache or batch, in a few lines, for comparison.
+//! [`beam_search`] looks for the most probable answer instead of drawing one. [`score`] and [`logits_of`] measure given
+//! tokens.
+
+mod beam;
+mod constraint;
+mod generator;
+mod kv_cache;
+mod logits;
+mod naive;
+mod prefill;
+mod progress;
+mod request;
+mod sampler;
+mod sampling;
+mod scheduler;
+mod score;
+#[cfg(test)]
+mod tests;
+
+pub use beam::{BeamInput, BeamSettings, Ending, Hypothesis, beam_search};
+pub use constraint::{Allowed, Constraint, MinLength, TokenMask};
+pub use generator::{Event, Generator};
+pub use logits::logits_of;
+pub use naive::generate_naively;
+pub use request::{Answer, Finish, Request, RequestId, WhenFull};
+pub use sampler::{Choice, Sampler, Scratch};
+pub use sampling::Sampling;
+pub use scheduler::Limits;
+pub use score::{Score, ScoreSettings, Scored, score};

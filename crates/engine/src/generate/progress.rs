@@ -1,0 +1,94 @@
+//! An answer in the making: what the model sees of it, and when it ends.
+
+use super::constraint::Constraint;
+use super::request::{Answer, Finish, Request, RequestId, WhenFull};
+use super::sampler::{Choice, Sampler, Scratch};
+use genera_tokens::TokenId;
+
+/// A request in progress. Knows no batch and no cache, so that [`super::Generator`] and the naive reference share it.
+pub(super) struct Progress {
+    /// What the encoder reads.
+    pub(super) source: Option<Vec<TokenId>>,
+    /// What the decoder sees: the prompt and the answer so far, or the newest half of them.
+    pub(super) context: Vec<TokenId>,
+    answer: Answer,
+    max_tokens: usize,
+    context_len: usize,
+    stop: Vec<TokenId>,
+    top_logprobs: usize,
+    when_full: WhenFull,
+    constraint: Option<Box<dyn Constraint>>,
+    sampler: Sampler,
+}
+
+/// How an answer went on.
+pub(super) enum Next {
+    /// With a token, and whether that was its last.
+    Token(Choice, bool),
+    /// With a token that filled the context, of which the older half is now forgotten.
+    Slid(Choice),
+    /// Not at all: it is complete.
+    End,
+}
+
+impl Progress {
+    /// Starts a request that has been validated.
+    pub(super) fn new(id: RequestId, request: Request, context_len: usize) -> Self {
+        Self {
+            sampler: Sampler::new(&request.sampling, request.sample, &request.prompt),
+            answer: Answer { id, tokens: Vec::new(), logprobs: Vec::new(), reason: Finish::Cancelled },
+            source: request.source,
+            context: request.prompt,
+            max_tokens: request.max_tokens,
+            context_len,
+            stop: request.stop,
+            top_logprobs: request.top_logprobs,
+            when_full: request.when_full,
+            constraint: request.constraint,
+        }
+    }
+
+    /// Chooses the next token from the logits behind the context.
+    pub(super) fn advance(&mut self, logits: &[f32], scratch: &mut Scratch) -> Next {
+        let constraint = self.constraint.as_deref_mut();
+        let choice = match self.sampler.choose(logits, constraint, self.top_logprobs, scratch) {
+            Ok(choice) => choice,
+            Err(reason) => return self.end(reason),
+        };
+        if self.stop.contains(&choice.token) {
+            return self.end(Finish::Stop(choice.token));
+        }
+        if let Some(constraint) = &mut self.constraint {
+            constraint.advance(choice.token);
+        }
+        self.context.push(choice.token);
+        self.answer.tokens.push(choice.token);
+        self.answer.logprobs.push(choice.logprob);
+        self.after(choice)
+    }
+
+    fn after(&mut self, choice: Choice) -> Next {
+        let is_full = self.context.len() >= self.context_len;
+        let finish = match self.when_full {
+            _ if self.answer.tokens.len() >= self.max_tokens => Some(Finish::MaxTokens),
+            WhenFull::Stop if is_full => Some(Finish::ContextFull),
+            WhenFull::Slide if is_full => {
+                self.context.drain(..self.context_len.div_ceil(2));
+                return Next::Slid(choice);
+            }
+            _ => None,
+        };
+        self.answer.reason = finish.unwrap_or(Finish::Cancelled);
+        Next::Token(choice, finish.is_some())
+    }
+
+    fn end(&mut self, reason: Finish) -> Next {
+        self.answer.reason = reason;
+        Next::End
+    }
+
+    /// The answer as far as it has come; cancelled when it has not ended by itself.
+    pub(super) fn into_answer(self) -> Answer {
+        self.answer
+    }
+}

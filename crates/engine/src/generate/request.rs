@@ -1,0 +1,169 @@
+//! What is asked of the generator, checked at the door.
+
+use super::constraint::Constraint;
+use super::sampling::{Sampling, check_token};
+use crate::config::{ModelConfig, Shape};
+use crate::error::{Error, Result};
+use genera_tokens::TokenId;
+use std::fmt;
+
+/// One answer that is wanted. For n answers to one prompt submit n requests with `sample` 0 to n − 1: requests that are
+/// admitted together and read the same are read once.
+pub struct Request {
+    /// What the decoder reads first: a text to go on with, or the token that begins a translation.
+    pub prompt: Vec<TokenId>,
+    /// What the encoder reads, for a model that has one.
+    pub source: Option<Vec<TokenId>>,
+    /// Tokens of the answer at most, a stop token not counted.
+    pub max_tokens: usize,
+    /// The answer ends at these; they are not part of it.
+    pub stop: Vec<TokenId>,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// Which of several answers to the same request this is: each has random numbers of its own.
+    pub sample: u64,
+    /// Number of alternatives reported with each token.
+    pub top_logprobs: usize,
+    /// What happens when the context is full.
+    pub when_full: WhenFull,
+    /// Which tokens may come.
+    pub constraint: Option<Box<dyn Constraint>>,
+}
+
+/// What happens when prompt and answer fill the model's context.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenFull {
+    /// The answer ends.
+    #[default]
+    Stop,
+    /// The older half is forgotten and the answer goes on; what is kept is read again from position 0.
+    Slide,
+}
+
+/// The number of a request, counted up from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// Why an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// At this stop token.
+    Stop(TokenId),
+    /// It has as many tokens as were asked for.
+    MaxTokens,
+    /// Prompt and answer fill the context.
+    ContextFull,
+    /// The constraint and the settings left no token to choose.
+    NothingAllowed,
+    /// The model's logits are not numbers: its weights are damaged.
+    NotFinite,
+    /// Whoever asked for it ended it.
+    Cancelled,
+}
+
+/// A finished answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// The request's number.
+    pub id: RequestId,
+    /// What was generated, without prompt and stop token.
+    pub tokens: Vec<TokenId>,
+    /// ln p of each token in the model's own distribution.
+    pub logprobs: Vec<f32>,
+    /// Why it ended.
+    pub reason: Finish,
+}
+
+/// Alternatives to a token that a request may ask for.
+const MAX_TOP_LOGPROBS: usize = 1000;
+
+impl Request {
+    /// A request to go on after `prompt` until the context is full, drawing from the model's own distribution.
+    pub fn new(prompt: Vec<TokenId>) -> Self {
+        Self {
+            prompt,
+            source: None,
+            max_tokens: usize::MAX,
+            stop: Vec::new(),
+            sampling: Sampling::default(),
+            sample: 0,
+            top_logprobs: 0,
+            when_full: WhenFull::Stop,
+            constraint: None,
+        }
+    }
+
+    /// A request for an encoder-decoder that reads `source` and begins its answer with `prompt`.
+    pub fn with_source(source: Vec<TokenId>, prompt: Vec<TokenId>) -> Self {
+        Self { source: Some(source), ..Self::new(prompt) }
+    }
+
+    /// Checks that a model of this architecture can meet the request; the generator trusts what passed.
+    ///
+    /// # Errors
+    /// [`Error::Request`], saying what is wrong and what would be right.
+    pub fn validate(&self, config: &ModelConfig) -> Result<()> {
+        check_input(config, self.source.as_deref(), &self.prompt)?;
+        self.sampling.validate(config.vocab_size)?;
+        self.stop.iter().try_for_each(|&token| check_token("stop", token, config.vocab_size))?;
+        refuse_if(self.max_tokens == 0, || "max_tokens is 0; ask for at least 1 token".to_owned())?;
+        refuse_if(self.top_logprobs > MAX_TOP_LOGPROBS.min(config.vocab_size), || {
+            let most = MAX_TOP_LOGPROBS.min(config.vocab_size);
+            format!("top_logprobs is {}; at most {most} can be reported", self.top_logprobs)
+        })?;
+        refuse_if(self.when_full == WhenFull::Slide && config.is_encoder_decoder(), || {
+            "an encoder-decoder's answer begins with its prompt and cannot slide; use WhenFull::Stop".to_owned()
+        })
+    }
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A constraint says nothing about itself, and prompts must not end up in a log by accident.
+        let n_source = self.source.as_ref().map(Vec::len);
+        write!(f, "Request({} prompt tokens, {n_source:?} source tokens, {:?})", self.prompt.len(), self.sampling)
+    }
+}
+
+/// Checks what encoder and decoder are to read.
+///
+/// # Errors
+/// [`Error::Request`]: a part is missing, empty, too long, or holds a token that does not exist.
+pub(super) fn check_input(config: &ModelConfig, source: Option<&[TokenId]>, prompt: &[TokenId]) -> Result<()> {
+    let context_len = config.context_len;
+    refuse_if(matches!(config.shape, Shape::EncoderOnly(_)), || {
+        "the model is encoder-only and cannot generate; use a decoder-only or encoder-decoder model".to_owned()
+    })?;
+    refuse_if(prompt.is_empty(), || {
+        "the prompt is empty; the model needs at least one token to go on from, such as its begin token".to_owned()
+    })?;
+    refuse_if(prompt.len() >= context_len, || {
+        format!(
+            "the prompt has {} tokens, but the model's context holds {context_len}, of which the answer needs at least 1; shorten the prompt",
+            prompt.len()
+        )
+    })?;
+    prompt.iter().try_for_each(|&token| check_token("prompt", token, config.vocab_size))?;
+    match source {
+        None => refuse_if(config.is_encoder_decoder(), || {
+            "the model has an encoder, but the request has no source for it to read".to_owned()
+        }),
+        Some(source) => check_source(config, source),
+    }
+}
+
+fn check_source(config: &ModelConfig, source: &[TokenId]) -> Result<()> {
+    let context_len = config.context_len;
+    refuse_if(!config.is_encoder_decoder(), || {
+        "the request has a source, but the model has no encoder; put everything into the prompt".to_owned()
+    })?;
+    refuse_if(source.is_empty(), || "the source is empty; the encoder needs at least one token".to_owned())?;
+    refuse_if(source.len() > context_len, || {
+        format!("the source has {} tokens, but the model's context holds {context_len}; shorten it", source.len())
+    })?;
+    source.iter().try_for_each(|&token| check_token("source", token, config.vocab_size))
+}
+
+pub(super) fn refuse_if(is_wrong: bool, message: impl FnOnce() -> String) -> Result<()> {
+    if is_wrong { Err(Error::Request(message())) } else { Ok(()) }
+}

@@ -1,0 +1,267 @@
+//! Logits to a token.
+
+use super::constraint::{Constraint, TokenMask};
+use super::request::Finish;
+use super::sampling::Sampling;
+use genera_tensor::Key;
+use genera_tokens::TokenId;
+use std::cmp::Ordering;
+use std::collections::{HashMap, HashSet};
+
+/// Chooses the tokens of one answer, and remembers what it has chosen.
+///
+/// In this order, as in the Hugging Face library (`generation/logits_process.py`) where it has the step:
+///
+/// 1. `logit_bias` is added.
+/// 2. `repetition_penalty` r: the logit of each token of the prompt and the answer is divided by r if positive, else
+///    multiplied (Keskar et al., "CTRL", arXiv 1909.05858, section 4.1).
+/// 3. `presence_penalty`, and `frequency_penalty` for each time, are subtracted for the tokens of the answer (the OpenAI
+///    interface's definition).
+/// 4. The constraint forbids tokens.
+/// 5. `temperature` divides the logits; at 0 the largest wins, the lowest id among equals, and nothing below applies.
+/// 6. `top_k`: tokens below the k-th largest logit leave; all that equal it stay.
+/// 7. `top_p`: the most probable tokens stay until their sum reaches p, the one that reaches it included (Holtzman et
+///    al., arXiv 1904.09751, section 3.1). Among equals the lowest id comes first.
+/// 8. `min_p`: tokens less probable than min-p times the most probable one leave (Nguyen et al., arXiv 2407.01082).
+/// 9. One of those left is drawn.
+///
+/// # Determinism
+/// The random number is a function of (seed, which of n answers, index of the token in the answer). So an answer depends
+/// on its prompt and settings, not on what else is generated beside it.
+#[derive(Debug)]
+pub struct Sampler {
+    sampling: Sampling,
+    key: Key,
+    n_chosen: u64,
+    /// Tokens of the prompt and the answer; kept only for a repetition penalty.
+    seen: HashSet<TokenId>,
+    /// How often the answer holds each token; kept only for a presence or frequency penalty.
+    counts: HashMap<TokenId, u32>,
+}
+
+/// A token with what the model thought of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Choice {
+    /// The token.
+    pub token: TokenId,
+    /// ln p(token) in the model's own distribution, before any setting changed it.
+    pub logprob: f32,
+    /// The most probable tokens with their ln p, most probable first.
+    pub top_logprobs: Vec<(TokenId, f32)>,
+}
+
+/// Memory that the samplers of all requests use one after another.
+#[derive(Debug)]
+pub struct Scratch {
+    logits: Vec<f32>,
+    candidates: Vec<Candidate>,
+    mask: TokenMask,
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self { logits: Vec::new(), candidates: Vec::new(), mask: TokenMask::none(0) }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    value: f32,
+    token: TokenId,
+}
+
+impl Candidate {
+    /// Larger values first, then lower ids.
+    fn order(a: &Self, b: &Self) -> Ordering {
+        b.value.total_cmp(&a.value).then(a.token.cmp(&b.token))
+    }
+}
+
+impl Sampler {
+    /// A sampler for answer number `sample` to `prompt`.
+    pub fn new(sampling: &Sampling, sample: u64, prompt: &[TokenId]) -> Self {
+        let is_repetition_penalised = sampling.repetition_penalty != 1.0;
+        Self {
+            sampling: sampling.clone(),
+            key: Key::new(sampling.seed).fold(sample),
+            n_chosen: 0,
+            seen: prompt.iter().copied().filter(|_| is_repetition_penalised).collect(),
+            counts: HashMap::new(),
+        }
+    }
+
+    /// Chooses the next token.
+    ///
+    /// # Shapes
+    /// logits: [V]
+    ///
+    /// # Errors
+    /// [`Finish::NotFinite`] when the logits hold a NaN or +∞, or no finite number; [`Finish::NothingAllowed`] when the
+    /// settings and the constraint leave no token.
+    ///
+    /// # Cost
+    /// Linear in V: only the few tokens that `top_k`, `top_p` or `top_logprobs` name are sorted.
+    pub fn choose(
+        &mut self,
+        logits: &[f32],
+        constraint: Option<&mut (dyn Constraint + 'static)>,
+        n_top_logprobs: usize,
+        scratch: &mut Scratch,
+    ) -> Result<Choice, Finish> {
+        let log_sum = log_sum_exp(logits).ok_or(Finish::NotFinite)?;
+        let Scratch { logits: changed, candidates, mask } = scratch;
+        changed.clear();
+        changed.extend_from_slice(logits);
+        self.penalise(changed);
+        if let Some(constraint) = constraint {
+            mask.allow_all(logits.len());
+            constraint.restrict(mask);
+            mask.apply(changed);
+        }
+        let best = argmax(changed).ok_or(Finish::NothingAllowed)?;
+        let token = if self.sampling.temperature == 0.0 { best } else { self.draw(changed, best, candidates) };
+        let top = most_probable(logits, n_top_logprobs, candidates);
+        let choice = Choice {
+            token,
+            logprob: logits[token as usize] - log_sum,
+            top_logprobs: top.iter().map(|top| (top.token, top.value - log_sum)).collect(),
+        };
+        self.remember(token);
+        Ok(choice)
+    }
+
+    fn penalise(&self, logits: &mut [f32]) {
+        let Sampling { repetition_penalty, presence_penalty, frequency_penalty, .. } = self.sampling;
+        for &(token, bias) in &self.sampling.logit_bias {
+            logits[token as usize] += bias;
+        }
+        for &token in &self.seen {
+            let logit = &mut logits[token as usize];
+            *logit = if *logit > 0.0 { *logit / repetition_penalty } else { *logit * repetition_penalty };
+        }
+        for (&token, &count) in &self.counts {
+            logits[token as usize] -= presence_penalty + frequency_penalty * count as f32;
+        }
+    }
+
+    /// Draws from the softmax of what temperature and limits leave of `logits`, whose largest is that of `best`.
+    fn draw(&self, logits: &[f32], best: TokenId, candidates: &mut Vec<Candidate>) -> TokenId {
+        let Sampling { temperature, top_k, top_p, min_p, .. } = self.sampling;
+        let largest = logits[best as usize];
+        let is_limited = (1..logits.len()).contains(&top_k);
+        let least = if is_limited { kth_largest(logits, top_k, candidates) } else { f32::NEG_INFINITY };
+        let kept = logits.iter().enumerate().filter(|(_, logit)| **logit >= least.max(f32::MIN));
+        candidates.clear();
+        // The largest becomes 0 whatever the temperature, so that its exponential is 1.
+        let candidate =
+            |(i, logit): (usize, &f32)| Candidate { value: (logit - largest) / temperature, token: i as u32 };
+        candidates.extend(kept.map(candidate));
+        if top_p < 1.0 {
+            keep_nucleus(candidates, top_p);
+        }
+        if min_p > 0.0 {
+            candidates.retain(|candidate| candidate.value.exp() >= min_p);
+        }
+        pick(candidates, unit(self.key.bits64(self.n_chosen))).unwrap_or(best)
+    }
+
+    fn remember(&mut self, token: TokenId) {
+        self.n_chosen += 1;
+        if self.sampling.repetition_penalty != 1.0 {
+            self.seen.insert(token);
+        }
+        if self.sampling.presence_penalty != 0.0 || self.sampling.frequency_penalty != 0.0 {
+            *self.counts.entry(token).or_default() += 1;
+        }
+    }
+}
+
+/// The token with the largest logit, the lowest id among equals; `None` when all are −∞.
+fn argmax(logits: &[f32]) -> Option<TokenId> {
+    let mut best = (f32::NEG_INFINITY, None);
+    for (i, &logit) in logits.iter().enumerate() {
+        if logit > best.0 {
+            best = (logit, Some(i as TokenId));
+        }
+    }
+    best.1
+}
+
+/// ln Σ exp(logit), or `None` when that is not a finite number.
+pub(super) fn log_sum_exp(logits: &[f32]) -> Option<f32> {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    // f32::max skips NaN, but one then makes the sum NaN.
+    let sum: f64 = logits.iter().map(|&logit| f64::from((logit - largest).exp())).sum();
+    let log_sum = largest + sum.ln() as f32;
+    log_sum.is_finite().then_some(log_sum)
+}
+
+/// The `n` largest logits, largest first.
+fn most_probable<'c>(logits: &[f32], n: usize, candidates: &'c mut Vec<Candidate>) -> &'c [Candidate] {
+    candidates.clear();
+    if n > 0 {
+        candidates.extend(logits.iter().enumerate().map(|(i, &value)| Candidate { value, token: i as TokenId }));
+        sort_first(candidates, n);
+        candidates.truncate(n);
+    }
+    candidates
+}
+
+/// Brings the first `n` in order to the front.
+fn sort_first(candidates: &mut [Candidate], n: usize) {
+    if n < candidates.len() {
+        candidates.select_nth_unstable_by(n, Candidate::order);
+    }
+    let n = n.min(candidates.len());
+    candidates[..n].sort_unstable_by(Candidate::order);
+}
+
+fn kth_largest(logits: &[f32], k: usize, candidates: &mut Vec<Candidate>) -> f32 {
+    candidates.clear();
+    candidates.extend(logits.iter().map(|&value| Candidate { value, token: 0 }));
+    candidates.select_nth_unstable_by(k - 1, Candidate::order).1.value
+}
+
+/// Number of candidates that are sorted in the hope that they reach `top_p`.
+const FIRST_SORTED: usize = 64;
+
+/// Keeps the most probable candidates until their share reaches `top_p`, in order.
+fn keep_nucleus(candidates: &mut Vec<Candidate>, top_p: f32) {
+    let wanted = f64::from(top_p) * candidates.iter().map(weight).sum::<f64>();
+    let mut n_sorted = FIRST_SORTED;
+    loop {
+        sort_first(candidates, n_sorted);
+        let sorted = &candidates[..n_sorted.min(candidates.len())];
+        let mut reached = 0.0;
+        let n_below = sorted.iter().take_while(|candidate| {
+            reached += weight(candidate);
+            reached < wanted
+        });
+        let n_kept = n_below.count() + 1;
+        if n_kept <= sorted.len() || sorted.len() == candidates.len() {
+            candidates.truncate(n_kept);
+            return;
+        }
+        n_sorted *= 8;
+    }
+}
+
+/// The candidate at which the running sum of weights passes the share `at` of all.
+fn pick(candidates: &[Candidate], at: f64) -> Option<TokenId> {
+    let passed = at * candidates.iter().map(weight).sum::<f64>();
+    let mut reached = 0.0;
+    let chosen = candidates.iter().find(|candidate| {
+        reached += weight(candidate);
+        reached > passed
+    });
+    chosen.map(|candidate| candidate.token)
+}
+
+fn weight(candidate: &Candidate) -> f64 {
+    f64::from(candidate.value.exp())
+}
+
+/// 53 random bits as a number in [0, 1).
+fn unit(bits: u64) -> f64 {
+    (bits >> 11) as f64 / (1_u64 << 53) as f64
+}

@@ -1,0 +1,8 @@
+//! Laws of generation over small random models of every shape and position scheme.
+
+mod beam;
+mod generator;
+mod models;
+mod refusal;
+mod sampler;
+mod score;
