@@ -6,6 +6,8 @@
 mod clip;
 mod ema;
 mod finite;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod loss;
 mod optimizer;
 mod report;

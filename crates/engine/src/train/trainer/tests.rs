@@ -1,89 +1,14 @@
 //! Laws of training, on models so small that a step takes a millisecond.
 
 use super::*;
-use crate::config::ModelConfig;
-use crate::model::initial_params;
-use crate::presets::{self, Preset, Sizes};
-use crate::recipe::{OptimizerKind, ScheduleKind, TrainRecipe};
-use genera_tensor::{DType, Device, ParamId};
-use genera_tokens::{IGNORE, Source};
-
-const V: usize = 13;
-
-fn config(preset: &Preset) -> ModelConfig {
-    let sizes = Sizes {
-        vocab_size: V,
-        context_len: 8,
-        d_model: 16,
-        n_layers: 2,
-        n_encoder_layers: 1,
-        n_heads: 2,
-        n_kv_heads: 1,
-        d_head: 8,
-        d_ff: 32,
-    };
-    preset.architecture.config(&sizes).unwrap()
-}
-
-fn preset(name: &str) -> &'static Preset {
-    presets::find(name).unwrap()
-}
-
-fn recipe() -> TrainRecipe {
-    TrainRecipe {
-        steps: 100,
-        warmup_steps: Some(5),
-        learning_rate: 0.01,
-        schedule: ScheduleKind::Constant,
-        weight_decay: 0.0,
-        ..TrainRecipe::default()
-    }
-}
-
-/// All that can depend on chance or keep state, at once.
-fn rich_recipe() -> TrainRecipe {
-    TrainRecipe {
-        optimizer: OptimizerKind::Muon,
-        schedule: ScheduleKind::Cosine,
-        weight_decay: 0.1,
-        dropout: 0.1,
-        label_smoothing: 0.1,
-        ema_decay: 0.9,
-        ..recipe()
-    }
-}
-
-fn trainer_on(device: &Device, preset: &Preset, recipe: &TrainRecipe, compute: DType) -> Trainer {
-    let config = config(preset);
-    let params = initial_params(&config, recipe.seed, compute, device);
-    Trainer::new(Transformer::new(config, params, device), TrainSettings::new(recipe).unwrap())
-}
-
-fn trainer(preset: &Preset, recipe: &TrainRecipe) -> Trainer {
-    trainer_on(&Device::cpu(2), preset, recipe, DType::F32)
-}
-
-/// Rows of random tokens, each to be predicted from those before it; some positions carry no loss.
-fn batch(preset: &Preset, rows: usize, seed: u64) -> Batch {
-    const T: usize = 6;
-    let ids = |label: u64, n: usize| -> Vec<u32> {
-        (0..n as u64).map(|i| Key::new(seed).fold(label).below(i, V as u64) as u32).collect()
-    };
-    let tokens = ids(0, rows * T);
-    let mut targets: Vec<u32> = (0..rows * T).map(|i| if i % T == T - 1 { IGNORE } else { tokens[i + 1] }).collect();
-    targets[0] = IGNORE;
-    let mut batch = Batch::dense(rows, T, tokens, targets);
-    batch.n_bytes = 10 * rows as u64;
-    if config(preset).is_encoder_decoder() {
-        let lens = (0..rows as u32).map(|row| 5 - row % 3).collect();
-        batch.source = Some(Source { len: 5, tokens: ids(1, rows * 5), lens });
-    }
-    batch
-}
+use crate::presets;
+use crate::recipe::{OptimizerKind, TrainRecipe};
+use crate::train::fixture::{V, batch, preset, recipe, rich_recipe, trainer, trainer_on};
+use genera_tensor::{DType, Device};
+use genera_tokens::IGNORE;
 
 fn weights(trainer: &Trainer) -> Vec<Vec<f32>> {
-    let params = trainer.model().params();
-    (0..params.len()).map(|i| params.master(ParamId(i)).to_vec()).collect()
+    crate::train::fixture::weights(trainer.model())
 }
 
 fn largest_difference(a: &[Vec<f32>], b: &[Vec<f32>]) -> f32 {
@@ -135,7 +60,7 @@ fn micro_batches_add_up_to_one_batch() {
 }
 
 /// Steps of a rich recipe, then all weights.
-fn trained(device: &Device, preset: &Preset, recipe: &TrainRecipe, compute: DType) -> Vec<Vec<f32>> {
+fn trained(device: &Device, preset: &presets::Preset, recipe: &TrainRecipe, compute: DType) -> Vec<Vec<f32>> {
     let mut trainer = trainer_on(device, preset, recipe, compute);
     for step in 0..4 {
         let micro_batches = [batch(preset, 3, 10 + step), batch(preset, 2, 20 + step)];
@@ -250,7 +175,7 @@ fn averages_follow_the_weights() {
     assert_eq!(weights(&trainer), raw, "validation gives the weights back");
     assert_eq!(loss(&mut trainer), averaged);
     let model = trainer.into_model();
-    let found: Vec<_> = (0..model.params().len()).map(|i| model.params().master(ParamId(i)).to_vec()).collect();
+    let found = crate::train::fixture::weights(&model);
     assert!(largest_difference(&found, &expect) < 1e-6);
     assert!(largest_difference(&found, &raw) > 1e-4);
     let mut sums = Sums::default();
