@@ -288,6 +288,9 @@ impl<'a> Product<'a> {
             for first in rows.clone().step_by(MAX_ROWS) {
                 let tile_rows = first..rows.end.min(first + MAX_ROWS);
                 let row = first - rows.start;
+                if is_last {
+                    self.epilogue.prefetch(tile_rows.clone(), self.layout.columns(panel));
+                }
                 // SAFETY: all pointers stay within what the caller vouches for and within the tiles of this thread.
                 unsafe {
                     let run = TileRun {
@@ -298,7 +301,8 @@ impl<'a> Product<'a> {
                         b_stride: width,
                         n_steps: steps.len(),
                         half_step: is_last && n_whole < self.layout.n_steps,
-                        tile: tiles.add(row * width),
+                        // Finished at once, all tiles may share one place.
+                        tile: if n_blocks == 1 { tiles } else { tiles.add(row * width) },
                         tile_stride: width,
                         resume: i > 0,
                     };

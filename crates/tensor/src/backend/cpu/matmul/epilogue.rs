@@ -2,6 +2,7 @@
 
 use crate::backend::cpu::isa::Isa;
 use crate::backend::cpu::lanes::{Lanes, Program, activate, typed};
+use crate::backend::cpu::matmul::prefetch;
 use crate::backend::{Activation, Matmul};
 use crate::dtype::{View, ViewMut};
 use half::bf16;
@@ -19,6 +20,28 @@ impl Shared {
         match view {
             ViewMut::F32(data) => Shared::F32(data.as_mut_ptr()),
             ViewMut::Bf16(data) => Shared::Bf16(data.as_mut_ptr()),
+        }
+    }
+
+    /// To be read only.
+    fn read(view: View<'_>) -> Self {
+        match view {
+            View::F32(data) => Shared::F32(data.as_ptr().cast_mut()),
+            View::Bf16(data) => Shared::Bf16(data.as_ptr().cast_mut()),
+        }
+    }
+
+    /// Asks for some rows of elements, `stride` elements apart, from `first` on.
+    fn prefetch(self, first: usize, [n_rows, width]: [usize; 2], stride: usize) {
+        let (start, size) = match self {
+            Shared::F32(start) => (start.cast::<u8>(), 4),
+            Shared::Bf16(start) => (start.cast::<u8>(), 2),
+        };
+        let mut row = start.wrapping_add(first * size);
+        for _ in 0..n_rows {
+            // 64 bytes are a cache line.
+            (0..width * size).step_by(64).for_each(|at| prefetch(row.wrapping_add(at)));
+            row = row.wrapping_add(stride * size);
         }
     }
 
@@ -74,6 +97,18 @@ impl<'a> Epilogue<'a> {
             bias: call.bias,
             activation: call.activation,
             residual: call.residual,
+        }
+    }
+
+    /// Asks for the memory that [`Epilogue::finish`] is going to need, before the sums are there.
+    pub(super) fn prefetch(&self, rows: Range<usize>, columns: Range<usize>) {
+        let (first, n_rows) = (rows.start * self.n + columns.start, rows.len());
+        self.c.prefetch(first, [n_rows, columns.len()], self.n);
+        if let Some(pre_activation) = self.pre_activation {
+            pre_activation.prefetch(first, [n_rows, columns.len()], self.n);
+        }
+        if let Some(residual) = self.residual {
+            Shared::read(residual).prefetch(first, [n_rows, columns.len()], self.n);
         }
     }
 

@@ -19,3 +19,15 @@ mod tests;
 
 pub(super) use driver::{Workspace, matmul};
 pub(super) use panels::pack;
+
+/// Asks for the cache line at `address`, which need not exist.
+#[inline(always)]
+fn prefetch<T>(address: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch reads nothing, so any address will do.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}

@@ -1,7 +1,8 @@
 //! Words in vectors of AVX-512.
 
-use super::{Block, N, Operand, Source, Word, Words, portable, prefetch};
+use super::{Block, N, Operand, Source, Word, Words, portable};
 use crate::backend::cpu::isa::Isa;
+use crate::backend::cpu::matmul::prefetch;
 use crate::dtype::View;
 use half::bf16;
 use std::arch::x86_64::*;

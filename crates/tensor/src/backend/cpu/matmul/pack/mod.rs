@@ -195,10 +195,12 @@ impl Block {
                 let n_lines = (self.lines.end - line).min(N);
                 // SAFETY: steps and lines are stored, and their words are the target's.
                 unsafe {
-                    if self.across {
-                        self.transpose_steps(source, step, n_steps, line, n_lines);
-                    } else {
-                        self.transpose_lines(source, step, n_steps, line, n_lines);
+                    match (self.across, n_steps == N && n_lines == N) {
+                        // Known to be whole, a block stays in registers.
+                        (true, true) => self.transpose_steps(source, step, N, line, N),
+                        (false, true) => self.transpose_lines(source, step, N, line, N),
+                        (true, false) => self.transpose_steps(source, step, n_steps, line, n_lines),
+                        (false, false) => self.transpose_lines(source, step, n_steps, line, n_lines),
                     }
                 }
             }
@@ -214,7 +216,8 @@ impl Block {
                 source.prefetch_across(step + i + BLOCK_STEPS_AHEAD, line);
                 *words = source.across(step + i, line, n_lines);
             }
-            for (i, words) in S::Words::transpose(words).into_iter().enumerate().take(n_lines) {
+            let words = S::Words::transpose(words);
+            for (i, words) in words.iter().enumerate().take(n_lines) {
                 words.store(self.at(step, line + i), n_steps);
             }
         }
@@ -228,20 +231,10 @@ impl Block {
             for (i, words) in words.iter_mut().enumerate().take(n_lines) {
                 *words = source.along(line + i, step, n_steps);
             }
-            for (i, words) in S::Words::transpose(words).into_iter().enumerate().take(n_steps) {
+            let words = S::Words::transpose(words);
+            for (i, words) in words.iter().enumerate().take(n_steps) {
                 words.store(self.at(step + i, line), n_lines);
             }
         }
     }
-}
-
-#[inline(always)]
-fn prefetch<T>(address: *const T) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch reads nothing, so any address will do.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = address;
 }

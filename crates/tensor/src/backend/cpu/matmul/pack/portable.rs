@@ -1,8 +1,9 @@
 //! Words in plain arrays. The loops are simple enough for the compiler to make vectors of.
 
-use super::{Block, N, Operand, Source, Word, Words, prefetch};
+use super::{Block, N, Operand, Source, Word, Words};
 use crate::backend::cpu::isa::Isa;
 use crate::backend::cpu::lanes::{Element, Lanes, Program};
+use crate::backend::cpu::matmul::prefetch;
 use crate::dtype::View;
 use half::bf16;
 
