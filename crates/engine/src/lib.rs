@@ -4,13 +4,16 @@
 //! same forward pass and never each other. Start with [`model::Transformer`], then [`train::Trainer`] and
 //! [`generate::Generator`].
 
+pub mod checkpoint;
 pub mod config;
 mod error;
+pub mod flops;
 pub mod generate;
 pub mod model;
 pub mod params;
 pub mod presets;
 pub mod recipe;
+pub mod train;
 pub mod weights;
 
 pub use config::ModelConfig;
