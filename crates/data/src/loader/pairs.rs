@@ -22,6 +22,8 @@ impl Pair {
     }
 }
 
+const DOCUMENTS_AT_A_TIME: u32 = 1 << 14;
+
 /// The pairs of a shard that are neither empty nor too long.
 ///
 /// # Cost
@@ -29,11 +31,15 @@ impl Pair {
 pub(crate) fn admitted(shard: &Shard, padded: Padded) -> Result<Vec<Pair>> {
     let n_documents = u32::try_from(shard.info().n_documents)
         .map_err(|_| Error::settings("more than 2^32 pairs in one shard; split the files and mix the shards"))?;
+    let (max_source_len, max_target_len) = (padded.max_source_len as u64, padded.max_target_len as u64);
     let mut pairs = Vec::new();
-    for document in 0..n_documents {
-        let (n_source, n_target) = shard.role_lens(document.into())?;
-        if (1..=padded.max_source_len).contains(&n_source) && (1..=padded.max_target_len).contains(&n_target) {
-            pairs.push(Pair { document, n_source: n_source as u32, n_target: n_target as u32 });
+    for first in (0..n_documents).step_by(DOCUMENTS_AT_A_TIME as usize) {
+        let last = n_documents.min(first.saturating_add(DOCUMENTS_AT_A_TIME));
+        let lens = shard.role_lens(first.into()..last.into())?;
+        for (document, (n_source, n_target)) in (first..last).zip(lens) {
+            if (1..=max_source_len).contains(&n_source) && (1..=max_target_len).contains(&n_target) {
+                pairs.push(Pair { document, n_source: n_source as u32, n_target: n_target as u32 });
+            }
         }
     }
     Ok(pairs)

@@ -36,7 +36,16 @@ impl Iterator for Prefetch {
     type Item = Result<Batch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.batches.as_ref()?.recv().ok()
+        match self.batches.as_ref()?.recv() {
+            Ok(batch) => Some(batch),
+            Err(_) => {
+                // The thread has ended: after an error that was given out, or in a panic, which goes on here.
+                if let Some(Err(panic)) = self.thread.take().map(JoinHandle::join) {
+                    std::panic::resume_unwind(panic);
+                }
+                None
+            }
+        }
     }
 }
 
@@ -44,7 +53,7 @@ impl Drop for Prefetch {
     fn drop(&mut self) {
         self.batches = None;
         if let Some(thread) = self.thread.take() {
-            // A panic on that thread has been seen as the end of the batches.
+            // A panic on that thread does not matter to one who wants no more batches.
             let _ = thread.join();
         }
     }

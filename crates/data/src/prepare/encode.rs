@@ -236,7 +236,7 @@ fn work(jobs: &Mutex<Receiver<Job>>, done: &SyncSender<Done>, encoder: &dyn Enco
         let Ok((number, items)) = next else { return };
         let encode = |item: Item| {
             Ok(Encoded {
-                tokens: encoder.encode(&item.document)?,
+                tokens: encoder.encode(&item.document).map_err(|error| name_document(error, &item.document))?,
                 for_validation: item.for_validation,
                 ends: item.ends,
                 n_bytes: encoder.n_target_bytes(&item.document),
@@ -246,6 +246,17 @@ fn work(jobs: &Mutex<Receiver<Job>>, done: &SyncSender<Done>, encoder: &dyn Enco
         if done.send((number, items.into_iter().map(encode).collect())).is_err() {
             return;
         }
+    }
+}
+
+/// Says in which document of which file an unknown character is.
+fn name_document(error: Error, document: &Document) -> Error {
+    match error {
+        Error::UnknownCharacter { .. } => {
+            let place = format!("document {}", document.origin.index);
+            Error::bad_record(Path::new(&*document.origin.file), place, error.to_string())
+        }
+        other => other,
     }
 }
 

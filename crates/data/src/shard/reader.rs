@@ -5,7 +5,7 @@ use crate::{Error, Result};
 use crc32fast::Hasher;
 use genera_tokens::{Role, TokenId, TokenSeq};
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -13,8 +13,14 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub struct Shard {
     path: PathBuf,
-    file: File,
+    contents: Contents,
     info: ShardInfo,
+}
+
+#[derive(Debug)]
+enum Contents {
+    File(File),
+    Memory(Vec<u8>),
 }
 
 impl Shard {
@@ -26,25 +32,38 @@ impl Shard {
     /// # Cost
     /// Reads the file once, in small portions.
     pub fn open(path: &Path) -> Result<Self> {
-        let mut file = crate::source::open_file(path)?;
+        let file = crate::source::open_file(path)?;
+        let n_bytes = file.metadata().map_err(|source| Error::io(path, "read", source))?.len();
+        Self::verify(path, Contents::File(file), n_bytes)
+    }
+
+    /// A shard that is held in memory.
+    ///
+    /// # Errors
+    /// When the bytes are not a whole shard.
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<Self> {
+        let n_bytes = bytes.len() as u64;
+        Self::verify(Path::new("memory"), Contents::Memory(bytes), n_bytes)
+    }
+
+    fn verify(path: &Path, contents: Contents, n_bytes: u64) -> Result<Self> {
         let failed = |source| Error::io(path, "read", source);
-        let n_file_bytes = file.metadata().map_err(failed)?.len();
-        let mut header = [0; HEADER_BYTES];
-        if n_file_bytes < HEADER_BYTES as u64 {
-            return Err(Error::bad_shard(path, format!("is cut short: it has only {n_file_bytes} bytes")));
+        if n_bytes < HEADER_BYTES as u64 {
+            return Err(Error::bad_shard(path, format!("is cut short: it has only {n_bytes} bytes")));
         }
-        file.read_exact(&mut header).map_err(failed)?;
+        let mut header = [0; HEADER_BYTES];
+        contents.read_exact_at(&mut header, 0).map_err(failed)?;
         let (info, body_sum) = ShardInfo::from_header(&header).map_err(|problem| Error::bad_shard(path, problem))?;
         let n_expected = info.file_len();
-        if n_expected != Some(n_file_bytes) {
+        if n_expected != Some(n_bytes) {
             let n_expected = n_expected.map_or("an impossible number of".to_owned(), |n| n.to_string());
-            let problem = format!("is cut short or extended: {n_expected} bytes expected, {n_file_bytes} found");
+            let problem = format!("is cut short or extended: {n_expected} bytes expected, {n_bytes} found");
             return Err(Error::bad_shard(path, problem));
         }
-        if sum_of_rest(&mut file).map_err(failed)? != body_sum {
+        if contents.sum(HEADER_BYTES as u64..n_bytes).map_err(failed)? != body_sum {
             return Err(Error::bad_shard(path, "has been altered: the checksum of its contents does not match"));
         }
-        Ok(Self { path: path.to_owned(), file, info })
+        Ok(Self { path: path.to_owned(), contents, info })
     }
 
     /// What it holds.
@@ -119,20 +138,25 @@ impl Shard {
         Ok(sequence)
     }
 
-    /// Number of given and of wanted tokens of a document.
-    pub(crate) fn role_lens(&self, document: u64) -> Result<(usize, usize)> {
-        let bounds = self.bounds(document..document + 1)?;
-        let ((mut from, first_span), (end, end_span)) = (bounds[0], bounds[1]);
-        if self.info.n_spans == 0 {
-            return Ok((0, (end - from) as usize));
-        }
-        let (mut n_condition, mut n_target) = (0, 0);
-        for (role, to) in self.spans(first_span..end_span)? {
-            let n = if role == Role::Condition { &mut n_condition } else { &mut n_target };
-            *n += to.saturating_sub(from) as usize;
-            from = to;
-        }
-        Ok((n_condition, n_target))
+    /// Number of given and of wanted tokens of each document of `range`.
+    pub(crate) fn role_lens(&self, range: Range<u64>) -> Result<Vec<(u64, u64)>> {
+        let bounds = self.bounds(range)?;
+        let (first_span, end_span) = (bounds[0].1, bounds[bounds.len() - 1].1);
+        let spans = self.spans(first_span..end_span)?;
+        let lens = bounds.windows(2).map(|pair| {
+            let ((mut from, first), (end, last)) = (pair[0], pair[1]);
+            if self.info.n_spans == 0 {
+                return (0, end - from);
+            }
+            let (mut n_condition, mut n_target) = (0, 0);
+            for &(role, to) in &spans[(first - first_span) as usize..(last - first_span) as usize] {
+                let n = if role == Role::Condition { &mut n_condition } else { &mut n_target };
+                *n += to.saturating_sub(from);
+                from = to;
+            }
+            (n_condition, n_target)
+        });
+        Ok(lens.collect())
     }
 
     /// Where the documents' tokens and spans begin and end.
@@ -160,8 +184,33 @@ impl Shard {
 
     fn read(&self, at: u64, n_bytes: u64) -> Result<Vec<u8>> {
         let mut bytes = vec![0; n_bytes as usize];
-        read_exact_at(&self.file, &mut bytes, at).map_err(|source| Error::io(&self.path, "read", source))?;
+        self.contents.read_exact_at(&mut bytes, at).map_err(|source| Error::io(&self.path, "read", source))?;
         Ok(bytes)
+    }
+}
+
+impl Contents {
+    fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
+        match self {
+            Self::File(file) => read_exact_at(file, buffer, at),
+            Self::Memory(bytes) => {
+                let place = bytes.get(at as usize..).and_then(|rest| rest.get(..buffer.len()));
+                buffer.copy_from_slice(place.ok_or(io::ErrorKind::UnexpectedEof)?);
+                Ok(())
+            }
+        }
+    }
+
+    /// Checksum of the bytes of `range`.
+    fn sum(&self, range: Range<u64>) -> io::Result<u32> {
+        let mut hasher = Hasher::new();
+        let mut buffer = vec![0; 1 << 20];
+        for at in range.clone().step_by(buffer.len()) {
+            let n = (range.end - at).min(buffer.len() as u64) as usize;
+            self.read_exact_at(&mut buffer[..n], at)?;
+            hasher.update(&buffer[..n]);
+        }
+        Ok(hasher.finalize())
     }
 }
 
@@ -183,20 +232,4 @@ fn read_exact_at(file: &File, mut buffer: &mut [u8], mut at: u64) -> io::Result<
         }
     }
     Ok(())
-}
-
-/// Checksum of what follows the header.
-fn sum_of_rest(file: &mut File) -> io::Result<u32> {
-    file.seek(SeekFrom::Start(HEADER_BYTES as u64))?;
-    let mut hasher = Hasher::new();
-    let mut reader = BufReader::with_capacity(1 << 20, file);
-    loop {
-        let portion = io::BufRead::fill_buf(&mut reader)?;
-        if portion.is_empty() {
-            return Ok(hasher.finalize());
-        }
-        hasher.update(portion);
-        let n = portion.len();
-        io::BufRead::consume(&mut reader, n);
-    }
 }

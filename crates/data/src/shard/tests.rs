@@ -33,6 +33,8 @@ fn documents_come_back_with_their_roles() {
             assert_eq!(shard.document(i as u64).unwrap(), *document, "document {i}");
         }
         assert_eq!(shard.tokens(2..4).unwrap(), [7, 1]);
+        assert_eq!(shard.role_lens(0..4).unwrap(), [(0, 3), (4, 3), (0, 0), (1, 0)]);
+        assert_eq!(shard.role_lens(1..2).unwrap(), [(4, 3)]);
         assert_eq!(shard.document_bounds(1..4).unwrap(), [3, 10, 10, 11]);
     }
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "temporary files stay behind");
@@ -75,9 +77,11 @@ fn every_altered_byte_and_every_cut_is_detected() {
         std::fs::write(&path, &altered).unwrap();
         let error = Shard::open(&path).expect_err(&format!("byte {i} altered")).to_string();
         assert!(error.contains("a.shard"), "{error}");
+        assert!(Shard::from_bytes(altered).is_err());
         std::fs::write(&path, &whole[..i]).unwrap();
         assert!(Shard::open(&path).is_err(), "cut to {i} bytes");
     }
+    assert_eq!(Shard::from_bytes(whole.clone()).unwrap().document(0).unwrap().ids(), [9, 8, 7]);
     std::fs::write(&path, [&whole[..], &[0]].concat()).unwrap();
     assert!(Shard::open(&path).unwrap_err().to_string().contains("extended"));
 }
