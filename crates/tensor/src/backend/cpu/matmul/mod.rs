@@ -10,6 +10,7 @@
 mod driver;
 mod epilogue;
 pub(super) mod kernel;
+mod operands;
 pub(super) mod pack;
 mod panels;
 mod plan;
