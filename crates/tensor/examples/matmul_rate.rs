@@ -1,6 +1,7 @@
 //! Prints the rate of matrix products, shape by shape: `cargo run --release -p genera-tensor --example matmul_rate`.
 //!
-//! Arguments, all optional: `threads=1,2`, `dtype=bf16,f32`, `only=forward` (a part of a row's name), `seconds=0.3`.
+//! Arguments, all optional: `threads=1,2`, `dtype=bf16,f32`, `only=weight` (a part of a column's name),
+//! `shape=3072,384` (the beginning of a row), `seconds=0.3`.
 //! Each figure is the best of many short runs, since other programs can only make one slower.
 
 use genera_tensor::backend::cpu::Cpu;
@@ -31,12 +32,12 @@ fn main() {
         std::env::args().find_map(|arg| arg.strip_prefix(&prefix).map(str::to_owned)).unwrap_or(default.to_owned())
     };
     let seconds: f64 = option("seconds", "0.3").parse().expect("seconds is a number");
-    let only = option("only", "");
+    let (only, shape) = (option("only", ""), option("shape", ""));
     for threads in option("threads", "1,2").split(',') {
         let cpu = Cpu::new(threads.parse().expect("threads is a list of numbers"));
         for name in option("dtype", "bf16,f32").split(',') {
             let dtype = if name == "bf16" { DType::Bf16 } else { DType::F32 };
-            let bench = Bench { cpu: &cpu, dtype, time: Duration::from_secs_f64(seconds), only: &only };
+            let bench = Bench { cpu: &cpu, dtype, time: Duration::from_secs_f64(seconds), only: &only, shape: &shape };
             println!("\n{} · {name}: GFLOP/s", cpu.name());
             bench.layers();
             bench.decoding();
@@ -49,12 +50,13 @@ struct Bench<'a> {
     dtype: DType,
     time: Duration,
     only: &'a str,
+    shape: &'a str,
 }
 
 impl Bench<'_> {
     fn layers(&self) {
         println!("{:>20} {:>10} {:>10} {:>10} {:>10}", "M, N, K", "forward", "packed", "d input", "d weight");
-        for [m, n, k] in LAYERS {
+        for [m, n, k] in LAYERS.into_iter().filter(|[m, n, k]| format!("{m},{n},{k}").starts_with(self.shape)) {
             let [x, w, y] =
                 [(m, k), (k, n), (m, n)].map(|(rows, columns)| Elements::random(rows * columns, self.dtype));
             let (x_mk, w_kn, y_mn) = (Matrix::new(x.view(), k), Matrix::new(w.view(), n), Matrix::new(y.view(), n));
@@ -73,8 +75,8 @@ impl Bench<'_> {
     }
 
     fn decoding(&self) {
-        println!("{:>20} {:>10} {:>10} {:>10} {:>10}  packed weights read, GB/s", "N, K", "m = 1", "2", "4", "8");
-        for [n, k] in DECODED {
+        println!("{:>20} {:>10} {:>10} {:>10} {:>10} · packed weights read, GB/s", "N, K", "m = 1", "2", "4", "8");
+        for [n, k] in DECODED.into_iter().filter(|_| "decode".contains(self.only) && self.shape.is_empty()) {
             let w = Elements::random(n * k, self.dtype);
             let packed: PackedMatrix = self.cpu.pack(Matrix::new(w.view(), n), k, n);
             print!("{:>20}", format!("{n}, {k}"));
@@ -90,7 +92,7 @@ impl Bench<'_> {
     #[allow(clippy::too_many_arguments)]
     fn rate(&self, name: &str, m: usize, n: usize, k: usize, a: Matrix<'_>, b: Rhs<'_>, c: DType) -> f64 {
         if !name.contains(self.only) {
-            return f64::NAN;
+            return 0.0;
         }
         let mut out = Elements::random(m * n, c);
         let mut best = Duration::MAX;

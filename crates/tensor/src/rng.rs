@@ -10,9 +10,9 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key(u64);
 
-const MULTIPLIER: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
-const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
-const ROUNDS: u32 = 10;
+pub(crate) const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
+pub(crate) const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
+pub(crate) const ROUNDS: u32 = 10;
 
 impl Key {
     /// The root key of a seed.
@@ -64,19 +64,9 @@ impl Key {
         }
     }
 
-    /// Numbers in a block of [`Key::uniform_block`].
-    pub(crate) const BLOCK: usize = 4 * LANES;
-
-    /// What [`Key::uniform`] gives from `first` on, a multiple of 4; computed side by side, so that vectors can be used.
-    #[inline(always)]
-    pub(crate) fn uniform_block(self, first: u64) -> [f32; Self::BLOCK] {
-        debug_assert!(first.is_multiple_of(4), "uniforms start at a multiple of 4, not at {first}");
-        let bits = philox_lanes(self.0, first / 4);
-        let mut uniforms = [0.0; Self::BLOCK];
-        for (i, values) in uniforms.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-            *values = [unit(bits[0][i]), unit(bits[1][i]), unit(bits[2][i]), unit(bits[3][i])];
-        }
-        uniforms
+    /// Its two words, for other ways to compute [`Key::uniform`].
+    pub(crate) fn words(self) -> [u32; 2] {
+        [self.0 as u32, (self.0 >> 32) as u32]
     }
 
     /// A normal deviate (mean 0, standard deviation 1) at `index`, by Box and Muller.
@@ -96,38 +86,9 @@ fn philox(key: u64, counter: u128) -> [u32; 4] {
     let mut key = [key as u32, (key >> 32) as u32];
     let mut x = [counter as u32, (counter >> 32) as u32, (counter >> 64) as u32, (counter >> 96) as u32];
     for _ in 0..ROUNDS {
-        let p0 = u64::from(MULTIPLIER[0]) * u64::from(x[0]);
-        let p1 = u64::from(MULTIPLIER[1]) * u64::from(x[2]);
+        let p0 = u64::from(MULTIPLIERS[0]) * u64::from(x[0]);
+        let p1 = u64::from(MULTIPLIERS[1]) * u64::from(x[2]);
         x = [(p1 >> 32) as u32 ^ x[1] ^ key[0], p1 as u32, (p0 >> 32) as u32 ^ x[3] ^ key[1], p0 as u32];
-        key = [key[0].wrapping_add(WEYL[0]), key[1].wrapping_add(WEYL[1])];
-    }
-    x
-}
-
-/// Counters that [`philox_lanes`] works on at once: so many that the compiler keeps the loop over them, and makes it one
-/// of vectors.
-const LANES: usize = 64;
-
-/// Word j of [`philox`] at the counter `first + i`, in `[j][i]`.
-#[inline(always)]
-fn philox_lanes(key: u64, first: u64) -> [[u32; LANES]; 4] {
-    let mut key = [key as u32, (key >> 32) as u32];
-    let counters: [u64; LANES] = std::array::from_fn(|i| first + i as u64);
-    let mut x = [
-        counters.map(|counter| counter as u32),
-        counters.map(|counter| (counter >> 32) as u32),
-        [0; LANES],
-        [0; LANES],
-    ];
-    for _ in 0..ROUNDS {
-        for i in 0..LANES {
-            let p0 = u64::from(MULTIPLIER[0]) * u64::from(x[0][i]);
-            let p1 = u64::from(MULTIPLIER[1]) * u64::from(x[2][i]);
-            x[0][i] = (p1 >> 32) as u32 ^ x[1][i] ^ key[0];
-            x[1][i] = p1 as u32;
-            x[2][i] = (p0 >> 32) as u32 ^ x[3][i] ^ key[1];
-            x[3][i] = p0 as u32;
-        }
         key = [key[0].wrapping_add(WEYL[0]), key[1].wrapping_add(WEYL[1])];
     }
     x
@@ -150,15 +111,6 @@ mod tests {
         let mut block = [0.0; 10];
         key.uniforms(8, &mut block);
         assert!(block.iter().enumerate().all(|(i, &x)| x == key.uniform(8 + i as u64) && (0.0..1.0).contains(&x)));
-    }
-
-    #[test]
-    fn a_block_of_uniforms_equals_uniform() {
-        let key = Key::new(11);
-        for first in [0, 4, 1 << 20, (1 << 34) - 8, u64::MAX / 2 - 3] {
-            let block = key.uniform_block(first);
-            assert!(block.iter().enumerate().all(|(i, &x)| x == key.uniform(first + i as u64)), "from {first}");
-        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! [`Kernels`]: the complete list of what a device must be able to do.
 //!
-//! Every method works on plain element views and sizes; none knows the tape. [`reference`] is the specification: plain
+//! Every method works on plain element views and sizes; none knows the tape. [`mod@reference`] is the specification: plain
 //! loops in f32, never optimised. Every other backend is tested against it. All arithmetic accumulates in f32; a result
 //! stored as bf16 is rounded to nearest even once, at the end.
 //!
@@ -110,7 +110,7 @@ pub struct Matmul<'a> {
     pub c: ViewMut<'a>,
     /// Adds to what `c` holds instead of replacing it (only without bias, activation and residual).
     pub accumulate: bool,
-    /// [n], added to every row.
+    /// `[n]`, added to every row.
     pub bias: Option<View<'a>>,
     /// Applied after the bias.
     pub activation: Option<Activation>,
@@ -154,11 +154,11 @@ pub enum Visibility {
 pub struct Mask<'a> {
     /// By position.
     pub visibility: Visibility,
-    /// [B]: position of each row's first query (keys already in the cache); all 0 when absent.
+    /// `[B]`: position of each row's first query (keys already in the cache); all 0 when absent.
     pub query_offsets: Option<&'a [u32]>,
-    /// [B]: number of real keys of each row; S when absent.
+    /// `[B]`: number of real keys of each row; S when absent.
     pub key_lens: Option<&'a [u32]>,
-    /// [B]: see [`Visibility::Prefix`].
+    /// `[B]`: see [`Visibility::Prefix`].
     pub prefix_lens: Option<&'a [u32]>,
     /// [B, T]: document of each query; a query sees only keys of its own document. Needs `key_segments`.
     pub query_segments: Option<&'a [u32]>,
@@ -290,7 +290,7 @@ pub struct Rotary<'a> {
     pub d_head: usize,
     /// Features of each head that take part (even, at most `d_head`); the rest is left as it is.
     pub n_rotated: usize,
-    /// [rows]: position of each row; below the number of rows of `cos`.
+    /// `[rows]`: position of each row; below the number of rows of `cos`.
     pub positions: &'a [u32],
     /// [P, n_rotated / 2]: cosine of each angle.
     pub cos: &'a [f32],
@@ -315,15 +315,15 @@ pub struct Norm<'a> {
     pub eps: f32,
     /// [rows, width]
     pub x: View<'a>,
-    /// [width]
+    /// `[width]`
     pub weight: &'a [f32],
-    /// [width]
+    /// `[width]`
     pub bias: Option<&'a [f32]>,
     /// [rows, width]
     pub out: ViewMut<'a>,
-    /// [rows]: receives 1 / standard deviation (or 1 / root mean square).
+    /// `[rows]`: receives 1 / standard deviation (or 1 / root mean square).
     pub rstd: &'a mut [f32],
-    /// [rows]: receives the mean (0 for RMS).
+    /// `[rows]`: receives the mean (0 for RMS).
     pub mean: &'a mut [f32],
 }
 
@@ -350,9 +350,9 @@ pub struct NormBackward<'a> {
     pub dx: ViewMut<'a>,
     /// Adds to what `dx` holds.
     pub accumulate_dx: bool,
-    /// [width], added to what it holds.
+    /// `[width]`, added to what it holds.
     pub dweight: Option<&'a mut [f32]>,
-    /// [width], added to what it holds.
+    /// `[width]`, added to what it holds.
     pub dbias: Option<&'a mut [f32]>,
 }
 
@@ -367,15 +367,15 @@ pub struct CrossEntropy<'a> {
     pub n_classes: usize,
     /// [rows, V]; overwritten by the gradient when `gradient_scale` is given.
     pub logits: ViewMut<'a>,
-    /// [rows]; a row whose target is `genera_tokens::IGNORE` (u32::MAX) has loss 0 and gradient 0.
+    /// `[rows]`; a row whose target is `genera_tokens::IGNORE` (u32::MAX) has loss 0 and gradient 0.
     pub targets: &'a [u32],
     /// Label smoothing ε in [0, 1).
     pub smoothing: f32,
-    /// [rows]: receives the loss.
+    /// `[rows]`: receives the loss.
     pub losses: &'a mut [f32],
-    /// [rows]: receives −ln p(target), without smoothing.
+    /// `[rows]`: receives −ln p(target), without smoothing.
     pub nlls: &'a mut [f32],
-    /// [rows]: receives whether the target has the largest logit (the lowest index wins a tie), as 1 or 0.
+    /// `[rows]`: receives whether the target has the largest logit (the lowest index wins a tie), as 1 or 0.
     pub hits: &'a mut [f32],
     /// Replaces the logits by scale · ∂loss/∂logits.
     pub gradient_scale: Option<f32>,

@@ -16,25 +16,43 @@ use crate::tape::{Tape, Var};
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
+/// The documents that queries [B, T] and keys [B, S] belong to.
+pub type Segments = (Arc<[u32]>, Arc<[u32]>);
+
 /// Who sees whom, owned, so that the backward pass can see it too.
 #[derive(Clone, Debug)]
 pub struct MaskSpec {
     /// By position.
     pub visibility: Visibility,
-    /// [B]: position of each row's first query; 0 when absent.
+    /// `[B]`: position of each row's first query; 0 when absent.
     pub query_offsets: Option<Arc<[u32]>>,
-    /// [B]: real keys of each row; all when absent.
+    /// `[B]`: real keys of each row; all when absent.
     pub key_lens: Option<Arc<[u32]>>,
-    /// [B]: see [`Visibility::Prefix`].
+    /// `[B]`: see [`Visibility::Prefix`].
     pub prefix_lens: Option<Arc<[u32]>>,
     /// [B, T] for queries and [B, S] for keys: only tokens of the same document see each other.
-    pub segments: Option<(Arc<[u32]>, Arc<[u32]>)>,
+    pub segments: Option<Segments>,
 }
 
 impl MaskSpec {
     /// A mask by position alone.
     pub fn new(visibility: Visibility) -> Self {
         Self { visibility, query_offsets: None, key_lens: None, prefix_lens: None, segments: None }
+    }
+
+    /// Whether query `i` of a row sees its key `j`.
+    pub fn sees(&self, sizes: &AttentionSizes, row: usize, i: usize, j: usize) -> bool {
+        let position = i + self.query_offsets.as_ref().map_or(0, |offsets| offsets[row] as usize);
+        let prefix = self.prefix_lens.as_ref().map_or(0, |lens| lens[row] as usize);
+        let by_position = match self.visibility {
+            Visibility::Full => true,
+            Visibility::Causal => j <= position,
+            Visibility::Prefix => j <= position || j < prefix,
+            Visibility::Window { tokens } => j <= position && j + tokens > position,
+        };
+        let is_real = self.key_lens.as_ref().is_none_or(|lens| j < lens[row] as usize);
+        let same = |(q, k): &(Arc<[u32]>, Arc<[u32]>)| q[row * sizes.t + i] == k[row * sizes.s + j];
+        by_position && is_real && self.segments.as_ref().is_none_or(same)
     }
 
     fn borrow(&self) -> Mask<'_> {
@@ -183,7 +201,7 @@ fn formula(
     let mut out = Vec::with_capacity(b * t * h * d_head);
     for (row, i, head) in (0..b).flat_map(|r| (0..t).flat_map(move |i| (0..h).map(move |head| (r, i, head)))) {
         let kv_head = head / (h / g);
-        let seen: Vec<usize> = (0..s).filter(|&j| sees(mask, sizes, row, i, j)).collect();
+        let seen: Vec<usize> = (0..s).filter(|&j| mask.sees(sizes, row, i, j)).collect();
         let offset = mask.query_offsets.as_ref().map_or(0, |offsets| offsets[row] as isize);
         let score = |&j: &usize| {
             let dot: f64 = (0..d_head).map(|e| q(row * t + i, head, e) * k(row * s + j, kv_head, e)).sum();
@@ -196,20 +214,6 @@ fn formula(
         );
     }
     out
-}
-
-fn sees(mask: &MaskSpec, sizes: &AttentionSizes, row: usize, i: usize, j: usize) -> bool {
-    let position = i + mask.query_offsets.as_ref().map_or(0, |offsets| offsets[row] as usize);
-    let prefix = mask.prefix_lens.as_ref().map_or(0, |lens| lens[row] as usize);
-    let by_position = match mask.visibility {
-        Visibility::Full => true,
-        Visibility::Causal => j <= position,
-        Visibility::Prefix => j <= position || j < prefix,
-        Visibility::Window { tokens } => j <= position && j + tokens > position,
-    };
-    let is_real = mask.key_lens.as_ref().is_none_or(|lens| j < lens[row] as usize);
-    let same = |(q, k): &(Arc<[u32]>, Arc<[u32]>)| q[row * sizes.t + i] == k[row * sizes.s + j];
-    by_position && is_real && mask.segments.as_ref().is_none_or(same)
 }
 
 fn masks() -> Vec<(&'static str, MaskSpec)> {

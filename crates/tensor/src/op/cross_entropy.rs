@@ -21,7 +21,7 @@ const BLOCK_BYTES: usize = 8 << 20;
 /// What is to be predicted and how the loss is summed.
 #[derive(Clone, Debug)]
 pub struct LossSpec {
-    /// [M]: class of each row, or u32::MAX for none.
+    /// `[M]`: class of each row, or u32::MAX for none.
     pub targets: Arc<[u32]>,
     /// Label smoothing ε in [0, 1): the loss is (1 − ε)·nll(target) + ε·mean of all nll.
     pub smoothing: f32,
@@ -32,14 +32,14 @@ pub struct LossSpec {
 /// A loss with what was measured on the way.
 #[derive(Clone, Debug)]
 pub struct HeadLoss {
-    /// scale · Σ loss, [1].
+    /// scale · Σ loss, `[1]`.
     pub loss: Var,
-    /// −ln p(target) of each row without smoothing, 0 for ignored rows; [M].
+    /// −ln p(target) of each row without smoothing, 0 for ignored rows; `[M]`.
     ///
     /// # Units
     /// Nats.
     pub nlls: Vec<f32>,
-    /// Whether the target was the most probable class, as 1 or 0; [M].
+    /// Whether the target was the most probable class, as 1 or 0; `[M]`.
     pub hits: Vec<f32>,
 }
 
@@ -63,7 +63,7 @@ pub fn cross_entropy(tape: &Tape<'_>, logits: &Var, spec: &LossSpec) -> HeadLoss
 /// The loss of the logits x · wᵀ + b, without keeping them.
 ///
 /// # Shapes
-/// x: [M, D]; weight: [V, D]; bias: [V] in f32.
+/// x: `[M, D]`; weight: `[V, D]`; bias: `[V]` in f32.
 ///
 /// # Cost
 /// Three products when recording (logits, dx, dw), one otherwise. Memory: a block of logits, and the gradients.

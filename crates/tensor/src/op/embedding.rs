@@ -9,7 +9,7 @@ use std::sync::Arc;
 /// `scale` times the row of `table` of each id, as f32: the start of the residual stream.
 ///
 /// # Shapes
-/// table: [V, D]; ids: [M], each below V; result: [M, D] in f32.
+/// table: `[V, D]`; ids: `[M]`, each below V; result: `[M, D]` in f32.
 pub fn embedding(tape: &Tape<'_>, table: &Var, ids: &Arc<[u32]>, scale: f32) -> Var {
     let [_, width] = table.tensor().dims();
     let mut y = Tensor::scratch(tape.device(), [ids.len(), width], DType::F32);
@@ -21,7 +21,7 @@ pub fn embedding(tape: &Tape<'_>, table: &Var, ids: &Arc<[u32]>, scale: f32) -> 
 /// `x` plus `scale` times the row of `table` of each id: learned positions and segment types.
 ///
 /// # Shapes
-/// x and the result: [M, D] in f32; table: [P, D]; ids: [M], each below P.
+/// x and the result: `[M, D]` in f32; table: `[P, D]`; ids: `[M]`, each below P.
 pub fn embedding_add(tape: &Tape<'_>, x: Var, table: &Var, ids: &Arc<[u32]>, scale: f32) -> Var {
     let [_, width] = table.tensor().dims();
     let (x_slot, slot, ids) = (x.slot(), table.slot(), ids.clone());

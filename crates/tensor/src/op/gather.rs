@@ -8,7 +8,7 @@ use std::sync::Arc;
 /// Rows of an activation, picked by index, with repetition.
 ///
 /// # Shapes
-/// x: [N, D]; ids: [M], each below N; result: [M, D].
+/// x: `[N, D]`; ids: `[M]`, each below N; result: `[M, D]`.
 pub fn gather_rows(tape: &Tape<'_>, x: &Var, ids: &Arc<[u32]>) -> Var {
     let width = x.tensor().shape().last();
     let mut y = Tensor::scratch(tape.device(), [ids.len(), width], x.tensor().dtype());

@@ -11,7 +11,7 @@ use crate::tensor::Tensor;
 /// What happens to the product on its way to memory.
 #[derive(Clone, Debug)]
 pub struct Linear {
-    /// [N] in f32, added to every row.
+    /// `[N]` in f32, added to every row.
     pub bias: Option<Var>,
     /// Applied after the bias.
     pub activation: Option<Activation>,

@@ -40,8 +40,11 @@ pub use reduce::{mean_rows, sum};
 pub use rotary::{RotarySpec, RotaryTable, rotary};
 pub use softmax::softmax;
 
+/// Measures an operation's result and gradients against its formula.
+pub type Check = fn(&mut check::Checker);
+
 /// Every operation with the cases that check its result and its gradients.
-pub const ALL: &[(&str, fn(&mut check::Checker))] = &[
+pub const ALL: &[(&str, Check)] = &[
     ("activation", activation::check),
     ("add", add::check),
     ("attention", attention::check),

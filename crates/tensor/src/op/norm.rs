@@ -20,7 +20,7 @@ pub struct NormSpec {
 /// Each row centred (layer norm only), scaled to unit variance or mean square, and multiplied by a learned weight.
 ///
 /// # Shapes
-/// x: [.., D]; weight, bias: [D] in f32; result: [.., D].
+/// x: [.., D]; weight, bias: `[D]` in f32; result: [.., D].
 ///
 /// # Source
 /// Ba, Kiros, Hinton, arXiv 1607.06450 (layer); Zhang and Sennrich, arXiv 1910.07467 (RMS).

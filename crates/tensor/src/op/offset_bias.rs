@@ -9,7 +9,7 @@ use std::sync::Arc;
 /// The bias of every offset, looked up in a table by the offset's bucket.
 ///
 /// # Shapes
-/// table: [n_buckets, H] in f32; buckets: [R], each below n_buckets; result: [H, R] in f32, for `op::attention`.
+/// table: `[n_buckets, H]` in f32; buckets: `[R]`, each below n_buckets; result: `[H, R]` in f32, for `op::attention`.
 ///
 /// # Source
 /// Raffel et al., arXiv 1910.10683, section 2.1.

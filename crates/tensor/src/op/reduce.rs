@@ -10,7 +10,7 @@ use crate::tensor::Tensor;
 /// The sum of all elements.
 ///
 /// # Shapes
-/// x: any; result: [1] in f32.
+/// x: any; result: `[1]` in f32.
 pub fn sum(tape: &Tape<'_>, x: &Var) -> Var {
     let (shape, dtype) = (x.tensor().shape(), x.tensor().dtype());
     let mut columns = Tensor::scratch(tape.device(), [shape.last()], DType::F32);

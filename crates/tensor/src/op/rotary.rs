@@ -49,7 +49,7 @@ pub struct RotarySpec {
 /// Turns heads of `x` by their positions; in place when nothing else uses `x`.
 ///
 /// # Shapes
-/// x and the result: [M, n_heads_stored · K]; positions: [M], each below the table's.
+/// x and the result: [M, n_heads_stored · K]; positions: `[M]`, each below the table's.
 ///
 /// # Source
 /// Su et al., "RoFormer", arXiv 2104.09864.

@@ -19,7 +19,6 @@ mod table;
 pub use isa::Isa;
 
 use self::pool::Pool;
-use crate::backend::reference::Reference;
 use crate::backend::{
     Activation, AdamW, Attention, AttentionBackward, CopyColumns, CrossEntropy, Kernels, Matmul, Matrix, Norm,
     NormBackward, PackedMatrix, Rotary,

@@ -1,7 +1,7 @@
 //! Layer norm and RMS norm.
 
 use super::Cpu;
-use super::lanes::{Element, Lanes, Program, typed};
+use super::lanes::{Element, Lanes, Program, sum, sum_of_squares, typed};
 use super::pool::{chunks, view_chunks};
 use super::reduce::add_partial_sums;
 use super::rows::{chunk, rows_per_chunk, rows_per_partial_sum, slice_chunk, with_scratch};
@@ -55,26 +55,6 @@ impl Program for NormRows<'_> {
             }
         });
     }
-}
-
-#[inline(always)]
-fn sum<V: Lanes, E: Element>(v: V, x: &[E]) -> f32 {
-    let mut sum = v.splat(0.0);
-    for at in v.spans(x.len()) {
-        sum = sum + v.read(x, at);
-    }
-    sum.sum()
-}
-
-/// Σ (x − centre)²
-#[inline(always)]
-fn sum_of_squares<V: Lanes, E: Element>(v: V, x: &[E], centre: f32) -> f32 {
-    let mut sum = v.splat(0.0);
-    for at in v.spans(x.len()) {
-        let distance = v.read_or(x, at, centre) - v.splat(centre);
-        sum = distance.mul_add(distance, sum);
-    }
-    sum.sum()
 }
 
 pub(super) fn norm_backward(cpu: &Cpu, call: NormBackward<'_>) {

@@ -1,7 +1,7 @@
 //! Element by element: activations and their gates, dropout, scaling, casts.
 
 use super::Cpu;
-use super::lanes::{Lanes, Program, activate, slope, typed};
+use super::lanes::{BLOCK, Lanes, Program, activate, slope, typed, uniforms};
 use super::pool::view_chunks;
 use super::rows::{CHUNK_LEN, chunk, rows_per_chunk};
 use crate::backend::Activation;
@@ -159,12 +159,13 @@ impl Program for Dropout<'_> {
     #[inline(always)]
     fn run<V: Lanes>(self, v: V) {
         let Self { p, key, first, x, out } = self;
-        typed!(x; out => for start in (0..x.len()).step_by(Key::BLOCK) {
-            let uniforms = key.uniform_block(first + start as u64);
-            let end = x.len().min(start + Key::BLOCK);
+        typed!(x; out => for start in (0..x.len()).step_by(BLOCK) {
+            let mut numbers = [0.0; BLOCK];
+            uniforms(v, key, first + start as u64, &mut numbers);
+            let end = x.len().min(start + BLOCK);
             let (x, out) = (&x[start..end], &mut out[start..end]);
             for at in v.spans(x.len()) {
-                keep(v.read(&uniforms, at), v.read(x, at), p).write(out, at);
+                keep(v.read(&numbers, at), v.read(x, at), p).write(out, at);
             }
         });
     }
@@ -185,12 +186,13 @@ impl Program for DropoutAdd<'_> {
     #[inline(always)]
     fn run<V: Lanes>(self, v: V) {
         let Self { p, key, first, x, residual, out } = self;
-        typed!(x, residual; out => for start in (0..x.len()).step_by(Key::BLOCK) {
-            let uniforms = key.uniform_block(first + start as u64);
-            let end = x.len().min(start + Key::BLOCK);
+        typed!(x, residual; out => for start in (0..x.len()).step_by(BLOCK) {
+            let mut numbers = [0.0; BLOCK];
+            uniforms(v, key, first + start as u64, &mut numbers);
+            let end = x.len().min(start + BLOCK);
             let (x, residual, out) = (&x[start..end], &residual[start..end], &mut out[start..end]);
             for at in v.spans(x.len()) {
-                (v.read(residual, at) + keep(v.read(&uniforms, at), v.read(x, at), p)).write(out, at);
+                (v.read(residual, at) + keep(v.read(&numbers, at), v.read(x, at), p)).write(out, at);
             }
         });
     }

@@ -112,7 +112,7 @@ impl Pool {
 
     /// Runs `task(i, part i)` for every part of `split`: the way to write to disjoint parts of slices without unsafe code.
     ///
-    /// ```ignore
+    /// ```text
     /// pool.for_each((chunks(out, width), chunks(mean, 1)), |i, (out, mean)| …);
     /// ```
     pub(crate) fn for_each<S: Split>(&self, split: S, task: impl Fn(usize, S::Part) + Sync) {

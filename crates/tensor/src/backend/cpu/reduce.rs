@@ -1,7 +1,7 @@
 //! Sums.
 
 use super::Cpu;
-use super::lanes::{Element, Lanes, Program, typed};
+use super::lanes::{Lanes, Program, sum_of_squares_f64, typed};
 use super::pool::chunks;
 use super::rows::{CHUNK_LEN, chunk, rows_per_partial_sum, with_scratch};
 use crate::dtype::View;
@@ -96,26 +96,8 @@ impl Program for SumOfSquares<'_> {
     type Output = f64;
 
     #[inline(always)]
-    fn run<V: Lanes>(self, _: V) -> f64 {
+    fn run<V: Lanes>(self, v: V) -> f64 {
         let x = self.x;
-        typed!(x; => squares(x))
+        typed!(x; => sum_of_squares_f64(v, x))
     }
-}
-
-/// In f64, which no lanes have: the compiler makes vectors of the loop.
-#[inline(always)]
-fn squares<E: Element>(x: &[E]) -> f64 {
-    const N: usize = 32;
-    let mut sums = [0.0; N];
-    let (blocks, rest) = x.as_chunks::<N>();
-    for block in blocks {
-        for i in 0..N {
-            let x = f64::from(block[i].to_f32());
-            sums[i] += x * x;
-        }
-    }
-    for (sum, x) in sums.iter_mut().zip(rest) {
-        *sum += f64::from(x.to_f32()) * f64::from(x.to_f32());
-    }
-    sums.iter().sum()
 }

@@ -126,14 +126,19 @@ fn activations() {
         let (x, out) = (Numbers::random(x_type, n, 1), Numbers::random(out_type, n, 2));
         for kind in KINDS {
             let name = format!("{kind:?} of {n}, {x_type} to {out_type}");
-            check(&name, Close::Within(1e-6), &[out.clone()], |on, out| {
+            check(&name, Close::Within(1e-6), std::slice::from_ref(&out), |on, out| {
                 on.activation(kind, x.view(), out[0].view_mut());
             });
             for dout_type in DTYPES {
                 let dout = Numbers::random(dout_type, n, 3);
-                check(&format!("{name} backward, {dout_type}"), Close::Within(1e-6), &[out.clone()], |on, out| {
-                    on.activation_backward(kind, x.view(), dout.view(), out[0].view_mut());
-                });
+                check(
+                    &format!("{name} backward, {dout_type}"),
+                    Close::Within(1e-6),
+                    std::slice::from_ref(&out),
+                    |on, out| {
+                        on.activation_backward(kind, x.view(), dout.view(), out[0].view_mut());
+                    },
+                );
             }
         }
     }
@@ -150,9 +155,14 @@ fn gates() {
         check(&name, Close::Within(1e-6), &[out], |on, out| on.gated(kind, width, x.view(), out[0].view_mut()));
         for dout_type in DTYPES {
             let dout = Numbers::random(dout_type, rows * width, 3);
-            check(&format!("{name} backward, {dout_type}"), Close::Within(1e-6), &[dx.clone()], |on, dx| {
-                on.gated_backward(kind, width, x.view(), dout.view(), dx[0].view_mut());
-            });
+            check(
+                &format!("{name} backward, {dout_type}"),
+                Close::Within(1e-6),
+                std::slice::from_ref(&dx),
+                |on, dx| {
+                    on.gated_backward(kind, width, x.view(), dout.view(), dx[0].view_mut());
+                },
+            );
         }
     }
 }
@@ -165,12 +175,12 @@ fn dropout() {
         for p in [0.0, 0.3, 1.0] {
             let key = Key::new(n as u64);
             let name = format!("dropout {p} of {n}, {x_type} to {out_type}");
-            check(&name, Close::Exact, &[out.clone()], |on, out| {
+            check(&name, Close::Exact, std::slice::from_ref(&out), |on, out| {
                 on.dropout(x.view(), p, key, None, out[0].view_mut());
             });
             for residual_type in DTYPES {
                 let residual = Numbers::random(residual_type, n, 3);
-                check(&format!("{name} and {residual_type}"), Close::Exact, &[out.clone()], |on, out| {
+                check(&format!("{name} and {residual_type}"), Close::Exact, std::slice::from_ref(&out), |on, out| {
                     on.dropout(x.view(), p, key, Some(residual.view()), out[0].view_mut());
                 });
             }
@@ -187,7 +197,7 @@ fn scaling_and_casts() {
             check(
                 &format!("{alpha}·{x_type} + {beta}·{out_type} of {n}"),
                 Close::Exact,
-                &[out.clone()],
+                std::slice::from_ref(&out),
                 |on, out| {
                     on.scale_add(alpha, x.view(), beta, out[0].view_mut());
                 },
@@ -224,7 +234,7 @@ fn rotary() {
             let (cos, sin): (Vec<f32>, Vec<f32>) = (angles(1.57), angles(0.0));
             for (interleaved, inverse) in [(false, false), (true, false), (false, true), (true, true)] {
                 let name = format!("rotary {n_rotated} of [{rows}, 3, {d_head}] {x_type} {interleaved} {inverse}");
-                check(&name, Close::Exact, &[x.clone()], |on, x| {
+                check(&name, Close::Exact, std::slice::from_ref(&x), |on, x| {
                     let x = x[0].view_mut();
                     let (positions, cos, sin) = (&positions[..], &cos[..], &sin[..]);
                     let heads = 1..3;
@@ -254,7 +264,7 @@ fn tables() {
         let ids: Vec<u32> = (0..rows as u64).map(|i| Key::new(4).below(i, 5) as u32).collect();
         for (scale, accumulate) in [(1.0, false), (0.3, true)] {
             let name = format!("gather [{rows}, {width}], {x_type} to {out_type}, {scale} {accumulate}");
-            check(&name, Close::Exact, &[out.clone()], |on, out| {
+            check(&name, Close::Exact, std::slice::from_ref(&out), |on, out| {
                 on.gather(table.view(), width, &ids, scale, out[0].view_mut(), accumulate);
             });
         }
@@ -274,7 +284,7 @@ fn columns() {
         let dst = Numbers::random(out_type, rows * dst_stride, 2);
         for accumulate in [false, true] {
             let name = format!("copy_columns [{rows}, {width}], {x_type} to {out_type}, {accumulate}");
-            check(&name, Close::Exact, &[dst.clone()], |on, dst| {
+            check(&name, Close::Exact, std::slice::from_ref(&dst), |on, dst| {
                 let (src, dst) = (src.view(), dst[0].view_mut());
                 on.copy_columns(CopyColumns {
                     rows,
@@ -298,13 +308,20 @@ fn softmax() {
         let n = rows * width;
         let (x, out) = (Numbers::random(x_type, n, 1), Numbers::random(out_type, n, 2));
         let name = format!("softmax [{rows}, {width}], {x_type} to {out_type}");
-        check(&name, Close::Within(1e-6), &[out.clone()], |on, out| on.softmax(width, x.view(), out[0].view_mut()));
+        check(&name, Close::Within(1e-6), std::slice::from_ref(&out), |on, out| {
+            on.softmax(width, x.view(), out[0].view_mut())
+        });
         for dout_type in DTYPES {
             let dout = Numbers::random(dout_type, n, 3);
             let y = Numbers::new(x_type, (0..n as u64).map(|i| Key::new(5).uniform(i) / width as f32));
-            check(&format!("{name} backward, {dout_type}"), Close::Within(2e-6), &[out.clone()], |on, dx| {
-                on.softmax_backward(width, y.view(), dout.view(), dx[0].view_mut());
-            });
+            check(
+                &format!("{name} backward, {dout_type}"),
+                Close::Within(2e-6),
+                std::slice::from_ref(&out),
+                |on, dx| {
+                    on.softmax_backward(width, y.view(), dout.view(), dx[0].view_mut());
+                },
+            );
         }
     }
 }
@@ -467,7 +484,7 @@ fn sums() {
         let out = Numbers::random(DType::F32, width, 2);
         for accumulate in [false, true] {
             let name = format!("sum_rows [{rows}, {width}], {x_type}, {accumulate}");
-            check(&name, Close::Within(1e-5), &[out.clone()], |on, out| {
+            check(&name, Close::Within(1e-5), std::slice::from_ref(&out), |on, out| {
                 on.sum_rows(x.view(), out[0].f32s(), accumulate);
             });
         }

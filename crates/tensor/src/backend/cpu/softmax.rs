@@ -1,7 +1,7 @@
 //! Softmax, and the loss made of it.
 
 use super::Cpu;
-use super::lanes::{Element, Lanes, Program, exp, typed};
+use super::lanes::{Element, Lanes, Program, dot, exp, largest, sum, typed};
 use super::pool::{chunks, view_chunks};
 use super::rows::{chunk, rows_per_chunk, slice_chunk, with_scratch};
 use crate::backend::CrossEntropy;
@@ -62,15 +62,6 @@ fn exponentials<V: Lanes, E: Element>(v: V, x: &[E], out: &mut [f32]) -> (f32, f
     (max, sum.sum())
 }
 
-#[inline(always)]
-fn largest<V: Lanes, E: Element>(v: V, x: &[E]) -> f32 {
-    let mut max = v.splat(f32::NEG_INFINITY);
-    for at in v.spans(x.len()) {
-        max = v.read_or(x, at, f32::NEG_INFINITY).max(max);
-    }
-    max.max_lane()
-}
-
 pub(super) fn softmax_backward(cpu: &Cpu, width: usize, y: View<'_>, dout: View<'_>, dx: ViewMut<'_>) {
     assert!(
         y.len() == dx.len() && dout.len() == dx.len() && dx.len().is_multiple_of(width.max(1)),
@@ -105,19 +96,6 @@ impl Program for SoftmaxBackward<'_> {
             }
         });
     }
-}
-
-#[inline(always)]
-fn dot<V: Lanes, A: Element, B: Element>(v: V, a: &[A], b: &[B]) -> f32 {
-    let mut sum = v.splat(0.0);
-    for (a, b) in a.chunks(BLOCK).zip(b.chunks(BLOCK)) {
-        let mut block_sum = v.splat(0.0);
-        for at in v.spans(a.len()) {
-            block_sum = v.read(a, at).mul_add(v.read(b, at), block_sum);
-        }
-        sum = sum + block_sum;
-    }
-    sum.sum()
 }
 
 pub(super) fn cross_entropy(cpu: &Cpu, call: CrossEntropy<'_>) {
@@ -185,15 +163,7 @@ fn loss<V: Lanes, E: Element>(v: V, row: &[E], target: usize, log_sum_exp: f32, 
     if smoothing == 0.0 {
         return (nll, nll);
     }
-    let mut sum = v.splat(0.0);
-    for row in row.chunks(BLOCK) {
-        let mut block_sum = v.splat(0.0);
-        for at in v.spans(row.len()) {
-            block_sum = block_sum + v.read(row, at);
-        }
-        sum = sum + block_sum;
-    }
-    let of_all = log_sum_exp - sum.sum() / row.len() as f32;
+    let of_all = log_sum_exp - sum(v, row) / row.len() as f32;
     ((1.0 - smoothing) * nll + smoothing * of_all, nll)
 }
 

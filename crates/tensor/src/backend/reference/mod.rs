@@ -11,6 +11,7 @@ mod matmul;
 mod norm;
 mod optimizer;
 mod pointwise;
+#[cfg(test)]
 pub(super) use pointwise::{activate, slope};
 mod reduce;
 mod rotary;

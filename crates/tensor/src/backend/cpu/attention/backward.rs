@@ -1,7 +1,7 @@
 //! The backward pass: for each block of keys, the weights of all queries that see it again, and what they send back.
 
 use super::gradients::{Given, Gradients};
-use super::inputs::{BLOCK, Inputs, Task, Window};
+use super::inputs::{Inputs, Task, Window};
 use super::logits::{self, Row};
 use super::scratch::ThreadMemory;
 use super::visible::{self, Span};
@@ -12,6 +12,8 @@ use crate::backend::cpu::matmul::kernel::MAX_ROWS;
 use crate::dtype::View;
 use std::ops::Range;
 
+/// Keys of a block: what belongs to them should stay in the second-level cache.
+const BLOCK: usize = 128;
 /// Lines whose weights are kept at once: the keys' and values' gradients are sums over them.
 const LINES: usize = 8 * MAX_ROWS;
 
@@ -185,7 +187,7 @@ impl<'a> State<'a> {
         for (along, down) in [(&*lines.queries, &mut *lines.queries_down), (&*lines.dout, &mut *lines.dout_down)] {
             // Features that only fill up the width.
             down.fill(0.0);
-            self.words.down(self.words.rows(along, n_steps), self.spans.len(), down, self.width);
+            self.words.down(self.words.rows(along, n_steps), down, self.width);
         }
     }
 
@@ -195,16 +197,18 @@ impl<'a> State<'a> {
         if visible::seen_by_any(&self.spans, block).is_empty() {
             return;
         }
-        let (keys, values) = (self.inputs.keys(self.task, block.start), self.inputs.values(self.task, block.start));
-        let (words, n_keys) = (self.words, block.len());
-        if n_keys < BLOCK {
+        let keys = self.inputs.keys(self.task, block.clone());
+        let values = self.inputs.values(self.task, block.clone());
+        let words = self.words;
+        if !block.len().is_multiple_of(GRAIN) {
+            // Keys that only fill up the last grain.
             self.block.keys.fill(0.0);
             self.block.keys_down.fill(0.0);
             self.block.values.fill(0.0);
         }
-        words.across(keys, n_keys, self.block.keys, BLOCK);
-        words.down(keys, n_keys, self.block.keys_down, self.width);
-        words.across(values, n_keys, self.block.values, BLOCK);
+        words.across(keys, self.block.keys, BLOCK);
+        words.down(keys, self.block.keys_down, self.width);
+        words.across(values, self.block.values, BLOCK);
         for first in (0..self.spans.len()).step_by(LINES) {
             self.add_lines(v, block, first..(first + LINES).min(self.spans.len()));
         }
@@ -262,32 +266,37 @@ impl<'a> State<'a> {
             let scores = Sums { values: &mut scores[columns.start..], stride: BLOCK, accumulate: false };
             words.multiply([MAX_ROWS, n_steps, columns.len()], lines, panel, scores);
         }
+        let keys = block.start + columns.start..block.start + columns.end;
         for (i, (p, ds)) in p.chunks_exact_mut(BLOCK).zip(ds.chunks_exact_mut(BLOCK)).enumerate() {
             let line = first + i;
-            // Lines that only fill up the last tile have no position.
-            let window = self.window.block(self.inputs, self.task, line.min(self.task.lines.end - 1), block.start);
+            let (p, ds) = (&mut p[columns.clone()], &mut ds[columns.clone()]);
+            let window = self.inputs.bias.map(|_| {
+                // Lines that only fill up the last tile have no position.
+                self.window.keys(self.inputs, self.task, line.min(self.task.lines.end - 1), &keys)
+            });
             let row = Row {
                 scale: self.inputs.sizes.scale,
-                bias: self.inputs.bias.map(|_| &self.biases[window.clone()]),
-                first_key: block.start,
+                bias: window.clone().map(|window| &self.biases[window]),
+                first_key: keys.start,
                 span: self.spans[line],
                 key_segments: self.inputs.key_segments(self.task.row),
             };
-            let factor = row.prepare(v, p, &columns);
+            let factor = row.prepare(v, p);
             let (log_sum_exp, dot) = (self.lines.log_sum_exp[line], self.lines.dot[line]);
-            logits::weights_and_gradients(v, p, ds, &columns, [factor, log_sum_exp, dot]);
-            if self.inputs.bias.is_some() {
-                logits::add(v, ds, &columns, &mut self.dbiases[window]);
+            logits::weights_and_gradients(v, p, ds, [factor, log_sum_exp, dot]);
+            if let Some(window) = window {
+                logits::add(v, ds, &mut self.dbiases[window]);
             }
         }
         if let Some(down) = down {
             for (rows, down) in [&*p, &*ds].into_iter().zip(down) {
-                let rows = Rows { data: View::F32(&rows[columns.start..]), stride: BLOCK, width: columns.len() };
-                words.down(rows, MAX_ROWS, &mut down[columns.start..], BLOCK);
+                let (data, width) = (View::F32(&rows[columns.start..]), columns.len());
+                let rows = Rows { data, n_rows: MAX_ROWS, stride: BLOCK, width };
+                words.down(rows, &mut down[columns.start..], BLOCK);
             }
         }
         let steps = words.n_steps(columns.start)..words.n_steps(columns.end);
-        let weights = words.weights_along(ds, MAX_ROWS, &columns, self.tile.ds_along);
+        let weights = words.weights_along(ds, BLOCK, MAX_ROWS, &columns, self.tile.ds_along);
         let keys = Rhs { words: &self.block.keys_down[steps.start * width..], stride: width };
         let dq = Sums { values: &mut self.lines.dq[first * width..], stride: width, accumulate: true };
         words.multiply([MAX_ROWS, steps.len(), width], weights, keys, dq);

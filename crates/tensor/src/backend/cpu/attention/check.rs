@@ -42,7 +42,7 @@ fn inputs(inputs: &Inputs<'_>) {
     let sizes = &inputs.sizes;
     assert!(sizes.d_head > 0, "a head needs at least one feature");
     assert!(
-        sizes.g > 0 && sizes.h % sizes.g == 0,
+        sizes.g > 0 && sizes.h.is_multiple_of(sizes.g),
         "{} query heads cannot share {} key/value heads evenly",
         sizes.h,
         sizes.g

@@ -1,13 +1,10 @@
 //! What forward and backward read alike, and how a call is cut into tasks.
 
 use super::visible::{self, Span};
-use super::words::{Rows, Words};
+use super::words::{GRAIN, Rows, Words};
 use crate::backend::{Attention, AttentionBackward, AttentionSizes, Heads, Mask, OffsetBias};
 use crate::dtype::View;
 use std::ops::Range;
-
-/// Keys of a block. Blocks start at multiples of it, so that the arithmetic of a query does not depend on its call.
-pub(super) const BLOCK: usize = 64;
 
 /// The tensors that attention reads.
 #[derive(Clone, Copy)]
@@ -80,27 +77,30 @@ impl<'a> Inputs<'a> {
         // Those of one head are evenly spaced.
         for first in lines.clone().take(n_group) {
             let row = task.row * self.sizes.t + first / n_group;
-            let from = self.head_rows(heads, row, self.head(task, first));
-            let n_lines = (lines.end - first).div_ceil(n_group);
-            words.along(from, n_lines, &mut to[(first - lines.start) * n_steps..], n_group * n_steps);
+            let n_rows = (lines.end - first).div_ceil(n_group);
+            let from = self.head_rows(heads, row..row + n_rows, self.head(task, first));
+            words.along(from, &mut to[(first - lines.start) * n_steps..], n_group * n_steps);
         }
     }
 
-    /// The keys of a task from `first` on.
-    pub(super) fn keys(&self, task: &Task, first: usize) -> Rows<'a> {
-        self.head_rows(self.k, task.row * self.sizes.s + first, task.kv_head)
+    /// Some keys of a task.
+    pub(super) fn keys(&self, task: &Task, keys: Range<usize>) -> Rows<'a> {
+        let first = task.row * self.sizes.s;
+        self.head_rows(self.k, first + keys.start..first + keys.end, task.kv_head)
     }
 
-    /// The values of a task from `first` on.
-    pub(super) fn values(&self, task: &Task, first: usize) -> Rows<'a> {
-        self.head_rows(self.v, task.row * self.sizes.s + first, task.kv_head)
+    /// Some values of a task.
+    pub(super) fn values(&self, task: &Task, keys: Range<usize>) -> Rows<'a> {
+        let first = task.row * self.sizes.s;
+        self.head_rows(self.v, first + keys.start..first + keys.end, task.kv_head)
     }
 
-    /// One head of the rows from `first_row` on.
-    fn head_rows(&self, heads: Heads<'a>, first_row: usize, head: usize) -> Rows<'a> {
+    /// One head of some rows.
+    fn head_rows(&self, heads: Heads<'a>, rows: Range<usize>, head: usize) -> Rows<'a> {
         let (stride, width) = (heads.n_heads_stored * self.sizes.d_head, self.sizes.d_head);
-        let first = first_row * stride + (heads.first_head + head) * width;
-        Rows { data: heads.data.slice(first..heads.data.len()), stride, width }
+        let first = rows.start * stride + (heads.first_head + head) * width;
+        let data = heads.data.slice(first.min(heads.data.len())..heads.data.len());
+        Rows { data, n_rows: rows.len(), stride, width }
     }
 
     /// The queries that the lines of a task belong to.
@@ -141,7 +141,7 @@ impl Window {
     pub(super) fn new(inputs: &Inputs<'_>, task: &Task) -> Self {
         let queries = inputs.queries_of(task);
         let last_position = visible::offset(&inputs.mask, task.row) + queries.end - 1;
-        let n_keys = inputs.sizes.s.next_multiple_of(BLOCK);
+        let n_keys = inputs.sizes.s.next_multiple_of(GRAIN);
         Self { last_position, len: if inputs.bias.is_some() { queries.len() + n_keys } else { 0 } }
     }
 
@@ -163,9 +163,10 @@ impl Window {
         (start..end, (bias.origin + start).saturating_sub(self.last_position))
     }
 
-    /// Where a line finds the block of keys that starts at `first_key`.
-    pub(super) fn block(&self, inputs: &Inputs<'_>, task: &Task, line: usize, first_key: usize) -> Range<usize> {
-        let first = line % inputs.n_group() * self.len + first_key + self.last_position - inputs.position(task, line);
-        first..first + BLOCK
+    /// Where a line finds the keys.
+    pub(super) fn keys(&self, inputs: &Inputs<'_>, task: &Task, line: usize, keys: &Range<usize>) -> Range<usize> {
+        let of_head = line % inputs.n_group() * self.len;
+        let ahead = self.last_position - inputs.position(task, line);
+        of_head + keys.start + ahead..of_head + keys.end + ahead
     }
 }

@@ -3,16 +3,15 @@
 use super::visible::Span;
 use crate::backend::cpu::lanes::{Element, Lanes, MAX_LANES, exp};
 use crate::dtype::View;
-use std::ops::Range;
 
-/// What turns a row of scores, one for each key of a block, into logits.
+/// What turns the scores of a query for consecutive keys, a multiple of [`MAX_LANES`], into logits.
 #[derive(Clone, Copy)]
 pub(super) struct Row<'a> {
     /// Factor on the scores.
     pub(super) scale: f32,
-    /// Added to the scaled scores.
+    /// Added to the scaled scores, one for each key.
     pub(super) bias: Option<&'a [f32]>,
-    /// Position of the row's first key.
+    /// Position of the first key.
     pub(super) first_key: usize,
     /// Keys that are not hidden.
     pub(super) span: Span,
@@ -21,46 +20,41 @@ pub(super) struct Row<'a> {
 }
 
 impl Row<'_> {
-    /// Makes logits of the elements `columns` and returns 1; but where logits are just the scaled scores it leaves the
-    /// scores as they are and returns the scale.
+    /// Makes logits of the scores and returns 1; but where logits are just the scaled scores it leaves the scores as they
+    /// are and returns the scale.
     #[inline(always)]
-    pub(super) fn prepare<V: Lanes>(&self, v: V, scores: &mut [f32], columns: &Range<usize>) -> f32 {
-        let is_whole = self.span.covers(&(self.first_key + columns.start..self.first_key + columns.end));
-        if is_whole && self.bias.is_none() {
-            return self.scale;
-        }
-        let scale = v.splat(self.scale);
-        for column in steps::<V>(columns) {
-            let score = v.load(&scores[column..]);
-            let mut logit = match self.bias {
-                Some(bias) => score.mul_add(scale, v.load(&bias[column..])),
-                None => score * scale,
-            };
-            if !is_whole {
-                logit = self.hide(logit, column);
+    pub(super) fn prepare<V: Lanes>(&self, v: V, scores: &mut [f32]) -> f32 {
+        let is_whole = self.span.covers(&(self.first_key..self.first_key + scores.len()));
+        if let Some(bias) = self.bias {
+            for (score, bias) in scores.chunks_exact_mut(V::N).zip(bias.chunks_exact(V::N)) {
+                v.load(score).mul_add(v.splat(self.scale), v.load(bias)).store(score);
             }
-            logit.store(&mut scores[column..]);
         }
-        1.0
+        if !is_whole {
+            self.hide(v, scores);
+        }
+        if self.bias.is_some() { 1.0 } else { self.scale }
     }
 
-    /// −∞ for the hidden keys among those from `column` on.
+    /// Makes the scores of hidden keys infinitely low.
     #[inline(always)]
-    fn hide<V: Lanes>(&self, logit: V, column: usize) -> V {
-        let first_key = self.first_key + column;
-        let hidden = logit.splat(f32::NEG_INFINITY);
-        // Small whole numbers, so exact as f32.
-        let [start, end] =
-            [self.span.first, self.span.end].map(|key| logit.splat(key.saturating_sub(first_key).min(V::N) as f32));
-        let lane = logit.load(&LANES);
-        let logit = lane.if_less(start, hidden, logit);
-        let logit = lane.if_less(end, logit, hidden);
-        match (self.span.segment, self.key_segments) {
-            (Some(segment), Some(of_keys)) => {
-                let of_keys = &of_keys[first_key.min(of_keys.len())..];
-                logit.load(&is_other(segment, of_keys)).if_less(logit.splat(0.5), logit, hidden)
+    fn hide<V: Lanes>(&self, v: V, scores: &mut [f32]) {
+        // So that times the scale it is −∞.
+        let hidden = v.splat(if self.scale < 0.0 && self.bias.is_none() { f32::INFINITY } else { f32::NEG_INFINITY });
+        let mut first_key = self.first_key;
+        for score in scores.chunks_exact_mut(V::N) {
+            // Small whole numbers, so exact as f32.
+            let start = self.span.first.saturating_sub(first_key).min(V::N) as f32;
+            let end = self.span.end.saturating_sub(first_key).min(V::N) as f32;
+            let lane = v.load(&LANES);
+            let mut shown = lane.if_less(v.splat(start), hidden, v.load(score));
+            shown = lane.if_less(v.splat(end), shown, hidden);
+            if let (Some(segment), Some(of_keys)) = (self.span.segment, self.key_segments) {
+                let is_other = is_other(segment, &of_keys[first_key.min(of_keys.len())..]);
+                shown = v.load(&is_other).if_less(v.splat(0.5), shown, hidden);
             }
-            _ => logit,
+            shown.store(score);
+            first_key += V::N;
         }
     }
 }
@@ -81,57 +75,26 @@ fn is_other(segment: u32, of_keys: &[u32]) -> [f32; MAX_LANES] {
     std::array::from_fn(|lane| if of_keys.get(lane) == Some(&segment) { 0.0 } else { 1.0 })
 }
 
-/// First columns of the vectors in a range of whole vectors.
-#[inline(always)]
-pub(super) fn steps<V: Lanes>(columns: &Range<usize>) -> Steps {
-    Steps { next: columns.start, end: columns.end, step: V::N }
-}
-
-/// See [`steps`]. (`step_by` divides.)
-pub(super) struct Steps {
-    next: usize,
-    end: usize,
-    step: usize,
-}
-
-impl Iterator for Steps {
-    type Item = usize;
-
-    #[inline(always)]
-    fn next(&mut self) -> Option<usize> {
-        let column = self.next;
-        self.next += self.step;
-        (column < self.end).then_some(column)
-    }
-}
-
 /// Largest of factor · scores.
 #[inline(always)]
-pub(super) fn max<V: Lanes>(v: V, scores: &[f32], columns: &Range<usize>, factor: f32) -> f32 {
+pub(super) fn max<V: Lanes>(v: V, scores: &[f32], factor: f32) -> f32 {
     let factor = v.splat(factor);
     let mut max = v.splat(f32::NEG_INFINITY);
-    for column in steps::<V>(columns) {
-        max = (v.load(&scores[column..]) * factor).max(max);
+    for score in scores.chunks_exact(V::N) {
+        max = (v.load(score) * factor).max(max);
     }
     max.max_lane()
 }
 
 /// Replaces scores by exp(factor · score − max) and adds them to the vector `sums`.
 #[inline(always)]
-pub(super) fn exponentials<V: Lanes>(
-    v: V,
-    scores: &mut [f32],
-    columns: &Range<usize>,
-    factor: f32,
-    max: f32,
-    sums: &mut [f32],
-) {
+pub(super) fn exponentials<V: Lanes>(v: V, scores: &mut [f32], factor: f32, max: f32, sums: &mut [f32]) {
     let (factor, max) = (v.splat(factor), v.splat(max));
     let mut sum = v.load(sums);
-    for column in steps::<V>(columns) {
-        let exponential = exp(v.load(&scores[column..]) * factor - max);
+    for score in scores.chunks_exact_mut(V::N) {
+        let exponential = exp(v.load(score) * factor - max);
         sum = sum + exponential;
-        exponential.store(&mut scores[column..]);
+        exponential.store(score);
     }
     sum.store(sums);
 }
@@ -140,8 +103,8 @@ pub(super) fn exponentials<V: Lanes>(
 #[inline(always)]
 pub(super) fn scale<V: Lanes>(v: V, values: &mut [f32], factor: f32) {
     let factor = v.splat(factor);
-    for column in steps::<V>(&(0..values.len())) {
-        (v.load(&values[column..]) * factor).store(&mut values[column..]);
+    for value in values.chunks_exact_mut(V::N) {
+        (v.load(value) * factor).store(value);
     }
 }
 
@@ -160,22 +123,21 @@ pub(super) fn weights_and_gradients<V: Lanes>(
     v: V,
     p: &mut [f32],
     ds: &mut [f32],
-    columns: &Range<usize>,
     [factor, log_sum_exp, dot]: [f32; 3],
 ) {
     let (factor, log_sum_exp, dot) = (v.splat(factor), v.splat(log_sum_exp), v.splat(dot));
-    for column in steps::<V>(columns) {
-        let weight = exp(v.load(&p[column..]) * factor - log_sum_exp);
-        weight.store(&mut p[column..]);
-        ((v.load(&ds[column..]) - dot) * weight).store(&mut ds[column..]);
+    for (p, ds) in p.chunks_exact_mut(V::N).zip(ds.chunks_exact_mut(V::N)) {
+        let weight = exp(v.load(p) * factor - log_sum_exp);
+        weight.store(p);
+        ((v.load(ds) - dot) * weight).store(ds);
     }
 }
 
-/// Adds the elements `columns` of one row to another.
+/// Adds one row to another.
 #[inline(always)]
-pub(super) fn add<V: Lanes>(v: V, from: &[f32], columns: &Range<usize>, to: &mut [f32]) {
-    for column in steps::<V>(columns) {
-        (v.load(&to[column..]) + v.load(&from[column..])).store(&mut to[column..]);
+pub(super) fn add<V: Lanes>(v: V, from: &[f32], to: &mut [f32]) {
+    for (from, to) in from.chunks_exact(V::N).zip(to.chunks_exact_mut(V::N)) {
+        (v.load(to) + v.load(from)).store(to);
     }
 }
 

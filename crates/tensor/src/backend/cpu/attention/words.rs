@@ -4,7 +4,6 @@
 //! Operands are made of 32-bit *words*, each one step of a sum: one f32, or two neighbours along the sum as bf16. An
 //! element of a product is one chain of multiply-adds in the order of the steps, whatever tile it falls into.
 
-use super::inputs::BLOCK;
 use crate::backend::cpu::isa::Isa;
 use crate::backend::cpu::lanes::MAX_LANES;
 use crate::backend::cpu::matmul::kernel::{KernelSet, MAX_ROWS, TileRun};
@@ -56,10 +55,6 @@ impl Words {
         }
     }
 
-    pub(super) fn isa(&self) -> Isa {
-        self.isa
-    }
-
     /// Whether a word holds two elements.
     pub(super) fn are_pairs(&self) -> bool {
         self.word == Word::Bf16Pair
@@ -105,23 +100,23 @@ impl Words {
         }
     }
 
-    /// Packs `n_rows` rows as they are, each a sum: word (row, step) at `row · stride + step` of `to`.
-    pub(super) fn along(&self, from: Rows<'_>, n_rows: usize, to: &mut [f32], stride: usize) {
+    /// Packs rows as they are, each a sum: word (row, step) at `row · stride + step` of `to`.
+    pub(super) fn along(&self, from: Rows<'_>, to: &mut [f32], stride: usize) {
         let operand = Operand { data: from.data, stride: from.stride, across: false, k: from.width };
         let n_steps = self.n_steps(from.width);
-        self.pack(&operand, n_rows, n_steps, to, [stride, 1]);
+        self.pack(&operand, from.n_rows, n_steps, to, [stride, 1]);
     }
 
-    /// Packs `n_rows` rows, each a sum, side by side: word (step, row) at `step · stride + row` of `to`.
-    pub(super) fn across(&self, from: Rows<'_>, n_rows: usize, to: &mut [f32], stride: usize) {
+    /// Packs rows, each a sum, side by side: word (step, row) at `step · stride + row` of `to`.
+    pub(super) fn across(&self, from: Rows<'_>, to: &mut [f32], stride: usize) {
         let operand = Operand { data: from.data, stride: from.stride, across: false, k: from.width };
-        self.pack(&operand, n_rows, self.n_steps(from.width), to, [1, stride]);
+        self.pack(&operand, from.n_rows, self.n_steps(from.width), to, [1, stride]);
     }
 
-    /// Packs `n_rows` rows with the sums running down the columns: word (step, column) at `step · stride + column` of `to`.
-    pub(super) fn down(&self, from: Rows<'_>, n_rows: usize, to: &mut [f32], stride: usize) {
-        let operand = Operand { data: from.data, stride: from.stride, across: true, k: n_rows };
-        self.pack(&operand, from.width, self.n_steps(n_rows), to, [1, stride]);
+    /// Packs rows with the sums running down the columns: word (step, column) at `step · stride + column` of `to`.
+    pub(super) fn down(&self, from: Rows<'_>, to: &mut [f32], stride: usize) {
+        let operand = Operand { data: from.data, stride: from.stride, across: true, k: from.n_rows };
+        self.pack(&operand, from.width, self.n_steps(from.n_rows), to, [1, stride]);
     }
 
     fn pack(&self, operand: &Operand<'_>, n_lines: usize, n_steps: usize, to: &mut [f32], strides: [usize; 2]) {
@@ -141,36 +136,59 @@ impl Words {
 /// Rows of a matrix in memory.
 #[derive(Clone, Copy)]
 pub(super) struct Rows<'a> {
+    /// From the first element of the first row on.
     pub(super) data: View<'a>,
+    pub(super) n_rows: usize,
+    /// Elements from one row to the next.
     pub(super) stride: usize,
+    /// Elements in a row.
     pub(super) width: usize,
+}
+
+impl Rows<'_> {
+    /// Asks for the rows, to be read soon.
+    pub(super) fn prefetch(&self) {
+        let size = self.data.dtype().size_bytes();
+        let start = match self.data {
+            View::F32(data) => data.as_ptr().cast::<u8>(),
+            View::Bf16(data) => data.as_ptr().cast(),
+        };
+        for row in 0..self.n_rows {
+            let row = start.wrapping_add(row * self.stride * size);
+            for byte in (0..self.width * size).step_by(CACHE_LINE_BYTES) {
+                prefetch(row.wrapping_add(byte));
+            }
+        }
+    }
 }
 
 impl Words {
     /// Rows of words as the matrix that they are made of.
     pub(super) fn rows<'a>(&self, words: &'a [f32], n_steps: usize) -> Rows<'a> {
+        let n_rows = words.len() / n_steps;
         if self.are_pairs() {
-            Rows { data: View::Bf16(bytemuck::cast_slice(words)), stride: 2 * n_steps, width: 2 * n_steps }
+            Rows { data: View::Bf16(bytemuck::cast_slice(words)), n_rows, stride: 2 * n_steps, width: 2 * n_steps }
         } else {
-            Rows { data: View::F32(words), stride: n_steps, width: n_steps }
+            Rows { data: View::F32(words), n_rows, stride: n_steps, width: n_steps }
         }
     }
 
-    /// The `columns` of `n_rows` rows of f32, [`BLOCK`] apart, as the left-hand side of a sum along the rows. `memory` is
+    /// The `columns` of `n_rows` rows of f32, `stride` apart, as the left-hand side of a sum along the rows. `memory` is
     /// room for words where these are something else.
     pub(super) fn weights_along<'a>(
         &self,
         rows: &'a [f32],
+        stride: usize,
         n_rows: usize,
         columns: &Range<usize>,
         memory: &'a mut [f32],
     ) -> Lhs<'a> {
         if !self.are_pairs() {
-            return Lhs { words: &rows[columns.start..], row_stride: BLOCK, step_stride: 1 };
+            return Lhs { words: &rows[columns.start..], row_stride: stride, step_stride: 1 };
         }
         let n_steps = self.n_steps(columns.len());
-        let from = Rows { data: View::F32(&rows[columns.start..]), stride: BLOCK, width: columns.len() };
-        self.along(from, n_rows, memory, n_steps);
+        let from = Rows { data: View::F32(&rows[columns.start..]), n_rows, stride, width: columns.len() };
+        self.along(from, memory, n_steps);
         Lhs { words: memory, row_stride: n_steps, step_stride: 1 }
     }
 }
@@ -181,4 +199,17 @@ pub(super) fn grains(block: &Range<usize>, seen: &Range<usize>) -> Range<usize> 
         return 0..0;
     }
     (seen.start - block.start) / GRAIN * GRAIN..(seen.end - block.start).next_multiple_of(GRAIN)
+}
+
+const CACHE_LINE_BYTES: usize = 64;
+
+/// Asks for a cache line of the second-level cache.
+fn prefetch(address: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch reads nothing, so any address will do.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
 }

@@ -1,6 +1,6 @@
 //! Lanes of AVX2 with fused multiply-add.
 
-use super::{Lanes, Program};
+use super::{Lanes, Program, WideLanes};
 use half::bf16;
 use std::arch::x86_64::*;
 use std::ops::{Add, Div, Mul, Sub};
@@ -57,6 +57,36 @@ impl Div for F32x8 {
 
 impl Lanes for F32x8 {
     const N: usize = 8;
+    type Wide = U64x4;
+    type Squares = [F64x4; 2];
+
+    #[inline(always)]
+    fn wide(self) -> U64x4 {
+        U64x4(avx2!(_mm256_setzero_si256()))
+    }
+
+    #[inline(always)]
+    fn no_squares(self) -> [F64x4; 2] {
+        [F64x4(avx2!(_mm256_setzero_pd())); 2]
+    }
+
+    #[inline(always)]
+    fn add_square(self, [lower, upper]: [F64x4; 2]) -> [F64x4; 2] {
+        avx2! {
+            let x = _mm256_cvtps_pd(_mm256_castps256_ps128(self.0));
+            let y = _mm256_cvtps_pd(_mm256_extractf128_ps::<1>(self.0));
+            [F64x4(_mm256_fmadd_pd(x, x, lower.0)), F64x4(_mm256_fmadd_pd(y, y, upper.0))]
+        }
+    }
+
+    #[inline(always)]
+    fn total([lower, upper]: [F64x4; 2]) -> f64 {
+        avx2! {
+            let four = _mm256_add_pd(lower.0, upper.0);
+            let two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd::<1>(four));
+            _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)))
+        }
+    }
 
     #[inline(always)]
     fn splat(self, value: f32) -> Self {
@@ -166,6 +196,56 @@ impl Lanes for F32x8 {
             let four = _mm_max_ps(_mm256_castps256_ps128(self.0), _mm256_extractf128_ps::<1>(self.0));
             let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
             _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
+        }
+    }
+}
+
+/// Four sums.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct F64x4(__m256d);
+
+/// Four wide lanes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct U64x4(__m256i);
+
+impl WideLanes for U64x4 {
+    type Narrow = F32x8;
+
+    #[inline(always)]
+    fn splat(self, value: u64) -> Self {
+        Self(avx2!(_mm256_set1_epi64x(value as i64)))
+    }
+
+    #[inline(always)]
+    fn load(self, numbers: &[u64; 8]) -> Self {
+        // SAFETY: four numbers lie there and four more; the instructions are there as `self` is.
+        Self(unsafe { _mm256_loadu_si256(numbers.as_ptr().cast()) })
+    }
+
+    #[inline(always)]
+    fn multiply_lower(self, other: Self) -> Self {
+        Self(avx2!(_mm256_mul_epu32(self.0, other.0)))
+    }
+
+    #[inline(always)]
+    fn upper(self) -> Self {
+        Self(avx2!(_mm256_srli_epi64::<32>(self.0)))
+    }
+
+    #[inline(always)]
+    fn xor(self, other: Self) -> Self {
+        Self(avx2!(_mm256_xor_si256(self.0, other.0)))
+    }
+
+    #[inline(always)]
+    fn units([a, b, c, d]: [Self; 4]) -> [F32x8; 2] {
+        avx2! {
+            let ab = _mm256_blend_epi32::<0b1010_1010>(a.0, _mm256_slli_epi64::<32>(b.0));
+            let cd = _mm256_blend_epi32::<0b1010_1010>(c.0, _mm256_slli_epi64::<32>(d.0));
+            let unit = _mm256_set1_ps(1.0 / 16_777_216.0);
+            let even = _mm256_cvtepi32_ps(_mm256_srli_epi32::<8>(_mm256_unpacklo_epi64(ab, cd)));
+            let odd = _mm256_cvtepi32_ps(_mm256_srli_epi32::<8>(_mm256_unpackhi_epi64(ab, cd)));
+            [F32x8(_mm256_mul_ps(even, unit)), F32x8(_mm256_mul_ps(odd, unit))]
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Lanes of AVX-512 (F, BW, DQ, VL).
 
-use super::{Lanes, Program};
+use super::{Lanes, Program, WideLanes};
 use half::bf16;
 use std::arch::x86_64::*;
 use std::ops::{Add, Div, Mul, Sub};
@@ -15,10 +15,10 @@ pub(super) fn run<P: Program>(program: P) -> P::Output {
     program.run(F32x16(_mm512_setzero_ps()))
 }
 
-/// Instructions that touch no memory.
+/// Instructions that touch no memory but constants as long as a vector.
 macro_rules! avx512 {
     ($($instructions:tt)*) => {
-        // SAFETY: a value of this type exists, so the processor has the instructions; they touch registers only.
+        // SAFETY: a value of this type exists, so the processor has the instructions; they touch nothing else.
         unsafe { $($instructions)* }
     };
 }
@@ -30,17 +30,30 @@ fn first(n: usize) -> u16 {
     (1 << n) - 1
 }
 
+/// The numbers of the upper halves of the lanes.
+const UPPER_HALVES: [u16; 32] = {
+    let mut indices = [0; 32];
+    let mut lane = 0;
+    while lane < 16 {
+        indices[lane] = 2 * lane as u16 + 1;
+        lane += 1;
+    }
+    indices
+};
+
 impl F32x16 {
     /// The upper halves of the lanes, rounded to nearest even. (The conversion instruction would flush subnormals.)
     #[inline(always)]
     fn to_bf16(self) -> __m256i {
         avx512! {
             let bits = _mm512_castps_si512(self.0);
-            let is_odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
-            let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(is_odd, _mm512_set1_epi32(0x7fff)));
+            let is_odd = _mm512_test_epi32_mask(bits, _mm512_set1_epi32(0x0001_0000));
+            let rounded = _mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff));
+            let rounded = _mm512_mask_add_epi32(rounded, is_odd, rounded, _mm512_set1_epi32(1));
             let is_nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(self.0, self.0);
             let chosen = _mm512_mask_or_epi32(rounded, is_nan, bits, _mm512_set1_epi32(0x0040_0000));
-            _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(chosen))
+            let upper_halves = _mm512_loadu_si512(UPPER_HALVES.as_ptr().cast());
+            _mm512_castsi512_si256(_mm512_permutexvar_epi16(upper_halves, chosen))
         }
     }
 
@@ -84,6 +97,32 @@ impl Div for F32x16 {
 
 impl Lanes for F32x16 {
     const N: usize = 16;
+    type Wide = U64x8;
+    type Squares = [F64x8; 2];
+
+    #[inline(always)]
+    fn wide(self) -> U64x8 {
+        U64x8(avx512!(_mm512_setzero_si512()))
+    }
+
+    #[inline(always)]
+    fn no_squares(self) -> [F64x8; 2] {
+        [F64x8(avx512!(_mm512_setzero_pd())); 2]
+    }
+
+    #[inline(always)]
+    fn add_square(self, [lower, upper]: [F64x8; 2]) -> [F64x8; 2] {
+        avx512! {
+            let x = _mm512_cvtps_pd(_mm512_castps512_ps256(self.0));
+            let y = _mm512_cvtps_pd(_mm512_extractf32x8_ps::<1>(self.0));
+            [F64x8(_mm512_fmadd_pd(x, x, lower.0)), F64x8(_mm512_fmadd_pd(y, y, upper.0))]
+        }
+    }
+
+    #[inline(always)]
+    fn total([lower, upper]: [F64x8; 2]) -> f64 {
+        avx512!(_mm512_reduce_add_pd(_mm512_add_pd(lower.0, upper.0)))
+    }
 
     #[inline(always)]
     fn splat(self, value: f32) -> Self {
@@ -196,5 +235,55 @@ impl Lanes for F32x16 {
         let lanes = first(out.len());
         // SAFETY: only the lanes that have an element are written; the instructions are there as `self` is.
         unsafe { _mm256_mask_storeu_epi16(out.as_mut_ptr().cast(), lanes, self.to_bf16()) }
+    }
+}
+
+/// Eight sums.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct F64x8(__m512d);
+
+/// Eight wide lanes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct U64x8(__m512i);
+
+impl WideLanes for U64x8 {
+    type Narrow = F32x16;
+
+    #[inline(always)]
+    fn splat(self, value: u64) -> Self {
+        Self(avx512!(_mm512_set1_epi64(value as i64)))
+    }
+
+    #[inline(always)]
+    fn load(self, numbers: &[u64; 8]) -> Self {
+        // SAFETY: eight numbers lie there; the instructions are there as `self` is.
+        Self(unsafe { _mm512_loadu_si512(numbers.as_ptr().cast()) })
+    }
+
+    #[inline(always)]
+    fn multiply_lower(self, other: Self) -> Self {
+        Self(avx512!(_mm512_mul_epu32(self.0, other.0)))
+    }
+
+    #[inline(always)]
+    fn upper(self) -> Self {
+        Self(avx512!(_mm512_srli_epi64::<32>(self.0)))
+    }
+
+    #[inline(always)]
+    fn xor(self, other: Self) -> Self {
+        Self(avx512!(_mm512_xor_si512(self.0, other.0)))
+    }
+
+    #[inline(always)]
+    fn units([a, b, c, d]: [Self; 4]) -> [F32x16; 2] {
+        avx512! {
+            let ab = _mm512_mask_shuffle_epi32::<0b1000_0000>(a.0, 0xaaaa, b.0);
+            let cd = _mm512_mask_shuffle_epi32::<0b1000_0000>(c.0, 0xaaaa, d.0);
+            let unit = _mm512_set1_ps(1.0 / 16_777_216.0);
+            let even = _mm512_cvtepi32_ps(_mm512_srli_epi32::<8>(_mm512_unpacklo_epi64(ab, cd)));
+            let odd = _mm512_cvtepi32_ps(_mm512_srli_epi32::<8>(_mm512_unpackhi_epi64(ab, cd)));
+            [F32x16(_mm512_mul_ps(even, unit)), F32x16(_mm512_mul_ps(odd, unit))]
+        }
     }
 }

@@ -100,7 +100,7 @@ pub(super) fn round_to_bf16(bits: u32) -> u16 {
 /// Compiles the same code for either storage type of each of the views named, those read before the semicolon and those
 /// written after it: inside, the names are slices.
 ///
-/// ```ignore
+/// ```text
 /// typed!(x; out => for at in v.spans(x.len()) { v.read(x, at).write(out, at) })
 /// ```
 macro_rules! typed {

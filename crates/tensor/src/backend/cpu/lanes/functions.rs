@@ -11,14 +11,14 @@ pub(crate) fn exp<V: Lanes>(x: V) -> V {
     // Adding it to a small number leaves a whole number in the last bits: 1.5·2²³.
     const ROUNDER: f32 = 12_582_912.0;
     // ln 2 in two parts; the product of a whole number to 256 and the upper part is exact.
-    const LN_2_UPPER: f32 = 0.693_359_375;
+    const LN_2_UPPER: f32 = 0.693_359_4;
     const LN_2_LOWER: f32 = -2.121_944_4e-4;
     // The order of the operands lets what is not a number through.
     let x = x.splat(-104.0).max(x.splat(89.0).min(x));
     let rounder = x.splat(ROUNDER);
     let k = x.mul_add(x.splat(std::f32::consts::LOG2_E), rounder) - rounder;
     let r = k.mul_add(x.splat(-LN_2_LOWER), k.mul_add(x.splat(-LN_2_UPPER), x));
-    let p = polynomial(r, &[0.008_312_519_7, 0.041_890_156_7, 0.166_671_146_6, 0.499_992_315, 1.0, 1.0]);
+    let p = polynomial(r, &[0.008_312_52, 0.041_890_156, 0.166_671_14, 0.499_992_3, 1.0, 1.0]);
     p.scale_by_power_of_two(k)
 }
 
@@ -53,15 +53,15 @@ fn normal<V: Lanes>(x: V) -> (V, V) {
     let p = polynomial(
         t,
         &[
-            -0.029_157_897_8,
-            0.144_030_968,
-            -0.255_839_083_1,
-            0.159_319_762_7,
-            -0.023_212_384_8,
-            0.105_552_509_6,
-            0.119_821_287_1,
-            0.139_863_515_4,
-            0.139_621_306_9,
+            -0.029_157_897,
+            0.144_030_97,
+            -0.255_839_08,
+            0.159_319_76,
+            -0.023_212_384,
+            0.105_552_51,
+            0.119_821_29,
+            0.139_863_52,
+            0.139_621_3,
         ],
     );
     let tail = bell * t * p;

@@ -4,7 +4,7 @@
 //! which all others are made. Every function between `run` and an instruction must be `#[inline(always)]`: one that is
 //! not inlined keeps to the plain instructions, and is many times slower. So no closures around lanes.
 //!
-//! ```ignore
+//! ```text
 //! for at in v.spans(x.len()) {
 //!     (v.read(x, at) * v.splat(alpha)).write(out, at);
 //! }
@@ -17,9 +17,13 @@ mod avx512;
 mod element;
 mod functions;
 mod portable;
+mod random;
+mod sums;
 
 pub(crate) use element::{Element, typed};
 pub(crate) use functions::{activate, exp, slope};
+pub(crate) use random::{BLOCK, WideLanes, uniforms};
+pub(crate) use sums::{dot, largest, sum, sum_of_squares, sum_of_squares_f64};
 
 use super::isa::Isa;
 use half::bf16;
@@ -37,6 +41,24 @@ pub(crate) trait Lanes:
 {
     /// Number of lanes; divides [`MAX_LANES`].
     const N: usize;
+
+    /// Lanes of 64 bits in vectors of the same length.
+    type Wide: WideLanes<Narrow = Self>;
+
+    /// A sum of squares in f64 for every lane.
+    type Squares: Copy;
+
+    /// Zeros.
+    fn wide(self) -> Self::Wide;
+
+    /// Zeros.
+    fn no_squares(self) -> Self::Squares;
+
+    /// Adds the square of every lane.
+    fn add_square(self, sums: Self::Squares) -> Self::Squares;
+
+    /// All sums together, in an order that is always the same.
+    fn total(sums: Self::Squares) -> f64;
 
     /// `value` in every lane.
     fn splat(self, value: f32) -> Self;

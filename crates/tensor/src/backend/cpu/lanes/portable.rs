@@ -1,7 +1,7 @@
 //! Lanes as an array: the compiler makes of it what every processor of the architecture has (SSE2, NEON).
 
-use super::Lanes;
 use super::element::round_to_bf16;
+use super::{Lanes, WideLanes};
 use half::bf16;
 use std::ops::{Add, Div, Mul, Sub};
 
@@ -58,6 +58,28 @@ impl Div for F32xN {
 
 impl Lanes for F32xN {
     const N: usize = 8;
+    type Wide = U64x4;
+    type Squares = [f64; 8];
+
+    #[inline(always)]
+    fn wide(self) -> U64x4 {
+        U64x4([0; 4])
+    }
+
+    #[inline(always)]
+    fn no_squares(self) -> [f64; 8] {
+        [0.0; 8]
+    }
+
+    #[inline(always)]
+    fn add_square(self, sums: [f64; 8]) -> [f64; 8] {
+        std::array::from_fn(|i| sums[i] + f64::from(self.0[i]) * f64::from(self.0[i]))
+    }
+
+    #[inline(always)]
+    fn total(sums: [f64; 8]) -> f64 {
+        sums.iter().sum()
+    }
 
     #[inline(always)]
     fn splat(self, value: f32) -> Self {
@@ -149,5 +171,44 @@ impl Lanes for F32xN {
     #[inline(always)]
     fn max_lane(self) -> f32 {
         self.0.into_iter().fold(f32::NEG_INFINITY, |a, b| if a > b { a } else { b })
+    }
+}
+
+/// Four wide lanes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct U64x4([u64; 4]);
+
+impl WideLanes for U64x4 {
+    type Narrow = F32xN;
+
+    #[inline(always)]
+    fn splat(self, value: u64) -> Self {
+        Self([value; 4])
+    }
+
+    #[inline(always)]
+    fn load(self, numbers: &[u64; 8]) -> Self {
+        Self(std::array::from_fn(|i| numbers[i]))
+    }
+
+    #[inline(always)]
+    fn multiply_lower(self, other: Self) -> Self {
+        Self(std::array::from_fn(|i| (self.0[i] & 0xffff_ffff) * (other.0[i] & 0xffff_ffff)))
+    }
+
+    #[inline(always)]
+    fn upper(self) -> Self {
+        Self(self.0.map(|lane| lane >> 32))
+    }
+
+    #[inline(always)]
+    fn xor(self, other: Self) -> Self {
+        Self(std::array::from_fn(|i| self.0[i] ^ other.0[i]))
+    }
+
+    #[inline(always)]
+    fn units(words: [Self; 4]) -> [F32xN; 2] {
+        let unit = |word: u64| (word as u32 >> 8) as f32 * (1.0 / 16_777_216.0);
+        [0, 1].map(|odd| F32xN(std::array::from_fn(|i| unit(words[i % 4].0[i / 4 * 2 + odd]))))
     }
 }

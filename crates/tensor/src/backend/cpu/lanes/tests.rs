@@ -1,6 +1,6 @@
 //! Each operation and function of the lanes, on every instruction set of this processor.
 
-use super::{Element, Lanes, MAX_LANES, Program, activate, exp, slope};
+use super::{BLOCK, Element, Lanes, MAX_LANES, Program, activate, exp, slope, uniforms};
 use crate::backend::cpu::Isa;
 use crate::backend::{Activation, reference};
 use crate::rng::Key;
@@ -143,7 +143,7 @@ fn short_spans_touch_nothing_else() {
             let mut out = vec![-1.0; 40];
             isa.run(Copy(&x_bf16[..len], &mut out[..len]));
             assert_eq!(out, expect, "{}", isa.name());
-            let mut out = vec![bf16::NEG_ONE; 40];
+            let mut out = [bf16::NEG_ONE; 40];
             isa.run(Copy(&x[..len], &mut out[..len]));
             assert_eq!(out.iter().map(|y| y.to_f32()).collect::<Vec<_>>(), expect, "{}", isa.name());
         }
@@ -252,6 +252,32 @@ fn lanes_are_summed_and_compared() {
         for len in 1..=16 {
             let expect = (x[..len].iter().sum(), x[..len].iter().copied().fold(f32::NEG_INFINITY, f32::max));
             assert_eq!(isa.run(Across(&x[..len])), expect, "{} {len}", isa.name());
+        }
+    }
+}
+
+/// A block of random numbers.
+struct Uniforms(Key, u64);
+
+impl Program for Uniforms {
+    type Output = [f32; BLOCK];
+
+    #[inline(always)]
+    fn run<V: Lanes>(self, v: V) -> [f32; BLOCK] {
+        let mut out = [0.0; BLOCK];
+        uniforms(v, self.0, self.1, &mut out);
+        out
+    }
+}
+
+#[test]
+fn random_numbers_are_those_of_the_key() {
+    let key = Key::new(11).fold(5);
+    for isa in Isa::available() {
+        for first in [0, 4, 1 << 20, (1 << 34) - 8, u64::MAX / 2 - 3] {
+            let block = isa.run(Uniforms(key, first));
+            let expect: Vec<f32> = (0..BLOCK as u64).map(|i| key.uniform(first + i)).collect();
+            assert_eq!(block[..], expect, "{} from {first}", isa.name());
         }
     }
 }
