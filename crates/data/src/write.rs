@@ -12,8 +12,11 @@ pub(crate) fn temporary(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// Writes `path` under another name, makes sure that it is on the disk, and renames it.
-pub(crate) fn atomically(path: &Path, contents: &[u8]) -> Result<()> {
+/// Writes `path` under another name, makes sure that it is on the disk, and renames it: the file is whole or not there.
+///
+/// # Errors
+/// When it cannot be written, as on a full disk; an earlier file of that name is then left as it was.
+pub fn atomically(path: &Path, contents: &[u8]) -> Result<()> {
     let unfinished = temporary(path);
     let written = File::create(&unfinished).and_then(|mut file| file.write_all(contents).map(|()| file));
     let file = written.map_err(|source| fail(&unfinished, path, source))?;

@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn bad_tables_are_errors() {
         let check = |text: &[u8], expect: &str| {
-            let error = documents(text, b',', &Columns::default()).err().expect("an error").to_string();
+            let error = documents(text, b',', &Columns::default()).map(drop).expect_err(expect).to_string();
             assert!(error.contains(expect), "{error}");
         };
         check(b"a,b\n1,2\n", "it has \"a\", \"b\"");

@@ -37,10 +37,9 @@ const MAGICS: &[(&[u8], &str)] = &[
 pub(crate) fn check_text<'a>(path: &Path, bytes: &'a [u8], offset: u64) -> Result<&'a str> {
     let binary =
         |at: usize, looks_like| Err(Error::Binary { path: path.to_owned(), offset: offset + at as u64, looks_like });
-    if offset == 0 {
-        if let Some((_, kind)) = MAGICS.iter().find(|(magic, _)| bytes.starts_with(magic)) {
-            return binary(0, kind);
-        }
+    let magic = MAGICS.iter().find(|(magic, _)| offset == 0 && bytes.starts_with(magic));
+    if let Some((_, kind)) = magic {
+        return binary(0, kind);
     }
     if let Some(at) = bytes.iter().position(|&byte| byte == 0) {
         return binary(at, "binary data (a zero byte)");

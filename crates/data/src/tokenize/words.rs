@@ -50,10 +50,9 @@ pub(crate) fn words(text: &str) -> impl Iterator<Item = &str> {
 }
 
 fn first_word_len(text: &str, kinds: &[Kind]) -> usize {
-    if text.starts_with('\'') {
-        if let Some(contraction) = CONTRACTIONS.iter().find(|contraction| text.starts_with(**contraction)) {
-            return contraction.len();
-        }
+    let may_contract = text.starts_with('\'');
+    if let Some(contraction) = CONTRACTIONS.iter().find(|contraction| may_contract && text.starts_with(**contraction)) {
+        return contraction.len();
     }
     let n_space = usize::from(text.starts_with(' '));
     let kind = text[n_space..].chars().next().map_or(Kind::Space, |next| kinds[next as usize]);
