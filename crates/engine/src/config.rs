@@ -218,12 +218,13 @@ impl ModelConfig {
     /// # Errors
     /// [`Error::Config`], naming the field, what it holds and what it may hold.
     pub fn validate(&self) -> Result<()> {
-        for (name, size) in
-            [("d_model", self.d_model), ("vocab_size", self.vocab_size), ("context_len", self.context_len)]
-        {
-            check(size > 0, || format!("{name} is 0; it must be at least 1"))?;
-            check(size <= 1 << 28, || format!("{name} is {size}; at most {} is supported", 1 << 28))?;
-        }
+        // The limits are far beyond what any computer trains; with them no product of sizes overflows.
+        check_size("d_model", self.d_model, 1 << 17)?;
+        check_size("vocab_size", self.vocab_size, 1 << 24)?;
+        check_size("context_len", self.context_len, 1 << 24)?;
+        check(self.embedding.n_segment_types <= 1 << 16, || {
+            format!("n_segment_types is {}; at most {} is supported", self.embedding.n_segment_types, 1 << 16)
+        })?;
         let is_encoder_only = matches!(self.shape, Shape::EncoderOnly(_));
         check(is_encoder_only || self.head != Head::None, || {
             "head is none, but only an encoder-only model can do without; use tied or untied".to_owned()
@@ -270,13 +271,11 @@ impl ModelConfig {
 impl Stack {
     fn validate(&self, name: &str, position: &Position) -> Result<()> {
         let Attention { n_heads, n_kv_heads, d_head, .. } = self.attention;
-        check(self.n_layers > 0, || format!("{name}: n_layers is 0; it must be at least 1"))?;
-        for (field, size) in
-            [("n_heads", n_heads), ("n_kv_heads", n_kv_heads), ("d_head", d_head), ("d_ff", self.d_ff())]
-        {
-            check(size > 0, || format!("{name}: {field} is 0; it must be at least 1"))?;
-            check(size <= 1 << 24, || format!("{name}: {field} is {size}; at most {} is supported", 1 << 24))?;
+        check_size(&format!("{name}: n_layers"), self.n_layers, 1 << 12)?;
+        for (field, size) in [("n_heads", n_heads), ("n_kv_heads", n_kv_heads), ("d_head", d_head)] {
+            check_size(&format!("{name}: {field}"), size, 1 << 12)?;
         }
+        check_size(&format!("{name}: d_ff"), self.d_ff(), 1 << 20)?;
         check(n_heads.is_multiple_of(n_kv_heads), || {
             format!(
                 "{name}: n_heads ({n_heads}) is not a multiple of n_kv_heads ({n_kv_heads}); each key/value head serves the same number of query heads"
@@ -290,6 +289,7 @@ impl Stack {
             })?;
         }
         if let Position::RelativeBias { n_buckets, max_distance } = *position {
+            check_size("n_buckets", n_buckets, 1 << 16)?;
             check(n_buckets >= 4 && max_distance > n_buckets, || {
                 format!(
                     "{name}: relative bias needs at least 4 buckets and a max_distance above their number, not {n_buckets} and {max_distance}"
@@ -350,6 +350,11 @@ impl Norm {
     pub fn has_bias(self) -> bool {
         matches!(self, Norm::Layer { bias: true, .. })
     }
+}
+
+fn check_size(name: &str, size: usize, most: usize) -> Result<()> {
+    check(size > 0, || format!("{name} is 0; it must be at least 1"))?;
+    check(size <= most, || format!("{name} is {size}; at most {most} is supported"))
 }
 
 fn check(holds: bool, message: impl FnOnce() -> String) -> Result<()> {

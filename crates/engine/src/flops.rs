@@ -58,17 +58,18 @@ fn of_stack(config: &ModelConfig, stack: &Stack, len: usize, is_causal: bool) ->
     let (d, attention) = (config.d_model, &stack.attention);
     let (q, kv) = (attention.n_heads * attention.d_head, attention.n_kv_heads * attention.d_head);
     let matrices = d * (2 * q + 2 * kv) + n_matrices(&stack.feed_forward) * d * stack.d_ff();
-    let seen = |layer| if is_causal { keys_seen(stack.causal_visibility(layer), len) } else { (len * len) as f64 };
+    let seen = |layer| if is_causal { keys_seen(stack.causal_visibility(layer), len) } else { (len as f64).powi(2) };
     let scores: f64 = (0..stack.n_layers).map(|layer| 4.0 * q as f64 * seen(layer)).sum();
-    2.0 * (matrices * stack.n_layers * len) as f64 + scores
+    2.0 * matrices as f64 * (stack.n_layers * len) as f64 + scores
 }
 
 /// Cross attention of a decoder.
 fn of_cross(config: &ModelConfig, stack: &Stack, Lens { target, source }: Lens) -> f64 {
     let (d, attention) = (config.d_model, &stack.attention);
     let (q, kv) = (attention.n_heads * attention.d_head, attention.n_kv_heads * attention.d_head);
-    let matrices = 2 * d * q * target + 2 * d * kv * source;
-    (stack.n_layers * (2 * matrices + 4 * q * target * source)) as f64
+    let [d, q, kv, target, source] = [d, q, kv, target, source].map(|size| size as f64);
+    let matrices = 2.0 * d * q * target + 2.0 * d * kv * source;
+    stack.n_layers as f64 * (2.0 * matrices + 4.0 * q * target * source)
 }
 
 fn n_matrices(feed_forward: &FeedForward) -> usize {
@@ -145,7 +146,9 @@ impl TrainMemory {
     /// All together.
     pub fn total(&self) -> usize {
         let Self { weights, gradients, optimizer, averages, activations } = self;
-        weights + gradients + optimizer + averages + activations
+        [weights, gradients, optimizer, averages, activations]
+            .into_iter()
+            .fold(0, |sum, &part| sum.saturating_add(part))
     }
 }
 
@@ -166,22 +169,23 @@ fn weight_bytes(specs: &[ParamSpec], compute: DType) -> usize {
 }
 
 fn activation_bytes(config: &ModelConfig, plan: &TrainPlan) -> usize {
-    let (tokens, c) = (plan.rows * plan.lens.target, plan.compute.size_bytes());
+    let (tokens, c) = (plan.rows as f64 * plan.lens.target as f64, plan.compute.size_bytes());
     let kept = config.stacks().into_iter().map(|(name, stack)| {
         let is_source = name == "encoder" && config.is_encoder_decoder();
-        let tokens = if is_source { plan.rows * plan.lens.source } else { tokens };
+        let tokens = if is_source { plan.rows as f64 * plan.lens.source as f64 } else { tokens };
         let has_cross = name == "decoder" && config.is_encoder_decoder();
-        let cross = if has_cross { cross_bytes(config, stack, plan) } else { 0 };
-        let block = tokens * block_bytes(config, stack, c) + cross;
-        let input = tokens * 4 * config.d_model;
-        if plan.checkpointing { stack.n_layers * input + block } else { stack.n_layers * block }
+        let cross = if has_cross { cross_bytes(config, stack, plan) } else { 0.0 };
+        let block = tokens * block_bytes(config, stack, c) as f64 + cross;
+        let input = tokens * (4 * config.d_model) as f64;
+        if plan.checkpointing { stack.n_layers as f64 * input + block } else { stack.n_layers as f64 * block }
     });
     // The way back holds the gradients of the widest layer beside what was kept.
     let stack = config.last_stack();
     let widest = (n_matrices(&stack.feed_forward) - 1) * stack.d_ff() * c + 2 * 4 * config.d_model;
     // Logits exist in blocks of about 8 MB; see `linear_cross_entropy`.
-    let logits = (4 * config.vocab_size * tokens).min((8 << 20).max(4 * config.vocab_size));
-    kept.sum::<usize>() + tokens * widest + logits
+    let row_of_logits = 4.0 * config.vocab_size as f64;
+    let logits = (row_of_logits * tokens).min(row_of_logits.max(8e6));
+    (kept.sum::<f64>() + tokens * widest as f64 + logits) as usize
 }
 
 /// What a block keeps of each token: the residual stream at its two stations, and the inputs of its products.
@@ -203,11 +207,11 @@ fn norm_bytes(config: &ModelConfig, c: usize) -> usize {
 }
 
 /// What a layer's cross attention keeps of all rows.
-fn cross_bytes(config: &ModelConfig, stack: &Stack, plan: &TrainPlan) -> usize {
+fn cross_bytes(config: &ModelConfig, stack: &Stack, plan: &TrainPlan) -> f64 {
     let (attention, c) = (&stack.attention, plan.compute.size_bytes());
     let (q, kv) = (attention.n_heads * attention.d_head, attention.n_kv_heads * attention.d_head);
     let target = 4 * config.d_model + norm_bytes(config, c) + 2 * q * c + 4 * attention.n_heads;
-    plan.rows * (plan.lens.target * target + plan.lens.source * 2 * kv * c)
+    plan.rows as f64 * (plan.lens.target as f64 * target as f64 + plan.lens.source as f64 * (2 * kv * c) as f64)
 }
 
 /// Memory that generation takes.
@@ -233,13 +237,14 @@ impl RunMemory {
         let packed: usize = specs.iter().filter(arranged).map(n_elements).sum();
         let stack = config.last_stack();
         let width = 2 * stack.attention.n_kv_heads * stack.attention.d_head;
-        let cache = stack.n_layers * rows * (lens.target + lens.source) * width * c;
+        let positions = rows as f64 * (lens.target + lens.source) as f64;
+        let cache = (stack.n_layers as f64 * positions * (width * c) as f64) as usize;
         Self { weights: weight_bytes(&specs, compute) + c * packed, cache }
     }
 
     /// Both together.
     pub fn total(&self) -> usize {
-        self.weights + self.cache
+        self.weights.saturating_add(self.cache)
     }
 }
 

@@ -183,14 +183,17 @@ impl TrainRecipe {
             because("warmup_steps", "2 % of the steps");
             steps.div_ceil(50)
         });
-        let (floor, why) = match self.schedule {
-            ScheduleKind::Cosine => (learning_rate / 10.0, "a tenth of learning_rate"),
-            _ => (0.0, "the schedule goes down to nothing"),
+        let floor = match self.schedule {
+            ScheduleKind::Cosine => Some((learning_rate / 10.0, "a tenth of learning_rate")),
+            ScheduleKind::Linear | ScheduleKind::Wsd => Some((0.0, "the schedule goes down to nothing")),
+            ScheduleKind::InverseSqrt | ScheduleKind::Constant => None,
         };
-        self.min_learning_rate.get_or_insert_with(|| {
-            because("min_learning_rate", why);
-            floor
-        });
+        if let Some((floor, why)) = floor {
+            self.min_learning_rate.get_or_insert_with(|| {
+                because("min_learning_rate", why);
+                floor
+            });
+        }
         if self.schedule == ScheduleKind::Wsd {
             self.decay_steps.get_or_insert_with(|| {
                 because("decay_steps", "the last fifth of the steps");
@@ -244,6 +247,9 @@ fn misplaced(name: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flops::{self, Lens, TrainMemory, TrainPlan};
+    use crate::train::TrainSettings;
+    use genera_tensor::DType;
 
     fn check_error(text: &str, expect: &str) {
         let error = Recipe::parse(text).expect_err(expect).to_string();
@@ -265,6 +271,7 @@ mod tests {
         check_error("[model]\nd_model = {}", "found a table");
         check_error("[train\n", "not sound TOML: TOML parse error at line 1");
         check_error("[train]\nsteps = 1\nsteps = 2", "duplicate key");
+        check_error(&format!("a = {}", "[".repeat(100_000)), "not sound TOML");
     }
 
     #[test]
@@ -294,6 +301,7 @@ mod tests {
         .unwrap();
         let mut reasons = Reasons::default();
         recipe.complete(&mut reasons).unwrap();
+        recipe.generate.stop = ["\n", "\"\"\"", "'", "\u{1b}# not a comment"].map(str::to_owned).into();
         reasons.add("data.files", "two\nlines");
         let text = recipe.to_toml(&reasons);
         assert_eq!(Recipe::parse(&text).unwrap(), recipe, "{text}");
@@ -312,6 +320,39 @@ mod tests {
         assert!(all.len() > 70);
         for key in &all {
             assert!(key.summary.ends_with('.') && !key.expects().is_empty(), "{}.{}", key.table, key.name);
+        }
+    }
+
+    /// Bytes of a sound recipe changed at random: an error or a recipe, never a panic.
+    #[test]
+    fn damaged_recipes_are_survived() {
+        let mut sound = Recipe::default();
+        sound.complete(&mut Reasons::default()).unwrap();
+        let sound = sound.to_toml(&Reasons::default()).into_bytes();
+        for case in 0..2_000 {
+            let key = genera_tensor::Key::new(11).fold(case);
+            let mut bytes = sound.clone();
+            for change in 0..1 + key.below(0, 3) {
+                let at = key.below(3 * change + 1, bytes.len() as u64) as usize;
+                match key.below(3 * change + 2, 3) {
+                    0 => bytes[at] = b"0123456789-.e\"[]\n =#x"[key.below(3 * change + 3, 21) as usize],
+                    1 => drop(bytes.remove(at)),
+                    _ => bytes.insert(at, b'9'),
+                }
+            }
+            let Ok(recipe) = Recipe::parse(&String::from_utf8(bytes).unwrap()) else { continue };
+            let _ = TrainSettings::new(&recipe.train);
+            if let Ok(config) = recipe.model.config(50) {
+                let plan = TrainPlan {
+                    rows: recipe.train.batch_size,
+                    lens: Lens::longest(&config),
+                    compute: DType::Bf16,
+                    optimizer: recipe.train.optimizer,
+                    averages: true,
+                    checkpointing: false,
+                };
+                assert!(TrainMemory::of(&config, &plan).total() > 0 && flops::training(&config, plan.lens) > 0.0);
+            }
         }
     }
 

@@ -89,7 +89,9 @@ impl Default for BeamSettings {
 
 impl BeamSettings {
     fn validate(&self, config: &ModelConfig) -> Result<()> {
-        refuse_if(self.n_beams == 0, || "n_beams is 0; it must be at least 1".to_owned())?;
+        refuse_if(!(1..=1000).contains(&self.n_beams), || {
+            format!("n_beams is {}; it must be from 1 to 1000", self.n_beams)
+        })?;
         refuse_if(!(1..=self.n_beams).contains(&self.n_best), || {
             format!("n_best is {}; it must be from 1 to n_beams, {}", self.n_best, self.n_beams)
         })?;
@@ -239,7 +241,8 @@ impl<'s> Search<'s> {
         Ok(extensions)
     }
 
-    /// The most probable extensions of all beams: enough that `n_beams` remain when all others are stop tokens.
+    /// The most probable extensions of all beams, best first: enough that `n_beams` remain when all others are stop
+    /// tokens.
     fn candidates(&self, logits: &[&[f32]]) -> Result<Vec<Candidate>> {
         let n_wanted = self.settings.n_beams * (1 + self.settings.stop.len().max(1));
         let mut candidates = Vec::new();
@@ -247,22 +250,19 @@ impl<'s> Search<'s> {
             let log_sum = log_sum_exp(logits).ok_or_else(|| {
                 Error::Request("the model's logits are not numbers; its weights are damaged".to_owned())
             })?;
-            let is_allowed = |token: TokenId| {
-                let is_early = beam.tokens.len() < self.settings.min_tokens && self.settings.stop.contains(&token);
-                !is_early && !self.settings.forbidden.contains(&token)
+            let is_early = beam.tokens.len() < self.settings.min_tokens;
+            let is_forbidden = |token: &TokenId| {
+                self.settings.forbidden.contains(token) || is_early && self.settings.stop.contains(token)
             };
-            let with_logprob = |(token, &logit): (usize, &f32)| Candidate {
+            let with_logprob = |(token, logit): (TokenId, f32)| Candidate {
                 logprob: beam.logprob + f64::from(logit - log_sum),
                 parent,
-                token: token as TokenId,
+                token,
             };
-            let of_beam = logits.iter().enumerate().filter(|(_, logit)| **logit > f32::NEG_INFINITY).map(with_logprob);
-            let mut of_beam: Vec<Candidate> = of_beam.filter(|candidate| is_allowed(candidate.token)).collect();
-            keep_best(&mut of_beam, n_wanted);
-            candidates.append(&mut of_beam);
+            candidates.extend(largest(logits, n_wanted, is_forbidden).into_iter().map(with_logprob));
         }
-        keep_best(&mut candidates, n_wanted);
         candidates.sort_unstable_by(Candidate::order);
+        candidates.truncate(n_wanted);
         Ok(candidates)
     }
 
@@ -291,9 +291,24 @@ impl<'s> Search<'s> {
     }
 }
 
-fn keep_best(candidates: &mut Vec<Candidate>, n: usize) {
-    if n < candidates.len() {
-        candidates.select_nth_unstable_by(n, Candidate::order);
-        candidates.truncate(n);
+/// The `n` largest logits that are not forbidden, largest first, the lower token first among equals.
+///
+/// # Cost
+/// Few tokens are larger than the n-th largest before them, so nearly all are passed over after one comparison.
+fn largest(logits: &[f32], n: usize, is_forbidden: impl Fn(&TokenId) -> bool) -> Vec<(TokenId, f32)> {
+    let mut kept: Vec<(TokenId, f32)> = Vec::with_capacity(n + 1);
+    let mut least = f32::NEG_INFINITY;
+    for (token, &logit) in (0..).zip(logits) {
+        if logit > least && !is_forbidden(&token) {
+            let place = kept.partition_point(|&(_, other)| other >= logit);
+            kept.insert(place, (token, logit));
+            if kept.len() > n {
+                kept.pop();
+            }
+            if kept.len() == n {
+                least = kept[n - 1].1;
+            }
+        }
     }
+    kept
 }

@@ -54,19 +54,24 @@ pub struct Choice {
 #[derive(Debug)]
 pub struct Scratch {
     logits: Vec<f32>,
+    selected: Vec<f32>,
     candidates: Vec<Candidate>,
     mask: TokenMask,
 }
 
 impl Default for Scratch {
     fn default() -> Self {
-        Self { logits: Vec::new(), candidates: Vec::new(), mask: TokenMask::none(0) }
+        Self { logits: Vec::new(), selected: Vec::new(), candidates: Vec::new(), mask: TokenMask::none(0) }
     }
 }
 
+/// A token that may be drawn.
 #[derive(Clone, Copy, Debug)]
 struct Candidate {
+    /// What it is ranked by.
     value: f32,
+    /// What its probability is proportional to.
+    weight: f32,
     token: TokenId,
 }
 
@@ -93,7 +98,7 @@ impl Sampler {
     /// Chooses the next token.
     ///
     /// # Shapes
-    /// logits: [V]
+    /// logits: `[V]`
     ///
     /// # Errors
     /// [`Finish::NotFinite`] when the logits hold a NaN or +∞, or no finite number; [`Finish::NothingAllowed`] when the
@@ -109,18 +114,17 @@ impl Sampler {
         scratch: &mut Scratch,
     ) -> Result<Choice, Finish> {
         let log_sum = log_sum_exp(logits).ok_or(Finish::NotFinite)?;
-        let Scratch { logits: changed, candidates, mask } = scratch;
-        changed.clear();
-        changed.extend_from_slice(logits);
-        self.penalise(changed);
+        scratch.logits.clear();
+        scratch.logits.extend_from_slice(logits);
+        self.penalise(&mut scratch.logits);
         if let Some(constraint) = constraint {
-            mask.allow_all(logits.len());
-            constraint.restrict(mask);
-            mask.apply(changed);
+            scratch.mask.allow_all(logits.len());
+            constraint.restrict(&mut scratch.mask);
+            scratch.mask.apply(&mut scratch.logits);
         }
-        let best = argmax(changed).ok_or(Finish::NothingAllowed)?;
-        let token = if self.sampling.temperature == 0.0 { best } else { self.draw(changed, best, candidates) };
-        let top = most_probable(logits, n_top_logprobs, candidates);
+        let best = argmax(&scratch.logits).ok_or(Finish::NothingAllowed)?;
+        let token = if self.sampling.temperature == 0.0 { best } else { self.draw(best, scratch) };
+        let top = most_probable(logits, n_top_logprobs, &mut scratch.candidates);
         let choice = Choice {
             token,
             logprob: logits[token as usize] - log_sum,
@@ -144,25 +148,31 @@ impl Sampler {
         }
     }
 
-    /// Draws from the softmax of what temperature and limits leave of `logits`, whose largest is that of `best`.
-    fn draw(&self, logits: &[f32], best: TokenId, candidates: &mut Vec<Candidate>) -> TokenId {
+    /// Draws from what the settings leave; `best` is the most probable token.
+    fn draw(&self, best: TokenId, scratch: &mut Scratch) -> TokenId {
+        self.limit(best, scratch);
+        pick(&scratch.candidates, unit(self.key.bits64(self.n_chosen))).unwrap_or(best)
+    }
+
+    /// Makes candidates of the tokens that temperature and limits leave of the changed logits.
+    fn limit(&self, best: TokenId, Scratch { logits, selected, candidates, .. }: &mut Scratch) {
         let Sampling { temperature, top_k, top_p, min_p, .. } = self.sampling;
         let largest = logits[best as usize];
         let is_limited = (1..logits.len()).contains(&top_k);
-        let least = if is_limited { kth_largest(logits, top_k, candidates) } else { f32::NEG_INFINITY };
-        let kept = logits.iter().enumerate().filter(|(_, logit)| **logit >= least.max(f32::MIN));
+        let least = if is_limited { kth_largest(logits, top_k, selected).max(f32::MIN) } else { f32::MIN };
+        let candidate = |(i, logit): (usize, &f32)| {
+            // The largest becomes 0 whatever the temperature, so that its weight is 1.
+            let value = (logit - largest) / temperature;
+            Candidate { value, weight: value.exp(), token: i as TokenId }
+        };
         candidates.clear();
-        // The largest becomes 0 whatever the temperature, so that its exponential is 1.
-        let candidate =
-            |(i, logit): (usize, &f32)| Candidate { value: (logit - largest) / temperature, token: i as u32 };
-        candidates.extend(kept.map(candidate));
+        candidates.extend(logits.iter().enumerate().filter(|(_, logit)| **logit >= least).map(candidate));
         if top_p < 1.0 {
             keep_nucleus(candidates, top_p);
         }
         if min_p > 0.0 {
-            candidates.retain(|candidate| candidate.value.exp() >= min_p);
+            candidates.retain(|candidate| candidate.weight >= min_p);
         }
-        pick(candidates, unit(self.key.bits64(self.n_chosen))).unwrap_or(best)
     }
 
     fn remember(&mut self, token: TokenId) {
@@ -200,7 +210,11 @@ pub(super) fn log_sum_exp(logits: &[f32]) -> Option<f32> {
 fn most_probable<'c>(logits: &[f32], n: usize, candidates: &'c mut Vec<Candidate>) -> &'c [Candidate] {
     candidates.clear();
     if n > 0 {
-        candidates.extend(logits.iter().enumerate().map(|(i, &value)| Candidate { value, token: i as TokenId }));
+        candidates.extend(logits.iter().enumerate().map(|(i, &value)| Candidate {
+            value,
+            weight: 0.0,
+            token: i as TokenId,
+        }));
         sort_first(candidates, n);
         candidates.truncate(n);
     }
@@ -216,10 +230,10 @@ fn sort_first(candidates: &mut [Candidate], n: usize) {
     candidates[..n].sort_unstable_by(Candidate::order);
 }
 
-fn kth_largest(logits: &[f32], k: usize, candidates: &mut Vec<Candidate>) -> f32 {
-    candidates.clear();
-    candidates.extend(logits.iter().map(|&value| Candidate { value, token: 0 }));
-    candidates.select_nth_unstable_by(k - 1, Candidate::order).1.value
+fn kth_largest(logits: &[f32], k: usize, selected: &mut Vec<f32>) -> f32 {
+    selected.clear();
+    selected.extend_from_slice(logits);
+    *selected.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a)).1
 }
 
 /// Number of candidates that are sorted in the hope that they reach `top_p`.
@@ -227,14 +241,14 @@ const FIRST_SORTED: usize = 64;
 
 /// Keeps the most probable candidates until their share reaches `top_p`, in order.
 fn keep_nucleus(candidates: &mut Vec<Candidate>, top_p: f32) {
-    let wanted = f64::from(top_p) * candidates.iter().map(weight).sum::<f64>();
+    let wanted = f64::from(top_p) * total_weight(candidates);
     let mut n_sorted = FIRST_SORTED;
     loop {
         sort_first(candidates, n_sorted);
         let sorted = &candidates[..n_sorted.min(candidates.len())];
         let mut reached = 0.0;
         let n_below = sorted.iter().take_while(|candidate| {
-            reached += weight(candidate);
+            reached += f64::from(candidate.weight);
             reached < wanted
         });
         let n_kept = n_below.count() + 1;
@@ -248,17 +262,17 @@ fn keep_nucleus(candidates: &mut Vec<Candidate>, top_p: f32) {
 
 /// The candidate at which the running sum of weights passes the share `at` of all.
 fn pick(candidates: &[Candidate], at: f64) -> Option<TokenId> {
-    let passed = at * candidates.iter().map(weight).sum::<f64>();
+    let passed = at * total_weight(candidates);
     let mut reached = 0.0;
     let chosen = candidates.iter().find(|candidate| {
-        reached += weight(candidate);
+        reached += f64::from(candidate.weight);
         reached > passed
     });
     chosen.map(|candidate| candidate.token)
 }
 
-fn weight(candidate: &Candidate) -> f64 {
-    f64::from(candidate.value.exp())
+fn total_weight(candidates: &[Candidate]) -> f64 {
+    candidates.iter().map(|candidate| f64::from(candidate.weight)).sum()
 }
 
 /// 53 random bits as a number in [0, 1).

@@ -57,13 +57,14 @@ impl Sampling {
     /// # Errors
     /// [`Error::Request`], naming the setting, what it holds and what it may hold.
     pub fn validate(&self, vocab_size: usize) -> Result<()> {
-        let finite = f32::MIN..=f32::MAX;
+        // Far beyond all use, and far from overflow.
+        let penalty = -1000.0..=1000.0;
         in_range("temperature", self.temperature, 0.0..=f32::MAX, "0 (always the most probable token) or above")?;
         in_range("top_p", self.top_p, f32::MIN_POSITIVE..=1.0, "above 0 and at most 1 (1 for no limit)")?;
         in_range("min_p", self.min_p, 0.0..=1.0, "from 0 (no limit) to 1")?;
-        in_range("repetition_penalty", self.repetition_penalty, f32::MIN_POSITIVE..=f32::MAX, "above 0 (1 for none)")?;
-        in_range("presence_penalty", self.presence_penalty, finite.clone(), "a number (0 for none)")?;
-        in_range("frequency_penalty", self.frequency_penalty, finite, "a number (0 for none)")?;
+        in_range("repetition_penalty", self.repetition_penalty, 0.001..=1000.0, "from 0.001 to 1000 (1 for none)")?;
+        in_range("presence_penalty", self.presence_penalty, penalty.clone(), "from -1000 to 1000 (0 for none)")?;
+        in_range("frequency_penalty", self.frequency_penalty, penalty, "from -1000 to 1000 (0 for none)")?;
         for &(token, bias) in &self.logit_bias {
             in_range(
                 "logit_bias",

@@ -1,6 +1,6 @@
 //! The Transformer: from token ids to hidden states, logits and losses.
 //!
-//! Read [`transformer`] first; then data goes through `embedding`, `stack`, `block`, `attention` and `feed_forward`,
+//! Read `transformer` first; then data goes through `embedding`, `stack`, `block`, `attention` and `feed_forward`,
 //! `norm`, and `head`. `visibility` says who sees whom, `position` how a token knows where it stands, `init` how the
 //! numbers start.
 

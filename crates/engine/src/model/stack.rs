@@ -32,7 +32,7 @@ pub struct Memory {
     pub hidden: Var,
     /// Padded source length S.
     pub s: usize,
-    /// [B]: real source tokens of each row.
+    /// `[B]`: real source tokens of each row.
     pub lens: Option<Arc<[u32]>>,
 }
 

@@ -50,7 +50,7 @@ pub struct Rows {
     pub positions: Arc<[u32]>,
     /// [B, T]: document of each token, when a row holds several or is padded.
     pub segments: Option<Arc<[u32]>>,
-    /// [B]: number of real tokens of each row; all when absent.
+    /// `[B]`: number of real tokens of each row; all when absent.
     pub lens: Option<Arc<[u32]>>,
 }
 

@@ -209,6 +209,8 @@ mod tests {
         assert!(error("n_heads = 0").contains("(0)"));
         assert!(error("n_kv_heads = 3").contains("not a multiple of n_kv_heads (3)"));
         assert!(error("d_model = 9000000000000000000").contains("is 9000000000000000000"));
+        assert!(error("n_layers = 1000000000").contains("n_layers is 1000000000; at most"));
+        assert!(error("n_heads = 100000\nd_head = 8").contains("n_heads is 100000; at most"));
         assert!(error("n_layers = 0").contains("n_layers is 0"));
     }
 }

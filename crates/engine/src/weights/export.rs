@@ -24,7 +24,7 @@ use std::path::Path;
 pub struct Exported {
     /// The published family that the directory belongs to; none when only this program reads it.
     pub family: Option<&'static Family>,
-    /// What the user should know: why no published family fits, or what was filled with zeros.
+    /// What the user should know: why no published family fits, or what was written otherwise than it is here.
     pub note: Option<String>,
 }
 
@@ -39,9 +39,9 @@ pub fn export_hf(model: &Transformer, dir: &Path, special: &SpecialIds, facts: &
     fs::create_dir_all(dir).map_err(|source| Error::io("cannot create", dir, source))?;
     let config = model.config();
     let (exported, mut json, tensors, readme) = match express(config) {
-        Ok(Expression { family, json, model: theirs, zeros }) => {
-            let note = (!zeros.is_empty())
-                .then(|| format!("written as zeros for {}: {}", family.model_type, zeros.join(", ")));
+        Ok(Expression { family, json, model: theirs, concessions }) => {
+            let note =
+                (!concessions.is_empty()).then(|| format!("as {}: {}", family.model_type, concessions.join("; ")));
             let loading = Loading::Published { architecture: family.architecture, task: family.task };
             let tensors = family_tensors(model.params(), config, &theirs, family);
             (Exported { family: Some(family), note }, json, tensors, card(config, facts, &loading))

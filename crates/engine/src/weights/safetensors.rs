@@ -426,6 +426,31 @@ mod tests {
         assert!(reader.read_any("a").unwrap_err().to_string().contains("stored as U8"));
     }
 
+    /// Bytes of a sound file changed at random: an error or tensors, never a panic.
+    #[test]
+    fn damaged_files_are_survived() {
+        let values = [1.0, 2.0, 3.0, 4.0];
+        let tensor = |name: &str, shape: &[usize]| NamedView {
+            name: name.into(),
+            shape: shape.into(),
+            data: View::F32(&values),
+        };
+        let mut sound = Vec::new();
+        write(&mut sound, &BTreeMap::new(), &[tensor("a", &[2, 2]), tensor("b", &[4])]).unwrap();
+        for case in 0..5_000 {
+            let key = genera_tensor::Key::new(7).fold(case);
+            let mut bytes = sound.clone();
+            for change in 0..1 + key.below(0, 3) {
+                let at = key.below(2 * change + 1, bytes.len() as u64) as usize;
+                bytes[at] = key.below(2 * change + 2, 256) as u8;
+            }
+            bytes.truncate(if case % 3 == 0 { key.below(9, bytes.len() as u64) as usize } else { bytes.len() });
+            let Ok(mut reader) = read(bytes) else { continue };
+            let names: Vec<String> = reader.entries().iter().map(|entry| entry.name.clone()).collect();
+            names.iter().for_each(|name| drop(reader.read_any(name)));
+        }
+    }
+
     #[test]
     fn attacks_are_refused() {
         let entry = |fields: &str| format!(r#"{{"a":{{{fields}}}}}"#);

@@ -21,6 +21,13 @@ impl Allowed {
         Self { steps: Vec::new(), after: Some(mask_of(tokens, vocab_size)) }
     }
 
+    /// Every token but `tokens` may come, at every step.
+    pub fn except(tokens: &[TokenId], vocab_size: usize) -> Self {
+        let mut mask = TokenMask::all(vocab_size);
+        tokens.iter().for_each(|&token| mask.forbid(token));
+        Self { steps: Vec::new(), after: Some(mask) }
+    }
+
     /// The answer's token i must be one of `steps[i]`; behind them every token may come. Sets of one token force a
     /// beginning.
     ///

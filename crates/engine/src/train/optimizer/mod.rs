@@ -138,8 +138,8 @@ impl ModelOptimizer {
     /// What the optimizers remember, as `<parameter>.<name>`.
     pub fn state<'s>(&'s self, params: &Params) -> Vec<(String, &'s Tensor)> {
         let named = params.specs().iter().zip(&self.by_param);
-        let optimizers = named.filter_map(|(spec, optimizer)| Some((spec, optimizer.as_ref()?)));
-        let of_one = |(spec, optimizer): (&ParamSpec, &'s Box<dyn Optimizer>)| {
+        let optimizers = named.filter_map(|(spec, optimizer)| Some((spec, optimizer.as_deref()?)));
+        let of_one = |(spec, optimizer): (&ParamSpec, &'s dyn Optimizer)| {
             let state = optimizer.state().into_iter();
             state.map(|(name, tensor)| (format!("{}.{name}", spec.name), tensor)).collect::<Vec<_>>()
         };

@@ -163,8 +163,9 @@ mod tests {
                 for row in &mut s {
                     (row[p], row[q]) = (cos * row[p] - sin * row[q], sin * row[p] + cos * row[q]);
                 }
-                for j in 0..n {
-                    (s[p][j], s[q][j]) = (cos * s[p][j] - sin * s[q][j], sin * s[p][j] + cos * s[q][j]);
+                let (upper, lower) = s.split_at_mut(q);
+                for (x, y) in upper[p].iter_mut().zip(&mut lower[0]) {
+                    (*x, *y) = (cos * *x - sin * *y, sin * *x + cos * *y);
                 }
             }
         }

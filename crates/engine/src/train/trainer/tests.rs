@@ -147,7 +147,7 @@ fn validation_is_the_mean_over_all_targets() {
     assert!((one.bits_per_byte.unwrap() - nats / 60.0 / 2.0_f64.ln()).abs() < 1e-6);
     assert_eq!(two.bits_per_byte, None);
     for _ in 0..100 {
-        trainer.step(&[whole.clone()]).unwrap();
+        trainer.step(std::slice::from_ref(&whole)).unwrap();
     }
     parts.truncate(1);
     let learned = trainer.validate(parts).unwrap();
@@ -203,7 +203,21 @@ fn what_is_not_finite_is_named_and_changes_nothing() {
     let up = "decoder.1.feed_forward.up.weight";
     check(up, f32::NAN, "loss", "the parameter decoder.1.feed_forward.up.weight");
     check("decoder.0.feed_forward.norm.weight", 3e38, "loss", "the queries of decoder.1.attention");
-    check("decoder.1.attention.norm.weight", 1e38, "gradient", "the gradient of decoder.1.attention.qkv.weight");
+}
+
+/// The way back meets the last layer first, so of two bad gradients the later parameter's is the cause.
+#[test]
+fn the_first_bad_gradient_of_the_way_back_is_named() {
+    let trainer = trainer(preset("llama"), &recipe());
+    let params = trainer.model.params();
+    let mut gradients = Gradients::new(params.len());
+    for (name, value) in
+        [("decoder.0.attention.qkv.weight", f32::NAN), ("decoder.1.feed_forward.up.weight", f32::INFINITY)]
+    {
+        *gradients.get_mut(params.id(name)) = Some(Tensor::from_f32(trainer.model.device(), [2], &[1.0, value]));
+    }
+    let cause = crate::train::finite::cause_of_bad_gradient(params, &gradients);
+    assert_eq!(cause, "the gradient of decoder.1.feed_forward.up.weight");
 }
 
 #[test]
