@@ -1,1 +1,143 @@
-//! Genera: modality
+//! One file per kind of data: how it becomes tokens, and how tokens become something a person can read or see.
+//!
+//! [`ALL`] lists them; names on the command line, pages of the reference and the tests of the laws iterate over it.
+//! Start with the trait [`Modality`], then read `text.rs`.
+//!
+//! # The laws, tested for every member
+//! - decoding what was encoded gives the document back;
+//! - what the grammar allows decodes;
+//! - hostile input gives an error, never a panic;
+//! - ids stay inside the vocabulary.
+
+mod answer;
+pub mod demo;
+mod text;
+mod translation;
+
+pub use answer::AnswerStream;
+pub use text::Text;
+pub use translation::Translation;
+
+use genera_data::{Document, Result, Tokenizer};
+use genera_tokens::{TokenId, TokenSeq};
+use std::sync::Arc;
+
+/// Every kind of data.
+pub const ALL: &[&dyn Modality] = &[&Text, &Translation];
+
+/// The kind of data of this name.
+pub fn by_name(name: &str) -> Option<&'static dyn Modality> {
+    ALL.iter().copied().find(|modality| modality.name() == name)
+}
+
+/// The kind of data that has a built-in demo source of this name, and the source.
+pub fn demo_by_name(name: &str) -> Option<(&'static dyn Modality, &'static Demo)> {
+    let of = |modality: &'static dyn Modality| {
+        let demo = modality.demos().iter().find(|demo| demo.name == name)?;
+        Some((modality, demo))
+    };
+    ALL.iter().copied().find_map(of)
+}
+
+/// What a kind of data learned about its values before training: for text its tokenizer.
+pub type Codebook = Arc<dyn Tokenizer>;
+
+/// Something a person can read, see or hear, with its media type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Artifact {
+    /// Such as `text/plain`.
+    pub media_type: &'static str,
+    /// The file's bytes.
+    pub bytes: Vec<u8>,
+}
+
+impl Artifact {
+    /// A plain text.
+    pub fn text(text: String) -> Self {
+        Self { media_type: "text/plain", bytes: text.into_bytes() }
+    }
+
+    /// The bytes as text; what is not UTF-8 shows as U+FFFD.
+    pub fn as_text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes).into_owned()
+    }
+}
+
+/// An artifact in the form that a terminal or a page shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Preview {
+    /// Text as it is.
+    Text(String),
+}
+
+/// A built-in source of documents made by rule, so that a first run needs no download.
+#[derive(Clone, Copy, Debug)]
+pub struct Demo {
+    /// Its name in a recipe's `data.kind` and on the command line.
+    pub name: &'static str,
+    /// One sentence on what it makes.
+    pub about: &'static str,
+    /// Document `index` of the source with this seed.
+    pub make: fn(seed: u64, index: u64) -> Document,
+}
+
+/// Which tokens a model may produce next, beyond what the engine knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grammar {
+    /// Ids that never stand in what is generated.
+    pub forbidden: Vec<TokenId>,
+}
+
+/// One kind of data and its two-way road to tokens.
+pub trait Modality: Sync {
+    /// Its name: in recipes, on the command line, as a vocabulary span.
+    fn name(&self) -> &'static str;
+
+    /// One sentence on what it is for.
+    fn about(&self) -> &'static str;
+
+    /// How its files are recognised.
+    fn media_types(&self) -> &'static [&'static str];
+
+    /// Whether its documents have a part that is given and a part that is to be produced, so that an encoder-decoder
+    /// suits it.
+    fn is_paired(&self) -> bool;
+
+    /// Built-in sources of documents.
+    fn demos(&self) -> &'static [Demo];
+
+    /// A document as tokens: what is given, then what is to be produced.
+    ///
+    /// # Errors
+    /// When the document lacks a part or the codebook cannot express it.
+    fn encode(&self, codebook: &Codebook, document: &Document) -> Result<TokenSeq>;
+
+    /// What a person gives to get something made, as tokens: the beginning of a text, or a source sentence.
+    ///
+    /// # Errors
+    /// When the codebook cannot express it.
+    fn encode_prompt(&self, codebook: &Codebook, prompt: &str) -> Result<Vec<TokenId>>;
+
+    /// What a person wants of the tokens that were produced.
+    fn decode(&self, codebook: &Codebook, target: &[TokenId]) -> Artifact;
+
+    /// What a model may produce.
+    fn grammar(&self, codebook: &Codebook) -> Grammar;
+
+    /// How an artifact is shown.
+    fn preview(&self, artifact: &Artifact) -> Preview;
+
+    /// Names of the measures in `genera_eval::metric` that fit.
+    fn metrics(&self) -> &'static [&'static str];
+}
+
+/// The special tokens but the end: they frame and fill, and are never part of what is made.
+fn frame_tokens(codebook: &Codebook) -> Vec<TokenId> {
+    let special = codebook.vocab().special;
+    let mut ids: Vec<TokenId> = [special.padding, special.begin, special.unknown].into_iter().flatten().collect();
+    ids.retain(|&id| Some(id) != special.end);
+    ids
+}
+
+#[cfg(test)]
+mod tests;

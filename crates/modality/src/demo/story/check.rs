@@ -31,8 +31,8 @@ impl Grammar {
         let holdings = self.holdings();
         self.check_drawn(0, VariableSet::default())?;
         for rule in &self.rules {
-            let pieces = rule.alternatives.iter().flat_map(|option| &option.pieces);
-            pieces.map(|piece| self.check_piece(piece, &holdings)).collect::<Result<(), _>>().map_err(in_rule(rule))?;
+            let mut pieces = rule.alternatives.iter().flat_map(|option| &option.pieces);
+            pieces.try_for_each(|piece| self.check_piece(piece, &holdings)).map_err(in_rule(rule))?;
             self.check_openings(rule, &holdings).map_err(in_rule(rule))?;
         }
         Ok(())

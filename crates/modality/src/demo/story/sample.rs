@@ -55,34 +55,3 @@ impl Draft {
         unreachable!("a number below the sum of the weights falls to one of them")
     }
 }
-
-#[cfg(test)]
-impl Grammar {
-    pub(super) fn dump(&self, dice: Dice) -> String {
-        let mut draft = Draft { text: String::new(), bindings: Bindings::default(), log_probability: 0.0, dice };
-        let mut out = String::new();
-        self.dump_rule(0, &mut draft, &mut out);
-        out
-    }
-    fn dump_rule(&self, rule: usize, draft: &mut Draft, out: &mut String) {
-        let options = &self.rules[rule].alternatives;
-        let b = draft.log_probability;
-        let chosen = draft.choose(options.iter().enumerate().map(|(i, option)| (i, option.weight)));
-        out.push_str(&format!("R{}\x02{}\x02\x01", self.rules[rule].name, draft.log_probability - b));
-        for piece in &options[chosen].pieces {
-            let (b, n) = (draft.log_probability, draft.text.len());
-            if let Piece::Expand(rule) = piece {
-                self.dump_rule(*rule, draft, out);
-                continue;
-            }
-            self.write(piece, draft);
-            let tag = match piece {
-                Piece::Text(_) => "T".to_string(),
-                Piece::Say { variable, form } => format!("S{variable}.{form}"),
-                Piece::Draw { list, .. } => format!("D{}", self.lists[*list].name),
-                _ => String::new(),
-            };
-            out.push_str(&format!("{tag}\x02{}\x02{}\x01", draft.log_probability - b, &draft.text[n..]));
-        }
-    }
-}

@@ -1,0 +1,86 @@
+//! The laws, for every member of [`ALL`].
+
+use super::*;
+use genera_data::tokenize::{Bytes, Characters};
+use genera_data::{Origin, SpecialTokens};
+use genera_tokens::Role;
+
+fn codebooks(documents: &[Document]) -> Vec<Codebook> {
+    let mut text = String::new();
+    for document in documents {
+        text += document.as_text().unwrap_or_default();
+        text += document.target.as_deref().unwrap_or_default();
+    }
+    let special = SpecialTokens::standard();
+    vec![Arc::new(Characters::new(&text.chars().collect(), &special).unwrap()), Arc::new(Bytes::new(&special))]
+}
+
+fn demo_documents(modality: &dyn Modality) -> Vec<Document> {
+    let of_demo = |demo: &Demo| (0..20).map(|index| (demo.make)(3, index)).collect::<Vec<Document>>();
+    modality.demos().iter().flat_map(of_demo).collect()
+}
+
+#[test]
+fn names_are_distinct_and_found() {
+    for modality in ALL {
+        assert_eq!(by_name(modality.name()).unwrap().name(), modality.name());
+        for demo in modality.demos() {
+            assert_eq!(demo_by_name(demo.name).unwrap().0.name(), modality.name());
+        }
+    }
+    assert!(by_name("nothing").is_none() && demo_by_name("nothing").is_none());
+}
+
+#[test]
+fn encoding_and_decoding_give_the_document_back() {
+    for modality in ALL {
+        let documents = demo_documents(*modality);
+        assert!(!documents.is_empty(), "{} has no demo", modality.name());
+        for codebook in codebooks(&documents) {
+            for document in &documents {
+                let tokens = modality.encode(&codebook, document).unwrap();
+                let wanted = document.target.as_deref().or(document.as_text()).unwrap();
+                let decoded = modality.decode(&codebook, &tokens.ids_of(Role::Target));
+                assert_eq!(decoded.as_text(), wanted, "{}", modality.name());
+                assert!(tokens.ids().iter().all(|&id| codebook.vocab().contains(id)));
+                let condition = tokens.ids_of(Role::Condition);
+                assert_eq!(condition.is_empty(), !modality.is_paired());
+                if modality.is_paired() {
+                    assert_eq!(condition, modality.encode_prompt(&codebook, document.as_text().unwrap()).unwrap());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_grammar_allows_what_was_encoded_and_its_tokens_decode() {
+    for modality in ALL {
+        let documents = demo_documents(*modality);
+        for codebook in codebooks(&documents) {
+            let forbidden = modality.grammar(&codebook).forbidden;
+            for document in &documents {
+                let target = modality.encode(&codebook, document).unwrap().ids_of(Role::Target);
+                // The opening token is given, not generated.
+                let generated = target.iter().filter(|&&id| Some(id) != codebook.vocab().special.begin);
+                assert!(generated.into_iter().all(|id| !forbidden.contains(id)));
+            }
+            let allowed: Vec<TokenId> =
+                (0..codebook.vocab().size as u32).filter(|id| !forbidden.contains(id)).collect();
+            modality.decode(&codebook, &allowed);
+        }
+    }
+}
+
+#[test]
+fn hostile_input_gives_an_error_or_text_but_no_panic() {
+    for modality in ALL {
+        let codebook = &codebooks(&demo_documents(*modality))[0];
+        let bytes = genera_data::Content::Bytes { media_type: "image/png".into(), data: vec![0xff; 9] };
+        let origin = Origin::new("hostile", 0);
+        let picture = Document { content: bytes, ..Document::text(origin.clone(), "") };
+        assert!(modality.encode(codebook, &picture).is_err());
+        assert_eq!(modality.encode(codebook, &Document::text(origin, "no pair")).is_err(), modality.is_paired());
+        modality.decode(codebook, &[u32::MAX, 0, 7, u32::MAX - 1]);
+    }
+}
