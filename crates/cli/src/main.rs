@@ -1,2 +1,84 @@
-//! Genera.
-fn main() {}
+//! Genera: learns what a data set is made of and makes new things like it.
+//!
+//! This file is the table of contents: one command, one file. A command parses its arguments, composes the crates, and
+//! prints. What several commands share lives in [`run`] (the run directory), [`plan`] (what a run is to do and why) and
+//! [`show`] (the terminal and the pictures).
+
+mod answers;
+mod checks;
+mod command;
+mod failure;
+mod machine;
+mod model;
+mod plan;
+mod run;
+mod show;
+mod stories;
+
+use clap::{Parser, Subcommand};
+use command::*;
+use failure::Outcome;
+use std::process::ExitCode;
+
+/// Learns what a data set is made of and makes new things like it.
+///
+/// Start with `genera quickstart`: it trains a small model on built-in stories and shows what it learned.
+#[derive(Parser)]
+#[command(name = "genera", version, arg_required_else_help = true, max_term_width = 110)]
+struct Arguments {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Settings that every command takes.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Common {
+    /// Print one JSON object to standard output instead of text; progress goes to standard error.
+    #[arg(long, global = true)]
+    json: bool,
+    /// Number of threads to compute with [default: all cores].
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Quickstart(quickstart::Arguments),
+    Train(train::Arguments),
+    Resume(resume::Arguments),
+    Generate(generate::Arguments),
+    Score(score::Arguments),
+    Evaluate(evaluate::Arguments),
+    Logits(logits::Arguments),
+    Inspect(inspect::Arguments),
+    Report(report::Arguments),
+    Check(check::Arguments),
+    Bench(bench::Arguments),
+    #[command(hide = true)]
+    Reference(reference::Arguments),
+}
+
+fn main() -> ExitCode {
+    let Arguments { common, command } = Arguments::parse();
+    failure::quiet_on_closed_pipe();
+    let outcome: Outcome = match command {
+        Command::Quickstart(arguments) => quickstart::run(arguments, common),
+        Command::Train(arguments) => train::run(arguments, common),
+        Command::Resume(arguments) => resume::run(arguments, common),
+        Command::Generate(arguments) => generate::run(arguments, common),
+        Command::Score(arguments) => score::run(arguments, common),
+        Command::Evaluate(arguments) => evaluate::run(arguments, common),
+        Command::Logits(arguments) => logits::run(arguments, common),
+        Command::Inspect(arguments) => inspect::run(arguments, common),
+        Command::Report(arguments) => report::run(arguments, common),
+        Command::Check(arguments) => check::run(arguments, common),
+        Command::Bench(arguments) => bench::run(arguments, common),
+        Command::Reference(arguments) => reference::run(&arguments),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(failure) => failure.report(),
+    }
+}

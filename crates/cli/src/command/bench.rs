@@ -1,0 +1,163 @@
+//! `genera bench`: how fast this machine trains.
+
+use super::Common;
+use crate::failure::{Failure, Outcome, While};
+use crate::machine;
+use crate::plan::{memory, sizes};
+use crate::run::session::compute_dtype;
+use crate::show::number;
+use genera_engine::model::{Transformer, initial_params};
+use genera_engine::params::ParamCount;
+use genera_engine::recipe::{Reasons, Recipe};
+use genera_engine::train::{TrainSettings, Trainer};
+use genera_tensor::Key;
+use genera_tokens::{Batch, Source};
+use serde::Serialize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Measure speed on this machine.
+///
+/// Example: genera bench train recipes/bench-a.toml --steps 20
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// Train on fixed synthetic tokens of a recipe's shape: tokens/s, FLOP/s, peak memory.
+    ///
+    /// Example: genera bench train recipes/bench-a.toml --set train.dtype=bf16 --json
+    Train(TrainArguments),
+}
+
+#[derive(Debug, clap::Args)]
+struct TrainArguments {
+    /// The recipe, of which the model, the batch and the optimizer are used.
+    #[arg(value_name = "RECIPE.toml")]
+    recipe: PathBuf,
+    /// Change one key of the recipe; may be given several times.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Steps that are measured, after two that are not.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    steps: u32,
+}
+
+/// What was measured.
+#[derive(Debug, Serialize)]
+struct Measured {
+    /// Median over the steps.
+    tokens_per_s: f64,
+    /// Median; training counts three forward passes, attention included.
+    flops_per_s: f64,
+    /// Share of the rate of large matrix products here.
+    share_of_peak: f64,
+    /// Of the whole process.
+    peak_memory_bytes: Option<usize>,
+    /// Most tensor memory in use at once.
+    peak_tensor_bytes: usize,
+    /// What `genera inspect` plans for the same run.
+    planned_bytes: usize,
+    seconds_per_step: f64,
+    n_steps: u32,
+    n_parameters: usize,
+    n_step_tokens: usize,
+    dtype: &'static str,
+    device: String,
+    loss: f64,
+}
+
+pub fn run(arguments: Arguments, common: Common) -> Outcome {
+    let What::Train(arguments) = arguments.what;
+    let mut recipe = Recipe::load(&arguments.recipe)?;
+    for assignment in &arguments.set {
+        let (key, value) =
+            assignment.split_once('=').ok_or_else(|| Failure::new(format!("--set {assignment} has no '='")))?;
+        recipe.set(key, value).during(format!("--set {assignment}"))?;
+    }
+    recipe.complete(&mut Reasons::default())?;
+    let measured = measure(&recipe, arguments.steps, common)?;
+    if common.json {
+        println!("{}", serde_json::to_string(&measured)?);
+    } else {
+        print(&measured);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn measure(recipe: &Recipe, n_steps: u32, common: Common) -> Outcome<Measured> {
+    let device = machine::device(common.threads);
+    let config = recipe.model.config(recipe.tokenizer.vocab_size.unwrap_or(256))?;
+    let dtype = compute_dtype(recipe);
+    memory::check(recipe, &config, dtype)?;
+    let peak = sizes::measure_peak(&device, dtype);
+    let planned_bytes = memory::needed(recipe, &config, dtype).total();
+    let batch = synthetic(recipe, config.vocab_size, config.is_encoder_decoder());
+    let n_parameters = ParamCount::of(&config).total();
+    let params = initial_params(&config, recipe.train.seed, dtype, &device);
+    let mut trainer = Trainer::new(Transformer::new(config, params, &device), TrainSettings::new(&recipe.train)?);
+    let micro = vec![batch; recipe.train.accumulate.max(1)];
+    let n_step_tokens = micro.iter().map(Batch::n_tokens).sum();
+    let mut reports = (0..n_steps + 2).map(|_| trainer.step(&micro)).collect::<Result<Vec<_>, _>>()?;
+    let loss = reports.last().map_or(f64::NAN, |report| report.loss);
+    reports.drain(..2);
+    reports.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
+    let median = &reports[reports.len() / 2];
+    Ok(Measured {
+        tokens_per_s: median.tokens_per_s,
+        flops_per_s: median.flops_per_s,
+        share_of_peak: median.flops_per_s / peak,
+        peak_memory_bytes: machine::peak_resident_bytes(),
+        peak_tensor_bytes: device.memory().peak_bytes(),
+        planned_bytes,
+        seconds_per_step: median.seconds,
+        n_steps,
+        n_parameters,
+        n_step_tokens,
+        dtype: dtype.name(),
+        device: device.kernels().name(),
+        loss,
+    })
+}
+
+/// Random tokens; the same every time.
+fn synthetic(recipe: &Recipe, vocab_size: usize, is_paired: bool) -> Batch {
+    let key = Key::new(1);
+    let tokens = |salt: u64, n: usize| -> Vec<u32> {
+        (0..n as u64).map(|i| key.fold(salt).below(i, vocab_size as u64) as u32).collect()
+    };
+    let rows = recipe.train.batch_size;
+    let context = recipe.model.context_len;
+    let (target, source) = if is_paired {
+        (recipe.data.max_target_len.unwrap_or(context), recipe.data.max_source_len.unwrap_or(context))
+    } else {
+        (context, 0)
+    };
+    let mut batch = Batch::dense(rows, target, tokens(0, rows * target), tokens(1, rows * target));
+    batch.source =
+        is_paired.then(|| Source { len: source, tokens: tokens(2, rows * source), lens: vec![source as u32; rows] });
+    batch
+}
+
+fn print(measured: &Measured) {
+    println!("{}", measured.device);
+    println!(
+        "{} parameters, {} tokens a step, {}",
+        number::count(measured.n_parameters as f64),
+        measured.n_step_tokens,
+        measured.dtype
+    );
+    println!("tokens/s       {}", number::count(measured.tokens_per_s));
+    println!(
+        "arithmetic     {} ({:.0} % of the peak of matrix products)",
+        number::flops_per_s(measured.flops_per_s),
+        100.0 * measured.share_of_peak
+    );
+    println!("a step         {:.1} ms", 1000.0 * measured.seconds_per_step);
+    if let Some(bytes) = measured.peak_memory_bytes {
+        println!("peak memory    {} (planned {})", number::bytes(bytes), number::bytes(measured.planned_bytes));
+    }
+}

@@ -1,0 +1,212 @@
+//! `genera evaluate`: the field's measures, with their intervals.
+
+use super::Common;
+use crate::answers::{self, Settings};
+use crate::failure::{Failure, Outcome, While};
+use crate::model::LoadedModel;
+use crate::run::directory::RunDirectory;
+use crate::run::samples::sampling_of;
+use crate::{machine, model, stories};
+use genera_engine::generate::Sampling;
+use genera_engine::recipe::Recipe;
+use genera_eval::metric::{Bleu, Chrf, ExactMatch, Metric, TextMetric};
+use genera_eval::{Bootstrap, Corpus, Figure, Report};
+use genera_modality::demo::{SequenceTask, SequenceTaskKind};
+use genera_tensor::DType;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Seed of examples for evaluation; runs train on other seeds of a built-in source ([`crate::plan::data::demo_seed`]).
+const EVALUATION_SEED: u64 = crate::plan::data::demo_seed(0, 2);
+
+/// Evaluate a model on a task, with the measures that the field accepts.
+///
+/// Examples:
+///   genera evaluate --model runs/multi30k-de-en --task translation --file test.de --target test.en
+///   genera evaluate --model runs/sort --task sort
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Arguments {
+    /// A run directory, or a model directory in the Hugging Face layout.
+    #[arg(long, value_name = "RUN_OR_DIR")]
+    model: PathBuf,
+    /// The task.
+    #[arg(long, value_enum)]
+    task: Task,
+    /// The source lines of a translation (plain or .gz).
+    #[arg(long, value_name = "SRC", required_if_eq("task", "translation"))]
+    file: Option<PathBuf>,
+    /// The reference lines of a translation (plain or .gz).
+    #[arg(long, value_name = "REF", required_if_eq("task", "translation"))]
+    target: Option<PathBuf>,
+    /// Fresh examples of a built-in source.
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+    n: u32,
+    /// Beams of the search [default: as in the model's recipe].
+    #[arg(long, value_name = "B", value_parser = clap::value_parser!(u16).range(1..=256))]
+    beam: Option<u16>,
+    /// Write what the model said to this file, a line each.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Task {
+    /// BLEU, chrF and exact matches on the lines of two files.
+    Translation,
+    /// Exact answers to fresh sequences that are to be repeated.
+    Copy,
+    /// Exact answers to fresh sequences that are to be reversed.
+    Reverse,
+    /// Exact answers to fresh sequences that are to be sorted.
+    Sort,
+    /// The share of grammatical stories and of new ones.
+    Stories,
+}
+
+pub fn run(arguments: Arguments, common: Common) -> Outcome {
+    let device = machine::device(common.threads);
+    let mut model = model::load(&arguments.model, DType::F32, &device)?;
+    let wants_pairs = arguments.task != Task::Stories;
+    if model.modality.is_paired() != wants_pairs {
+        let kind = |is_paired| if is_paired { "a sequence-to-sequence model" } else { "a model of single texts" };
+        return Err(Failure::new(format!(
+            "this task needs {}, and {} holds {}",
+            kind(wants_pairs),
+            arguments.model.display(),
+            kind(!wants_pairs)
+        )));
+    }
+    model.transformer.params_mut().pack();
+    let (said, report) = match arguments.task {
+        Task::Stories => tell(&arguments, &model)?,
+        Task::Translation => {
+            let (Some(file), Some(target)) = (&arguments.file, &arguments.target) else {
+                return Err(Failure::new("a translation needs --file SRC and --target REF"));
+            };
+            translate(&arguments, &model, &aligned(file, target)?, common.json)?
+        }
+        Task::Copy => translate(&arguments, &model, &fresh("copy", arguments.n), common.json)?,
+        Task::Reverse => translate(&arguments, &model, &fresh("reverse", arguments.n), common.json)?,
+        Task::Sort => translate(&arguments, &model, &fresh("sort", arguments.n), common.json)?,
+    };
+    if let Some(path) = &arguments.output {
+        let text: String = said.iter().map(|line| format!("{}\n", one_line(line))).collect();
+        std::fs::write(path, text).during(format!("cannot write {}", path.display()))?;
+    }
+    if common.json {
+        println!("{}", serde_json::to_string(&report)?)
+    } else {
+        println!("{report}")
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Lines to answer, and the answers wanted.
+struct Pairs {
+    sources: Vec<String>,
+    references: Vec<String>,
+    /// Whether only an exact answer counts.
+    is_exercise: bool,
+}
+
+fn aligned(file: &Path, target: &Path) -> Outcome<Pairs> {
+    let (sources, references) = (lines(file)?, lines(target)?);
+    if sources.len() != references.len() {
+        return Err(Failure::new(format!(
+            "{} has {} lines and {} has {}; line i of one must belong to line i of the other",
+            file.display(),
+            sources.len(),
+            target.display(),
+            references.len()
+        )));
+    }
+    Ok(Pairs { sources, references, is_exercise: false })
+}
+
+/// Examples of a built-in source that no run has trained on.
+fn fresh(name: &str, n: u32) -> Pairs {
+    let task = SequenceTask::new(SequenceTaskKind::from_name(name).expect("the tasks are named as the sources"));
+    let (sources, references) = (0..u64::from(n)).map(|index| task.sample(EVALUATION_SEED, index)).unzip();
+    Pairs { sources, references, is_exercise: true }
+}
+
+fn tell(arguments: &Arguments, model: &LoadedModel) -> Outcome<(Vec<String>, Report)> {
+    let recipe = Recipe::load(&RunDirectory::open(&arguments.model)?.recipe())?;
+    let told = stories::tell(model, &recipe, arguments.n)?;
+    Ok((told.texts, Report { figures: vec![told.grammatical, told.new] }))
+}
+
+fn translate(arguments: &Arguments, model: &LoadedModel, pairs: &Pairs, json: bool) -> Outcome<(Vec<String>, Report)> {
+    let beam = arguments.beam.map_or(model.defaults.beam, usize::from);
+    let settings = Settings {
+        sampling: Sampling { temperature: 0.0, ..sampling_of(&model.defaults) },
+        beam: (beam > 1).then_some(beam),
+        stop: Vec::new(),
+        ..Settings::of_recipe(&model.defaults)
+    };
+    let hypotheses = answer_all(model, &pairs.sources, &settings, json)?;
+    let mut figures = if pairs.is_exercise { Vec::new() } else { overlaps(&hypotheses, &pairs.references)? };
+    let n_exact = hypotheses.iter().zip(&pairs.references).filter(|(said, wanted)| said == wanted).count();
+    figures.push(Figure::share(ExactMatch.name(), n_exact, hypotheses.len()));
+    Ok((hypotheses, Report { figures }))
+}
+
+fn answer_all(model: &LoadedModel, sources: &[String], settings: &Settings, json: bool) -> Outcome<Vec<String>> {
+    let mut hypotheses = Vec::with_capacity(sources.len());
+    let start = std::time::Instant::now();
+    for group in sources.chunks(64) {
+        let answers = answers::answer(model, group, settings)?;
+        hypotheses.extend(answers.into_iter().map(|best| one_line(&best.into_iter().next().unwrap_or_default().text)));
+        if !json {
+            let left = start.elapsed().mul_f64(sources.len() as f64 / hypotheses.len() as f64 - 1.0);
+            eprint!(
+                "\r\x1b[K{} of {} lines, {} left",
+                hypotheses.len(),
+                sources.len(),
+                crate::show::number::duration(left)
+            );
+        }
+    }
+    if !json {
+        eprint!("\r\x1b[K");
+    }
+    Ok(hypotheses)
+}
+
+fn one_line(text: &str) -> String {
+    text.replace(['\n', '\r'], " ")
+}
+
+/// BLEU and chrF.
+fn overlaps(hypotheses: &[String], references: &[String]) -> Outcome<Vec<Figure>> {
+    let references = [references];
+    let corpus = Corpus::new(hypotheses, &references)?;
+    let lowercased = Bleu { lowercase: true, ..Bleu::DEFAULT };
+    let bootstrap = Bootstrap::default();
+    let metrics = [("", &Bleu::DEFAULT as &dyn TextMetric), (", lowercased", &lowercased), ("", &Chrf::CHRF)];
+    let figure = |(name, metric): (&str, &dyn TextMetric)| {
+        let figure = bootstrap.figure(metric, &metric.statistics(&corpus));
+        Figure { name: format!("{}{name}", figure.name), ..figure }
+    };
+    Ok(metrics.map(figure).into())
+}
+
+/// The lines of a plain or gzip file.
+fn lines(path: &Path) -> Outcome<Vec<String>> {
+    let what = || format!("cannot read {}", path.display());
+    let mut bytes = Vec::new();
+    let file = File::open(path).during(what())?;
+    if path.extension().is_some_and(|extension| extension == "gz") {
+        flate2::read::MultiGzDecoder::new(file).read_to_end(&mut bytes).during(what())?;
+    } else {
+        std::io::BufReader::new(file).read_to_end(&mut bytes).during(what())?;
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        Failure::new(format!("{}: byte {at} is not UTF-8 text; expected one sentence a line", path.display()))
+    })?;
+    Ok(text.lines().map(str::to_owned).collect())
+}

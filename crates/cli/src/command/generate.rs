@@ -1,0 +1,159 @@
+//! `genera generate`: new text, or an output line for each input line.
+
+use super::Common;
+use crate::failure::{Failure, Outcome, While};
+use crate::model::{self, LoadedModel};
+use crate::run::samples::sampling_of;
+use crate::{answers, machine};
+use genera_engine::generate::Sampling;
+use genera_tensor::DType;
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, IsTerminal, Read, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Generate with a model: go on with a text, or answer each line of a file.
+///
+/// Examples:
+///   genera generate --model runs/stories --prompt "Once upon a time" --n 3
+///   genera generate --model runs/multi30k-de-en --input test.de --beam 5 --output test.en
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Arguments {
+    /// A run directory, or a model directory in the Hugging Face layout.
+    #[arg(long, value_name = "RUN_OR_DIR")]
+    model: PathBuf,
+    /// The beginning of the text, or one source line.
+    #[arg(long, value_name = "TEXT", conflicts_with = "input")]
+    prompt: Option<String>,
+    /// A file with the beginning of the text, or with source lines; - reads standard input.
+    #[arg(long, value_name = "FILE")]
+    input: Option<PathBuf>,
+    /// Answers for each prompt, each different.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    n: Option<u32>,
+    /// Tokens of an answer at most.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_tokens: Option<u32>,
+    /// How far to stray from the most probable token; 0 always takes it.
+    #[arg(long, value_name = "T")]
+    temperature: Option<f32>,
+    /// Choose among the K most probable tokens only.
+    #[arg(long, value_name = "K")]
+    top_k: Option<usize>,
+    /// Choose among the most probable tokens that together have probability P.
+    #[arg(long, value_name = "P")]
+    top_p: Option<f32>,
+    /// Choose among tokens at least P times as probable as the most probable one.
+    #[arg(long, value_name = "P")]
+    min_p: Option<f32>,
+    /// Divides the logits of tokens that stand in the text already; 1 changes nothing.
+    #[arg(long, value_name = "R")]
+    repetition_penalty: Option<f32>,
+    /// Subtracted from the logit of every token generated before.
+    #[arg(long, value_name = "X")]
+    presence_penalty: Option<f32>,
+    /// Subtracted from a token's logit for each time it was generated before.
+    #[arg(long, value_name = "X")]
+    frequency_penalty: Option<f32>,
+    /// End an answer before this text; may be given several times.
+    #[arg(long, value_name = "TEXT")]
+    stop: Vec<String>,
+    /// The same seed gives the same answers.
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    seed: u64,
+    /// Beam search with B beams: the most probable whole answer instead of a random one.
+    #[arg(long, value_name = "B", value_parser = clap::value_parser!(u16).range(1..=256))]
+    beam: Option<u16>,
+    /// Beam search divides the score by length to this power: above 1 favours long answers.
+    #[arg(long, value_name = "A")]
+    length_penalty: Option<f32>,
+    /// With --json: report this many alternatives for each token, with their log-probabilities.
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    logprobs: usize,
+    /// Write the answers to this file instead of standard output.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+pub fn run(arguments: Arguments, common: Common) -> Outcome {
+    let device = machine::device(common.threads);
+    let mut model = model::load(&arguments.model, DType::F32, &device)?;
+    model.transformer.params_mut().pack();
+    let settings = settings(&arguments, &model)?;
+    let mut out: Box<dyn Write> = match &arguments.output {
+        Some(path) => Box::new(BufWriter::new(File::create(path).during(format!("cannot write {}", path.display()))?)),
+        None => Box::new(std::io::stdout()),
+    };
+    if common.json {
+        let shape = answers::Shape::Json;
+        answers::write(&model, prompts(&arguments, &model)?, &settings, shape, &mut out)?;
+    } else {
+        let shape = if model.modality.is_paired() { answers::Shape::Lines } else { answers::Shape::Text };
+        answers::write(&model, prompts(&arguments, &model)?, &settings, shape, &mut out)?;
+    }
+    out.flush().during("cannot finish the output")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn settings(arguments: &Arguments, model: &LoadedModel) -> Outcome<answers::Settings> {
+    let recipe = &model.defaults;
+    let defaults = sampling_of(recipe);
+    let beam = arguments.beam.map_or(if model.modality.is_paired() { recipe.beam } else { 1 }, usize::from);
+    let asks_to_sample = arguments.temperature.is_some() || arguments.n.is_some();
+    Ok(answers::Settings {
+        n: arguments.n.unwrap_or(1),
+        max_tokens: arguments.max_tokens.map(|n| n as usize),
+        sampling: Sampling {
+            temperature: arguments.temperature.unwrap_or(if model.modality.is_paired() {
+                0.0
+            } else {
+                defaults.temperature
+            }),
+            top_k: arguments.top_k.unwrap_or(defaults.top_k),
+            top_p: arguments.top_p.unwrap_or(defaults.top_p),
+            min_p: arguments.min_p.unwrap_or(defaults.min_p),
+            repetition_penalty: arguments.repetition_penalty.unwrap_or(defaults.repetition_penalty),
+            presence_penalty: arguments.presence_penalty.unwrap_or(defaults.presence_penalty),
+            frequency_penalty: arguments.frequency_penalty.unwrap_or(defaults.frequency_penalty),
+            seed: arguments.seed,
+            ..defaults
+        },
+        beam: (beam > 1 && (arguments.beam.is_some() || !asks_to_sample)).then_some(beam),
+        length_penalty: arguments.length_penalty.unwrap_or(recipe.length_penalty as f32),
+        stop: if arguments.stop.is_empty() { recipe.stop.clone() } else { arguments.stop.clone() },
+        top_logprobs: arguments.logprobs,
+    })
+}
+
+/// What is to be answered, one prompt after another, so that a large file is never held whole.
+fn prompts(arguments: &Arguments, model: &LoadedModel) -> Outcome<Box<dyn Iterator<Item = Outcome<String>>>> {
+    let is_paired = model.modality.is_paired();
+    if let Some(prompt) = &arguments.prompt {
+        return Ok(Box::new(std::iter::once(Ok(prompt.clone()))));
+    }
+    let Some(path) = &arguments.input else {
+        if is_paired {
+            return Err(Failure::new(
+                "a sequence-to-sequence model needs something to answer: --prompt TEXT or --input FILE",
+            ));
+        }
+        return Ok(Box::new(std::iter::once(Ok(String::new()))));
+    };
+    let name = if path.as_os_str() == "-" { "standard input".to_owned() } else { path.display().to_string() };
+    let reader: Box<dyn Read> = if path.as_os_str() == "-" {
+        if std::io::stdin().is_terminal() {
+            eprintln!("genera: reading from the terminal; end with Ctrl-D");
+        }
+        Box::new(std::io::stdin())
+    } else {
+        Box::new(File::open(path).during(format!("cannot read {name}"))?)
+    };
+    let mut reader = BufReader::new(reader);
+    if !is_paired {
+        let mut text = String::new();
+        reader.read_to_string(&mut text).during(format!("cannot read {name}"))?;
+        return Ok(Box::new(std::iter::once(Ok(text))));
+    }
+    Ok(Box::new(reader.lines().enumerate().map(move |(i, line)| line.during(format!("{name}, line {}", i + 1)))))
+}

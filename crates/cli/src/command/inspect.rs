@@ -1,0 +1,203 @@
+//! `genera inspect`: what a model is made of, and who attends to whom.
+
+use super::Common;
+use crate::failure::{Failure, Outcome, While};
+use crate::model::LoadedModel;
+use crate::plan::memory;
+use crate::show::{attention, number};
+use crate::{machine, model};
+use genera_engine::ModelConfig;
+use genera_engine::config::{FeedForward, Shape, Stack, activation_name};
+use genera_engine::flops::{self, Lens, RunMemory};
+use genera_engine::params::ParamCount;
+use genera_engine::recipe::Recipe;
+use genera_tensor::DType;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Show what a model is made of: architecture, parameters, arithmetic, memory.
+///
+/// Examples:
+///   genera inspect runs/stories
+///   genera inspect attention --model runs/stories --prompt "Once upon a time" --output attention.html
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct Arguments {
+    /// A run directory, or a model directory in the Hugging Face layout.
+    #[arg(value_name = "RUN_OR_DIR", required = true)]
+    model: Option<PathBuf>,
+    #[command(subcommand)]
+    what: Option<What>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// Draw who attends to whom, for each layer and head.
+    ///
+    /// Example: genera inspect attention --model runs/stories --prompt "Once upon a time" --output attention.svg
+    Attention(AttentionArguments),
+}
+
+#[derive(Debug, clap::Args)]
+struct AttentionArguments {
+    /// A run directory, or a model directory in the Hugging Face layout.
+    #[arg(long, value_name = "RUN_OR_DIR")]
+    model: PathBuf,
+    /// The text; for a sequence-to-sequence model the source, whose answer is made first.
+    #[arg(long, value_name = "TEXT")]
+    prompt: String,
+    /// The picture: .svg, or .html with the weights under the pointer.
+    #[arg(long, value_name = "FILE")]
+    output: PathBuf,
+}
+
+pub fn run(arguments: Arguments, common: Common) -> Outcome {
+    match (arguments.what, arguments.model) {
+        (Some(What::Attention(arguments)), _) => draw_attention(&arguments, common),
+        (None, Some(path)) => describe(&path, common),
+        (None, None) => Err(Failure::new("which model? genera inspect RUN_OR_DIR")),
+    }
+}
+
+fn draw_attention(arguments: &AttentionArguments, common: Common) -> Outcome {
+    let device = machine::device(common.threads);
+    let model = model::load(&arguments.model, DType::F32, &device)?;
+    let is_page = match arguments.output.extension().and_then(|extension| extension.to_str()) {
+        Some("svg") => false,
+        Some("html" | "htm") => true,
+        _ => return Err(Failure::new(format!("{} should end in .svg or .html", arguments.output.display()))),
+    };
+    let maps = attention::maps(&model, &arguments.prompt)?;
+    let text = if is_page { attention::page(&maps, &arguments.prompt) } else { attention::svg(&maps) };
+    std::fs::write(&arguments.output, text).during(format!("cannot write {}", arguments.output.display()))?;
+    if common.json {
+        println!("{}", serde_json::json!({ "output": arguments.output, "n_layers": maps.len() }));
+    } else {
+        println!("wrote {} ({} attention layers)", arguments.output.display(), maps.len());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn describe(path: &Path, common: Common) -> Outcome {
+    let device = machine::device(common.threads);
+    let model = model::load(path, DType::F32, &device)?;
+    let config = model.transformer.config();
+    let recipe_path = path.join("recipe.toml");
+    let recipe = if recipe_path.is_file() { Some(Recipe::load(&recipe_path)?) } else { None };
+    let facts = Facts::of(&model, recipe.as_ref());
+    if common.json {
+        println!("{}", facts.to_json(config));
+    } else {
+        facts.print(config, recipe.as_ref());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+struct Facts {
+    count: ParamCount,
+    forward_flops_per_token: f64,
+    training_flops_per_token: f64,
+    weight_bytes_per_token: usize,
+    run: [(DType, RunMemory); 2],
+    train_bytes: Option<usize>,
+    step: Option<u64>,
+}
+
+impl Facts {
+    fn of(model: &LoadedModel, recipe: Option<&Recipe>) -> Self {
+        let config = model.transformer.config();
+        let len = config.context_len;
+        let lens = Lens::longest(config);
+        let count = ParamCount::of(config);
+        Self {
+            forward_flops_per_token: flops::forward(config, lens) / len as f64,
+            training_flops_per_token: flops::training(config, lens) / len as f64,
+            weight_bytes_per_token: 4 * count.total(),
+            run: [DType::F32, DType::Bf16].map(|dtype| (dtype, RunMemory::of(config, 1, lens, dtype))),
+            train_bytes: recipe
+                .map(|recipe| memory::needed(recipe, config, crate::run::session::compute_dtype(recipe)).total()),
+            step: model.step,
+            count,
+        }
+    }
+
+    fn to_json(&self, config: &ModelConfig) -> serde_json::Value {
+        let ParamCount { embedding, attention, feed_forward, other } = self.count;
+        let run = self.run.each_ref().map(|(dtype, memory)| (dtype.name().to_owned(), memory.total().into()));
+        serde_json::json!({
+            "config": config,
+            "parameters": {
+                "total": self.count.total(), "embedding": embedding, "attention": attention,
+                "feed_forward": feed_forward, "other": other,
+            },
+            "forward_flops_per_token": self.forward_flops_per_token,
+            "training_flops_per_token": self.training_flops_per_token,
+            "weight_bytes_read_per_token": self.weight_bytes_per_token,
+            "memory_to_run_bytes": serde_json::Map::from_iter(run),
+            "memory_to_train_bytes": self.train_bytes,
+            "step": self.step,
+        })
+    }
+
+    fn print(&self, config: &ModelConfig, recipe: Option<&Recipe>) {
+        println!("Architecture");
+        for (name, stack) in config.stacks() {
+            println!("  {name:<22} {}", stack_line(stack));
+        }
+        let shape = match config.shape {
+            Shape::DecoderOnly(_) => "decoder-only: each token sees those before it",
+            Shape::EncoderOnly(_) => "encoder-only: each token sees all",
+            Shape::EncoderDecoder { .. } => "encoder-decoder: reads a source, writes a target",
+        };
+        println!("  {:<22} {shape}", "shape");
+        println!(
+            "  {:<22} {} wide, {} tokens, context {}",
+            "residual stream", config.d_model, config.vocab_size, config.context_len
+        );
+        println!("  {:<22} {:?}", "positions", config.position);
+        println!("  {:<22} {:?}, {:?}", "norm", config.norm, config.placement);
+        println!("  {:<22} {:?}", "head", config.head);
+        let ParamCount { embedding, attention, feed_forward, other } = self.count;
+        let total = self.count.total();
+        println!("\nParameters{:>23}", number::count(total as f64));
+        for (name, n) in [
+            ("embedding and head", embedding),
+            ("attention", attention),
+            ("feed-forward", feed_forward),
+            ("norms, biases", other),
+        ] {
+            println!("  {name:<22} {:>8}  {:>4.1} %", number::count(n as f64), 100.0 * n as f64 / total as f64);
+        }
+        println!("\nA token at full context");
+        println!("  {:<22} {}", "forward", number::flops(self.forward_flops_per_token));
+        println!("  {:<22} {}", "training", number::flops(self.training_flops_per_token));
+        println!("  {:<22} {} (f32)", "weights read", number::bytes(self.weight_bytes_per_token));
+        println!("\nMemory");
+        for (dtype, memory) in &self.run {
+            println!("  {:<22} {}", format!("to run, {dtype}"), number::bytes(memory.total()));
+        }
+        if let (Some(bytes), Some(recipe)) = (self.train_bytes, recipe) {
+            println!("  {:<22} {} (batch of {})", "to train", number::bytes(bytes), recipe.train.batch_size);
+        }
+        if let Some(step) = self.step {
+            println!("\nThe checkpoint is of step {step}.");
+        }
+    }
+}
+
+fn stack_line(stack: &Stack) -> String {
+    let attention = &stack.attention;
+    let grouped = match attention.n_kv_heads {
+        n if n == attention.n_heads => String::new(),
+        n => format!(" ({n} for keys and values)"),
+    };
+    let window = attention.window.map_or_else(String::new, |window| format!(", window {}", window.tokens));
+    let feed_forward = match stack.feed_forward {
+        FeedForward::Plain { activation, d_ff, .. } => format!("{} {d_ff}", activation_name::name(activation)),
+        FeedForward::Gated { activation, d_ff, .. } => format!("gated {} {d_ff}", activation_name::name(activation)),
+    };
+    format!(
+        "{} layers, {} heads of {}{grouped}{window}, feed-forward {feed_forward}",
+        stack.n_layers, attention.n_heads, attention.d_head
+    )
+}

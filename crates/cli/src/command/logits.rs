@@ -1,0 +1,56 @@
+//! `genera logits`: raw logits of given token ids, for comparison with other programs.
+
+use super::Common;
+use crate::failure::{Failure, Outcome};
+use crate::{machine, model};
+use genera_engine::generate::logits_of;
+use genera_tensor::DType;
+use serde::Serialize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Print the logits that a model gives for token ids.
+///
+/// Example: genera logits --model runs/stories --tokens 5,9,2 --json
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// A run directory, or a model directory in the Hugging Face layout.
+    #[arg(long, value_name = "RUN_OR_DIR")]
+    model: PathBuf,
+    /// Token ids, separated by commas: what the decoder reads, or the encoder of an encoder-decoder.
+    #[arg(long, value_name = "IDS", value_delimiter = ',', required = true)]
+    tokens: Vec<u32>,
+    /// What the decoder of an encoder-decoder reads.
+    #[arg(long, value_name = "IDS", value_delimiter = ',')]
+    decoder_tokens: Option<Vec<u32>>,
+}
+
+#[derive(Serialize)]
+struct Logits {
+    shape: Vec<usize>,
+    logits: Vec<f32>,
+}
+
+pub fn run(arguments: Arguments, common: Common) -> Outcome {
+    let device = machine::device(common.threads);
+    let model = model::load(&arguments.model, DType::F32, &device)?;
+    let decoder_tokens = arguments.decoder_tokens.map(|tokens| vec![tokens]);
+    if model.transformer.config().is_encoder_decoder() && decoder_tokens.is_none() {
+        return Err(Failure::new("an encoder-decoder also needs --decoder-tokens: the ids that its decoder reads"));
+    }
+    let logits = logits_of(&model.transformer, &[arguments.tokens], decoder_tokens.as_deref())?;
+    let shape = logits.shape().sizes().to_vec();
+    if common.json {
+        println!("{}", serde_json::to_string(&Logits { shape, logits: logits.to_vec() })?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (width, values) = (logits.shape().last(), logits.to_vec());
+    println!("shape {shape:?}; the five largest at each position:");
+    for (position, row) in values.chunks(width).enumerate() {
+        let mut order: Vec<usize> = (0..width).collect();
+        order.sort_by(|&a, &b| row[b].total_cmp(&row[a]));
+        let best: Vec<String> = order.iter().take(5).map(|&id| format!("{id}: {:.4}", row[id])).collect();
+        println!("{position:>5}  {}", best.join("   "));
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,16 @@
+//! One file per command: its arguments, and what it does with them.
+
+pub mod bench;
+pub mod check;
+pub mod evaluate;
+pub mod generate;
+pub mod inspect;
+pub mod logits;
+pub mod quickstart;
+pub mod reference;
+pub mod report;
+pub mod resume;
+pub mod score;
+pub mod train;
+
+pub use crate::Common;

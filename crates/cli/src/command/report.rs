@@ -1,0 +1,195 @@
+//! `genera report`: one self-contained page about one run or several.
+
+use super::Common;
+use crate::failure::{Failure, Outcome, While};
+use crate::run::directory::RunDirectory;
+use crate::run::log::{self, Row, StepRow, ValidationRow};
+use crate::run::samples;
+use crate::show::html::{escape, page};
+use crate::show::number;
+use crate::show::svg::{Chart, Curve};
+use genera_data::prepare::{Summary, load_prepared};
+use genera_engine::params::ParamCount;
+use genera_engine::recipe::Recipe;
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Write a page about a run: curves, samples, data, configuration; several runs are compared.
+///
+/// Example: genera report runs/a runs/b --output report.html
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Run directories.
+    #[arg(value_name = "RUN", required = true)]
+    runs: Vec<PathBuf>,
+    /// The page to write.
+    #[arg(long, value_name = "FILE.html")]
+    output: PathBuf,
+}
+
+/// Everything the page says about one run.
+struct RunReport {
+    name: String,
+    recipe: Recipe,
+    recipe_text: String,
+    steps: Vec<StepRow>,
+    validations: Vec<ValidationRow>,
+    samples: Vec<(u64, String)>,
+    data: Option<Summary>,
+    n_parameters: Option<usize>,
+}
+
+pub fn run(arguments: Arguments, common: Common) -> Outcome {
+    let reports = arguments.runs.iter().map(read).collect::<Outcome<Vec<RunReport>>>()?;
+    let title = reports.iter().map(|report| report.name.as_str()).collect::<Vec<&str>>().join(", ");
+    let text = page(&title, &body(&title, &reports)?);
+    std::fs::write(&arguments.output, text).during(format!("cannot write {}", arguments.output.display()))?;
+    if common.json {
+        println!("{}", serde_json::json!({ "output": arguments.output, "n_runs": reports.len() }));
+    } else {
+        println!("wrote {}", arguments.output.display());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn read(path: &PathBuf) -> Outcome<RunReport> {
+    let run = RunDirectory::open(path)?;
+    let recipe_text = std::fs::read_to_string(run.recipe()).during("cannot read the recipe")?;
+    let rows = log::read(&run.log()).during(format!("cannot read {}", run.log().display()))?;
+    if rows.is_empty() {
+        return Err(Failure::new(format!(
+            "{} has no logged step yet; wait for the first rows of its log.jsonl",
+            path.display()
+        )));
+    }
+    let (mut steps, mut validations) = (Vec::new(), Vec::new());
+    for row in rows {
+        match row {
+            Row::Step(row) => steps.push(row),
+            Row::Validation(row) => validations.push(row),
+        }
+    }
+    let recipe = Recipe::load(&run.recipe())?;
+    let prepared = load_prepared(&run.data()).ok();
+    let vocab = prepared.as_ref().map(|prepared| prepared.tokenizer.vocab().size);
+    let config = vocab.and_then(|vocab| recipe.model.config(vocab).ok());
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+    Ok(RunReport {
+        name: absolute
+            .file_name()
+            .map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned()),
+        n_parameters: config.map(|config| ParamCount::of(&config).total()),
+        data: prepared.map(|prepared| prepared.summary),
+        samples: samples::read(&run.samples()).unwrap_or_default(),
+        recipe,
+        recipe_text,
+        steps,
+        validations,
+    })
+}
+
+fn body(title: &str, reports: &[RunReport]) -> Outcome<String> {
+    let mut body = format!("<h1>{}</h1>\n<p class=\"quiet\">A training report by Genera.</p>\n", escape(title));
+    write!(body, "<table>{}</table>\n<h2>Curves</h2>\n", overview(reports))?;
+    for chart in charts(reports)? {
+        if !chart.is_empty() {
+            writeln!(body, "<figure>{chart}</figure>")?;
+        }
+    }
+    for report in reports {
+        let name = if reports.len() > 1 { format!(" of {}", escape(&report.name)) } else { String::new() };
+        writeln!(body, "<h2>Samples{name}</h2>")?;
+        for (i, (step, text)) in report.samples.iter().enumerate().rev() {
+            let open = if i + 1 == report.samples.len() { " open" } else { "" };
+            writeln!(body, "<details{open}><summary>step {step}</summary><pre>{}</pre></details>", escape(text))?;
+        }
+        writeln!(
+            body,
+            "<h2>Recipe{name}</h2>\n<details><summary>complete, with the reasons of derived values</summary><pre>{}</pre></details>",
+            escape(&report.recipe_text)
+        )?;
+    }
+    Ok(body)
+}
+
+/// One column a run, one row a fact.
+fn overview(reports: &[RunReport]) -> String {
+    type Fact = (&'static str, fn(&RunReport) -> String);
+    let facts: [Fact; 14] = [
+        ("", |report| escape(&report.name)),
+        ("data", |report| {
+            escape(&report.data.as_ref().map_or(report.recipe.data.kind.clone(), |data| data.corpus.clone()))
+        }),
+        ("training tokens", |report| {
+            report.data.as_ref().map_or_else(dash, |data| number::count(data.n_tokens as f64))
+        }),
+        ("tokenizer", |report| {
+            report.data.as_ref().map_or_else(dash, |data| format!("{}, {}", data.tokenizer, data.vocab_size))
+        }),
+        ("model", |report| {
+            let model = &report.recipe.model;
+            format!("{}, {} layers, width {}", escape(&model.preset), model.n_layers, model.d_model)
+        }),
+        ("parameters", |report| report.n_parameters.map_or_else(dash, |n| number::count(n as f64))),
+        ("steps", |report| format!("{} of {}", report.last().step, report.recipe.train.steps)),
+        ("tokens seen", |report| number::count(report.last().n_tokens as f64)),
+        ("epochs", |report| {
+            report
+                .data
+                .as_ref()
+                .map_or_else(dash, |data| format!("{:.2}", report.last().n_tokens as f64 / data.n_tokens.max(1) as f64))
+        }),
+        ("training loss", |report| format!("{:.4} nats per token", report.last().loss)),
+        ("validation loss", |report| {
+            report.validations.last().map_or_else(dash, |row| format!("{:.4} nats per token", row.validation_loss))
+        }),
+        ("bits per byte", |report| {
+            report.validations.last().and_then(|row| row.bits_per_byte).map_or_else(dash, |bits| format!("{bits:.4}"))
+        }),
+        ("time", |report| number::duration(Duration::from_secs_f64(report.last().seconds))),
+        ("arithmetic", |report| number::flops(log::n_flops(&report.steps))),
+    ];
+    let row = |(name, fact): &Fact| {
+        let cells: String = reports.iter().map(|report| format!("<td>{}</td>", fact(report))).collect();
+        format!("<tr><th>{name}</th>{cells}</tr>\n")
+    };
+    facts.iter().map(row).collect()
+}
+
+fn dash() -> String {
+    "–".to_owned()
+}
+
+fn charts(reports: &[RunReport]) -> Outcome<Vec<String>> {
+    let mut losses = Vec::new();
+    for report in reports {
+        let name = if reports.len() > 1 { format!("{}, ", report.name) } else { String::new() };
+        let validations = report.validations.iter().map(|row| (row.step as f64, row.validation_loss)).collect();
+        losses.push(Curve { name: format!("{name}training"), points: report.curve(|row| row.loss), has_dots: false });
+        losses.push(Curve { name: format!("{name}validation"), points: validations, has_dots: true });
+    }
+    let of = |value: fn(&StepRow) -> f64| -> Vec<Curve> {
+        let curve =
+            |report: &RunReport| Curve { name: report.name.clone(), points: report.curve(value), has_dots: false };
+        reports.iter().map(curve).collect()
+    };
+    let draw = |title, y_label, curves: &[Curve]| Chart { title, x_label: "step", y_label, curves }.to_svg();
+    Ok(vec![
+        draw("Loss", "nats per token", &losses)?,
+        draw("Learning rate", "", &of(|row| row.learning_rate))?,
+        draw("Norm of the gradient", "before clipping", &of(|row| row.grad_norm))?,
+        draw("Speed", "tokens per second", &of(|row| row.tokens_per_s))?,
+    ])
+}
+
+impl RunReport {
+    fn last(&self) -> &StepRow {
+        self.steps.last().expect("a run without a logged step was refused when it was read")
+    }
+
+    fn curve(&self, value: fn(&StepRow) -> f64) -> Vec<(f64, f64)> {
+        self.steps.iter().map(|row| (row.step as f64, value(row))).collect()
+    }
+}

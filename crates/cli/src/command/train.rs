@@ -1,0 +1,195 @@
+//! `genera train`: from a recipe, or from data alone.
+
+use super::Common;
+use crate::failure::{Failure, Outcome, While};
+use crate::plan::sizes::{self, Facts};
+use crate::plan::{self};
+use crate::run::directory::RunDirectory;
+use crate::run::preparing;
+use crate::run::session::{Ending, Session, Surroundings, compute_dtype};
+use crate::show::number;
+use crate::{machine, show};
+use genera_engine::recipe::{Reasons, Recipe};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Train a model, by a recipe or from data alone.
+///
+/// With --data everything else is derived from the data, the machine and the time, and shown with its reason.
+///
+/// Examples:
+///   genera train recipes/shakespeare.toml --set train.steps=500
+///   genera train --data my-texts/ --minutes 10
+///   genera train --data train.de --target train.en --minutes 30
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Arguments {
+    /// The recipe, a TOML file.
+    #[arg(value_name = "RECIPE.toml", required_unless_present = "data", conflicts_with = "data")]
+    recipe: Option<PathBuf>,
+    /// Change one key of the recipe; may be given several times.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Learn from this file or directory.
+    #[arg(long, value_name = "FILE_OR_DIR")]
+    data: Option<PathBuf>,
+    /// The lines that the lines of --data are to become.
+    #[arg(long, value_name = "FILE", requires = "data")]
+    target: Option<PathBuf>,
+    /// Time to train.
+    #[arg(long, value_name = "N", requires = "data", default_value_t = 10.0)]
+    minutes: f64,
+    /// The family of architectures: llama, gpt2, t5, marian.
+    #[arg(long, value_name = "NAME", requires = "data")]
+    preset: Option<String>,
+    /// The run directory [default: a free name below runs/].
+    #[arg(long, value_name = "DIR")]
+    run: Option<PathBuf>,
+}
+
+pub fn run(arguments: Arguments, common: Common) -> Outcome {
+    let mut reasons = Reasons::default();
+    let (recipe, name, time) = match (&arguments.recipe, &arguments.data) {
+        (Some(path), _) => (Recipe::load(path)?, stem(path), None),
+        (None, Some(data)) => {
+            let time = Duration::try_from_secs_f64(arguments.minutes * 60.0).ok().filter(|time| !time.is_zero());
+            let time =
+                time.ok_or_else(|| Failure::new(format!("--minutes {} is not a time to train", arguments.minutes)))?;
+            (from_data(data, &arguments, &mut reasons), stem(data), Some(time))
+        }
+        (None, None) => return Err(Failure::new("a recipe or --data is needed; see `genera train --help`")),
+    };
+    let path = arguments.run.clone().unwrap_or_else(|| RunDirectory::free_name(&name));
+    let (session, _) = start(recipe, &arguments.set, reasons, &path, time, common)?;
+    finish(session, common)
+}
+
+/// Settles everything that is open, prepares the data and starts the session.
+///
+/// # Errors
+/// When the recipe, the data or the directory cannot be used.
+pub fn start(
+    mut recipe: Recipe,
+    set: &[String],
+    mut reasons: Reasons,
+    path: &Path,
+    time: Option<Duration>,
+    common: Common,
+) -> Outcome<(Session, PathBuf)> {
+    apply(&mut recipe, set)?;
+    let device = machine::device(common.threads);
+    plan::data::settle(&mut recipe, &mut reasons)?;
+    // Sizes that cannot work are found before hours are spent on the data.
+    let mut trial = recipe.clone();
+    trial.complete(&mut Reasons::default())?;
+    trial.model.config(trial.tokenizer.vocab_size.unwrap_or(256))?;
+    let preparation = plan::data::preparation(&recipe, device.kernels().n_threads())?;
+    let run = RunDirectory::create(path)?;
+    let prepared =
+        preparing::prepare(&preparation, &run.data(), common.json).inspect_err(|_| run.discard_if_empty())?;
+    if let Some(time) = time {
+        let facts = Facts {
+            n_tokens: prepared.summary.n_tokens,
+            vocab_size: prepared.summary.vocab_size,
+            is_paired: prepared.summary.has_pairs,
+            time,
+            peak_flops_per_s: sizes::measure_peak(&device, compute_dtype(&recipe)),
+        };
+        sizes::choose(&mut recipe, &mut reasons, &facts);
+        apply(&mut recipe, set)?;
+    }
+    recipe.complete(&mut reasons)?;
+    if time.is_some() && !common.json {
+        show::plan(&recipe, &reasons);
+    }
+    let text = recipe.to_toml(&reasons);
+    let surroundings = Surroundings { device, json: common.json };
+    let session =
+        Session::start(run.clone(), recipe, text, prepared, surroundings).inspect_err(|_| run.discard_if_empty())?;
+    Ok((session, path.to_owned()))
+}
+
+/// Trains, and says what came of it and how to go on.
+///
+/// # Errors
+/// As [`Session::train`].
+pub fn finish(mut session: Session, common: Common) -> Outcome {
+    let ending = session.train()?;
+    let path = session.run().path().display().to_string();
+    if common.json {
+        println!("{}", summary(&session, ending));
+    } else {
+        match ending {
+            Ending::Interrupted => {
+                println!(
+                    "Saved after step {} of {}. Go on with:  genera resume {path}",
+                    session.n_steps(),
+                    session.recipe().train.steps
+                );
+            }
+            Ending::Complete => {
+                let loss = session.latest_validation().map_or_else(String::new, |row| {
+                    let bits = row.bits_per_byte.map_or_else(String::new, |bits| format!(" ({bits:.3} bits per byte)"));
+                    format!(", validation loss {:.4}{bits}", row.validation_loss)
+                });
+                println!("Trained in {}{loss}.", number::duration(Duration::from_secs_f64(session.seconds())));
+                println!("Try:  genera generate --model {path}");
+                println!("      genera report {path} --output report.html");
+            }
+        }
+    }
+    Ok(if ending == Ending::Complete { ExitCode::SUCCESS } else { ExitCode::from(130) })
+}
+
+fn summary(session: &Session, ending: Ending) -> serde_json::Value {
+    serde_json::json!({
+        "run": session.run().path(),
+        "complete": ending == Ending::Complete,
+        "step": session.n_steps(),
+        "seconds": session.seconds(),
+        "validation_loss": session.latest_validation().map(|row| row.validation_loss),
+        "bits_per_byte": session.latest_validation().and_then(|row| row.bits_per_byte),
+    })
+}
+
+fn apply(recipe: &mut Recipe, set: &[String]) -> Outcome<()> {
+    for assignment in set {
+        let (key, value) = assignment.split_once('=').ok_or_else(|| {
+            Failure::new(format!("--set {assignment} has no '='; write for example --set train.steps=120"))
+        })?;
+        recipe.set(key.trim(), value.trim()).during(format!("--set {assignment}"))?;
+    }
+    Ok(())
+}
+
+fn from_data(data: &Path, arguments: &Arguments, reasons: &mut Reasons) -> Recipe {
+    let mut recipe = Recipe::default();
+    recipe.data.files = vec![data.display().to_string()];
+    recipe.data.target_files = arguments.target.iter().map(|target| target.display().to_string()).collect();
+    let is_paired = arguments.target.is_some();
+    if is_paired {
+        recipe.data.kind = "translation".to_owned();
+        reasons.add("data.kind", "--target is given");
+    }
+    match &arguments.preset {
+        Some(preset) => recipe.model.preset.clone_from(preset),
+        None => {
+            let (preset, reason) = if is_paired {
+                ("t5", "an encoder-decoder for pairs that other tools can load")
+            } else {
+                ("llama", "the family that most tools can load")
+            };
+            preset.clone_into(&mut recipe.model.preset);
+            reasons.add("model.preset", reason);
+        }
+    }
+    recipe.model.context_len = 256;
+    reasons.add("model.context_len", "long enough for most sentences and paragraphs");
+    recipe
+}
+
+fn stem(path: &Path) -> String {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("run");
+    name.split('.').next().filter(|stem| !stem.is_empty()).unwrap_or("run").to_owned()
+}

@@ -1,0 +1,62 @@
+//! How a command ends when it cannot do what was asked.
+
+use std::fmt::Display;
+use std::process::ExitCode;
+
+/// What a command returns: its exit code, or why it failed.
+pub type Outcome<T = ExitCode> = Result<T, Failure>;
+
+/// Why a command failed: what happened, what was expected, how to fix it.
+#[derive(Debug)]
+pub struct Failure {
+    message: String,
+}
+
+impl Failure {
+    /// A failure with its message.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into() }
+    }
+
+    /// Adds what else the user should know.
+    #[must_use]
+    pub fn and(self, more: impl Display) -> Self {
+        Self::new(format!("{}\n{more}", self.message))
+    }
+
+    /// Prints the message and gives the exit code 1. Wrong usage has ended with 2 before, by the argument parser.
+    pub fn report(&self) -> ExitCode {
+        eprintln!("genera: {}", self.message);
+        ExitCode::FAILURE
+    }
+}
+
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+/// Adds to a failure what was being done.
+pub trait While<T> {
+    /// Puts `what` in front of the message, as in "reading the recipe".
+    fn during(self, what: impl Display) -> Outcome<T>;
+}
+
+impl<T, E: Into<Failure>> While<T> for Result<T, E> {
+    fn during(self, what: impl Display) -> Outcome<T> {
+        self.map_err(|error| Failure::new(format!("{what}: {}", error.into().message)))
+    }
+}
+
+/// Ends quietly, as other tools do, when the reader of our output (`head`, `less`) has gone.
+pub fn quiet_on_closed_pipe() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let text = panic.payload().downcast_ref::<String>().map_or("", String::as_str);
+        if text.starts_with("failed printing to stdout") {
+            std::process::exit(0);
+        }
+        usual(panic);
+    }));
+}

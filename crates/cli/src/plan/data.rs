@@ -1,0 +1,201 @@
+//! From a recipe's `[data]` and `[tokenizer]` tables to a corpus and how it is read.
+
+use crate::failure::{Failure, Outcome};
+use genera_data::Split;
+use genera_data::curate::CurationSettings;
+use genera_data::prepare::Preparation;
+use genera_data::{Aligned, Columns, Corpus, Document, Files, Generated, ReadOptions, SpecialTokens, TokenizerSpec};
+use genera_engine::recipe::{DataRecipe, Layout, Reasons, Recipe, TokenizerKind};
+use genera_modality::{Demo, Modality, by_name, demo_by_name};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Below this, each character is a token of its own: there is too little text to learn longer ones from.
+const CHARACTERS_BELOW_BYTES: u64 = 4 << 20;
+
+/// Examples that a built-in source makes for validation.
+pub const N_DEMO_VALIDATION: u64 = 1000;
+
+/// The kind of data a recipe names, and the built-in source if it names one.
+///
+/// # Errors
+/// When the name is unknown; the known ones are listed.
+pub fn modality_of(data: &DataRecipe) -> Outcome<(&'static dyn Modality, Option<&'static Demo>)> {
+    if let Some((modality, demo)) = demo_by_name(&data.kind) {
+        return Ok((modality, Some(demo)));
+    }
+    by_name(&data.kind).map(|modality| (modality, None)).ok_or_else(|| {
+        let kinds = genera_modality::ALL.iter().map(|modality| modality.name());
+        let demos = genera_modality::ALL.iter().flat_map(|modality| modality.demos().iter().map(|demo| demo.name));
+        let known: Vec<&str> = kinds.chain(demos).collect();
+        Failure::new(format!("data.kind: unknown kind of data '{}'; known are {}", data.kind, known.join(", ")))
+    })
+}
+
+/// Decides what the data tables leave open: tokenizer, layout, lengths.
+///
+/// # Errors
+/// When the kind of data is unknown, or there is nothing to read.
+pub fn settle(recipe: &mut Recipe, reasons: &mut Reasons) -> Outcome<()> {
+    let (modality, demo) = modality_of(&recipe.data)?;
+    if demo.is_none() && recipe.data.files.is_empty() {
+        return Err(Failure::new("data.files is empty: name at least one file or directory to learn from"));
+    }
+    if demo.is_some() && recipe.data.n_examples.is_none() {
+        recipe.data.n_examples = Some(100_000);
+        reasons.add("data.n_examples", "enough that a short run sees few examples twice");
+    }
+    settle_tokenizer(recipe, reasons, modality, demo);
+    let data = &mut recipe.data;
+    if data.layout.is_none() {
+        let is_one_text = demo.is_none() && is_one_plain_text(&data.files);
+        let (layout, reason) = match (modality.is_paired(), is_one_text) {
+            (true, _) => (Layout::Padded, "pairs of different lengths"),
+            (false, true) => (Layout::Contiguous, "one continuous text"),
+            (false, false) => (Layout::Packed, "separate documents, which must not see each other"),
+        };
+        data.layout = Some(layout);
+        reasons.add("data.layout", reason);
+    }
+    if modality.is_paired() {
+        for (key, len) in [("max_source_len", &mut data.max_source_len), ("max_target_len", &mut data.max_target_len)] {
+            if len.is_none() {
+                *len = Some(recipe.model.context_len);
+                reasons.add(&format!("data.{key}"), "model.context_len");
+            }
+        }
+    }
+    Ok(())
+}
+
+fn settle_tokenizer(recipe: &mut Recipe, reasons: &mut Reasons, modality: &dyn Modality, demo: Option<&Demo>) {
+    let n_bytes = total_bytes(&recipe.data.files);
+    let tokenizer = &mut recipe.tokenizer;
+    if tokenizer.kind.is_none() {
+        let (kind, reason) = if tokenizer.file.is_some() {
+            (TokenizerKind::File, "tokenizer.file is given")
+        } else if demo.is_some() {
+            (TokenizerKind::Characters, "the built-in sources have few characters")
+        } else if n_bytes < CHARACTERS_BELOW_BYTES && !modality.is_paired() {
+            (TokenizerKind::Characters, "less than 4 MiB of text: too little to learn longer tokens from")
+        } else {
+            (TokenizerKind::Bpe, "fewer, longer tokens cost less time")
+        };
+        tokenizer.kind = Some(kind);
+        reasons.add("tokenizer.kind", reason);
+    }
+    if tokenizer.kind == Some(TokenizerKind::Bpe) && tokenizer.vocab_size.is_none() {
+        let (size, reason) = match n_bytes {
+            0..10_000_000 => (4096, "less than 10 MB of text"),
+            10_000_000..200_000_000 => (8192, "10 to 200 MB of text"),
+            _ => (16_384, "more than 200 MB of text"),
+        };
+        tokenizer.vocab_size = Some(size);
+        reasons.add("tokenizer.vocab_size", reason);
+    }
+}
+
+fn total_bytes(files: &[String]) -> u64 {
+    fn size(path: &Path, depth: usize) -> u64 {
+        let Ok(metadata) = std::fs::metadata(path) else { return 0 };
+        if metadata.is_file() {
+            return metadata.len();
+        }
+        if depth == 0 {
+            return 0;
+        }
+        let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+        entries.map(|entry| size(&entry.path(), depth - 1)).sum()
+    }
+    files.iter().map(|file| size(Path::new(file), 16)).sum()
+}
+
+fn is_one_plain_text(files: &[String]) -> bool {
+    let [file] = files else { return false };
+    let name = file.trim_end_matches(".gz").trim_end_matches(".zst");
+    Path::new(file).is_file() && !["jsonl", "json", "csv", "tsv", "parquet"].iter().any(|end| name.ends_with(end))
+}
+
+/// What is to be tokenised, and how.
+///
+/// # Errors
+/// When a file is missing, empty or of a kind that cannot be read.
+pub fn preparation(recipe: &Recipe, n_threads: usize) -> Outcome<Preparation> {
+    let (modality, demo) = modality_of(&recipe.data)?;
+    let data = &recipe.data;
+    let corpus = match demo {
+        Some(demo) => generated(demo, recipe.train.seed, 0, data.n_examples.unwrap_or(100_000)),
+        None => files(modality, &data.files, &data.target_files, data)?,
+    };
+    let validation = match demo {
+        // Another stream of the same rule: fresh examples.
+        Some(demo) => Some(generated(demo, recipe.train.seed, 1, N_DEMO_VALIDATION)),
+        None if data.validation_files.is_empty() => None,
+        None => Some(files(modality, &data.validation_files, &data.validation_target_files, data)?),
+    };
+    let fraction = data.validation_fraction;
+    let is_contiguous = data.layout == Some(Layout::Contiguous);
+    Ok(Preparation {
+        corpus,
+        validation,
+        tokenizer: tokenizer_spec(recipe)?,
+        special: Some(if is_contiguous { SpecialTokens::none() } else { SpecialTokens::standard() }),
+        split: match fraction {
+            0.0 => Split::None,
+            _ if is_contiguous => Split::EndOfText { fraction },
+            _ => Split::Auto { fraction },
+        },
+        curation: CurationSettings::default(),
+        n_threads,
+    })
+}
+
+fn tokenizer_spec(recipe: &Recipe) -> Outcome<TokenizerSpec> {
+    let tokenizer = &recipe.tokenizer;
+    Ok(match tokenizer.kind.unwrap_or(TokenizerKind::Characters) {
+        TokenizerKind::Characters => TokenizerSpec::Characters,
+        TokenizerKind::Bytes => TokenizerSpec::Bytes,
+        TokenizerKind::Bpe => TokenizerSpec::Bpe { vocab_size: tokenizer.vocab_size.unwrap_or(4096) },
+        TokenizerKind::File => {
+            let file = tokenizer.file.as_ref().ok_or_else(|| {
+                Failure::new("tokenizer.kind is \"file\", but tokenizer.file does not name the tokenizer.json")
+            })?;
+            TokenizerSpec::File(PathBuf::from(file))
+        }
+    })
+}
+
+fn generated(demo: &'static Demo, seed: u64, stream: u64, n: u64) -> Arc<dyn Corpus> {
+    let seed = demo_seed(seed, stream);
+    let name = format!("{} (built in, seed {seed}, {n} examples)", demo.name);
+    let documents = move || -> Box<dyn Iterator<Item = Document> + Send> {
+        Box::new((0..n).map(move |index| (demo.make)(seed, index)))
+    };
+    Arc::new(Generated::new(name, documents))
+}
+
+/// Seeds of a built-in source's streams: 0 trains, 1 validates, 2 is for evaluation after training.
+pub const fn demo_seed(seed: u64, stream: u64) -> u64 {
+    seed.wrapping_mul(4).wrapping_add(stream)
+}
+
+fn files(modality: &dyn Modality, files: &[String], targets: &[String], data: &DataRecipe) -> Outcome<Arc<dyn Corpus>> {
+    if !targets.is_empty() {
+        let ([file], [target]) = (files, targets) else {
+            return Err(Failure::new(format!(
+                "data.files names {} files and data.target_files {}; aligned texts are one file each",
+                files.len(),
+                targets.len()
+            )));
+        };
+        return Ok(Arc::new(Aligned::open(Path::new(file), Path::new(target))?));
+    }
+    if modality.is_paired() && data.target_column.is_none() {
+        return Err(Failure::new(
+            "translation needs targets: data.target_files (--target FILE), or data.target_column for tables and JSON lines",
+        ));
+    }
+    let columns = Columns { text: data.column.clone(), target: data.target_column.clone(), ..Columns::default() };
+    let paths: Vec<PathBuf> = files.iter().map(PathBuf::from).collect();
+    Ok(Arc::new(Files::open(&paths, ReadOptions { columns, ..ReadOptions::default() })?))
+}

@@ -1,0 +1,5 @@
+//! What a run is to do, and why: fills what a recipe leaves open from the data, the machine and the time.
+
+pub mod data;
+pub mod memory;
+pub mod sizes;

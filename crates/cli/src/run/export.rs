@@ -1,0 +1,55 @@
+//! `model/`: the trained model in the layout that others read.
+
+use super::log::ValidationRow;
+use crate::failure::Outcome;
+use genera_data::prepare::Prepared;
+use genera_engine::model::Transformer;
+use genera_engine::recipe::Recipe;
+use genera_engine::weights::{CardFacts, SpecialIds, export_hf};
+use std::path::Path;
+
+/// What the model card says.
+pub struct Facts<'r> {
+    /// How it was trained.
+    pub recipe: &'r Recipe,
+    /// On what.
+    pub prepared: &'r Prepared,
+    /// Steps done.
+    pub step: u64,
+    /// Tokens seen.
+    pub n_tokens: u64,
+    /// Arithmetic of training.
+    pub n_flops: f64,
+    /// Time spent.
+    pub seconds: f64,
+    /// The last measurement.
+    pub validation: Option<&'r ValidationRow>,
+}
+
+/// Writes configuration, weights, tokenizer and card. Returns what a user of other tools should know.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn write(model: &Transformer, directory: &Path, facts: &Facts<'_>) -> Outcome<Option<String>> {
+    let special = SpecialIds::of(&facts.prepared.tokenizer.vocab().special, model.config());
+    let exported = export_hf(model, directory, &special, &card(facts))?;
+    facts.prepared.tokenizer.save(directory)?;
+    Ok(exported.note)
+}
+
+fn card(facts: &Facts<'_>) -> CardFacts {
+    let recipe = facts.recipe;
+    let summary = &facts.prepared.summary;
+    CardFacts {
+        name: format!("{} ({})", recipe.data.kind, recipe.model.preset),
+        data: vec![format!("{} ({} documents, {} tokens)", summary.corpus, summary.n_documents, summary.n_tokens)],
+        n_tokens: Some(facts.n_tokens),
+        steps: Some(facts.step),
+        validation_loss: facts.validation.map(|row| row.validation_loss),
+        bits_per_byte: facts.validation.and_then(|row| row.bits_per_byte),
+        flops: Some(facts.n_flops),
+        seconds: Some(facts.seconds),
+        seed: Some(recipe.train.seed),
+        ..CardFacts::default()
+    }
+}

@@ -1,0 +1,10 @@
+//! A run and its directory: everything that training leaves behind, and what goes on from it.
+
+pub mod directory;
+pub mod export;
+pub mod interrupt;
+pub mod log;
+pub mod preparing;
+pub mod samples;
+pub mod session;
+pub mod tensorboard;

@@ -1,0 +1,85 @@
+//! Preparing the data, with its progress shown.
+
+use crate::failure::Outcome;
+use crate::show::number;
+use genera_data::prepare::{Preparation, Prepared, Progress, Stage, prepare as prepare_data};
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Time between two lines where there is no terminal.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+/// Time between two updates of the line on a terminal.
+const REDRAW: Duration = Duration::from_millis(200);
+
+/// Prepares the data of a run and says what was found in it.
+///
+/// # Errors
+/// When a file is missing or damaged, or the disk is full.
+pub fn prepare(preparation: &Preparation, directory: &Path, json: bool) -> Outcome<Prepared> {
+    let is_terminal = std::io::stderr().is_terminal();
+    let interval = if is_terminal { REDRAW } else { INTERVAL };
+    let mut last = Instant::now();
+    let mut has_line = false;
+    let prepared = prepare_data(preparation, directory, &mut |progress: &Progress| {
+        if last.elapsed() < interval {
+            return;
+        }
+        last = Instant::now();
+        has_line = true;
+        if is_terminal {
+            eprint!("\r\x1b[K{}", line(progress));
+            let _ = std::io::stderr().flush();
+        } else {
+            eprintln!("{}", line(progress));
+        }
+    })?;
+    if has_line && is_terminal {
+        eprint!("\r\x1b[K");
+    }
+    if let Some(notice) = &prepared.notice {
+        eprintln!("genera: {notice}; the data was prepared again");
+    }
+    if !json {
+        println!("{}", summary(&prepared));
+    }
+    Ok(prepared)
+}
+
+fn line(progress: &Progress) -> String {
+    let stage = match progress.stage {
+        Stage::Survey => "reading the data",
+        Stage::TrainTokenizer => "learning the vocabulary",
+        Stage::Encode => "turning it into tokens",
+    };
+    let amount = match progress.n_bytes_total {
+        Some(total) if total > 0 => {
+            let share = progress.n_bytes as f64 / total as f64;
+            let left = progress.elapsed.mul_f64((1.0 / share.max(1e-6) - 1.0).clamp(0.0, 1e6));
+            format!("{:.0} % of {}, {} left", 100.0 * share, number::bytes(total as usize), number::duration(left))
+        }
+        _ => format!("{} documents", number::count(progress.n_documents as f64)),
+    };
+    let tokens = match progress.n_tokens {
+        0 => String::new(),
+        n => format!(", {} tokens, {}/s", number::count(n as f64), number::count(progress.tokens_per_s())),
+    };
+    format!("{stage}: {amount}{tokens}")
+}
+
+fn summary(prepared: &Prepared) -> String {
+    let summary = &prepared.summary;
+    let dropped: Vec<String> = summary.dropped.iter().map(|(reason, n)| format!("{n} dropped: {reason}")).collect();
+    let dropped = if dropped.is_empty() { String::new() } else { format!(" ({})", dropped.join(", ")) };
+    format!(
+        "{}: {} documents{dropped}, {} tokens ({}, vocabulary {}), {} tokens for validation{}",
+        summary.corpus,
+        summary.n_documents,
+        number::count(summary.n_tokens as f64),
+        summary.tokenizer,
+        summary.vocab_size,
+        number::count(summary.n_validation_tokens as f64),
+        if prepared.is_reused { "; prepared before" } else { "" },
+    )
+}

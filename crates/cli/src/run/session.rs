@@ -1,0 +1,427 @@
+//! A sitting of a run: from the recipe to the trained model, with everything written along the way.
+//!
+//! Read [`Session::train`] first; it is the whole loop.
+
+use super::directory::RunDirectory;
+use super::interrupt::Interrupt;
+use super::log::{Log, Row, StepRow, ValidationRow};
+use super::tensorboard::EventFile;
+use super::{export, samples};
+use crate::failure::{Failure, Outcome, While};
+use crate::show::monitor::{Monitor, RunFacts, monitor};
+use crate::show::number;
+use crate::stories::{self, Floor};
+use crate::{machine, model, plan};
+use genera_data::prepare::Prepared;
+use genera_data::{Layout, Loader, LoaderSettings, Padded, Prefetch, Validation};
+use genera_engine::checkpoint::{Checkpoints, Progress, RunLock, latest_good};
+use genera_engine::model::{Transformer, initial_params};
+use genera_engine::params::ParamCount;
+use genera_engine::recipe::{self, Recipe};
+use genera_engine::train::{StepReport, TrainSettings, Trainer};
+use genera_modality::{Codebook, Modality};
+use genera_tensor::{DType, Device};
+use genera_tokens::Batch;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Batches made ahead of time.
+const N_AHEAD: usize = 4;
+
+/// A run in progress.
+pub struct Session {
+    run: RunDirectory,
+    recipe: Recipe,
+    recipe_text: String,
+    prepared: Prepared,
+    modality: &'static dyn Modality,
+    trainer: Trainer,
+    checkpoints: Checkpoints,
+    log: Log,
+    events: EventFile,
+    monitor: Box<dyn Monitor>,
+    interrupt: Interrupt,
+    clock: Clock,
+    since_row: SinceRow,
+    best: Option<f64>,
+    latest_validation: Option<ValidationRow>,
+    /// Held for as long as the session lives.
+    _lock: RunLock,
+}
+
+/// How a sitting ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// All steps are done.
+    Complete,
+    /// Ctrl-C: saved, to be resumed.
+    Interrupted,
+}
+
+/// Time spent training, over all sittings.
+struct Clock {
+    earlier: Duration,
+    started: Instant,
+    first_step: u64,
+}
+
+/// What was measured since the last row of the log.
+#[derive(Default)]
+struct SinceRow {
+    n_steps: u64,
+    loss: f64,
+    n_tokens: f64,
+    n_flops: f64,
+    seconds: f64,
+}
+
+/// What a session is shown and asked with.
+pub struct Surroundings {
+    /// Where to compute.
+    pub device: Device,
+    /// Whether standard output is for machines.
+    pub json: bool,
+}
+
+/// The storage type that a recipe's products are to use here.
+pub fn compute_dtype(recipe: &Recipe) -> DType {
+    match recipe.train.dtype {
+        recipe::Precision::F32 => DType::F32,
+        recipe::Precision::Bf16 => DType::Bf16,
+        recipe::Precision::Auto if machine::multiplies_bf16() => DType::Bf16,
+        recipe::Precision::Auto => DType::F32,
+    }
+}
+
+impl Session {
+    /// Starts a run whose recipe is complete and whose data is prepared.
+    ///
+    /// # Errors
+    /// When the recipe's sizes do not fit together or into memory, or the directory cannot be written.
+    pub fn start(
+        run: RunDirectory,
+        recipe: Recipe,
+        recipe_text: String,
+        prepared: Prepared,
+        surroundings: Surroundings,
+    ) -> Outcome<Self> {
+        let lock = RunLock::take(run.path())?;
+        let config = recipe.model.config(prepared.tokenizer.vocab().size)?;
+        let dtype = compute_dtype(&recipe);
+        plan::memory::check(&recipe, &config, dtype)?;
+        let settings = TrainSettings::new(&recipe.train)?;
+        let params = initial_params(&config, recipe.train.seed, dtype, &surroundings.device);
+        let trainer = Trainer::new(Transformer::new(config, params, &surroundings.device), settings);
+        genera_data::write_atomically(&run.recipe(), recipe_text.as_bytes())?;
+        Self::open(run, recipe, recipe_text, prepared, trainer, lock, surroundings)
+    }
+
+    /// Goes on with a run from its latest good checkpoint, or from its beginning when there is none.
+    ///
+    /// # Errors
+    /// When another process works on the run, or its files cannot be used.
+    pub fn resume(run: RunDirectory, surroundings: Surroundings) -> Outcome<Self> {
+        let lock = RunLock::take(run.path())?;
+        let recipe_text = std::fs::read_to_string(run.recipe()).during("cannot read the recipe")?;
+        let recipe = Recipe::load(&run.recipe())?;
+        let prepared = genera_data::prepare::load_prepared(&run.data())?;
+        // Clears away what a killed save left behind.
+        Checkpoints::open(run.path())?;
+        let (checkpoint, rejected) = latest_good(run.path())?;
+        model::warn_of_rejected(&rejected);
+        let (dtype, settings) = (compute_dtype(&recipe), TrainSettings::new(&recipe.train)?);
+        let config = recipe.model.config(prepared.tokenizer.vocab().size)?;
+        plan::memory::check(&recipe, &config, dtype)?;
+        let trainer = match checkpoint {
+            Some(checkpoint) => checkpoint.resume(settings, dtype, &surroundings.device)?,
+            None => {
+                let params = initial_params(&config, recipe.train.seed, dtype, &surroundings.device);
+                Trainer::new(Transformer::new(config, params, &surroundings.device), settings)
+            }
+        };
+        Self::open(run, recipe, recipe_text, prepared, trainer, lock, surroundings)
+    }
+
+    fn open(
+        run: RunDirectory,
+        recipe: Recipe,
+        recipe_text: String,
+        prepared: Prepared,
+        trainer: Trainer,
+        lock: RunLock,
+        surroundings: Surroundings,
+    ) -> Outcome<Self> {
+        let (modality, _) = plan::data::modality_of(&recipe.data)?;
+        let step = trainer.n_steps();
+        let rows = super::log::read(&run.log()).during("cannot read the log")?;
+        let earlier = rows.iter().filter(|row| row.step() <= step).map(Row::seconds).fold(0.0, f64::max);
+        let mut validations = rows.iter().filter(|row| row.step() <= step).filter_map(Row::validation);
+        let best = validations.clone().map(|row| row.validation_loss).min_by(f64::total_cmp);
+        let latest_validation = validations.next_back().cloned();
+        let log = Log::open(&run.log(), step).during(format!("cannot write {}", run.log().display()))?;
+        let events = EventFile::create(&run.events()).during(format!("cannot write {}", run.events().display()))?;
+        let checkpoints = Checkpoints::open(run.path())?;
+        let floor = stories::floor_of(&recipe, &prepared.tokenizer)?;
+        let facts = facts(&recipe, &trainer, &surroundings.device, floor);
+        Ok(Self {
+            monitor: monitor(facts, surroundings.json),
+            clock: Clock { earlier: Duration::from_secs_f64(earlier), started: Instant::now(), first_step: step },
+            interrupt: Interrupt::listen()?,
+            since_row: SinceRow::default(),
+            run,
+            recipe,
+            recipe_text,
+            prepared,
+            modality,
+            trainer,
+            checkpoints,
+            log,
+            events,
+            best,
+            latest_validation,
+            _lock: lock,
+        })
+    }
+
+    /// Trains until all steps are done or Ctrl-C asks to stop, then saves and exports.
+    ///
+    /// # Errors
+    /// When the loss is no longer a number, or something cannot be written. What the last checkpoint holds is not lost.
+    pub fn train(&mut self) -> Outcome<Ending> {
+        let n_micro = self.recipe.train.accumulate.max(1);
+        let loader = Arc::new(Loader::new(vec![(self.prepared.train.clone(), 1.0)], self.loader_settings())?);
+        let mut batches = Prefetch::new(loader, self.trainer.n_steps() * n_micro as u64, N_AHEAD.max(n_micro));
+        let train = self.recipe.train.clone();
+        let mut saved = None;
+        while self.trainer.n_steps() < train.steps && !self.interrupt.is_asked() {
+            let micro = batches.by_ref().take(n_micro).collect::<Result<Vec<Batch>, _>>()?;
+            let report = self.trainer.step(&micro).map_err(|error| self.stopped(error.into()))?;
+            let step = report.step;
+            self.record(&report)?;
+            let is_due = |every: Option<u64>| every.is_some_and(|every| step.is_multiple_of(every.max(1)));
+            let is_last = step == train.steps;
+            if is_due(train.validate_every) || is_last {
+                self.validate()?;
+            }
+            if is_due(train.sample_every) || is_last {
+                self.sample()?;
+            }
+            if is_due(train.checkpoint_every) || is_last {
+                self.save()?;
+                saved = Some(step);
+            }
+        }
+        if saved != Some(self.trainer.n_steps()) && self.trainer.n_steps() > self.clock.first_step {
+            self.save()?;
+        }
+        self.export()?;
+        self.monitor.finish();
+        Ok(if self.trainer.n_steps() < train.steps { Ending::Interrupted } else { Ending::Complete })
+    }
+
+    fn loader_settings(&self) -> LoaderSettings {
+        let data = &self.recipe.data;
+        let special = self.prepared.tokenizer.vocab().special;
+        let context = self.recipe.model.context_len;
+        let layout = match data.layout {
+            Some(recipe::Layout::Contiguous) => Layout::Contiguous,
+            Some(recipe::Layout::Padded) => Layout::Padded(Padded {
+                begin: special.begin.or(special.padding).unwrap_or(0),
+                max_source_len: data.max_source_len.unwrap_or(context),
+                max_target_len: data.max_target_len.unwrap_or(context),
+                max_tokens: data.tokens_per_batch,
+            }),
+            Some(recipe::Layout::Packed) | None => Layout::Packed,
+        };
+        LoaderSettings {
+            layout,
+            rows: self.recipe.train.batch_size,
+            context_len: context,
+            seed: self.recipe.train.seed,
+            padding: special.padding.unwrap_or(0),
+            token_bytes: self.prepared.tokenizer.token_bytes(),
+        }
+    }
+
+    /// Adds a step to what was measured since the last row, and writes a row when one is due.
+    fn record(&mut self, report: &StepReport) -> Outcome<()> {
+        let since = &mut self.since_row;
+        since.n_steps += 1;
+        since.loss += report.loss;
+        since.n_tokens += report.tokens_per_s * report.seconds;
+        since.n_flops += report.flops_per_s * report.seconds;
+        since.seconds += report.seconds;
+        let row = StepRow {
+            step: report.step,
+            n_tokens: report.n_tokens,
+            loss: since.loss / since.n_steps as f64,
+            learning_rate: report.learning_rate,
+            grad_norm: report.grad_norm,
+            tokens_per_s: since.n_tokens / since.seconds,
+            flops_per_s: since.n_flops / since.seconds,
+            seconds: self.clock.seconds(),
+        };
+        self.monitor.step(&row, self.clock.left(report.step, self.recipe.train.steps));
+        if report.step.is_multiple_of(self.recipe.train.log_every.max(1)) || report.step == self.recipe.train.steps {
+            self.since_row = SinceRow::default();
+            let values = [
+                ("train/loss", row.loss),
+                ("train/learning_rate", row.learning_rate),
+                ("train/grad_norm", row.grad_norm),
+                ("speed/tokens_per_s", row.tokens_per_s),
+                ("speed/flops_per_s", row.flops_per_s),
+            ];
+            self.events.scalars(row.step, &values).during("cannot write the TensorBoard events")?;
+            self.log.append(&Row::Step(row)).during(format!("cannot write {}", self.run.log().display()))?;
+        }
+        Ok(())
+    }
+
+    fn validate(&mut self) -> Outcome<()> {
+        let Some(shard) = self.prepared.validation.clone() else { return Ok(()) };
+        let validation = Validation::new(shard, self.loader_settings(), None)?;
+        let batches = validation.batches().collect::<Result<Vec<Batch>, _>>()?;
+        let measured = self.trainer.validate(batches)?;
+        let row = ValidationRow {
+            step: self.trainer.n_steps(),
+            validation_loss: measured.loss,
+            bits_per_byte: measured.bits_per_byte,
+            accuracy: measured.accuracy,
+            is_average: self.recipe.train.ema_decay > 0.0,
+            seconds: self.clock.seconds(),
+        };
+        let mut values = vec![("validation/loss", row.validation_loss), ("validation/accuracy", row.accuracy)];
+        values.extend(row.bits_per_byte.map(|bits| ("validation/bits_per_byte", bits)));
+        self.events.scalars(row.step, &values).during("cannot write the TensorBoard events")?;
+        self.log.append(&Row::Validation(row.clone())).during(format!("cannot write {}", self.run.log().display()))?;
+        self.monitor.validation(&row);
+        self.best = Some(self.best.map_or(row.validation_loss, |best| best.min(row.validation_loss)));
+        self.latest_validation = Some(row);
+        Ok(())
+    }
+
+    fn sample(&mut self) -> Outcome<()> {
+        let (recipe, codebook, modality) = (&self.recipe, self.codebook().clone(), self.modality);
+        let step = self.trainer.n_steps();
+        let validation = self.prepared.validation.clone();
+        let text = self
+            .trainer
+            .with_averaged(|model| samples::make(model, &codebook, modality, recipe, validation.as_deref(), step))?;
+        samples::write(&self.run.samples(), step, &text).during("cannot write a sample")?;
+        self.monitor.sample(step, &text);
+        Ok(())
+    }
+
+    fn save(&mut self) -> Outcome<()> {
+        let validation_loss = self
+            .latest_validation
+            .as_ref()
+            .filter(|row| row.step == self.trainer.n_steps())
+            .map(|row| row.validation_loss);
+        let progress = Progress {
+            cursor: self.trainer.n_steps() * self.recipe.train.accumulate.max(1) as u64,
+            seed: self.recipe.train.seed,
+            recipe: &self.recipe_text,
+            train_loss: None,
+            validation_loss,
+        };
+        self.checkpoints.save(&self.trainer, &progress)?;
+        self.checkpoints.prune(self.recipe.train.keep_last)?;
+        Ok(())
+    }
+
+    /// Writes `model/` with the averaged weights, where there are any.
+    fn export(&mut self) -> Outcome<()> {
+        let rows = super::log::read(&self.run.log()).during("cannot read the log")?;
+        let facts = export::Facts {
+            recipe: &self.recipe,
+            prepared: &self.prepared,
+            step: self.trainer.n_steps(),
+            n_tokens: self.trainer.n_tokens(),
+            n_flops: super::log::n_flops(rows.iter().filter_map(Row::steps)),
+            seconds: self.clock.seconds(),
+            validation: self.latest_validation.as_ref(),
+        };
+        let directory = self.run.model();
+        let note = self.trainer.with_averaged(|model| export::write(model, &directory, &facts))?;
+        if let Some(note) = note {
+            self.monitor.note(&note);
+        }
+        Ok(())
+    }
+
+    /// Explains a stop in the middle of training.
+    fn stopped(&self, failure: Failure) -> Failure {
+        let last = self.checkpoints.list().unwrap_or_default().last().map_or_else(
+            || "no checkpoint was written yet".to_owned(),
+            |(_, dir)| format!("the last good state is {}", dir.display()),
+        );
+        failure.and(format!("{last}; a lower train.learning_rate, or train.clip = 1.0, usually helps"))
+    }
+
+    /// What the run directory holds, and the run's numbers.
+    pub fn run(&self) -> &RunDirectory {
+        &self.run
+    }
+
+    /// The last measurement on the validation data.
+    pub fn latest_validation(&self) -> Option<&ValidationRow> {
+        self.latest_validation.as_ref()
+    }
+
+    /// Steps done.
+    pub fn n_steps(&self) -> u64 {
+        self.trainer.n_steps()
+    }
+
+    /// Time spent training, over all sittings.
+    pub fn seconds(&self) -> f64 {
+        self.clock.seconds()
+    }
+
+    /// The recipe.
+    pub fn recipe(&self) -> &Recipe {
+        &self.recipe
+    }
+
+    /// The tokenizer.
+    pub fn codebook(&self) -> &Codebook {
+        &self.prepared.tokenizer
+    }
+
+    /// Ends the session and gives its model away, with the averaged weights where there are any.
+    pub fn into_model(self) -> Transformer {
+        self.trainer.into_model()
+    }
+}
+
+impl Clock {
+    fn seconds(&self) -> f64 {
+        (self.earlier + self.started.elapsed()).as_secs_f64()
+    }
+
+    /// Time left at the pace of this sitting.
+    fn left(&self, step: u64, n_steps: u64) -> Option<Duration> {
+        let done = step.checked_sub(self.first_step).filter(|&done| done > 0)?;
+        let per_step = self.started.elapsed().as_secs_f64() / done as f64;
+        Some(Duration::from_secs_f64(per_step * n_steps.saturating_sub(step) as f64))
+    }
+}
+
+fn facts(recipe: &Recipe, trainer: &Trainer, device: &Device, floor: Option<Floor>) -> RunFacts {
+    let config = trainer.model().config();
+    let dtype = trainer.model().compute_dtype();
+    let title = format!(
+        "{} · {} · {} parameters · {dtype} · {} threads",
+        recipe.data.kind,
+        recipe.model.preset,
+        number::count(ParamCount::of(config).total() as f64),
+        device.kernels().n_threads(),
+    );
+    RunFacts {
+        title,
+        n_steps: recipe.train.steps,
+        floor_nats: floor.map(|floor| floor.nats_per_token),
+        peak_flops_per_s: Some(plan::sizes::measure_peak(device, dtype)),
+    }
+}

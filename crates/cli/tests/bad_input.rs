@@ -1,0 +1,137 @@
+//! Bad input gets an error that says what happened and what to do, and nothing is lost.
+
+mod common;
+
+use common::{Bench, TINY, names, text, tiny};
+use std::time::Duration;
+
+/// Each of `parts` must be in the message.
+fn assert_says(message: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(message.contains(part), "expected {part:?} in: {message}");
+    }
+}
+
+fn train_says(bench: &Bench, set: &[&str], parts: &[&str]) {
+    let mut arguments = vec!["train", "tiny.toml", "--run", "refused"];
+    set.iter().for_each(|set| arguments.extend(["--set", set]));
+    assert_says(&bench.refusal(&arguments), parts);
+    assert!(!bench.path("refused").exists(), "a refused run leaves its directory behind");
+}
+
+#[test]
+fn files_that_cannot_be_read() {
+    let bench = tiny();
+    bench.write("empty.txt", "");
+    bench.write("binary.txt", b"plain at first \0\x01\x02");
+    bench.write("latin1.txt", b"caf\xe9 au lait");
+    train_says(&bench, &["data.files=[\"none.txt\"]"], &["none.txt", "does not exist"]);
+    train_says(&bench, &["data.files=[\"empty.txt\"]"], &["empty.txt", "no data"]);
+    train_says(&bench, &["data.files=[\"binary.txt\"]"], &["binary.txt", "byte 15"]);
+    train_says(&bench, &["data.files=[\"latin1.txt\"]"], &["latin1.txt", "offset 3"]);
+}
+
+#[test]
+fn aligned_files_of_different_length() {
+    let bench = Bench::new();
+    bench.write("a.txt", "one\ntwo\nthree\n");
+    bench.write("b.txt", "eins\nzwei\n");
+    let message = bench.refusal(&["train", "--data", "a.txt", "--target", "b.txt", "--run", "refused"]);
+    assert_says(&message, &["a.txt", "3", "b.txt", "2"]);
+    assert!(!bench.path("refused").exists());
+}
+
+#[test]
+fn recipes_with_mistakes() {
+    let bench = tiny();
+    train_says(&bench, &["train.learnin_rate=0.1"], &["learnin_rate", "learning_rate"]);
+    train_says(&bench, &["train.steps=many"], &["train.steps", "many"]);
+    train_says(&bench, &["model.n_heads=5"], &["32", "5"]);
+    train_says(&bench, &["train.steps"], &["="]);
+    bench.write("typo.toml", TINY.replace("n_layers", "n_layer"));
+    assert_says(&bench.refusal(&["train", "typo.toml"]), &["typo.toml", "n_layer", "n_layers"]);
+    bench.write("broken.toml", "[data\nkind = 3");
+    assert_says(&bench.refusal(&["train", "broken.toml"]), &["broken.toml", "line 1"]);
+    assert_says(&bench.refusal(&["train", "nowhere.toml"]), &["nowhere.toml"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn more_memory_than_there_is() {
+    let bench = tiny();
+    let parts = ["this run needs", "are available", "activations", "train.batch_size"];
+    train_says(&bench, &["model.d_model=8192", "model.n_layers=96", "train.batch_size=4096"], &parts);
+}
+
+#[test]
+fn a_damaged_checkpoint_gives_way_to_the_one_before() {
+    let bench = tiny();
+    bench.run(&["train", "tiny.toml", "--run", "run"]);
+    let checkpoints = bench.path("run/checkpoints");
+    let last = checkpoints.join(names(&checkpoints).last().unwrap()).join("model.safetensors");
+    let mut bytes = std::fs::read(&last).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&last, &bytes).unwrap();
+    let output = bench.output(&["generate", "--model", "run", "--prompt", "3 "]);
+    assert!(output.status.success());
+    let warned = String::from_utf8(output.stderr).unwrap();
+    assert_says(&warned, &["step-000060", "SHA-256"]);
+    std::fs::write(&last, &bytes[..bytes.len() / 2]).unwrap();
+    let before = bench.read("run/model/model.safetensors");
+    let output = bench.output(&["resume", "run"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(before == bench.read("run/model/model.safetensors"), "the way from the checkpoint before ends elsewhere");
+}
+
+#[test]
+fn damaged_data_is_noticed() {
+    let bench = tiny();
+    bench.run(&["train", "tiny.toml", "--run", "run", "--set", "train.steps=4"]);
+    let shard = bench.path("run/data/train.shard");
+    let mut bytes = std::fs::read(&shard).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&shard, &bytes).unwrap();
+    assert_says(&bench.refusal(&["resume", "run"]), &["train.shard", "checksum"]);
+    std::fs::write(&shard, &bytes[..middle]).unwrap();
+    assert_says(&bench.refusal(&["resume", "run"]), &["train.shard"]);
+}
+
+#[test]
+fn a_loss_that_is_no_number_stops_the_run() {
+    let bench = tiny();
+    let set = ["--set", "train.learning_rate=1e30", "--set", "train.clip=0", "--set", "train.warmup_steps=0"];
+    let message =
+        bench.refusal(&[&["train", "tiny.toml", "--run", "run", "--set", "train.optimizer=sgd"], &set[..]].concat());
+    assert_says(&message, &["step", "learning_rate", "checkpoint"]);
+}
+
+#[test]
+fn a_directory_is_one_run_and_one_process() {
+    let bench = tiny();
+    let long = ["train", "tiny.toml", "--run", "run", "--set", "train.steps=1000000"];
+    let mut child = bench.command(&long).stdout(std::process::Stdio::null()).spawn().unwrap();
+    while !bench.path("run/log.jsonl").exists() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let message = bench.refusal(&["resume", "run"]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_says(&message, &["run", "is training in this run directory"]);
+    assert_says(&bench.refusal(&["train", "tiny.toml", "--run", "run"]), &["genera resume run"]);
+}
+
+#[test]
+fn prompts_and_models_that_do_not_fit() {
+    let bench = tiny();
+    bench.run(&["train", "tiny.toml", "--run", "run", "--set", "train.steps=2"]);
+    let long = text();
+    assert_says(&bench.refusal(&["generate", "--model", "run", "--prompt", &long]), &["32", "context"]);
+    assert_says(&bench.refusal(&["generate", "--model", "run", "--prompt", "Ω"]), &["Ω"]);
+    assert_says(&bench.refusal(&["generate", "--model", "nowhere"]), &["nowhere", "does not exist"]);
+    assert_says(&bench.refusal(&["logits", "--model", "run", "--tokens", "5,9999"]), &["9999"]);
+    assert_says(&bench.refusal(&["score", "--model", "run", "--file", "none.txt"]), &["none.txt"]);
+    let task = ["evaluate", "--model", "run", "--task", "copy"];
+    assert_says(&bench.refusal(&task), &["sequence-to-sequence"]);
+    assert_says(&bench.refusal(&["resume", "nowhere"]), &["nowhere", "genera train"]);
+}

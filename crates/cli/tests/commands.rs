@@ -1,0 +1,178 @@
+//! Every command once on real input, as the issue of a newcomer: from a text to a model to answers to a report.
+
+mod common;
+
+use common::{Bench, names, text, tiny};
+
+fn trained() -> Bench {
+    let bench = tiny();
+    bench.run(&["train", "tiny.toml", "--run", "run"]);
+    bench
+}
+
+fn number(value: &serde_json::Value) -> f64 {
+    value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+#[test]
+fn a_run_directory_holds_what_was_promised() {
+    let bench = trained();
+    for file in [
+        "recipe.toml",
+        "log.jsonl",
+        "model/config.json",
+        "model/model.safetensors",
+        "model/tokenizer.json",
+        "model/generation_config.json",
+        "model/README.md",
+    ] {
+        assert!(!bench.read(&format!("run/{file}")).is_empty(), "{file}");
+    }
+    assert!(names(&bench.path("run/events"))[0].starts_with("events.out.tfevents."));
+    assert!(names(&bench.path("run/samples")).contains(&"step-00000060.txt".to_owned()));
+    // The last two, and the best.
+    assert!((2..=3).contains(&names(&bench.path("run/checkpoints")).len()));
+    let rows: Vec<serde_json::Value> =
+        bench.read_text("run/log.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let step = rows.iter().find(|row| row.get("loss").is_some()).unwrap();
+    for key in ["step", "n_tokens", "loss", "learning_rate", "grad_norm", "tokens_per_s", "flops_per_s", "seconds"] {
+        number(&step[key]);
+    }
+    let validation = rows.iter().find(|row| row.get("validation_loss").is_some()).unwrap();
+    number(&validation["bits_per_byte"]);
+    let losses: Vec<f64> = rows.iter().filter_map(|row| row.get("loss")?.as_f64()).collect();
+    assert!(losses.last().unwrap() < &(losses[0] - 0.5), "nothing was learned: {losses:?}");
+}
+
+#[test]
+fn the_recipe_of_a_run_makes_the_same_run() {
+    let bench = trained();
+    let recipe = bench.read_text("run/recipe.toml");
+    assert!(recipe.contains("d_head = 16  # d_model / n_heads"), "{recipe}");
+    bench.run(&["train", "run/recipe.toml", "--run", "again"]);
+    assert_eq!(bench.read("run/model/model.safetensors"), bench.read("again/model/model.safetensors"));
+}
+
+#[test]
+fn texts_are_generated_and_scored() {
+    let bench = trained();
+    let ask = |seed: &str| bench.run(&["generate", "--model", "run", "--prompt", "3 birds", "--seed", seed]);
+    assert_eq!(ask("1"), ask("1"));
+    assert_ne!(ask("1"), ask("2"));
+    assert!(ask("1").starts_with("3 birds"));
+    let greedy = |model: &str| bench.run(&["generate", "--model", model, "--prompt", "4 ", "--temperature", "0"]);
+    assert_eq!(greedy("run"), greedy("run/model"), "the exported model answers as the run does");
+    let printed = bench.run(&[
+        "generate",
+        "--model",
+        "run",
+        "--prompt",
+        "5 ",
+        "--n",
+        "3",
+        "--max-tokens",
+        "7",
+        "--logprobs",
+        "2",
+        "--json",
+    ]);
+    assert_eq!(printed.lines().count(), 3);
+    for line in printed.lines() {
+        let answer: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(answer["tokens"].as_array().unwrap().len() <= 7);
+        assert_eq!(answer["logprobs"].as_array().unwrap().len(), answer["tokens"].as_array().unwrap().len());
+    }
+    bench.run(&["generate", "--model", "run", "--output", "said.txt", "--stop", "."]);
+    assert!(!bench.read_text("said.txt").contains('.'));
+
+    bench.write("nonsense.txt", "gnas meht fo 3 dna");
+    let score = |file: &str| bench.json(&["score", "--model", "run", "--file", file, "--json"]);
+    let (known, nonsense) = (score("birds.txt"), score("nonsense.txt"));
+    assert_eq!(known["n_tokens"].as_u64().unwrap(), text().len() as u64 - 1);
+    assert!(number(&known["nats_per_token"]) < number(&nonsense["nats_per_token"]));
+    let bits = number(&known["nats_per_token"]) / std::f64::consts::LN_2;
+    assert!((number(&known["bits_per_byte"]) / bits - 1.0).abs() < 1e-3);
+}
+
+#[test]
+fn a_model_can_be_looked_into() {
+    let bench = trained();
+    let logits = bench.json(&["logits", "--model", "run", "--tokens", "5,9,2", "--json"]);
+    let shape: Vec<u64> = serde_json::from_value(logits["shape"].clone()).unwrap();
+    assert_eq!(shape[shape.len() - 2], 3);
+    assert_eq!(logits["logits"].as_array().unwrap().len() as u64, shape.iter().product::<u64>());
+    assert!(bench.run(&["inspect", "run"]).contains("Memory"));
+    assert!(bench.json(&["inspect", "run", "--json"])["parameters"]["total"].as_u64().unwrap() > 1000);
+    for file in ["a.svg", "a.html"] {
+        bench.run(&["inspect", "attention", "--model", "run", "--prompt", "3 birds sat", "--output", file]);
+        assert!(bench.read_text(file).contains("<svg"), "{file}");
+    }
+    bench.run(&["train", "tiny.toml", "--run", "other", "--set", "train.steps=20"]);
+    bench.run(&["report", "run", "other", "--output", "report.html"]);
+    let page = bench.read_text("report.html");
+    assert!(page.contains("<svg") && !page.contains("src=\"http"), "one page that needs nothing else");
+}
+
+#[test]
+fn lines_are_translated_and_evaluated() {
+    let bench = Bench::new();
+    let source: String = (0..300).map(|i| format!("{} and {}\n", i % 10, i / 10 % 10)).collect();
+    let target: String = (0..300).map(|i| format!("{} {}\n", i / 10 % 10, i % 10)).collect();
+    bench.write("a.txt", source);
+    bench.write("b.txt", target);
+    bench.write(
+        "swap.toml",
+        "[data]\nkind = \"translation\"\nfiles = [\"a.txt\"]\ntarget_files = [\"b.txt\"]\n[tokenizer]\nkind = \"characters\"\n\
+         [model]\npreset = \"t5\"\nn_layers = 1\nn_encoder_layers = 1\nn_heads = 2\nd_model = 32\ncontext_len = 16\n\
+         [train]\nsteps = 150\nbatch_size = 32\nlearning_rate = 0.01\noptimizer = \"muon\"\n[generate]\nmax_tokens = 8\n",
+    );
+    bench.run(&["train", "swap.toml", "--run", "run"]);
+    bench.write("ask.txt", "3 and 4\n8 and 1\n");
+    let answers = bench.run(&["generate", "--model", "run", "--input", "ask.txt"]);
+    assert_eq!(answers.lines().count(), 2);
+    assert_eq!(bench.run(&["generate", "--model", "run", "--prompt", "3 and 4", "--beam", "3"]).lines().count(), 1);
+    let evaluate =
+        ["evaluate", "--model", "run", "--task", "translation", "--file", "a.txt", "--target", "b.txt", "--json"];
+    let report = bench.json(&evaluate);
+    let figures = report.as_array().unwrap();
+    assert_eq!(figures.len(), 4);
+    assert!(figures[0]["signature"].as_str().unwrap().contains("tok:13a"), "{report}");
+    let score = bench.json(&["score", "--model", "run", "--file", "a.txt", "--target", "b.txt", "--json"]);
+    assert!(number(&score["nats_per_token"]) < 1.0, "{score}");
+}
+
+#[test]
+fn data_alone_is_enough() {
+    let bench = Bench::new();
+    bench.write("birds.txt", text());
+    let arguments = ["train", "--data", "birds.txt", "--minutes", "0.02", "--set", "train.steps=5"];
+    let printed = bench.run(&arguments);
+    assert!(printed.contains("less than 4 MiB of text"), "{printed}");
+    assert!(bench.path("runs/birds/model/config.json").is_file());
+}
+
+#[test]
+fn every_command_shows_an_example() {
+    let bench = Bench::new();
+    let help = bench.run(&["--help"]);
+    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let commands: Vec<&str> = commands
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| *name != "help")
+        .collect();
+    assert!(commands.len() >= 11, "{commands:?}");
+    for command in commands {
+        let help = bench.run(&[command, "--help"]);
+        for part in ["Example", "--json", "--threads"] {
+            assert!(help.contains(part), "genera {command} --help has no {part}");
+        }
+    }
+}
+
+#[test]
+fn the_checks_of_this_machine_are_green() {
+    let bench = Bench::new();
+    let printed = bench.run(&["check", "--quick"]);
+    assert!(printed.contains("ok") && !printed.contains("FAILED"), "{printed}");
+}

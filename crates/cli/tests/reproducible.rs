@@ -1,0 +1,71 @@
+//! The same run gives the same weights, bit for bit: on one thread and on two, and however often it was killed.
+
+mod common;
+
+use common::{Bench, tiny};
+use std::time::{Duration, Instant};
+
+const WEIGHTS: &str = "model/model.safetensors";
+
+fn weights(bench: &Bench, run: &str) -> Vec<u8> {
+    bench.read(&format!("{run}/{WEIGHTS}"))
+}
+
+#[test]
+fn one_thread_and_two_give_the_same_weights() {
+    let bench = tiny();
+    for (run, threads) in [("one", "1"), ("two", "2")] {
+        bench.run(&["train", "tiny.toml", "--run", run, "--threads", threads]);
+    }
+    assert!(weights(&bench, "one") == weights(&bench, "two"), "the weights depend on the number of threads");
+    bench.run(&["train", "tiny.toml", "--run", "other", "--set", "train.seed=2"]);
+    assert!(weights(&bench, "one") != weights(&bench, "other"), "the seed changes nothing");
+}
+
+#[test]
+fn a_run_killed_twenty_times_ends_with_the_same_weights() {
+    let bench = tiny();
+    let started = Instant::now();
+    bench.run(&["train", "tiny.toml", "--run", "whole"]);
+    let whole = started.elapsed();
+    // Moments spread over the whole length of a sitting, in an order without a pattern.
+    for i in 0..20_u32 {
+        let arguments: &[&str] = if bench.path("killed/recipe.toml").exists() {
+            &["resume", "killed"]
+        } else {
+            &["train", "tiny.toml", "--run", "killed"]
+        };
+        let mut child = bench.command(arguments).spawn().unwrap();
+        std::thread::sleep(whole.mul_f64(f64::from(i * 7 % 20 + 1) / 24.0).max(Duration::from_millis(1)));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    bench.run(&["resume", "killed"]);
+    assert!(weights(&bench, "whole") == weights(&bench, "killed"), "a killed run ends with other weights");
+    // The log has every row once, as if nothing had happened.
+    let steps = |run: &str| -> Vec<u64> {
+        let rows = bench.read_text(&format!("{run}/log.jsonl"));
+        let row = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["step"].as_u64().unwrap();
+        rows.lines().map(row).collect()
+    };
+    assert_eq!(steps("whole"), steps("killed"));
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_saves_and_says_how_to_go_on() {
+    let bench = tiny();
+    let mut arguments = vec!["train", "tiny.toml", "--run", "run", "--set", "train.steps=1000000"];
+    arguments.extend(["--set", "train.checkpoint_every=1000000", "--set", "train.validate_every=1000000"]);
+    let child = bench.command(&arguments).spawn().unwrap();
+    while !bench.path("run/log.jsonl").exists() || bench.read("run/log.jsonl").is_empty() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let interrupt = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(interrupt.success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(printed.contains("genera resume run"), "{printed}");
+    assert_eq!(common::names(&bench.path("run/checkpoints")).len(), 1);
+}
