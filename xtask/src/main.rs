@@ -1,2 +1,41 @@
-//! Developer tasks.
-fn main() {}
+//! Developer tasks: `cargo xtask check` is what CI runs after the tests.
+
+mod check;
+mod full;
+mod fuzz;
+mod links;
+mod process;
+mod reference;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+Developer tasks of Genera.
+
+  cargo xtask check          formatting, clippy, documentation, links, reference pages, licences of dependencies
+  cargo xtask check --full   the same, and what needs PyTorch or longer: exported models in transformers, the figures
+  cargo xtask docs           writes docs/reference from the lists in the code
+  cargo xtask fuzz SECONDS   runs every fuzz target for so long (needs cargo-fuzz)
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match words[..] {
+        ["check"] => check::run_all(false),
+        ["check", "--full"] => check::run_all(true),
+        ["docs"] => reference::write(),
+        ["fuzz", seconds] => fuzz::run_all(seconds),
+        _ => {
+            eprint!("{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("xtask: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
