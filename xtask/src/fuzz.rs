@@ -2,7 +2,7 @@
 
 use crate::process::{output, root, run, run_with};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The targets, and the files of a run that they start from.
 const TARGETS: [(&str, &[&str]); 4] = [
@@ -45,5 +45,5 @@ fn seed_run() -> Result<PathBuf, String> {
         set.iter().for_each(|set| arguments.extend(["--set", set]));
         run("cargo", &arguments)?;
     }
-    Ok(Path::new(&path).to_owned())
+    Ok(path)
 }

@@ -14,13 +14,13 @@ use std::collections::HashMap;
 use std::io::Write;
 
 /// Prompts answered together.
-const GROUP: usize = 64;
+pub const GROUP: usize = 64;
 
 /// How answers are made.
 pub struct Settings {
     /// Answers for each prompt.
     pub n: u32,
-    /// Tokens of an answer at most; as many as fit when absent.
+    /// Tokens of an answer at most, even beyond the context; when absent what the recipe says, within the context.
     pub max_tokens: Option<usize>,
     /// Temperature and the like.
     pub sampling: Sampling,
@@ -64,31 +64,27 @@ pub enum Shape {
 #[derive(Debug, Serialize)]
 struct JsonAnswer<'a> {
     prompt: &'a str,
-    text: String,
-    finish: &'static str,
-    tokens: Vec<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    logprobs: Option<Vec<f32>>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    top_logprobs: Vec<Vec<(u32, f32)>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    score: Option<f64>,
+    #[serde(flatten)]
+    answer: Answer,
 }
 
 /// One answer.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Answer {
     /// Its text.
     pub text: String,
     /// Its tokens, without the one that ended it.
     pub tokens: Vec<u32>,
-    /// Log-probability of each token.
+    /// Log-probability of each token; empty for beam search.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub logprobs: Vec<f32>,
     /// The most probable alternatives to each token.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub top_logprobs: Vec<Vec<(u32, f32)>>,
     /// Why it ended.
     pub finish: &'static str,
     /// Beam search's score.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub score: Option<f64>,
 }
 
@@ -132,10 +128,7 @@ fn write_one(prompt: &str, answer: Answer, shape: Shape, is_first: bool, out: &m
             writeln!(out, "{prompt}{}", answer.text.trim_end_matches('\n'))?;
         }
         Shape::Json => {
-            let Answer { text, tokens, logprobs, top_logprobs, finish, score } = answer;
-            let logprobs = (!logprobs.is_empty()).then_some(logprobs);
-            let answer = JsonAnswer { prompt, text, finish, tokens, logprobs, top_logprobs, score };
-            writeln!(out, "{}", serde_json::to_string(&answer)?)?;
+            writeln!(out, "{}", serde_json::to_string(&JsonAnswer { prompt, answer })?)?;
         }
     }
     Ok(())
@@ -231,7 +224,7 @@ fn request(model: &LoadedModel, prompt: &str, settings: &Settings, sample: u64) 
     } else {
         Request::new(opening(model, ids)?)
     };
-    request.max_tokens = settings.max_tokens.unwrap_or_else(|| default_max_tokens(model));
+    request.max_tokens = settings.max_tokens.unwrap_or(model.defaults.max_tokens);
     request.stop = model.stop_ids();
     request.sampling = settings.sampling.clone();
     request.sample = sample;
@@ -254,10 +247,6 @@ fn opening(model: &LoadedModel, ids: Vec<u32>) -> Outcome<Vec<u32>> {
     if ids.is_empty() { Err(Failure::new("this model cannot begin by itself; give it a --prompt")) } else { Ok(ids) }
 }
 
-fn default_max_tokens(model: &LoadedModel) -> usize {
-    model.defaults.max_tokens
-}
-
 fn by_beam(model: &LoadedModel, prompts: &[String], settings: &Settings, n_beams: usize) -> Outcome<Vec<Vec<Answer>>> {
     let codebook = model.codebook()?;
     let input = |prompt: &String| {
@@ -274,7 +263,7 @@ fn by_beam(model: &LoadedModel, prompts: &[String], settings: &Settings, n_beams
         n_beams,
         n_best: settings.n as usize,
         length_penalty: settings.length_penalty,
-        max_tokens: settings.max_tokens.unwrap_or_else(|| default_max_tokens(model)).min(context - 1),
+        max_tokens: settings.max_tokens.unwrap_or(model.defaults.max_tokens).min(context - 1),
         stop: model.stop_ids(),
         forbidden: model.modality.grammar(codebook).forbidden,
         ..BeamSettings::default()
@@ -290,7 +279,8 @@ fn by_beam(model: &LoadedModel, prompts: &[String], settings: &Settings, n_beams
     Ok(hypotheses.into_iter().map(|best| best.into_iter().map(answer).collect()).collect())
 }
 
-fn cut(text: String, stops: &[String]) -> String {
+fn cut(mut text: String, stops: &[String]) -> String {
     let at = stops.iter().filter(|stop| !stop.is_empty()).filter_map(|stop| text.find(stop.as_str())).min();
-    at.map_or(text.clone(), |at| text[..at].to_owned())
+    text.truncate(at.unwrap_or(text.len()));
+    text
 }

@@ -1,4 +1,4 @@
-//! Every command once on real input, as the issue of a newcomer: from a text to a model to answers to a report.
+//! Every command once on real input, as a newcomer would: from a text to a model to answers to a report.
 
 mod common;
 

@@ -1,7 +1,7 @@
 //! `genera bench`: how fast this machine trains.
 
-use super::Common;
-use crate::failure::{Failure, Outcome, While};
+use super::{Common, train};
+use crate::failure::Outcome;
 use crate::machine;
 use crate::plan::{memory, sizes};
 use crate::run::session::compute_dtype;
@@ -73,11 +73,7 @@ struct Measured {
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
     let What::Train(arguments) = arguments.what;
     let mut recipe = Recipe::load(&arguments.recipe)?;
-    for assignment in &arguments.set {
-        let (key, value) =
-            assignment.split_once('=').ok_or_else(|| Failure::new(format!("--set {assignment} has no '='")))?;
-        recipe.set(key, value).during(format!("--set {assignment}"))?;
-    }
+    train::apply(&mut recipe, &arguments.set)?;
     recipe.complete(&mut Reasons::default())?;
     let measured = measure(&recipe, arguments.steps, common)?;
     if common.json {

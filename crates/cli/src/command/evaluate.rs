@@ -7,14 +7,13 @@ use crate::model::LoadedModel;
 use crate::run::directory::RunDirectory;
 use crate::run::samples::sampling_of;
 use crate::{machine, model, stories};
+use genera_data::{Aligned, ByteCounter, Corpus as _};
 use genera_engine::generate::Sampling;
 use genera_engine::recipe::Recipe;
 use genera_eval::metric::{Bleu, Chrf, ExactMatch, Metric, TextMetric};
 use genera_eval::{Bootstrap, Corpus, Figure, Report};
 use genera_modality::demo::{SequenceTask, SequenceTaskKind};
 use genera_tensor::DType;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -35,10 +34,10 @@ pub struct Arguments {
     /// The task.
     #[arg(long, value_enum)]
     task: Task,
-    /// The source lines of a translation (plain or .gz).
+    /// The source lines of a translation (plain, .gz or .zst).
     #[arg(long, value_name = "SRC", required_if_eq("task", "translation"))]
     file: Option<PathBuf>,
-    /// The reference lines of a translation (plain or .gz).
+    /// The reference lines of a translation (plain, .gz or .zst).
     #[arg(long, value_name = "REF", required_if_eq("task", "translation"))]
     target: Option<PathBuf>,
     /// Fresh examples of a built-in source.
@@ -88,9 +87,9 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
             };
             translate(&arguments, &model, &aligned(file, target)?, common.json)?
         }
-        Task::Copy => translate(&arguments, &model, &fresh("copy", arguments.n), common.json)?,
-        Task::Reverse => translate(&arguments, &model, &fresh("reverse", arguments.n), common.json)?,
-        Task::Sort => translate(&arguments, &model, &fresh("sort", arguments.n), common.json)?,
+        Task::Copy => translate(&arguments, &model, &fresh(SequenceTaskKind::Copy, arguments.n), common.json)?,
+        Task::Reverse => translate(&arguments, &model, &fresh(SequenceTaskKind::Reverse, arguments.n), common.json)?,
+        Task::Sort => translate(&arguments, &model, &fresh(SequenceTaskKind::Sort, arguments.n), common.json)?,
     };
     if let Some(path) = &arguments.output {
         let text: String = said.iter().map(|line| format!("{}\n", one_line(line))).collect();
@@ -113,22 +112,18 @@ struct Pairs {
 }
 
 fn aligned(file: &Path, target: &Path) -> Outcome<Pairs> {
-    let (sources, references) = (lines(file)?, lines(target)?);
-    if sources.len() != references.len() {
-        return Err(Failure::new(format!(
-            "{} has {} lines and {} has {}; line i of one must belong to line i of the other",
-            file.display(),
-            sources.len(),
-            target.display(),
-            references.len()
-        )));
+    let (mut sources, mut references) = (Vec::new(), Vec::new());
+    for document in Aligned::open(file, target)?.documents(&ByteCounter::default())? {
+        let document = document?;
+        sources.push(document.as_text().unwrap_or_default().to_owned());
+        references.push(document.target.unwrap_or_default());
     }
     Ok(Pairs { sources, references, is_exercise: false })
 }
 
 /// Examples of a built-in source that no run has trained on.
-fn fresh(name: &str, n: u32) -> Pairs {
-    let task = SequenceTask::new(SequenceTaskKind::from_name(name).expect("the tasks are named as the sources"));
+fn fresh(kind: SequenceTaskKind, n: u32) -> Pairs {
+    let task = SequenceTask::new(kind);
     let (sources, references) = (0..u64::from(n)).map(|index| task.sample(EVALUATION_SEED, index)).unzip();
     Pairs { sources, references, is_exercise: true }
 }
@@ -157,7 +152,7 @@ fn translate(arguments: &Arguments, model: &LoadedModel, pairs: &Pairs, json: bo
 fn answer_all(model: &LoadedModel, sources: &[String], settings: &Settings, json: bool) -> Outcome<Vec<String>> {
     let mut hypotheses = Vec::with_capacity(sources.len());
     let start = std::time::Instant::now();
-    for group in sources.chunks(64) {
+    for group in sources.chunks(answers::GROUP) {
         let answers = answers::answer(model, group, settings)?;
         hypotheses.extend(answers.into_iter().map(|best| one_line(&best.into_iter().next().unwrap_or_default().text)));
         if !json {
@@ -192,21 +187,4 @@ fn overlaps(hypotheses: &[String], references: &[String]) -> Outcome<Vec<Figure>
         Figure { name: format!("{}{name}", figure.name), ..figure }
     };
     Ok(metrics.map(figure).into())
-}
-
-/// The lines of a plain or gzip file.
-fn lines(path: &Path) -> Outcome<Vec<String>> {
-    let what = || format!("cannot read {}", path.display());
-    let mut bytes = Vec::new();
-    let file = File::open(path).during(what())?;
-    if path.extension().is_some_and(|extension| extension == "gz") {
-        flate2::read::MultiGzDecoder::new(file).read_to_end(&mut bytes).during(what())?;
-    } else {
-        std::io::BufReader::new(file).read_to_end(&mut bytes).during(what())?;
-    }
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        Failure::new(format!("{}: byte {at} is not UTF-8 text; expected one sentence a line", path.display()))
-    })?;
-    Ok(text.lines().map(str::to_owned).collect())
 }

@@ -3,7 +3,6 @@
 use super::Common;
 use crate::failure::{Failure, Outcome, While};
 use crate::model::{self, LoadedModel};
-use crate::run::samples::sampling_of;
 use crate::{answers, machine};
 use genera_engine::generate::Sampling;
 use genera_tensor::DType;
@@ -80,50 +79,50 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     let device = machine::device(common.threads);
     let mut model = model::load(&arguments.model, DType::F32, &device)?;
     model.transformer.params_mut().pack();
-    let settings = settings(&arguments, &model)?;
+    let settings = settings(&arguments, &model);
     let mut out: Box<dyn Write> = match &arguments.output {
         Some(path) => Box::new(BufWriter::new(File::create(path).during(format!("cannot write {}", path.display()))?)),
         None => Box::new(std::io::stdout()),
     };
-    if common.json {
-        let shape = answers::Shape::Json;
-        answers::write(&model, prompts(&arguments, &model)?, &settings, shape, &mut out)?;
-    } else {
-        let shape = if model.modality.is_paired() { answers::Shape::Lines } else { answers::Shape::Text };
-        answers::write(&model, prompts(&arguments, &model)?, &settings, shape, &mut out)?;
-    }
+    let shape = match (common.json, model.modality.is_paired()) {
+        (true, _) => answers::Shape::Json,
+        (false, true) => answers::Shape::Lines,
+        (false, false) => answers::Shape::Text,
+    };
+    answers::write(&model, prompts(&arguments, &model)?, &settings, shape, &mut out)?;
     out.flush().during("cannot finish the output")?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn settings(arguments: &Arguments, model: &LoadedModel) -> Outcome<answers::Settings> {
-    let recipe = &model.defaults;
-    let defaults = sampling_of(recipe);
-    let beam = arguments.beam.map_or(if model.modality.is_paired() { recipe.beam } else { 1 }, usize::from);
-    let asks_to_sample = arguments.temperature.is_some() || arguments.n.is_some();
-    Ok(answers::Settings {
+fn settings(arguments: &Arguments, model: &LoadedModel) -> answers::Settings {
+    let defaults = answers::Settings::of_recipe(&model.defaults);
+    let is_paired = model.modality.is_paired();
+    let beam = match arguments.beam {
+        Some(beam) => Some(usize::from(beam)).filter(|&beam| beam > 1),
+        // Who asks for samples does not want the one best answer.
+        None if arguments.temperature.is_some() || arguments.n.is_some() => None,
+        None => defaults.beam.filter(|_| is_paired),
+    };
+    let sampling = defaults.sampling;
+    answers::Settings {
         n: arguments.n.unwrap_or(1),
         max_tokens: arguments.max_tokens.map(|n| n as usize),
         sampling: Sampling {
-            temperature: arguments.temperature.unwrap_or(if model.modality.is_paired() {
-                0.0
-            } else {
-                defaults.temperature
-            }),
-            top_k: arguments.top_k.unwrap_or(defaults.top_k),
-            top_p: arguments.top_p.unwrap_or(defaults.top_p),
-            min_p: arguments.min_p.unwrap_or(defaults.min_p),
-            repetition_penalty: arguments.repetition_penalty.unwrap_or(defaults.repetition_penalty),
-            presence_penalty: arguments.presence_penalty.unwrap_or(defaults.presence_penalty),
-            frequency_penalty: arguments.frequency_penalty.unwrap_or(defaults.frequency_penalty),
+            temperature: arguments.temperature.unwrap_or(if is_paired { 0.0 } else { sampling.temperature }),
+            top_k: arguments.top_k.unwrap_or(sampling.top_k),
+            top_p: arguments.top_p.unwrap_or(sampling.top_p),
+            min_p: arguments.min_p.unwrap_or(sampling.min_p),
+            repetition_penalty: arguments.repetition_penalty.unwrap_or(sampling.repetition_penalty),
+            presence_penalty: arguments.presence_penalty.unwrap_or(sampling.presence_penalty),
+            frequency_penalty: arguments.frequency_penalty.unwrap_or(sampling.frequency_penalty),
             seed: arguments.seed,
-            ..defaults
+            ..sampling
         },
-        beam: (beam > 1 && (arguments.beam.is_some() || !asks_to_sample)).then_some(beam),
-        length_penalty: arguments.length_penalty.unwrap_or(recipe.length_penalty as f32),
-        stop: if arguments.stop.is_empty() { recipe.stop.clone() } else { arguments.stop.clone() },
+        beam,
+        length_penalty: arguments.length_penalty.unwrap_or(defaults.length_penalty),
+        stop: if arguments.stop.is_empty() { defaults.stop } else { arguments.stop.clone() },
         top_logprobs: arguments.logprobs,
-    })
+    }
 }
 
 /// What is to be answered, one prompt after another, so that a large file is never held whole.

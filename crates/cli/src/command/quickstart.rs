@@ -31,11 +31,11 @@ const N_STORIES: u32 = 200;
 pub fn run(_: Arguments, common: Common) -> Outcome {
     let recipe = Recipe::parse(RECIPE)?;
     let path = RunDirectory::free_name("quickstart");
-    let (mut session, _) = train::start(recipe, &[], Reasons::default(), &path, None, common)?;
+    let mut session = train::start(recipe, &[], Reasons::default(), &path, None, common)?;
     if session.train()? == Ending::Interrupted {
         return train::finish(session, common);
     }
-    let floor = stories::floor_of(session.recipe(), session.codebook())?.map_or(f64::NAN, |floor| floor.nats_per_char);
+    let floor = session.floor().map_or(f64::NAN, |floor| floor.nats_per_char);
     let bits_per_byte = session.latest_validation().and_then(|row| row.bits_per_byte).unwrap_or(f64::NAN);
     // The stories are written in ASCII: a byte is a character.
     let loss = bits_per_byte * std::f64::consts::LN_2;

@@ -8,7 +8,7 @@ use crate::run::samples;
 use crate::show::html::{escape, page};
 use crate::show::number;
 use crate::show::svg::{Chart, Curve};
-use genera_data::prepare::{Summary, load_prepared};
+use genera_data::prepare::{Summary, load_summary};
 use genera_engine::params::ParamCount;
 use genera_engine::recipe::Recipe;
 use std::fmt::Write;
@@ -72,16 +72,15 @@ fn read(path: &PathBuf) -> Outcome<RunReport> {
         }
     }
     let recipe = Recipe::load(&run.recipe())?;
-    let prepared = load_prepared(&run.data()).ok();
-    let vocab = prepared.as_ref().map(|prepared| prepared.tokenizer.vocab().size);
-    let config = vocab.and_then(|vocab| recipe.model.config(vocab).ok());
+    let data = load_summary(&run.data()).ok();
+    let config = data.as_ref().and_then(|data| recipe.model.config(data.vocab_size).ok());
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.clone());
     Ok(RunReport {
         name: absolute
             .file_name()
             .map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned()),
         n_parameters: config.map(|config| ParamCount::of(&config).total()),
-        data: prepared.map(|prepared| prepared.summary),
+        data,
         samples: samples::read(&run.samples()).unwrap_or_default(),
         recipe,
         recipe_text,

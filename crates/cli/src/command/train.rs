@@ -2,8 +2,8 @@
 
 use super::Common;
 use crate::failure::{Failure, Outcome, While};
+use crate::plan;
 use crate::plan::sizes::{self, Facts};
-use crate::plan::{self};
 use crate::run::directory::RunDirectory;
 use crate::run::preparing;
 use crate::run::session::{Ending, Session, Surroundings, compute_dtype};
@@ -61,8 +61,7 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
         (None, None) => return Err(Failure::new("a recipe or --data is needed; see `genera train --help`")),
     };
     let path = arguments.run.clone().unwrap_or_else(|| RunDirectory::free_name(&name));
-    let (session, _) = start(recipe, &arguments.set, reasons, &path, time, common)?;
-    finish(session, common)
+    finish(start(recipe, &arguments.set, reasons, &path, time, common)?, common)
 }
 
 /// Settles everything that is open, prepares the data and starts the session.
@@ -76,7 +75,7 @@ pub fn start(
     path: &Path,
     time: Option<Duration>,
     common: Common,
-) -> Outcome<(Session, PathBuf)> {
+) -> Outcome<Session> {
     apply(&mut recipe, set)?;
     let device = machine::device(common.threads);
     plan::data::settle(&mut recipe, &mut reasons)?;
@@ -105,9 +104,7 @@ pub fn start(
     }
     let text = recipe.to_toml(&reasons);
     let surroundings = Surroundings { device, json: common.json };
-    let session =
-        Session::start(run.clone(), recipe, text, prepared, surroundings).inspect_err(|_| run.discard_if_empty())?;
-    Ok((session, path.to_owned()))
+    Session::start(run.clone(), recipe, text, prepared, surroundings).inspect_err(|_| run.discard_if_empty())
 }
 
 /// Trains, and says what came of it and how to go on.
@@ -153,7 +150,11 @@ fn summary(session: &Session, ending: Ending) -> serde_json::Value {
     })
 }
 
-fn apply(recipe: &mut Recipe, set: &[String]) -> Outcome<()> {
+/// Changes the keys that `--set KEY=VALUE` names.
+///
+/// # Errors
+/// When an assignment has no '=', or the recipe no such key, or the value is of another type.
+pub fn apply(recipe: &mut Recipe, set: &[String]) -> Outcome<()> {
     for assignment in set {
         let (key, value) = assignment.split_once('=').ok_or_else(|| {
             Failure::new(format!("--set {assignment} has no '='; write for example --set train.steps=120"))

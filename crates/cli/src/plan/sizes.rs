@@ -25,6 +25,9 @@ pub struct Facts {
 /// Share of the peak that training of a small model reaches, so that the time is kept.
 const EFFICIENCY: f64 = 0.35;
 
+/// How long the two sides of a pair are taken to be.
+const PAIR_LENS: Lens = Lens { target: 64, source: 64 };
+
 /// Share of the time that validation, samples and checkpoints take.
 const OVERHEAD: f64 = 0.08;
 
@@ -99,7 +102,7 @@ pub fn choose(recipe: &mut Recipe, reasons: &mut Reasons, facts: &Facts) {
         reasons.add(key, why.clone());
     }
     let tokens_per_step = (best.n_tokens / 1500.0).clamp(1024.0, 32_768.0);
-    let context = if facts.is_paired { 64 } else { recipe.model.context_len };
+    let context = if facts.is_paired { PAIR_LENS.target } else { recipe.model.context_len };
     recipe.train.batch_size = ((tokens_per_step / context as f64).round() as usize).max(4);
     reasons.add("train.batch_size", format!("about {} tokens a step", number::count(tokens_per_step)));
     let per_step = (recipe.train.batch_size * context) as f64;
@@ -120,9 +123,8 @@ fn candidate(recipe: &Recipe, facts: &Facts, budget: f64, d_model: usize, n_laye
     apply_sizes(&mut trial, candidate);
     let config = trial.model.config(facts.vocab_size).ok()?;
     let n_params = genera_engine::params::ParamCount::of(&config).total() as f64;
-    let target = if facts.is_paired { 64 } else { config.context_len };
-    let lens = Lens { target, source: if facts.is_paired { 64 } else { 0 } };
-    candidate.n_tokens = budget / flops::training(&config, lens) * target as f64;
+    let lens = if facts.is_paired { PAIR_LENS } else { Lens::longest(&config) };
+    candidate.n_tokens = budget / flops::training(&config, lens) * lens.target as f64;
     let unique = facts.n_tokens.max(1) as f64;
     let repeats = (candidate.n_tokens / unique - 1.0).max(0.0);
     let worth = candidate.n_tokens.min(unique) + unique * EPOCHS_WORTH * (1.0 - (-repeats / EPOCHS_WORTH).exp());

@@ -1,5 +1,6 @@
 //! `log.jsonl`: one JSON object a line, one line a logged step or validation.
 
+use crate::failure::Outcome;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -100,12 +101,10 @@ impl Log {
     ///
     /// # Errors
     /// When the file cannot be read or written.
-    pub fn open(path: &Path, step: u64) -> io::Result<Self> {
+    pub fn open(path: &Path, step: u64) -> Outcome<Self> {
         let kept: Vec<Row> = read(path)?.into_iter().filter(|row| row.step() <= step).collect();
         let text: String = kept.iter().map(line).collect();
-        let temporary = path.with_extension("jsonl.tmp");
-        std::fs::write(&temporary, text)?;
-        std::fs::rename(&temporary, path)?;
+        genera_data::write_atomically(path, text.as_bytes())?;
         Ok(Self { file: OpenOptions::new().append(true).open(path)? })
     }
 

@@ -19,6 +19,7 @@ use genera_engine::model::{Transformer, initial_params};
 use genera_engine::params::ParamCount;
 use genera_engine::recipe::{self, Recipe};
 use genera_engine::train::{StepReport, TrainSettings, Trainer};
+use genera_engine::weights::SpecialIds;
 use genera_modality::{Codebook, Modality};
 use genera_tensor::{DType, Device};
 use genera_tokens::Batch;
@@ -45,6 +46,7 @@ pub struct Session {
     since_row: SinceRow,
     best: Option<f64>,
     latest_validation: Option<ValidationRow>,
+    floor: Option<Floor>,
     /// Held for as long as the session lives.
     _lock: RunLock,
 }
@@ -179,6 +181,7 @@ impl Session {
             events,
             best,
             latest_validation,
+            floor,
             _lock: lock,
         })
     }
@@ -226,7 +229,7 @@ impl Session {
         let layout = match data.layout {
             Some(recipe::Layout::Contiguous) => Layout::Contiguous,
             Some(recipe::Layout::Padded) => Layout::Padded(Padded {
-                begin: special.begin.or(special.padding).unwrap_or(0),
+                begin: SpecialIds::of(&special, self.trainer.model().config()).decoder_start.unwrap_or(0),
                 max_source_len: data.max_source_len.unwrap_or(context),
                 max_target_len: data.max_target_len.unwrap_or(context),
                 max_tokens: data.tokens_per_batch,
@@ -367,6 +370,11 @@ impl Session {
     /// The last measurement on the validation data.
     pub fn latest_validation(&self) -> Option<&ValidationRow> {
         self.latest_validation.as_ref()
+    }
+
+    /// What a perfect model would lose on the validation data, where it is known.
+    pub fn floor(&self) -> Option<Floor> {
+        self.floor
     }
 
     /// Steps done.

@@ -21,7 +21,7 @@ pub struct AttentionMap {
     pub queries: Vec<String>,
     /// What each key is.
     pub keys: Vec<String>,
-    /// `[H]``[T]``[S]`
+    /// `[H][T][S]`
     pub weights: Vec<Vec<Vec<f32>>>,
 }
 

@@ -54,12 +54,20 @@ pub(super) fn save(directory: &Path, key: &str, summary: &Summary) -> Result<()>
     atomically(&directory.join(SUMMARY_FILE), json.as_bytes())
 }
 
+/// What [`prepare`](super::prepare) found, without opening the data itself.
+///
+/// # Errors
+/// When nothing was prepared there, or the summary is damaged.
+pub fn load_summary(directory: &Path) -> Result<Summary> {
+    Ok(read_summary(directory)?.summary)
+}
+
 /// Opens what [`prepare`](super::prepare) has left in `directory`, without looking at the original files.
 ///
 /// # Errors
 /// When nothing was prepared there, or its files are damaged.
 pub fn load_prepared(directory: &Path) -> Result<Prepared> {
-    let summary = read_summary(directory)?.summary;
+    let summary = load_summary(directory)?;
     let tokenizer = load_tokenizer(directory)?;
     let train = open(directory, TRAIN_FILE, tokenizer.fingerprint())?;
     let validation = open(directory, VALIDATION_FILE, tokenizer.fingerprint())?;

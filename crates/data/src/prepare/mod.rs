@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use survey::Survey;
 
-pub use cache::load_prepared;
+pub use cache::{load_prepared, load_summary};
 
 /// What is to be prepared, and how.
 #[derive(Clone)]

@@ -184,16 +184,21 @@ fn averages_follow_the_weights() {
     assert_eq!(sums.mean_nats(), averaged, "the rounded copies follow the averages");
 }
 
+/// A parameter, and what is done to it.
+type Spoiled<'s> = (&'s str, &'s dyn Fn(&mut [f32]));
+
 #[test]
 fn what_is_not_finite_is_named_and_changes_nothing() {
     let name = preset("llama");
-    let check = |parameter: &str, value: f32, what: &str, expect: &str| {
+    let check = |spoiled: &[Spoiled<'_>], what: &str, expect: &str| {
         let mut trainer = trainer(name, &recipe());
         trainer.step(&[batch(name, 2, 1)]).unwrap();
-        let params = trainer.model.params_mut();
-        let id = params.id(parameter);
-        let (master, _) = params.for_update(id);
-        master.view_mut().f32()[0] = value;
+        for (parameter, spoil) in spoiled {
+            let params = trainer.model.params_mut();
+            let id = params.id(parameter);
+            let (master, _) = params.for_update(id);
+            spoil(master.view_mut().f32());
+        }
         let before = weights(&trainer);
         let error = trainer.step(&[batch(name, 2, 2)]).unwrap_err().to_string();
         assert!(error.starts_with(&format!("step 2: the {what} is not finite")) && error.contains(expect), "{error}");
@@ -201,8 +206,17 @@ fn what_is_not_finite_is_named_and_changes_nothing() {
         assert!(bits(weights(&trainer)) == bits(before) && trainer.n_steps() == 1);
     };
     let up = "decoder.1.feed_forward.up.weight";
-    check(up, f32::NAN, "loss", "the parameter decoder.1.feed_forward.up.weight");
-    check("decoder.0.feed_forward.norm.weight", 3e38, "loss", "the queries of decoder.1.attention");
+    check(&[(up, &|w| w[0] = f32::NAN)], "loss", "the parameter decoder.1.feed_forward.up.weight");
+    let norm = "decoder.0.feed_forward.norm.weight";
+    check(&[(norm, &|w| w[0] = 3e38)], "loss", "the queries of decoder.1.attention");
+    // Closed gates hide huge values on the way, not on the way back.
+    let closed_gates = |w: &mut [f32]| {
+        let (gate, up) = w.split_at_mut(w.len() / 2);
+        gate.fill(0.0);
+        up.fill(1e25);
+    };
+    let spoiled: &[Spoiled<'_>] = &[(up, &closed_gates), ("decoder.1.feed_forward.down.weight", &|w| w.fill(1e25))];
+    check(spoiled, "gradient", "the gradient of decoder.1.feed_forward.up.weight");
 }
 
 /// The way back meets the last layer first, so of two bad gradients the later parameter's is the cause.
