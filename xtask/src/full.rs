@@ -1,4 +1,4 @@
-//! `cargo xtask check --full`: what needs PyTorch, or longer than CI has.
+//! `cargo xtask check --full`: what needs PyTorch.
 
 use crate::process::{output, root, run};
 use std::fs;

@@ -13,7 +13,7 @@ const HELP: &str = "\
 Developer tasks of Genera.
 
   cargo xtask check          formatting, clippy, documentation, links, reference pages, licences of dependencies
-  cargo xtask check --full   the same, and what needs PyTorch or longer: exported models in transformers, the figures
+  cargo xtask check --full   the same, and what needs PyTorch: exported models in transformers
   cargo xtask docs           writes docs/reference from the lists in the code
   cargo xtask fuzz SECONDS   runs every fuzz target for so long (needs cargo-fuzz)
 ";

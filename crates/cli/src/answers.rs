@@ -1,8 +1,8 @@
 //! Answers to prompts, written as they are made.
 
 use crate::failure::{Failure, Outcome, While};
-use crate::model::LoadedModel;
-use crate::run::samples::sampling_of;
+use crate::model::SpeakingModel;
+use crate::prompts::{Group, Prompts};
 use genera_engine::generate::{
     Allowed, BeamInput, BeamSettings, Event, Finish, Generator, Limits, Request, RequestId, Sampling, WhenFull,
     beam_search,
@@ -13,15 +13,14 @@ use serde::Serialize;
 use std::collections::HashMap;
 use std::io::Write;
 
-/// Prompts answered together.
-pub const GROUP: usize = 64;
-
 /// How answers are made.
 pub struct Settings {
     /// Answers for each prompt.
     pub n: u32,
-    /// Tokens of an answer at most, even beyond the context; when absent what the recipe says, within the context.
-    pub max_tokens: Option<usize>,
+    /// Tokens of an answer at most.
+    pub max_tokens: usize,
+    /// What happens to a text that fills the context before.
+    pub when_full: WhenFull,
     /// Temperature and the like.
     pub sampling: Sampling,
     /// Beam search with so many beams instead of sampling.
@@ -39,13 +38,34 @@ impl Settings {
     pub fn of_recipe(recipe: &GenerateRecipe) -> Self {
         Self {
             n: 1,
-            max_tokens: None,
+            max_tokens: recipe.max_tokens,
+            when_full: WhenFull::Stop,
             sampling: sampling_of(recipe),
             beam: (recipe.beam > 1).then_some(recipe.beam),
             length_penalty: recipe.length_penalty as f32,
             stop: recipe.stop.clone(),
             top_logprobs: 0,
         }
+    }
+
+    /// The most probable token each time.
+    pub fn greedy() -> Self {
+        let sampling = Sampling::greedy();
+        Self { sampling, beam: None, ..Self::of_recipe(&GenerateRecipe::default()) }
+    }
+}
+
+/// The settings of a recipe's `[generate]` table.
+pub fn sampling_of(generate: &GenerateRecipe) -> Sampling {
+    Sampling {
+        temperature: generate.temperature as f32,
+        top_k: generate.top_k,
+        top_p: generate.top_p as f32,
+        min_p: generate.min_p as f32,
+        repetition_penalty: generate.repetition_penalty as f32,
+        presence_penalty: generate.presence_penalty as f32,
+        frequency_penalty: generate.frequency_penalty as f32,
+        ..Sampling::default()
     }
 }
 
@@ -93,21 +113,19 @@ pub struct Answer {
 /// # Errors
 /// When a prompt cannot be encoded or is longer than the context, or the output cannot be written.
 pub fn write(
-    model: &LoadedModel,
-    prompts: impl Iterator<Item = Outcome<String>>,
+    model: &SpeakingModel<'_>,
+    prompts: &mut Prompts,
     settings: &Settings,
     shape: Shape,
     out: &mut dyn Write,
 ) -> Outcome<()> {
-    let mut prompts = prompts.peekable();
     let mut is_first = true;
-    while prompts.peek().is_some() {
-        let group = prompts.by_ref().take(GROUP).collect::<Outcome<Vec<String>>>()?;
-        if shape == Shape::Text && settings.beam.is_none() && group.len() == 1 && settings.n == 1 {
-            return stream(model, &group[0], settings, out);
+    while let Some(group) = prompts.next_group()? {
+        if shape == Shape::Text && settings.beam.is_none() && settings.n == 1 {
+            return stream(model, &group.prompts[0], settings, out);
         }
-        let answers = answer(model, &group, settings)?;
-        for (prompt, answers) in group.iter().zip(answers) {
+        let answers = answer(model, encode(model, &group)?, settings)?;
+        for (prompt, answers) in group.prompts.iter().zip(answers) {
             for answer in answers {
                 write_one(prompt, answer, shape, std::mem::take(&mut is_first), out)
                     .during("cannot write the output")?;
@@ -116,6 +134,30 @@ pub fn write(
         out.flush().during("cannot write the output")?;
     }
     Ok(())
+}
+
+/// The tokens of prompts.
+///
+/// # Errors
+/// When one cannot be encoded, or the encoder cannot read so much: its line is named.
+pub fn encode(model: &SpeakingModel<'_>, group: &Group) -> Outcome<Vec<Vec<u32>>> {
+    let context_len = model.transformer.config().context_len;
+    let one = |(i, prompt): (usize, &String)| -> Outcome<Vec<u32>> {
+        let place = if group.name.is_empty() {
+            "the prompt".to_owned()
+        } else {
+            format!("{}, line {}", group.name, group.n_before + i + 1)
+        };
+        let ids = model.encode(prompt).during(place.clone())?;
+        if model.modality.is_paired() && ids.len() > context_len {
+            let n = ids.len();
+            return Err(Failure::new(format!(
+                "{place}: {n} tokens are more than the {context_len} that the model reads; shorten it or split it"
+            )));
+        }
+        Ok(ids)
+    };
+    group.prompts.iter().enumerate().map(one).collect()
 }
 
 fn write_one(prompt: &str, answer: Answer, shape: Shape, is_first: bool, out: &mut dyn Write) -> Outcome<()> {
@@ -135,11 +177,10 @@ fn write_one(prompt: &str, answer: Answer, shape: Shape, is_first: bool, out: &m
 }
 
 /// Writes one answer token by token.
-fn stream(model: &LoadedModel, prompt: &str, settings: &Settings, out: &mut dyn Write) -> Outcome<()> {
-    let codebook = model.codebook()?;
-    let mut generator = Generator::new(&model.transformer, Limits::default());
-    generator.submit(request(model, prompt, settings, 0)?)?;
-    let mut text = AnswerStream::new(codebook.as_ref(), &settings.stop);
+fn stream(model: &SpeakingModel<'_>, prompt: &str, settings: &Settings, out: &mut dyn Write) -> Outcome<()> {
+    let mut generator = Generator::new(model.transformer, Limits::default());
+    generator.submit(request(model, model.encode(prompt)?, settings, 0)?)?;
+    let mut text = AnswerStream::new(model.codebook.as_ref(), &settings.stop);
     write!(out, "{prompt}").and_then(|()| out.flush()).during("cannot write the output")?;
     while !generator.is_idle() && !text.is_stopped() {
         for event in generator.step() {
@@ -151,26 +192,26 @@ fn stream(model: &LoadedModel, prompt: &str, settings: &Settings, out: &mut dyn 
     writeln!(out, "{}", text.finish()).during("cannot write the output")
 }
 
-/// All answers to each prompt.
+/// All answers to each prompt, given in tokens.
 ///
 /// # Errors
-/// When a prompt cannot be encoded or is longer than the context.
-pub fn answer(model: &LoadedModel, prompts: &[String], settings: &Settings) -> Outcome<Vec<Vec<Answer>>> {
+/// When a prompt is longer than the context.
+pub fn answer(model: &SpeakingModel<'_>, prompts: Vec<Vec<u32>>, settings: &Settings) -> Outcome<Vec<Vec<Answer>>> {
     match settings.beam {
         Some(n_beams) => by_beam(model, prompts, settings, n_beams),
         None => by_sampling(model, prompts, settings),
     }
 }
 
-fn by_sampling(model: &LoadedModel, prompts: &[String], settings: &Settings) -> Outcome<Vec<Vec<Answer>>> {
-    let codebook = model.codebook()?;
-    let mut generator = Generator::new(&model.transformer, Limits::default());
+fn by_sampling(model: &SpeakingModel<'_>, prompts: Vec<Vec<u32>>, settings: &Settings) -> Outcome<Vec<Vec<Answer>>> {
+    let mut generator = Generator::new(model.transformer, Limits::default());
     let mut growing: HashMap<RequestId, (AnswerStream<'_>, Answer)> = HashMap::new();
     let mut ids = Vec::new();
+    let n_prompts = prompts.len();
     for prompt in prompts {
         for sample in 0..u64::from(settings.n) {
-            let id = generator.submit(request(model, prompt, settings, sample)?)?;
-            growing.insert(id, (AnswerStream::new(codebook.as_ref(), &settings.stop), Answer::default()));
+            let id = generator.submit(request(model, prompt.clone(), settings, sample)?)?;
+            growing.insert(id, (AnswerStream::new(model.codebook.as_ref(), &settings.stop), Answer::default()));
             ids.push(id);
         }
     }
@@ -201,7 +242,7 @@ fn by_sampling(model: &LoadedModel, prompts: &[String], settings: &Settings) -> 
         answer.text += &text.finish();
         answer
     });
-    Ok(prompts.iter().map(|_| done.by_ref().take(settings.n as usize).collect()).collect())
+    Ok((0..n_prompts).map(|_| done.by_ref().take(settings.n as usize).collect()).collect())
 }
 
 fn finish_name(reason: &Finish) -> &'static str {
@@ -216,61 +257,59 @@ fn finish_name(reason: &Finish) -> &'static str {
 }
 
 /// A request for one answer.
-fn request(model: &LoadedModel, prompt: &str, settings: &Settings, sample: u64) -> Outcome<Request> {
-    let codebook = model.codebook()?;
-    let ids = model.modality.encode_prompt(codebook, prompt)?;
+fn request(model: &SpeakingModel<'_>, prompt: Vec<u32>, settings: &Settings, sample: u64) -> Outcome<Request> {
     let mut request = if model.modality.is_paired() {
-        Request::with_source(ids, vec![model.decoder_start()?])
+        Request::with_source(prompt, vec![model.decoder_start()?])
     } else {
-        Request::new(opening(model, ids)?)
+        Request::new(opening(model, prompt)?)
     };
-    request.max_tokens = settings.max_tokens.unwrap_or(model.defaults.max_tokens);
+    request.max_tokens = settings.max_tokens;
     request.stop = model.stop_ids();
     request.sampling = settings.sampling.clone();
     request.sample = sample;
     request.top_logprobs = settings.top_logprobs;
-    if !model.modality.is_paired() && settings.max_tokens.is_some() {
-        request.when_full = WhenFull::Slide;
-    }
-    let forbidden = model.modality.grammar(codebook).forbidden;
+    request.when_full = settings.when_full;
+    let forbidden = model.modality.grammar(model.codebook).forbidden;
     request.constraint = Some(Box::new(Allowed::except(&forbidden, model.transformer.config().vocab_size)));
     Ok(request)
 }
 
 /// A model without an opening token needs something to go on from: a line break, as between two documents.
-fn opening(model: &LoadedModel, ids: Vec<u32>) -> Outcome<Vec<u32>> {
+fn opening(model: &SpeakingModel<'_>, ids: Vec<u32>) -> Outcome<Vec<u32>> {
     if !ids.is_empty() {
         return Ok(ids);
     }
-    let codebook = model.codebook()?;
-    let ids = codebook.encode("\n").or_else(|_| codebook.encode(" "))?;
+    let ids = model.codebook.encode("\n").or_else(|_| model.codebook.encode(" "))?;
     if ids.is_empty() { Err(Failure::new("this model cannot begin by itself; give it a --prompt")) } else { Ok(ids) }
 }
 
-fn by_beam(model: &LoadedModel, prompts: &[String], settings: &Settings, n_beams: usize) -> Outcome<Vec<Vec<Answer>>> {
-    let codebook = model.codebook()?;
-    let input = |prompt: &String| {
-        let ids = model.modality.encode_prompt(codebook, prompt)?;
+fn by_beam(
+    model: &SpeakingModel<'_>,
+    prompts: Vec<Vec<u32>>,
+    settings: &Settings,
+    n_beams: usize,
+) -> Outcome<Vec<Vec<Answer>>> {
+    let input = |prompt: Vec<u32>| {
         Ok(if model.modality.is_paired() {
-            BeamInput { source: Some(ids), prompt: vec![model.decoder_start()?] }
+            BeamInput { source: Some(prompt), prompt: vec![model.decoder_start()?] }
         } else {
-            BeamInput { source: None, prompt: opening(model, ids)? }
+            BeamInput { source: None, prompt: opening(model, prompt)? }
         })
     };
-    let inputs = prompts.iter().map(input).collect::<Outcome<Vec<BeamInput>>>()?;
+    let inputs = prompts.into_iter().map(input).collect::<Outcome<Vec<BeamInput>>>()?;
     let context = model.transformer.config().context_len;
     let beam = BeamSettings {
         n_beams,
         n_best: settings.n as usize,
         length_penalty: settings.length_penalty,
-        max_tokens: settings.max_tokens.unwrap_or(model.defaults.max_tokens).min(context - 1),
+        max_tokens: settings.max_tokens.min(context - 1),
         stop: model.stop_ids(),
-        forbidden: model.modality.grammar(codebook).forbidden,
+        forbidden: model.modality.grammar(model.codebook).forbidden,
         ..BeamSettings::default()
     };
-    let hypotheses = beam_search(&model.transformer, &inputs, &beam)?;
+    let hypotheses = beam_search(model.transformer, &inputs, &beam)?;
     let answer = |hypothesis: genera_engine::generate::Hypothesis| Answer {
-        text: cut(codebook.decode(&hypothesis.tokens), &settings.stop),
+        text: cut(model.codebook.decode(&hypothesis.tokens), &settings.stop),
         score: Some(hypothesis.score),
         finish: if hypothesis.is_complete { "stop" } else { "max_tokens" },
         tokens: hypothesis.tokens,

@@ -11,6 +11,7 @@ mod failure;
 mod machine;
 mod model;
 mod plan;
+mod prompts;
 mod run;
 mod show;
 mod stories;

@@ -1,14 +1,16 @@
 //! Opening a model: a run directory, or a directory in the Hugging Face layout.
 
 use crate::failure::{Failure, Outcome};
+use crate::plan;
 use crate::run::directory::RunDirectory;
 use genera_data::load_tokenizer;
-use genera_engine::checkpoint::{Rejected, latest_good};
+use genera_engine::checkpoint::{Checkpoint, Rejected, latest_good};
 use genera_engine::model::Transformer;
 use genera_engine::recipe::{GenerateRecipe, Recipe};
 use genera_engine::weights::{SpecialIds, load_hf, read_config};
 use genera_modality::{Codebook, Modality, Text, Translation};
 use genera_tensor::{DType, Device};
+use std::borrow::Cow;
 use std::path::Path;
 
 /// A model with everything that is needed to use it.
@@ -38,17 +40,19 @@ pub fn load(path: &Path, dtype: DType, device: &Device) -> Outcome<LoadedModel> 
     if path.join("config.json").is_file() {
         return of_directory(path, dtype, device);
     }
+    if let Some(run) = run_of_checkpoint(path) {
+        return of_checkpoint(&run, Checkpoint::open(path)?, dtype, device);
+    }
     let what = if path.exists() { "holds no model" } else { "does not exist" };
     Err(Failure::new(format!(
-        "{} {what}; --model takes a run directory (made by `genera train`) or a directory with config.json, \
-         model.safetensors and tokenizer.json",
+        "{} {what}; --model takes a run directory (made by `genera train`), one of its checkpoints, or a directory with \
+         config.json, model.safetensors and tokenizer.json",
         path.display()
     )))
 }
 
 fn of_run(path: &Path, dtype: DType, device: &Device) -> Outcome<LoadedModel> {
     let run = RunDirectory::open(path)?;
-    let recipe = Recipe::load(&run.recipe())?;
     let (checkpoint, rejected) = latest_good(path)?;
     warn_of_rejected(&rejected);
     let Some(checkpoint) = checkpoint else {
@@ -58,9 +62,20 @@ fn of_run(path: &Path, dtype: DType, device: &Device) -> Outcome<LoadedModel> {
             path.display()
         )));
     };
+    of_checkpoint(&run, checkpoint, dtype, device)
+}
+
+/// The run whose `checkpoints/` this directory lies in.
+fn run_of_checkpoint(path: &Path) -> Option<RunDirectory> {
+    let path = path.canonicalize().ok().filter(|path| path.join("manifest.json").is_file())?;
+    RunDirectory::open(path.parent()?.parent()?).ok()
+}
+
+fn of_checkpoint(run: &RunDirectory, checkpoint: Checkpoint, dtype: DType, device: &Device) -> Outcome<LoadedModel> {
+    let recipe = Recipe::load(&run.recipe())?;
     let codebook: Codebook = load_tokenizer(&run.data())?;
     let transformer = checkpoint.model(dtype, device)?;
-    let modality = modality_of(&transformer);
+    let (modality, _) = plan::data::modality_of(&recipe.data)?;
     let special = SpecialIds::of(&codebook.vocab().special, transformer.config());
     let step = Some(checkpoint.manifest.step);
     Ok(LoadedModel { transformer, codebook: Some(codebook), modality, special, defaults: recipe.generate, step })
@@ -70,12 +85,9 @@ fn of_directory(path: &Path, dtype: DType, device: &Device) -> Outcome<LoadedMod
     let special = read_config(path)?.special;
     let transformer = load_hf(path, device, dtype)?;
     let codebook = if path.join("tokenizer.json").is_file() { Some(load_tokenizer(path)?) } else { None };
-    let modality = modality_of(&transformer);
+    // Such a directory does not say what it makes, but its shape does.
+    let modality: &dyn Modality = if transformer.config().is_encoder_decoder() { &Translation } else { &Text };
     Ok(LoadedModel { transformer, codebook, modality, special, defaults: GenerateRecipe::default(), step: None })
-}
-
-fn modality_of(transformer: &Transformer) -> &'static dyn Modality {
-    if transformer.config().is_encoder_decoder() { &Translation } else { &Text }
 }
 
 /// Says which checkpoints are damaged, and that an earlier one is used.
@@ -96,9 +108,43 @@ impl LoadedModel {
         })
     }
 
+    /// The model as answers need it.
+    ///
+    /// # Errors
+    /// When it has no tokenizer.
+    pub fn speaking(&self) -> Outcome<SpeakingModel<'_>> {
+        let codebook = self.codebook()?;
+        Ok(SpeakingModel {
+            transformer: &self.transformer,
+            codebook,
+            modality: self.modality,
+            special: Cow::Borrowed(&self.special),
+        })
+    }
+}
+
+/// A model with its tokenizer, ready to answer; a loaded one or one that is being trained.
+#[derive(Clone)]
+pub struct SpeakingModel<'m> {
+    /// The model.
+    pub transformer: &'m Transformer,
+    /// Its tokenizer.
+    pub codebook: &'m Codebook,
+    /// The kind of data it makes.
+    pub modality: &'m dyn Modality,
+    special: Cow<'m, SpecialIds>,
+}
+
+impl<'m> SpeakingModel<'m> {
+    /// A model whose special tokens are those of its tokenizer.
+    pub fn new(transformer: &'m Transformer, codebook: &'m Codebook, modality: &'m dyn Modality) -> Self {
+        let special = Cow::Owned(SpecialIds::of(&codebook.vocab().special, transformer.config()));
+        Self { transformer, codebook, modality, special }
+    }
+
     /// Ids that end an answer.
     pub fn stop_ids(&self) -> Vec<u32> {
-        let of_tokenizer = self.codebook.as_ref().and_then(|codebook| codebook.vocab().special.end);
+        let of_tokenizer = self.codebook.vocab().special.end;
         let mut ids = self.special.end.clone();
         ids.extend(of_tokenizer.filter(|id| !self.special.end.contains(id)));
         ids
@@ -112,5 +158,13 @@ impl LoadedModel {
         self.special.decoder_start.or(self.special.begin).or(self.special.padding).ok_or_else(|| {
             Failure::new("the model's files name no decoder_start_token_id, so the decoder cannot begin")
         })
+    }
+
+    /// The tokens of a prompt.
+    ///
+    /// # Errors
+    /// When the vocabulary lacks a character of it.
+    pub fn encode(&self, prompt: &str) -> Outcome<Vec<u32>> {
+        Ok(self.modality.encode_prompt(self.codebook, prompt)?)
     }
 }

@@ -56,7 +56,8 @@ pub struct Told {
 /// As [`answers::answer`].
 pub fn tell(model: &LoadedModel, recipe: &Recipe, n: u32) -> Outcome<Told> {
     let settings = Settings { n, ..Settings::of_recipe(&model.defaults) };
-    let mut answers = answers::answer(model, &[String::new()], &settings)?;
+    let speaking = model.speaking()?;
+    let mut answers = answers::answer(&speaking, vec![speaking.encode("")?], &settings)?;
     let texts: Vec<String> = answers.pop().unwrap_or_default().into_iter().map(|answer| answer.text).collect();
     let grammar = StoryGrammar::new();
     let seed = demo_seed(recipe.train.seed, 0);

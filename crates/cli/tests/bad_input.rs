@@ -92,9 +92,75 @@ fn damaged_data_is_noticed() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     std::fs::write(&shard, &bytes).unwrap();
-    assert_says(&bench.refusal(&["resume", "run"]), &["train.shard", "checksum"]);
+    let output = bench.output(&["resume", "run"]);
+    assert!(output.status.success());
+    assert_says(&String::from_utf8_lossy(&output.stderr), &["train.shard", "checksum", "prepared again"]);
+    // The same data again: nothing more to say.
+    assert!(bench.output(&["resume", "run"]).stderr.is_empty());
     std::fs::write(&shard, &bytes[..middle]).unwrap();
-    assert_says(&bench.refusal(&["resume", "run"]), &["train.shard"]);
+    bench.write("birds.txt", text() + "A wren.");
+    assert_says(&bench.refusal(&["resume", "run"]), &["no longer those", "genera train"]);
+}
+
+#[test]
+fn a_directory_with_other_files_is_left_alone() {
+    let bench = tiny();
+    std::fs::create_dir(bench.path("data")).unwrap();
+    bench.write("data/poems.txt", text());
+    assert_says(&bench.refusal(&["train", "tiny.toml", "--run", "."]), &["holds other files", "--run"]);
+    let alone = bench.path("project");
+    std::fs::create_dir_all(alone.join("data")).unwrap();
+    std::fs::write(alone.join("data/poems.txt"), "a").unwrap();
+    assert_says(&bench.refusal(&["train", "tiny.toml", "--run", "project"]), &["holds other files"]);
+    assert_eq!(names(&alone), ["data"]);
+    assert_eq!(names(&bench.path("data")), ["poems.txt"]);
+}
+
+/// What a killed preparation leaves is used or cleared away by the next.
+#[test]
+fn a_preparation_that_was_cut_off_is_taken_up() {
+    let bench = tiny();
+    std::fs::create_dir_all(bench.path("run/data")).unwrap();
+    bench.write("run/lock", "1");
+    bench.write("run/data/train.shard.77.tmp", "half");
+    bench.write("run/data/train.shard.77.spans", "half");
+    bench.run(&["train", "tiny.toml", "--run", "run", "--set", "train.steps=2"]);
+    assert!(names(&bench.path("run/data")).iter().all(|name| !name.contains(".77.")));
+}
+
+#[test]
+fn models_that_cannot_learn_the_data() {
+    let bench = tiny();
+    train_says(&bench, &["model.preset=t5"], &["t5", "no pairs", "gpt2 or llama"]);
+    train_says(&bench, &["model.preset=bert"], &["bert", "encoder"]);
+    train_says(&bench, &["data.layout=padded"], &["data.layout", "contiguous or packed"]);
+    train_says(&bench, &["data.kind=copy"], &["llama", "pairs", "t5"]);
+    let copy = ["data.kind=copy", "model.preset=marian", "data.max_source_len=99"];
+    train_says(&bench, &copy, &["data.max_source_len", "99", "model.context_len", "32"]);
+}
+
+#[test]
+fn a_run_without_a_step_has_no_report() {
+    let bench = tiny();
+    bench.run(&["train", "tiny.toml", "--run", "run", "--set", "train.steps=2"]);
+    let log = bench.read_text("run/log.jsonl");
+    let validation: Vec<&str> = log.lines().filter(|line| line.contains("validation_loss")).collect();
+    bench.write("run/log.jsonl", validation.join("\n") + "\n");
+    assert_says(&bench.refusal(&["report", "run", "--output", "a.html"]), &["no logged step"]);
+}
+
+/// An output file is not touched before the input is known to be readable.
+#[test]
+fn outputs_outlive_mistakes() {
+    let bench = tiny();
+    bench.run(&["train", "tiny.toml", "--run", "run", "--set", "train.steps=2"]);
+    bench.write("precious.txt", "gold");
+    let generate = ["generate", "--model", "run", "--output", "precious.txt", "--input"];
+    assert_says(&bench.refusal(&[&generate[..], &["typo.txt"]].concat()), &["typo.txt"]);
+    assert_says(&bench.refusal(&[&generate[..], &["./precious.txt"]].concat()), &["both", "precious.txt"]);
+    assert_eq!(bench.read_text("precious.txt"), "gold");
+    assert_says(&bench.refusal(&["generate", "--model", "run", "--beam", "2", "--top-k", "3"]), &["--beam", "--top-k"]);
+    assert_says(&bench.refusal(&["generate", "--model", "run", "--logprobs", "3"]), &["--json"]);
 }
 
 #[test]

@@ -139,6 +139,35 @@ fn lines_are_translated_and_evaluated() {
     assert!(figures[0]["signature"].as_str().unwrap().contains("tok:13a"), "{report}");
     let score = bench.json(&["score", "--model", "run", "--file", "a.txt", "--target", "b.txt", "--json"]);
     assert!(number(&score["nats_per_token"]) < 1.0, "{score}");
+    bench.write("ask.txt", "3 and 4\n3 and 4 and 5 and 6\n");
+    for command in [
+        &["generate", "--input", "ask.txt"][..],
+        &["evaluate", "--task", "translation", "--file", "ask.txt", "--target", "ask.txt"],
+    ] {
+        let message = bench.refusal(&[command, &["--model", "run"]].concat());
+        assert!(message.contains("ask.txt, line 2: 20 tokens"), "{message}");
+    }
+}
+
+#[test]
+fn a_checkpoint_is_a_model() {
+    let bench = tiny();
+    bench.run(&["train", "tiny.toml", "--run", "run", "--set", "train.steps=8"]);
+    let greedy = |model: &str| bench.run(&["generate", "--model", model, "--prompt", "a", "--temperature", "0"]);
+    assert_eq!(greedy("run/checkpoints/step-000008"), greedy("run"));
+    assert_ne!(greedy("run/checkpoints/step-000004"), "");
+}
+
+#[test]
+fn stories_told_are_counted() {
+    let bench = tiny();
+    let data = ["data.kind=stories", "data.n_examples=200", "train.steps=3", "generate.max_tokens=20"];
+    let set = data.iter().flat_map(|set| ["--set", set]);
+    bench.run(&["train", "tiny.toml", "--run", "run"].into_iter().chain(set).collect::<Vec<&str>>());
+    let report = bench.json(&["evaluate", "--model", "run", "--task", "stories", "--n", "5", "--json"]);
+    assert_eq!(report[0]["name"], "grammatical");
+    assert_eq!((&report[0]["n"], number(&report[0]["value"])), (&5.into(), 0.0), "{report}");
+    assert!(report[1]["value"].is_null(), "of no grammatical story none is new: {report}");
 }
 
 #[test]

@@ -13,7 +13,9 @@ pub trait Encode: Sync {
     fn encode(&self, document: &Document) -> Result<TokenSeq>;
 
     /// Number of bytes of data that the target tokens of a document stand for.
-    fn n_target_bytes(&self, document: &Document) -> u64;
+    fn n_target_bytes(&self, document: &Document) -> u64 {
+        document.target.as_ref().map_or_else(|| document.n_bytes(), String::len) as u64
+    }
 }
 
 /// Text by a tokenizer.
@@ -53,9 +55,5 @@ impl Encode for TextEncoder {
         sequence.push(Role::Target, &self.tokenizer.encode(text)?);
         sequence.push(Role::Target, special.end.filter(|_| document.piece.ends()).as_slice());
         Ok(sequence)
-    }
-
-    fn n_target_bytes(&self, document: &Document) -> u64 {
-        document.target.as_ref().map_or_else(|| document.n_bytes(), String::len) as u64
     }
 }

@@ -167,11 +167,9 @@ impl Display for Error {
                 source.display(),
                 target.display()
             ),
-            Self::BadShard { path, problem } => write!(
-                f,
-                "token shard {}: {problem}; delete the cache directory it is in and prepare the data again",
-                path.display()
-            ),
+            Self::BadShard { path, problem } => {
+                write!(f, "token shard {}: {problem}; prepare the data again", path.display())
+            }
             Self::Tokenizer { problem } => write!(f, "tokenizer: {problem}"),
             Self::UnknownCharacter { character, offset } => write!(
                 f,

@@ -6,7 +6,7 @@
 //! [`Batch`](genera_tokens::Batch).
 //!
 //! Nothing here knows a tensor or a model. No source, shard or loader holds more than a bounded part of its data in
-//! memory, and every order is a function of a seed and a number, so that a run can be resumed exactly.
+//! memory (pairs: 12 bytes each), and every order is a function of a seed and a number, so that a run can be resumed exactly.
 //!
 //! # Example
 //! ```

@@ -12,6 +12,26 @@ pub(crate) fn temporary(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
+/// Clears away what a process that was killed left of the file that would have become `path`. Whoever calls this makes
+/// sure that no other process is writing it.
+pub(crate) fn clear_unfinished(path: &Path) {
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
+        return;
+    };
+    let is_left = |left: &str| {
+        let rest = left.strip_prefix(name).and_then(|rest| rest.strip_prefix('.'));
+        let id =
+            rest.and_then(|rest| rest.split_once('.')).filter(|(_, end)| ["tmp", "documents", "spans"].contains(end));
+        id.is_some_and(|(id, _)| id.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_some_and(is_left) {
+            // What stays takes room, no more.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// Writes `path` under another name, makes sure that it is on the disk, and renames it: the file is whole or not there.
 ///
 /// # Errors

@@ -130,12 +130,12 @@ impl Figure {
         }
     }
 
-    /// The share of `n` examples that passed a test, with Wilson's interval.
+    /// The share of `n` examples that passed a test, with Wilson's interval. Of no examples it does not exist (NaN).
     ///
     /// # Panics
-    /// When `n` is 0 or less than `n_hits`.
+    /// When `n` is less than `n_hits`.
     pub fn share(name: impl Into<String>, n_hits: usize, n: usize) -> Self {
-        let interval = Some(Interval::of_share_95(n_hits, n));
+        let interval = (n > 0).then(|| Interval::of_share_95(n_hits, n));
         let value = 100.0 * n_hits as f64 / n as f64;
         let (unit, better, signature) = (Unit::Percent, Better::Higher, "interval:wilson".to_owned());
         Self { name: name.into(), value, unit, better, interval, n, seed: None, signature }

@@ -18,7 +18,8 @@ pub use answer::AnswerStream;
 pub use text::Text;
 pub use translation::Translation;
 
-use genera_data::{Document, Result, Tokenizer};
+use genera_data::prepare::EncoderOf;
+use genera_data::{Document, Encode, Result, Tokenizer};
 use genera_tokens::{TokenId, TokenSeq};
 use std::sync::Arc;
 
@@ -41,6 +42,25 @@ pub fn demo_by_name(name: &str) -> Option<(&'static dyn Modality, &'static Demo)
 
 /// What a kind of data learned about its values before training: for text its tokenizer.
 pub type Codebook = Arc<dyn Tokenizer>;
+
+/// A kind of data with its codebook: turns documents into tokens.
+pub struct Encoder {
+    modality: &'static dyn Modality,
+    codebook: Codebook,
+}
+
+impl Encoder {
+    /// What makes such an encoder, once the codebook is there.
+    pub fn of(modality: &'static dyn Modality) -> EncoderOf {
+        Arc::new(move |codebook| Box::new(Self { modality, codebook }))
+    }
+}
+
+impl Encode for Encoder {
+    fn encode(&self, document: &Document) -> Result<TokenSeq> {
+        self.modality.encode(&self.codebook, document)
+    }
+}
 
 /// Something a person can read, see or hear, with its media type.
 #[derive(Clone, Debug, PartialEq, Eq)]

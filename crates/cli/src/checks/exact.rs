@@ -99,7 +99,7 @@ pub(super) fn resumed(_: bool, n_threads: usize) -> Outcome<Vec<Finding>> {
             let mut first = trainer(preset, DType::F32, &device)?;
             (0..2).try_for_each(|step| first.step(&[batch(preset, step, 2)]).map(drop))?;
             let settings = *first.settings();
-            let progress = Progress { cursor: 2, seed: 1, recipe: "", train_loss: None, validation_loss: None };
+            let progress = Progress { cursor: 2, seed: 1, recipe: "", validation_loss: None };
             let checkpoint = Checkpoints::open(directory.path())?.save(&first, &progress)?;
             drop(first);
             let mut second = checkpoint.resume(settings, DType::F32, &device)?;

@@ -1,11 +1,14 @@
 //! `genera bench`: how fast this machine trains.
 
-use super::{Common, train};
+use super::Common;
 use crate::failure::Outcome;
 use crate::machine;
+use crate::plan::overrides::Overrides;
 use crate::plan::{memory, sizes};
 use crate::run::session::compute_dtype;
 use crate::show::number;
+use genera_engine::ModelConfig;
+use genera_engine::flops::Lens;
 use genera_engine::model::{Transformer, initial_params};
 use genera_engine::params::ParamCount;
 use genera_engine::recipe::{Reasons, Recipe};
@@ -73,7 +76,7 @@ struct Measured {
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
     let What::Train(arguments) = arguments.what;
     let mut recipe = Recipe::load(&arguments.recipe)?;
-    train::apply(&mut recipe, &arguments.set)?;
+    Overrides::parse(&arguments.set)?.apply(&mut recipe)?;
     recipe.complete(&mut Reasons::default())?;
     let measured = measure(&recipe, arguments.steps, common)?;
     if common.json {
@@ -91,7 +94,7 @@ fn measure(recipe: &Recipe, n_steps: u32, common: Common) -> Outcome<Measured> {
     memory::check(recipe, &config, dtype)?;
     let peak = sizes::measure_peak(&device, dtype);
     let planned_bytes = memory::needed(recipe, &config, dtype).total();
-    let batch = synthetic(recipe, config.vocab_size, config.is_encoder_decoder());
+    let batch = synthetic(recipe, &config);
     let n_parameters = ParamCount::of(&config).total();
     let params = initial_params(&config, recipe.train.seed, dtype, &device);
     let mut trainer = Trainer::new(Transformer::new(config, params, &device), TrainSettings::new(&recipe.train)?);
@@ -119,22 +122,19 @@ fn measure(recipe: &Recipe, n_steps: u32, common: Common) -> Outcome<Measured> {
     })
 }
 
-/// Random tokens; the same every time.
-fn synthetic(recipe: &Recipe, vocab_size: usize, is_paired: bool) -> Batch {
+/// The largest batch of a recipe in random tokens; the same every time.
+fn synthetic(recipe: &Recipe, config: &ModelConfig) -> Batch {
     let key = Key::new(1);
     let tokens = |salt: u64, n: usize| -> Vec<u32> {
-        (0..n as u64).map(|i| key.fold(salt).below(i, vocab_size as u64) as u32).collect()
+        (0..n as u64).map(|i| key.fold(salt).below(i, config.vocab_size as u64) as u32).collect()
     };
-    let rows = recipe.train.batch_size;
-    let context = recipe.model.context_len;
-    let (target, source) = if is_paired {
-        (recipe.data.max_target_len.unwrap_or(context), recipe.data.max_source_len.unwrap_or(context))
-    } else {
-        (context, 0)
-    };
+    let (rows, Lens { target, source }) = memory::largest_batch(recipe, config);
     let mut batch = Batch::dense(rows, target, tokens(0, rows * target), tokens(1, rows * target));
-    batch.source =
-        is_paired.then(|| Source { len: source, tokens: tokens(2, rows * source), lens: vec![source as u32; rows] });
+    batch.source = config.is_encoder_decoder().then(|| Source {
+        len: source,
+        tokens: tokens(2, rows * source),
+        lens: vec![source as u32; rows],
+    });
     batch
 }
 

@@ -1,11 +1,13 @@
 //! `genera evaluate`: the field's measures, with their intervals.
 
 use super::Common;
-use crate::answers::{self, Settings};
+use crate::answers::{self, Settings, sampling_of};
 use crate::failure::{Failure, Outcome, While};
 use crate::model::LoadedModel;
+use crate::prompts::{GROUP, Group};
 use crate::run::directory::RunDirectory;
-use crate::run::samples::sampling_of;
+use crate::show::number;
+use crate::show::status_line::StatusLine;
 use crate::{machine, model, stories};
 use genera_data::{Aligned, ByteCounter, Corpus as _};
 use genera_engine::generate::Sampling;
@@ -16,6 +18,7 @@ use genera_modality::demo::{SequenceTask, SequenceTaskKind};
 use genera_tensor::DType;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Instant;
 
 /// Seed of examples for evaluation; runs train on other seeds of a built-in source ([`crate::plan::data::demo_seed`]).
 const EVALUATION_SEED: u64 = crate::plan::data::demo_seed(0, 2);
@@ -28,7 +31,7 @@ const EVALUATION_SEED: u64 = crate::plan::data::demo_seed(0, 2);
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Arguments {
-    /// A run directory, or a model directory in the Hugging Face layout.
+    /// A run directory, one of its checkpoints, or a model directory in the Hugging Face layout.
     #[arg(long, value_name = "RUN_OR_DIR")]
     model: PathBuf,
     /// The task.
@@ -85,11 +88,11 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
             let (Some(file), Some(target)) = (&arguments.file, &arguments.target) else {
                 return Err(Failure::new("a translation needs --file SRC and --target REF"));
             };
-            translate(&arguments, &model, &aligned(file, target)?, common.json)?
+            translate(&arguments, &model, &aligned(file, target)?)?
         }
-        Task::Copy => translate(&arguments, &model, &fresh(SequenceTaskKind::Copy, arguments.n), common.json)?,
-        Task::Reverse => translate(&arguments, &model, &fresh(SequenceTaskKind::Reverse, arguments.n), common.json)?,
-        Task::Sort => translate(&arguments, &model, &fresh(SequenceTaskKind::Sort, arguments.n), common.json)?,
+        Task::Copy => translate(&arguments, &model, &fresh(SequenceTaskKind::Copy, arguments.n))?,
+        Task::Reverse => translate(&arguments, &model, &fresh(SequenceTaskKind::Reverse, arguments.n))?,
+        Task::Sort => translate(&arguments, &model, &fresh(SequenceTaskKind::Sort, arguments.n))?,
     };
     if let Some(path) = &arguments.output {
         let text: String = said.iter().map(|line| format!("{}\n", one_line(line))).collect();
@@ -107,6 +110,8 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
 struct Pairs {
     sources: Vec<String>,
     references: Vec<String>,
+    /// Where the sources come from.
+    name: String,
     /// Whether only an exact answer counts.
     is_exercise: bool,
 }
@@ -118,14 +123,14 @@ fn aligned(file: &Path, target: &Path) -> Outcome<Pairs> {
         sources.push(document.as_text().unwrap_or_default().to_owned());
         references.push(document.target.unwrap_or_default());
     }
-    Ok(Pairs { sources, references, is_exercise: false })
+    Ok(Pairs { sources, references, name: file.display().to_string(), is_exercise: false })
 }
 
 /// Examples of a built-in source that no run has trained on.
 fn fresh(kind: SequenceTaskKind, n: u32) -> Pairs {
     let task = SequenceTask::new(kind);
     let (sources, references) = (0..u64::from(n)).map(|index| task.sample(EVALUATION_SEED, index)).unzip();
-    Pairs { sources, references, is_exercise: true }
+    Pairs { sources, references, name: kind.name().to_owned(), is_exercise: true }
 }
 
 fn tell(arguments: &Arguments, model: &LoadedModel) -> Outcome<(Vec<String>, Report)> {
@@ -134,7 +139,7 @@ fn tell(arguments: &Arguments, model: &LoadedModel) -> Outcome<(Vec<String>, Rep
     Ok((told.texts, Report { figures: vec![told.grammatical, told.new] }))
 }
 
-fn translate(arguments: &Arguments, model: &LoadedModel, pairs: &Pairs, json: bool) -> Outcome<(Vec<String>, Report)> {
+fn translate(arguments: &Arguments, model: &LoadedModel, pairs: &Pairs) -> Outcome<(Vec<String>, Report)> {
     let beam = arguments.beam.map_or(model.defaults.beam, usize::from);
     let settings = Settings {
         sampling: Sampling { temperature: 0.0, ..sampling_of(&model.defaults) },
@@ -142,31 +147,25 @@ fn translate(arguments: &Arguments, model: &LoadedModel, pairs: &Pairs, json: bo
         stop: Vec::new(),
         ..Settings::of_recipe(&model.defaults)
     };
-    let hypotheses = answer_all(model, &pairs.sources, &settings, json)?;
+    let hypotheses = answer_all(model, &pairs.sources, pairs.name.clone(), &settings)?;
     let mut figures = if pairs.is_exercise { Vec::new() } else { overlaps(&hypotheses, &pairs.references)? };
     let n_exact = hypotheses.iter().zip(&pairs.references).filter(|(said, wanted)| said == wanted).count();
     figures.push(Figure::share(ExactMatch.name(), n_exact, hypotheses.len()));
     Ok((hypotheses, Report { figures }))
 }
 
-fn answer_all(model: &LoadedModel, sources: &[String], settings: &Settings, json: bool) -> Outcome<Vec<String>> {
+fn answer_all(model: &LoadedModel, sources: &[String], name: String, settings: &Settings) -> Outcome<Vec<String>> {
     let mut hypotheses = Vec::with_capacity(sources.len());
-    let start = std::time::Instant::now();
-    for group in sources.chunks(answers::GROUP) {
-        let answers = answers::answer(model, group, settings)?;
+    let (start, mut status, speaking) = (Instant::now(), StatusLine::new(), model.speaking()?);
+    // A line that cannot be read is found before time is spent on those before it.
+    let all = Group { prompts: sources.to_vec(), name, n_before: 0 };
+    for group in answers::encode(&speaking, &all)?.chunks(GROUP) {
+        let answers = answers::answer(&speaking, group.to_vec(), settings)?;
         hypotheses.extend(answers.into_iter().map(|best| one_line(&best.into_iter().next().unwrap_or_default().text)));
-        if !json {
+        status.show(|| {
             let left = start.elapsed().mul_f64(sources.len() as f64 / hypotheses.len() as f64 - 1.0);
-            eprint!(
-                "\r\x1b[K{} of {} lines, {} left",
-                hypotheses.len(),
-                sources.len(),
-                crate::show::number::duration(left)
-            );
-        }
-    }
-    if !json {
-        eprint!("\r\x1b[K");
+            format!("{} of {} lines, {} left", hypotheses.len(), sources.len(), number::duration(left))
+        });
     }
     Ok(hypotheses)
 }

@@ -3,12 +3,13 @@
 use super::Common;
 use crate::failure::{Failure, Outcome, While};
 use crate::model::{self, LoadedModel};
+use crate::prompts::Prompts;
 use crate::{answers, machine};
-use genera_engine::generate::Sampling;
+use genera_engine::generate::{Sampling, WhenFull};
 use genera_tensor::DType;
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, IsTerminal, Read, Write};
-use std::path::PathBuf;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Generate with a model: go on with a text, or answer each line of a file.
@@ -19,7 +20,7 @@ use std::process::ExitCode;
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Arguments {
-    /// A run directory, or a model directory in the Hugging Face layout.
+    /// A run directory, one of its checkpoints, or a model directory in the Hugging Face layout.
     #[arg(long, value_name = "RUN_OR_DIR")]
     model: PathBuf,
     /// The beginning of the text, or one source line.
@@ -62,17 +63,28 @@ pub struct Arguments {
     #[arg(long, value_name = "S", default_value_t = 0)]
     seed: u64,
     /// Beam search with B beams: the most probable whole answer instead of a random one.
-    #[arg(long, value_name = "B", value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, value_name = "B", value_parser = clap::value_parser!(u16).range(1..=256),
+        conflicts_with_all = ["temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty",
+        "frequency_penalty", "logprobs"])]
     beam: Option<u16>,
     /// Beam search divides the score by length to this power: above 1 favours long answers.
     #[arg(long, value_name = "A")]
     length_penalty: Option<f32>,
     /// With --json: report this many alternatives for each token, with their log-probabilities.
-    #[arg(long, value_name = "K", default_value_t = 0)]
-    logprobs: usize,
+    #[arg(long, value_name = "K")]
+    logprobs: Option<usize>,
     /// Write the answers to this file instead of standard output.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
+}
+
+impl Arguments {
+    fn asks_for_samples(&self) -> bool {
+        let cuts = [self.temperature, self.top_p, self.min_p];
+        let penalties = [self.repetition_penalty, self.presence_penalty, self.frequency_penalty];
+        let is_given = |values: [Option<f32>; 3]| values.iter().any(Option::is_some);
+        is_given(cuts) || is_given(penalties) || self.n.is_some() || self.top_k.is_some() || self.logprobs.is_some()
+    }
 }
 
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
@@ -80,6 +92,16 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     let mut model = model::load(&arguments.model, DType::F32, &device)?;
     model.transformer.params_mut().pack();
     let settings = settings(&arguments, &model);
+    if arguments.logprobs.is_some() && !common.json {
+        return Err(Failure::new("--logprobs is reported with --json only; add it"));
+    }
+    // The output is not touched before all that can be wrong with the input has been looked at.
+    let mut prompts = prompts(&arguments, model.modality.is_paired())?;
+    if let (Some(input), Some(output)) = (&arguments.input, &arguments.output)
+        && is_same(input, output)
+    {
+        return Err(Failure::new(format!("--input and --output are both {}; name another output", input.display())));
+    }
     let mut out: Box<dyn Write> = match &arguments.output {
         Some(path) => Box::new(BufWriter::new(File::create(path).during(format!("cannot write {}", path.display()))?)),
         None => Box::new(std::io::stdout()),
@@ -89,7 +111,7 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
         (false, true) => answers::Shape::Lines,
         (false, false) => answers::Shape::Text,
     };
-    answers::write(&model, prompts(&arguments, &model)?, &settings, shape, &mut out)?;
+    answers::write(&model.speaking()?, &mut prompts, &settings, shape, &mut out)?;
     out.flush().during("cannot finish the output")?;
     Ok(ExitCode::SUCCESS)
 }
@@ -100,13 +122,15 @@ fn settings(arguments: &Arguments, model: &LoadedModel) -> answers::Settings {
     let beam = match arguments.beam {
         Some(beam) => Some(usize::from(beam)).filter(|&beam| beam > 1),
         // Who asks for samples does not want the one best answer.
-        None if arguments.temperature.is_some() || arguments.n.is_some() => None,
+        None if arguments.asks_for_samples() => None,
         None => defaults.beam.filter(|_| is_paired),
     };
     let sampling = defaults.sampling;
     answers::Settings {
         n: arguments.n.unwrap_or(1),
-        max_tokens: arguments.max_tokens.map(|n| n as usize),
+        max_tokens: arguments.max_tokens.map_or(defaults.max_tokens, |n| n as usize),
+        // Who names a length wants it, even beyond the context.
+        when_full: if arguments.max_tokens.is_some() && !is_paired { WhenFull::Slide } else { defaults.when_full },
         sampling: Sampling {
             temperature: arguments.temperature.unwrap_or(if is_paired { 0.0 } else { sampling.temperature }),
             top_k: arguments.top_k.unwrap_or(sampling.top_k),
@@ -121,38 +145,22 @@ fn settings(arguments: &Arguments, model: &LoadedModel) -> answers::Settings {
         beam,
         length_penalty: arguments.length_penalty.unwrap_or(defaults.length_penalty),
         stop: if arguments.stop.is_empty() { defaults.stop } else { arguments.stop.clone() },
-        top_logprobs: arguments.logprobs,
+        top_logprobs: arguments.logprobs.unwrap_or(0),
     }
 }
 
-/// What is to be answered, one prompt after another, so that a large file is never held whole.
-fn prompts(arguments: &Arguments, model: &LoadedModel) -> Outcome<Box<dyn Iterator<Item = Outcome<String>>>> {
-    let is_paired = model.modality.is_paired();
-    if let Some(prompt) = &arguments.prompt {
-        return Ok(Box::new(std::iter::once(Ok(prompt.clone()))));
-    }
-    let Some(path) = &arguments.input else {
-        if is_paired {
-            return Err(Failure::new(
-                "a sequence-to-sequence model needs something to answer: --prompt TEXT or --input FILE",
-            ));
+fn prompts(arguments: &Arguments, is_paired: bool) -> Outcome<Prompts> {
+    match (&arguments.prompt, &arguments.input) {
+        (Some(prompt), _) => Ok(Prompts::one(prompt.clone())),
+        (None, Some(path)) => Prompts::open(path, is_paired),
+        (None, None) if is_paired => {
+            Err(Failure::new("a sequence-to-sequence model needs something to answer: --prompt TEXT or --input FILE"))
         }
-        return Ok(Box::new(std::iter::once(Ok(String::new()))));
-    };
-    let name = if path.as_os_str() == "-" { "standard input".to_owned() } else { path.display().to_string() };
-    let reader: Box<dyn Read> = if path.as_os_str() == "-" {
-        if std::io::stdin().is_terminal() {
-            eprintln!("genera: reading from the terminal; end with Ctrl-D");
-        }
-        Box::new(std::io::stdin())
-    } else {
-        Box::new(File::open(path).during(format!("cannot read {name}"))?)
-    };
-    let mut reader = BufReader::new(reader);
-    if !is_paired {
-        let mut text = String::new();
-        reader.read_to_string(&mut text).during(format!("cannot read {name}"))?;
-        return Ok(Box::new(std::iter::once(Ok(text))));
+        (None, None) => Ok(Prompts::one("")),
     }
-    Ok(Box::new(reader.lines().enumerate().map(move |(i, line)| line.during(format!("{name}, line {}", i + 1)))))
+}
+
+/// Whether two paths are the same file.
+fn is_same(a: &Path, b: &Path) -> bool {
+    a.canonicalize().ok().zip(b.canonicalize().ok()).is_some_and(|(a, b)| a == b)
 }

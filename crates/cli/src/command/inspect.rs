@@ -23,7 +23,7 @@ use std::process::ExitCode;
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Arguments {
-    /// A run directory, or a model directory in the Hugging Face layout.
+    /// A run directory, one of its checkpoints, or a model directory in the Hugging Face layout.
     #[arg(value_name = "RUN_OR_DIR", required = true)]
     model: Option<PathBuf>,
     #[command(subcommand)]
@@ -40,7 +40,7 @@ enum What {
 
 #[derive(Debug, clap::Args)]
 struct AttentionArguments {
-    /// A run directory, or a model directory in the Hugging Face layout.
+    /// A run directory, one of its checkpoints, or a model directory in the Hugging Face layout.
     #[arg(long, value_name = "RUN_OR_DIR")]
     model: PathBuf,
     /// The text; for a sequence-to-sequence model the source, whose answer is made first.

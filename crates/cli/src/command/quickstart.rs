@@ -32,8 +32,9 @@ pub fn run(_: Arguments, common: Common) -> Outcome {
     let recipe = Recipe::parse(RECIPE)?;
     let path = RunDirectory::free_name("quickstart");
     let mut session = train::start(recipe, &[], Reasons::default(), &path, None, common)?;
-    if session.train()? == Ending::Interrupted {
-        return train::finish(session, common);
+    let ending = session.train()?;
+    if ending == Ending::Interrupted {
+        return train::conclude(&session, ending, common);
     }
     let floor = session.floor().map_or(f64::NAN, |floor| floor.nats_per_char);
     let bits_per_byte = session.latest_validation().and_then(|row| row.bits_per_byte).unwrap_or(f64::NAN);

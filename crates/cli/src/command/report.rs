@@ -58,7 +58,7 @@ fn read(path: &PathBuf) -> Outcome<RunReport> {
     let run = RunDirectory::open(path)?;
     let recipe_text = std::fs::read_to_string(run.recipe()).during("cannot read the recipe")?;
     let rows = log::read(&run.log()).during(format!("cannot read {}", run.log().display()))?;
-    if rows.is_empty() {
+    if !rows.iter().any(|row| matches!(row, Row::Step(_))) {
         return Err(Failure::new(format!(
             "{} has no logged step yet; wait for the first rows of its log.jsonl",
             path.display()

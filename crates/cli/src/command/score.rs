@@ -17,7 +17,7 @@ use std::process::ExitCode;
 /// Example: genera score --model runs/stories --file my.txt --json
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// A run directory, or a model directory in the Hugging Face layout.
+    /// A run directory, one of its checkpoints, or a model directory in the Hugging Face layout.
     #[arg(long, value_name = "RUN_OR_DIR")]
     model: PathBuf,
     /// The text; for sequence-to-sequence models the source lines.
@@ -86,7 +86,7 @@ fn scored(
         // Without an opening token nothing predicts the first one.
         return Ok(Scored { source: None, tokens: target, n_given: 1 });
     }
-    let tokens = [vec![model.decoder_start()?], target].concat();
+    let tokens = [vec![model.speaking()?.decoder_start()?], target].concat();
     Ok(Scored { source: Some(sequence.ids_of(Role::Condition)), tokens, n_given: 1 })
 }
 

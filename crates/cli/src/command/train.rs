@@ -1,8 +1,9 @@
 //! `genera train`: from a recipe, or from data alone.
 
 use super::Common;
-use crate::failure::{Failure, Outcome, While};
+use crate::failure::{Failure, Outcome};
 use crate::plan;
+use crate::plan::overrides::Overrides;
 use crate::plan::sizes::{self, Facts};
 use crate::run::directory::RunDirectory;
 use crate::run::preparing;
@@ -76,35 +77,36 @@ pub fn start(
     time: Option<Duration>,
     common: Common,
 ) -> Outcome<Session> {
-    apply(&mut recipe, set)?;
+    let fixed = Overrides::parse(set)?;
+    fixed.apply(&mut recipe)?;
+    fixed.explain(&mut reasons);
     let device = machine::device(common.threads);
     plan::data::settle(&mut recipe, &mut reasons)?;
     // Sizes that cannot work are found before hours are spent on the data.
     let mut trial = recipe.clone();
     trial.complete(&mut Reasons::default())?;
-    trial.model.config(trial.tokenizer.vocab_size.unwrap_or(256))?;
+    plan::data::check_fit(&recipe, &trial.model.config(trial.tokenizer.vocab_size.unwrap_or(256))?)?;
     let preparation = plan::data::preparation(&recipe, device.kernels().n_threads())?;
-    let run = RunDirectory::create(path)?;
-    let prepared =
-        preparing::prepare(&preparation, &run.data(), common.json).inspect_err(|_| run.discard_if_empty())?;
+    let (run, lock) = RunDirectory::create(path)?;
+    let prepared = preparing::prepare(&preparation, &run.data(), common.json).inspect_err(|_| run.discard())?;
     if let Some(time) = time {
         let facts = Facts {
+            n_validation_tokens: prepared.summary.n_validation_tokens,
             n_tokens: prepared.summary.n_tokens,
             vocab_size: prepared.summary.vocab_size,
             is_paired: prepared.summary.has_pairs,
             time,
             peak_flops_per_s: sizes::measure_peak(&device, compute_dtype(&recipe)),
         };
-        sizes::choose(&mut recipe, &mut reasons, &facts);
-        apply(&mut recipe, set)?;
+        sizes::choose(&mut recipe, &mut reasons, &facts, &fixed).inspect_err(|_| run.discard())?;
     }
-    recipe.complete(&mut reasons)?;
+    recipe.complete(&mut reasons).inspect_err(|_| run.discard())?;
     if time.is_some() && !common.json {
         show::plan(&recipe, &reasons);
     }
     let text = recipe.to_toml(&reasons);
     let surroundings = Surroundings { device, json: common.json };
-    Session::start(run.clone(), recipe, text, prepared, surroundings).inspect_err(|_| run.discard_if_empty())
+    Session::start(run.clone(), lock, recipe, text, prepared, surroundings).inspect_err(|_| run.discard())
 }
 
 /// Trains, and says what came of it and how to go on.
@@ -113,9 +115,17 @@ pub fn start(
 /// As [`Session::train`].
 pub fn finish(mut session: Session, common: Common) -> Outcome {
     let ending = session.train()?;
+    conclude(&session, ending, common)
+}
+
+/// Says what came of a session and how to go on.
+///
+/// # Errors
+/// Never in practice.
+pub fn conclude(session: &Session, ending: Ending, common: Common) -> Outcome {
     let path = session.run().path().display().to_string();
     if common.json {
-        println!("{}", summary(&session, ending));
+        println!("{}", summary(session, ending));
     } else {
         match ending {
             Ending::Interrupted => {
@@ -148,20 +158,6 @@ fn summary(session: &Session, ending: Ending) -> serde_json::Value {
         "validation_loss": session.latest_validation().map(|row| row.validation_loss),
         "bits_per_byte": session.latest_validation().and_then(|row| row.bits_per_byte),
     })
-}
-
-/// Changes the keys that `--set KEY=VALUE` names.
-///
-/// # Errors
-/// When an assignment has no '=', or the recipe no such key, or the value is of another type.
-pub fn apply(recipe: &mut Recipe, set: &[String]) -> Outcome<()> {
-    for assignment in set {
-        let (key, value) = assignment.split_once('=').ok_or_else(|| {
-            Failure::new(format!("--set {assignment} has no '='; write for example --set train.steps=120"))
-        })?;
-        recipe.set(key.trim(), value.trim()).during(format!("--set {assignment}"))?;
-    }
-    Ok(())
 }
 
 fn from_data(data: &Path, arguments: &Arguments, reasons: &mut Reasons) -> Recipe {

@@ -4,9 +4,13 @@ use crate::failure::{Failure, Outcome};
 use genera_data::Split;
 use genera_data::curate::CurationSettings;
 use genera_data::prepare::Preparation;
+use genera_data::source::Format;
 use genera_data::{Aligned, Columns, Corpus, Document, Files, Generated, ReadOptions, SpecialTokens, TokenizerSpec};
+use genera_engine::ModelConfig;
+use genera_engine::config::Shape;
+use genera_engine::presets::{self, Stacks};
 use genera_engine::recipe::{DataRecipe, Layout, Reasons, Recipe, TokenizerKind};
-use genera_modality::{Demo, Modality, by_name, demo_by_name};
+use genera_modality::{Demo, Encoder, Modality, by_name, demo_by_name};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -68,6 +72,56 @@ pub fn settle(recipe: &mut Recipe, reasons: &mut Reasons) -> Outcome<()> {
     Ok(())
 }
 
+/// Checks that a model can learn this kind of data, as it is laid out.
+///
+/// # Errors
+/// When it cannot: what it was given for, and what fits.
+pub fn check_fit(recipe: &Recipe, config: &ModelConfig) -> Outcome<()> {
+    let (modality, _) = modality_of(&recipe.data)?;
+    let (kind, preset) = (&recipe.data.kind, &recipe.model.preset);
+    let problem = match (&config.shape, modality.is_paired()) {
+        (Shape::EncoderOnly(_), _) => {
+            format!(
+                "model.preset {preset} is an encoder, which reads but makes nothing; for {kind} take {}",
+                fitting(modality)
+            )
+        }
+        (Shape::EncoderDecoder { .. }, false) => {
+            format!(
+                "model.preset {preset} turns one text into another, and {kind} has no pairs; take {}, or give --target",
+                fitting(modality)
+            )
+        }
+        (Shape::DecoderOnly(_), true) => {
+            format!("model.preset {preset} goes on with a text, and {kind} has pairs; take {}", fitting(modality))
+        }
+        _ => String::new(),
+    };
+    if !problem.is_empty() {
+        return Err(Failure::new(problem));
+    }
+    if modality.is_paired() != (recipe.data.layout == Some(Layout::Padded)) {
+        let fits = if modality.is_paired() { "padded" } else { "contiguous or packed" };
+        return Err(Failure::new(format!("data.layout: {kind} needs {fits}")));
+    }
+    for (key, len) in [("max_source_len", recipe.data.max_source_len), ("max_target_len", recipe.data.max_target_len)] {
+        if let Some(len) = len.filter(|&len| modality.is_paired() && len > config.context_len) {
+            return Err(Failure::new(format!(
+                "data.{key} = {len} is beyond model.context_len = {}; make the one smaller or the other larger",
+                config.context_len
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Presets that learn a kind of data, as a list in words.
+fn fitting(modality: &dyn Modality) -> String {
+    let wanted = if modality.is_paired() { Stacks::EncoderDecoder } else { Stacks::DecoderOnly };
+    let fitting = presets::ALL.iter().filter(|preset| preset.architecture.stacks == wanted);
+    fitting.map(|preset| preset.name).collect::<Vec<&str>>().join(" or ")
+}
+
 fn settle_tokenizer(recipe: &mut Recipe, reasons: &mut Reasons, modality: &dyn Modality, demo: Option<&Demo>) {
     let n_bytes = total_bytes(&recipe.data.files);
     let tokenizer = &mut recipe.tokenizer;
@@ -112,8 +166,7 @@ fn total_bytes(files: &[String]) -> u64 {
 
 fn is_one_plain_text(files: &[String]) -> bool {
     let [file] = files else { return false };
-    let name = file.trim_end_matches(".gz").trim_end_matches(".zst");
-    Path::new(file).is_file() && !["jsonl", "json", "csv", "tsv", "parquet"].iter().any(|end| name.ends_with(end))
+    Path::new(file).is_file() && matches!(Format::of(Path::new(file)), None | Some(Format::Text))
 }
 
 /// What is to be tokenised, and how.
@@ -145,7 +198,15 @@ pub fn preparation(recipe: &Recipe, n_threads: usize) -> Outcome<Preparation> {
             _ if is_contiguous => Split::EndOfText { fraction },
             _ => Split::Auto { fraction },
         },
-        curation: CurationSettings::default(),
+        encoder: Encoder::of(modality),
+        curation: CurationSettings {
+            unify_newlines: data.unify_newlines,
+            normalise_unicode: data.normalise_unicode,
+            drop_empty: true,
+            min_characters: data.min_characters,
+            max_characters: data.max_characters,
+            deduplicate: data.deduplicate,
+        },
         n_threads,
     })
 }

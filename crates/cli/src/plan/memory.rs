@@ -8,19 +8,21 @@ use genera_engine::flops::{Lens, TrainMemory, TrainPlan};
 use genera_engine::recipe::Recipe;
 use genera_tensor::DType;
 
+/// The largest batch of a recipe: how many rows, and how long they are.
+pub fn largest_batch(recipe: &Recipe, config: &ModelConfig) -> (usize, Lens) {
+    let (data, n_rows, context) = (&recipe.data, recipe.train.batch_size, config.context_len);
+    if !config.is_encoder_decoder() {
+        return (n_rows, Lens { target: context, source: 0 });
+    }
+    let lens = Lens { target: data.max_target_len.unwrap_or(context), source: data.max_source_len.unwrap_or(context) };
+    let fitting = |n_tokens: usize| (n_tokens / (lens.target + lens.source)).clamp(1, n_rows);
+    (data.tokens_per_batch.map_or(n_rows, fitting), lens)
+}
+
 /// The memory that training by a recipe needs.
 pub fn needed(recipe: &Recipe, config: &ModelConfig, dtype: DType) -> TrainMemory {
-    let (target, source) = match config.is_encoder_decoder() {
-        true => (recipe.data.max_target_len, recipe.data.max_source_len),
-        false => (None, Some(0)),
-    };
-    let context = config.context_len;
+    let (rows, lens) = largest_batch(recipe, config);
     let train = &recipe.train;
-    let lens = Lens { target: target.unwrap_or(context), source: source.unwrap_or(context) };
-    let rows = match (recipe.data.tokens_per_batch, config.is_encoder_decoder()) {
-        (Some(n_tokens), true) => (n_tokens / (lens.target + lens.source)).clamp(1, train.batch_size),
-        _ => train.batch_size,
-    };
     TrainMemory::of(
         config,
         &TrainPlan {

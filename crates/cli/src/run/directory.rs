@@ -1,6 +1,9 @@
 //! The run directory: where everything of a run lies.
 
 use crate::failure::{Failure, Outcome, While};
+use genera_engine::checkpoint::RunLock;
+use std::ffi::OsString;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// The directory of a run.
@@ -20,11 +23,11 @@ pub struct RunDirectory {
 }
 
 impl RunDirectory {
-    /// A new run directory.
+    /// A new run directory, and the lock on it. What a preparation that was cut off has left in it may stay and be used.
     ///
     /// # Errors
-    /// When there is a run in it already, or it cannot be made.
-    pub fn create(path: &Path) -> Outcome<Self> {
+    /// When there is anything else in it, another process works in it, or it cannot be made.
+    pub fn create(path: &Path) -> Outcome<(Self, RunLock)> {
         let run = Self { path: path.to_owned() };
         if run.recipe().exists() {
             return Err(Failure::new(format!(
@@ -35,17 +38,33 @@ impl RunDirectory {
         if path.is_file() {
             return Err(Failure::new(format!("{} is a file; a run needs a directory", path.display())));
         }
+        if !run.is_free().during(format!("cannot look into {}", path.display()))? {
+            return Err(Failure::new(format!(
+                "{0} holds other files; a run needs a directory of its own: name a new one, such as --run {0}/run",
+                path.display()
+            )));
+        }
+        let lock = RunLock::take(path)?;
         for part in [run.checkpoints(), run.samples(), run.data()] {
             std::fs::create_dir_all(&part).during(format!("cannot make {}", part.display()))?;
         }
-        Ok(run)
+        Ok((run, lock))
     }
 
-    /// Takes a directory away again in which nothing was trained yet, so that the name is free after a mistake.
-    pub fn discard_if_empty(&self) {
-        if self.log().exists() {
-            return;
+    /// Whether there is nothing in the directory but what a preparation makes, the lock first.
+    fn is_free(&self) -> io::Result<bool> {
+        if !self.path.exists() {
+            return Ok(true);
         }
+        let names =
+            std::fs::read_dir(&self.path)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()?;
+        let is_ours = |name: &OsString| ["lock", "data", "checkpoints", "samples"].iter().any(|ours| name == ours);
+        Ok(names.is_empty() || (names.iter().any(|name| name == "lock") && names.iter().all(is_ours)))
+    }
+
+    /// Takes the directory of a run away again in which nothing was trained yet, so that the name is free after a
+    /// mistake. All that is in it was made by [`RunDirectory::create`] and after.
+    pub fn discard(&self) {
         // What cannot be taken away stays; the error that led here matters more.
         for part in [self.checkpoints(), self.samples()] {
             let _ = std::fs::remove_dir(part);

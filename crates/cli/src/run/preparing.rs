@@ -2,42 +2,18 @@
 
 use crate::failure::Outcome;
 use crate::show::number;
+use crate::show::status_line::StatusLine;
 use genera_data::prepare::{Preparation, Prepared, Progress, Stage, prepare as prepare_data};
-use std::io::{IsTerminal, Write};
 use std::path::Path;
-use std::time::{Duration, Instant};
-
-/// Time between two lines where there is no terminal.
-const INTERVAL: Duration = Duration::from_secs(5);
-
-/// Time between two updates of the line on a terminal.
-const REDRAW: Duration = Duration::from_millis(200);
 
 /// Prepares the data of a run and says what was found in it.
 ///
 /// # Errors
 /// When a file is missing or damaged, or the disk is full.
 pub fn prepare(preparation: &Preparation, directory: &Path, json: bool) -> Outcome<Prepared> {
-    let is_terminal = std::io::stderr().is_terminal();
-    let interval = if is_terminal { REDRAW } else { INTERVAL };
-    let mut last = Instant::now();
-    let mut has_line = false;
-    let prepared = prepare_data(preparation, directory, &mut |progress: &Progress| {
-        if last.elapsed() < interval {
-            return;
-        }
-        last = Instant::now();
-        has_line = true;
-        if is_terminal {
-            eprint!("\r\x1b[K{}", line(progress));
-            let _ = std::io::stderr().flush();
-        } else {
-            eprintln!("{}", line(progress));
-        }
-    })?;
-    if has_line && is_terminal {
-        eprint!("\r\x1b[K");
-    }
+    let mut status = StatusLine::new();
+    let prepared = prepare_data(preparation, directory, &mut |progress| status.show(|| line(progress)))?;
+    drop(status);
     if let Some(notice) = &prepared.notice {
         eprintln!("genera: {notice}; the data was prepared again");
     }

@@ -6,13 +6,14 @@ use super::directory::RunDirectory;
 use super::interrupt::Interrupt;
 use super::log::{Log, Row, StepRow, ValidationRow};
 use super::tensorboard::EventFile;
-use super::{export, samples};
+use super::{export, preparing, samples};
 use crate::failure::{Failure, Outcome, While};
+use crate::model::SpeakingModel;
 use crate::show::monitor::{Monitor, RunFacts, monitor};
 use crate::show::number;
 use crate::stories::{self, Floor};
 use crate::{machine, model, plan};
-use genera_data::prepare::Prepared;
+use genera_data::prepare::{Prepared, load_prepared, load_summary};
 use genera_data::{Layout, Loader, LoaderSettings, Padded, Prefetch, Validation};
 use genera_engine::checkpoint::{Checkpoints, Progress, RunLock, latest_good};
 use genera_engine::model::{Transformer, initial_params};
@@ -44,7 +45,6 @@ pub struct Session {
     interrupt: Interrupt,
     clock: Clock,
     since_row: SinceRow,
-    best: Option<f64>,
     latest_validation: Option<ValidationRow>,
     floor: Option<Floor>,
     /// Held for as long as the session lives.
@@ -102,12 +102,12 @@ impl Session {
     /// When the recipe's sizes do not fit together or into memory, or the directory cannot be written.
     pub fn start(
         run: RunDirectory,
+        lock: RunLock,
         recipe: Recipe,
         recipe_text: String,
         prepared: Prepared,
         surroundings: Surroundings,
     ) -> Outcome<Self> {
-        let lock = RunLock::take(run.path())?;
         let config = recipe.model.config(prepared.tokenizer.vocab().size)?;
         let dtype = compute_dtype(&recipe);
         plan::memory::check(&recipe, &config, dtype)?;
@@ -126,7 +126,10 @@ impl Session {
         let lock = RunLock::take(run.path())?;
         let recipe_text = std::fs::read_to_string(run.recipe()).during("cannot read the recipe")?;
         let recipe = Recipe::load(&run.recipe())?;
-        let prepared = genera_data::prepare::load_prepared(&run.data())?;
+        let prepared = match load_prepared(&run.data()) {
+            Ok(prepared) => prepared,
+            Err(_) => prepare_again(&recipe, &run, &surroundings)?,
+        };
         // Clears away what a killed save left behind.
         Checkpoints::open(run.path())?;
         let (checkpoint, rejected) = latest_good(run.path())?;
@@ -158,7 +161,6 @@ impl Session {
         let rows = super::log::read(&run.log()).during("cannot read the log")?;
         let earlier = rows.iter().filter(|row| row.step() <= step).map(Row::seconds).fold(0.0, f64::max);
         let mut validations = rows.iter().filter(|row| row.step() <= step).filter_map(Row::validation);
-        let best = validations.clone().map(|row| row.validation_loss).min_by(f64::total_cmp);
         let latest_validation = validations.next_back().cloned();
         let log = Log::open(&run.log(), step).during(format!("cannot write {}", run.log().display()))?;
         let events = EventFile::create(&run.events()).during(format!("cannot write {}", run.events().display()))?;
@@ -179,7 +181,6 @@ impl Session {
             checkpoints,
             log,
             events,
-            best,
             latest_validation,
             floor,
             _lock: lock,
@@ -193,6 +194,11 @@ impl Session {
     pub fn train(&mut self) -> Outcome<Ending> {
         let n_micro = self.recipe.train.accumulate.max(1);
         let loader = Arc::new(Loader::new(vec![(self.prepared.train.clone(), 1.0)], self.loader_settings())?);
+        if loader.n_left_out() > 0 {
+            let n = loader.n_left_out();
+            self.monitor
+                .note(&format!("{n} pairs are left out: longer than data.max_source_len or max_target_len, or empty"));
+        }
         let mut batches = Prefetch::new(loader, self.trainer.n_steps() * n_micro as u64, N_AHEAD.max(n_micro));
         let train = self.recipe.train.clone();
         let mut saved = None;
@@ -201,7 +207,7 @@ impl Session {
             let report = self.trainer.step(&micro).map_err(|error| self.stopped(error.into()))?;
             let step = report.step;
             self.record(&report)?;
-            let is_due = |every: Option<u64>| every.is_some_and(|every| step.is_multiple_of(every.max(1)));
+            let is_due = |every: Option<u64>| every.is_some_and(|every| every > 0 && step.is_multiple_of(every));
             let is_last = step == train.steps;
             if is_due(train.validate_every) || is_last {
                 self.validate()?;
@@ -282,9 +288,18 @@ impl Session {
 
     fn validate(&mut self) -> Outcome<()> {
         let Some(shard) = self.prepared.validation.clone() else { return Ok(()) };
+        let n_tokens = shard.info().n_tokens;
         let validation = Validation::new(shard, self.loader_settings(), None)?;
-        let batches = validation.batches().collect::<Result<Vec<Batch>, _>>()?;
-        let measured = self.trainer.validate(batches)?;
+        // Every so many batches, evenly over the data, where not all are wanted.
+        let share = self.recipe.train.validation_tokens.map_or(1, |wanted| n_tokens.div_ceil(wanted.max(1)));
+        let mut failed = None;
+        let batches = validation.batches().step_by(share as usize);
+        let batches = batches.map_while(|batch| batch.map_err(|error| failed = Some(error)).ok());
+        let measured = self.trainer.validate(batches);
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+        let measured = measured?;
         let row = ValidationRow {
             step: self.trainer.n_steps(),
             validation_loss: measured.loss,
@@ -298,7 +313,6 @@ impl Session {
         self.events.scalars(row.step, &values).during("cannot write the TensorBoard events")?;
         self.log.append(&Row::Validation(row.clone())).during(format!("cannot write {}", self.run.log().display()))?;
         self.monitor.validation(&row);
-        self.best = Some(self.best.map_or(row.validation_loss, |best| best.min(row.validation_loss)));
         self.latest_validation = Some(row);
         Ok(())
     }
@@ -307,9 +321,9 @@ impl Session {
         let (recipe, codebook, modality) = (&self.recipe, self.codebook().clone(), self.modality);
         let step = self.trainer.n_steps();
         let validation = self.prepared.validation.clone();
-        let text = self
-            .trainer
-            .with_averaged(|model| samples::make(model, &codebook, modality, recipe, validation.as_deref(), step))?;
+        let text = self.trainer.with_averaged(|model| {
+            samples::make(&SpeakingModel::new(model, &codebook, modality), recipe, validation.as_deref(), step)
+        })?;
         samples::write(&self.run.samples(), step, &text).during("cannot write a sample")?;
         self.monitor.sample(step, &text);
         Ok(())
@@ -325,7 +339,6 @@ impl Session {
             cursor: self.trainer.n_steps() * self.recipe.train.accumulate.max(1) as u64,
             seed: self.recipe.train.seed,
             recipe: &self.recipe_text,
-            train_loss: None,
             validation_loss,
         };
         self.checkpoints.save(&self.trainer, &progress)?;
@@ -359,7 +372,11 @@ impl Session {
             || "no checkpoint was written yet".to_owned(),
             |(_, dir)| format!("the last good state is {}", dir.display()),
         );
-        failure.and(format!("{last}; a lower train.learning_rate, or train.clip = 1.0, usually helps"))
+        failure.and(format!(
+            "{last}; change {} and go on from there with `genera resume {}`",
+            self.run.recipe().display(),
+            self.run.path().display()
+        ))
     }
 
     /// What the run directory holds, and the run's numbers.
@@ -401,6 +418,22 @@ impl Session {
     pub fn into_model(self) -> Transformer {
         self.trainer.into_model()
     }
+}
+
+/// Replaces the prepared data of a run that was damaged.
+fn prepare_again(recipe: &Recipe, run: &RunDirectory, surroundings: &Surroundings) -> Outcome<Prepared> {
+    let before = load_summary(&run.data()).ok();
+    let preparation = plan::data::preparation(recipe, surroundings.device.kernels().n_threads())?;
+    let prepared = preparing::prepare(&preparation, &run.data(), surroundings.json)?;
+    if before.is_some_and(|before| before != prepared.summary) {
+        return Err(Failure::new(format!(
+            "the prepared data of {} was damaged, and its files are no longer those that the run began with, so it \
+             cannot go on to the same weights; train anew with `genera train {} --run DIRECTORY`",
+            run.path().display(),
+            run.recipe().display()
+        )));
+    }
+    Ok(prepared)
 }
 
 impl Clock {

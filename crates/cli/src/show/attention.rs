@@ -1,14 +1,13 @@
 //! A picture of who attends to whom: a panel for each layer and head.
 
 use super::html::{self, escape};
+use crate::answers::{self, Settings};
 use crate::failure::{Failure, Outcome};
-use crate::model::LoadedModel;
-use genera_engine::generate::{Generator, Limits, Request, Sampling};
+use crate::model::{LoadedModel, SpeakingModel};
 use genera_engine::model::{Captured, Mode, Probe, Rows};
 use genera_tensor::Tape;
 use genera_tensor::backend::AttentionSizes;
 use std::fmt::Write;
-use std::ops::ControlFlow;
 
 /// Tokens that are drawn at most: more could not be read.
 const MOST_TOKENS: usize = 64;
@@ -30,24 +29,28 @@ pub struct AttentionMap {
 /// # Errors
 /// When the text cannot be encoded, or is too long to be drawn.
 pub fn maps(model: &LoadedModel, prompt: &str) -> Outcome<Vec<AttentionMap>> {
-    let codebook = model.codebook()?;
-    let ids = model.modality.encode_prompt(codebook, prompt)?;
+    let speaking = model.speaking()?;
+    let ids = speaking.encode(prompt)?;
     if ids.is_empty() {
         return Err(Failure::new("--prompt is empty; give a text to look at"));
     }
-    if ids.len() > MOST_TOKENS {
-        let n = ids.len();
+    let transformer = &model.transformer;
+    let (n, context_len) = (ids.len(), transformer.config().context_len);
+    if n > MOST_TOKENS {
         return Err(Failure::new(format!(
             "--prompt has {n} tokens; a picture of more than {MOST_TOKENS} cannot be read"
         )));
     }
-    let transformer = &model.transformer;
-    let names = |ids: &[u32]| -> Vec<String> { ids.iter().map(|&id| shown(&codebook.token_text(id))).collect() };
+    if n > context_len {
+        return Err(Failure::new(format!("--prompt has {n} tokens, but the model's context holds {context_len}")));
+    }
+    let names =
+        |ids: &[u32]| -> Vec<String> { ids.iter().map(|&id| shown(&speaking.codebook.token_text(id))).collect() };
     let probe = Probe::default();
     let tape = Tape::inference(transformer.device());
     let mode = Mode { probe: Some(&probe), ..Mode::default() };
     let (source, target) = if transformer.config().is_encoder_decoder() {
-        let answer = answer(model, &ids)?;
+        let answer = answer(&speaking, &ids)?;
         let memory = transformer.encode(&tape, &Rows::dense(ids.len(), &ids), mode);
         transformer.decode(&tape, &Rows::dense(answer.len(), &answer), Some(memory), mode);
         (names(&ids), names(&answer))
@@ -65,14 +68,11 @@ pub fn maps(model: &LoadedModel, prompt: &str) -> Outcome<Vec<AttentionMap>> {
 }
 
 /// What a sequence-to-sequence model answers, with the token that opens it.
-fn answer(model: &LoadedModel, source: &[u32]) -> Outcome<Vec<u32>> {
-    let start = model.decoder_start()?;
-    let mut request = Request::with_source(source.to_vec(), vec![start]);
-    (request.sampling, request.stop, request.max_tokens) = (Sampling::greedy(), model.stop_ids(), MOST_TOKENS - 1);
-    let mut generator = Generator::new(&model.transformer, Limits::default());
-    generator.submit(request)?;
-    let answers = generator.run(|_| ControlFlow::Continue(()));
-    Ok([vec![start], answers.into_iter().next().map(|answer| answer.tokens).unwrap_or_default()].concat())
+fn answer(model: &SpeakingModel<'_>, source: &[u32]) -> Outcome<Vec<u32>> {
+    let max_tokens = MOST_TOKENS.min(model.transformer.config().context_len) - 1;
+    let settings = Settings { max_tokens, ..Settings::greedy() };
+    let answers = answers::answer(model, vec![source.to_vec()], &settings)?.into_iter().flatten();
+    Ok([vec![model.decoder_start()?], answers.flat_map(|answer| answer.tokens).collect()].concat())
 }
 
 fn shown(token: &str) -> String {

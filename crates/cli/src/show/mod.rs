@@ -6,6 +6,7 @@ pub mod html;
 pub mod lines;
 pub mod monitor;
 pub mod number;
+pub mod status_line;
 pub mod svg;
 
 use genera_engine::recipe::{Reasons, Recipe};

@@ -3,6 +3,7 @@
 use super::{Preparation, Report, Stage, Summary, n_bytes_total};
 use crate::curate::Curation;
 use crate::split::Rule;
+use crate::write::clear_unfinished;
 use crate::{Content, Corpus, Document, Encode, Error, Piece, Result, ShardInfo, ShardWriter, Tokenizer};
 use genera_tokens::TokenSeq;
 use std::collections::BTreeMap;
@@ -39,6 +40,11 @@ pub(super) struct Shards {
 }
 
 impl Shards {
+    /// Clears away what a killed process left.
+    pub(super) fn clear_unfinished(directory: &Path) {
+        [TRAIN_FILE, VALIDATION_FILE].iter().for_each(|name| clear_unfinished(&directory.join(name)));
+    }
+
     pub(super) fn write(
         preparation: &Preparation,
         directory: &Path,

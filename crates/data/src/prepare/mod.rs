@@ -6,7 +6,7 @@ mod encode;
 mod survey;
 
 use crate::curate::CurationSettings;
-use crate::encode::TextEncoder;
+use crate::encode::{Encode, TextEncoder};
 use crate::split::{Rule, Split};
 use crate::tokenize::{Bytes, Characters, load_tokenizer, train_bpe};
 use crate::{ByteCounter, Corpus, Error, Result, Shard, SpecialTokens, Tokenizer, TokenizerSpec};
@@ -18,6 +18,9 @@ use std::time::{Duration, Instant};
 use survey::Survey;
 
 pub use cache::{load_prepared, load_summary};
+
+/// What makes an encoder of documents for a tokenizer.
+pub type EncoderOf = Arc<dyn Fn(Arc<dyn Tokenizer>) -> Box<dyn Encode> + Send + Sync>;
 
 /// What is to be prepared, and how.
 #[derive(Clone)]
@@ -32,6 +35,8 @@ pub struct Preparation {
     pub special: Option<SpecialTokens>,
     /// The validation data, when there is no corpus of its own for it.
     pub split: Split,
+    /// Makes what turns documents into tokens, once the tokenizer is there.
+    pub encoder: EncoderOf,
     /// Which documents are edited or dropped.
     pub curation: CurationSettings,
     /// Number of threads; 0 for as many as the machine has.
@@ -47,6 +52,7 @@ impl Preparation {
             tokenizer,
             special: None,
             split: Split::Auto { fraction: 0.1 },
+            encoder: Arc::new(|tokenizer| Box::new(TextEncoder::new(tokenizer))),
             curation: CurationSettings::default(),
             n_threads: 0,
         }
@@ -146,7 +152,8 @@ pub struct Prepared {
 /// The same files and settings give the same bytes, whichever the number of threads.
 ///
 /// # Cost
-/// Memory is bounded, however big the corpus; the files are read twice.
+/// Memory is bounded, however big the corpus; the files are read twice. Only one process may prepare in a directory at a
+/// time: what a killed one left behind is cleared away.
 pub fn prepare(preparation: &Preparation, directory: &Path, progress: &mut dyn FnMut(&Progress)) -> Result<Prepared> {
     let key = cache::key(preparation)?;
     let notice = match cache::find(directory, &key) {
@@ -155,6 +162,7 @@ pub fn prepare(preparation: &Preparation, directory: &Path, progress: &mut dyn F
         Err(error) => Some(error.to_string()),
     };
     std::fs::create_dir_all(directory).map_err(|source| Error::io(directory, "create", source))?;
+    encode::Shards::clear_unfinished(directory);
     let mut report = Report::new(progress);
     let survey = Survey::take(preparation, &mut report)?;
     let rule = match preparation.validation {
@@ -163,8 +171,8 @@ pub fn prepare(preparation: &Preparation, directory: &Path, progress: &mut dyn F
     };
     report.begin(Stage::TrainTokenizer, None);
     let tokenizer = make_tokenizer(preparation, &survey, rule)?;
-    let encoder = TextEncoder::new(tokenizer.clone());
-    let shards = encode::Shards::write(preparation, directory, &encoder, &*tokenizer, rule, &mut report)?;
+    let encoder = (preparation.encoder)(tokenizer.clone());
+    let shards = encode::Shards::write(preparation, directory, &*encoder, &*tokenizer, rule, &mut report)?;
     let summary = Summary {
         corpus: preparation.corpus.name(),
         has_pairs: survey.has_pairs,

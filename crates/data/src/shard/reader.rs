@@ -170,7 +170,8 @@ impl Shard {
         let mut bounds = if range.start == 0 { vec![(0, 0)] } else { Vec::new() };
         bounds
             .extend(numbers.chunks_exact(width as usize / 8).map(|pair| (pair[0], pair.get(1).copied().unwrap_or(0))));
-        let is_sound = bounds.is_sorted()
+        let follow = |pair: &[(u64, u64)]| pair[0].0 <= pair[1].0 && pair[0].1 <= pair[1].1;
+        let is_sound = bounds.windows(2).all(follow)
             && bounds.last().is_none_or(|last| last.0 <= self.info.n_tokens && last.1 <= self.info.n_spans);
         if is_sound { Ok(bounds) } else { Err(Error::bad_shard(&self.path, "its documents do not follow one another")) }
     }

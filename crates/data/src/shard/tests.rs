@@ -102,3 +102,20 @@ fn a_header_of_impossible_sizes_is_refused() {
     std::fs::write(&path, huge.to_header(0)).unwrap();
     assert!(Shard::open(&path).unwrap_err().to_string().contains("impossible"));
 }
+
+/// A shard with a right checksum whose second document gives back spans of the first.
+#[test]
+fn spans_that_run_backwards_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.shard");
+    let info = write(&path, 300, &samples(300));
+    let mut bytes = std::fs::read(&path).unwrap();
+    let second = info.documents_at().unwrap() as usize + 16 + 8;
+    let n_spans = u64::from_le_bytes(bytes[second..second + 8].try_into().unwrap());
+    bytes[second - 16..second - 8].copy_from_slice(&(n_spans + 1).to_le_bytes());
+    let sum = checksum(&bytes[HEADER_BYTES..]);
+    bytes[..HEADER_BYTES].copy_from_slice(&info.to_header(sum));
+    let shard = Shard::from_bytes(bytes).unwrap();
+    assert!(shard.document(1).unwrap_err().to_string().contains("follow one another"));
+    assert!(shard.role_lens(0..4).is_err());
+}

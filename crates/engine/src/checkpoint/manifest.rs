@@ -29,8 +29,6 @@ pub struct Manifest {
     pub cursor: u64,
     /// Seed of the run.
     pub seed: u64,
-    /// Mean loss since the checkpoint before, in nats a token.
-    pub train_loss: Option<f64>,
     /// Loss on the validation data, in nats a token.
     pub validation_loss: Option<f64>,
     /// The architecture.

@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::rc::Rc;
 
 fn progress(validation_loss: Option<f64>) -> Progress<'static> {
-    Progress { cursor: 7, seed: 3, recipe: "[train]\nsteps = 9\n", train_loss: Some(1.5), validation_loss }
+    Progress { cursor: 7, seed: 3, recipe: "[train]\nsteps = 9\n", validation_loss }
 }
 
 fn steps(trainer: &mut Trainer, name: &str, range: std::ops::Range<u64>) {

@@ -21,8 +21,6 @@ pub struct Progress<'r> {
     pub seed: u64,
     /// The recipe, complete.
     pub recipe: &'r str,
-    /// Mean loss since the checkpoint before, in nats a token.
-    pub train_loss: Option<f64>,
     /// Loss on the validation data, in nats a token.
     pub validation_loss: Option<f64>,
 }
@@ -124,14 +122,13 @@ fn write_all(
         let averages: Vec<_> = averages.iter().map(|(name, tensor)| view(name, tensor)).collect();
         files.push(write_tensors(&dir.join(AVERAGES), &averages, create)?);
     }
-    let &Progress { cursor, seed, recipe, train_loss, validation_loss } = progress;
+    let &Progress { cursor, seed, recipe, validation_loss } = progress;
     let manifest = Manifest {
         format: FORMAT,
         step: state.n_steps,
         n_tokens: state.n_tokens,
         cursor,
         seed,
-        train_loss,
         validation_loss,
         config: trainer.model().config().clone(),
         recipe: recipe.to_owned(),

@@ -152,6 +152,16 @@ table! {
         column: Option<String> = None,
         /// Column or field that holds the target.
         target_column: Option<String> = None,
+        /// Write every line end as one line feed.
+        unify_newlines: bool = false,
+        /// Bring composed characters to one form (Unicode NFC).
+        normalise_unicode: bool = false,
+        /// Drop documents with fewer characters.
+        min_characters: Option<usize> = None,
+        /// Drop documents with more characters.
+        max_characters: Option<usize> = None,
+        /// Drop documents that repeat an earlier one exactly.
+        deduplicate: bool = false,
         /// Share of the data kept aside to measure what was learned.
         validation_fraction: f64 = 0.05,
         /// Files to measure on, instead of a share of the data.
@@ -280,13 +290,15 @@ table! {
         activation_checkpointing: bool = false,
         /// Steps between rows of the log.
         log_every: u64 = 10,
-        /// Steps between measurements on the validation data.
+        /// Steps between measurements on the validation data; 0 for the end alone.
         validate_every: Option<u64> = None,
-        /// Steps between checkpoints.
+        /// About how many tokens of the validation data are measured each time; all when absent.
+        validation_tokens: Option<u64> = None,
+        /// Steps between checkpoints; 0 for the end alone.
         checkpoint_every: Option<u64> = None,
         /// Number of checkpoints kept, beside the best.
         keep_last: usize = 2,
-        /// Steps between samples of what the model makes.
+        /// Steps between samples of what the model makes; 0 for the end alone.
         sample_every: Option<u64> = None,
     }
 }

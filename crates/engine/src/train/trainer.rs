@@ -224,7 +224,7 @@ impl Trainer {
         let (step, before) = (self.n_steps + 1, self.n_steps);
         Error::Training(format!(
             "step {step}: {what} is not finite (NaN or infinity); it began with {cause}. The weights are those of step {before}. \
-             A lower train.learning_rate, more train.warmup_steps or a smaller train.clip usually help"
+             A lower train.learning_rate, more train.warmup_steps or a smaller train.clip usually helps"
         ))
     }
 }
