@@ -28,7 +28,7 @@ const DEMOS: &[Demo] = &[
 ];
 
 fn pair(kind: SequenceTaskKind, seed: u64, index: u64) -> Document {
-    let (source, target) = SequenceTask::new(kind).sample(seed, index);
+    let (source, target) = SequenceTask::new(kind).practice(seed, index);
     Document::pair(Origin::new(kind.name(), index), source, target)
 }
 

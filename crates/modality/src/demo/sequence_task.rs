@@ -7,6 +7,9 @@ use super::rng::Dice;
 /// The symbols of the exercises, one character each, in the order in which `sort` puts them (that of ASCII).
 pub const SYMBOLS: &str = "+-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
+/// How many different symbols a source has at most that practises repetition.
+const FEW: RangeInclusive<usize> = 4..=16;
+
 /// What is to be done with the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SequenceTaskKind {
@@ -98,12 +101,27 @@ impl SequenceTask {
         self.lengths.clone()
     }
 
-    /// Pair `index` of `seed`: (source, target).
+    /// Pair `index` of `seed`: (source, target). Every symbol is as likely as the next.
     pub fn sample(&self, seed: u64, index: u64) -> (String, String) {
+        self.draw(&mut Dice::new(seed, index), SYMBOLS.as_bytes())
+    }
+
+    /// A pair to learn from: every second source has but a few different symbols. Otherwise a symbol that comes four
+    /// times, which has to be counted, would hardly ever be seen.
+    pub fn practice(&self, seed: u64, index: u64) -> (String, String) {
         let mut dice = Dice::new(seed, index);
+        let all = SYMBOLS.as_bytes();
+        if dice.below(2) == 0 {
+            return self.draw(&mut dice, all);
+        }
+        let n_different = FEW.start() + dice.below(FEW.end() - FEW.start() + 1);
+        let few: Vec<u8> = (0..n_different).map(|_| all[dice.below(all.len())]).collect();
+        self.draw(&mut dice, &few)
+    }
+
+    fn draw(&self, dice: &mut Dice, symbols: &[u8]) -> (String, String) {
         let (shortest, longest) = (*self.lengths.start(), *self.lengths.end());
         let n_symbols = shortest + dice.below(longest - shortest + 1);
-        let symbols = SYMBOLS.as_bytes();
         let source: String = (0..n_symbols).map(|_| char::from(symbols[dice.below(symbols.len())])).collect();
         let target = self.kind.solve(&source);
         (source, target)
@@ -151,6 +169,17 @@ mod tests {
         }
         let reverse = SequenceTask::new(SequenceTaskKind::Reverse);
         assert!(!reverse.check("ab", "ab") && !reverse.check("ab", "bb"));
+    }
+
+    #[test]
+    fn repeated_symbols_are_practised() {
+        let task = SequenceTask::new(SequenceTaskKind::Sort);
+        let repeats = |source: &str| SYMBOLS.chars().any(|symbol| source.matches(symbol).count() >= 4);
+        let share = |pair: fn(&SequenceTask, u64, u64) -> (String, String)| {
+            (0..2_000).filter(|&index| repeats(&pair(&task, 1, index).0)).count()
+        };
+        let (in_samples, in_practice) = (share(SequenceTask::sample), share(SequenceTask::practice));
+        assert!(in_practice > 10 * in_samples.max(20), "{in_practice} {in_samples}");
     }
 
     #[test]
