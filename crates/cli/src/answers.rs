@@ -149,6 +149,7 @@ pub fn encode(model: &SpeakingModel<'_>, group: &Group) -> Outcome<Vec<Vec<u32>>
             format!("{}, line {}", group.name, group.n_before + i + 1)
         };
         let ids = model.encode(prompt).during(place.clone())?;
+        warn_of_unknown(model, &ids, &place);
         if model.modality.is_paired() && ids.len() > context_len {
             let n = ids.len();
             return Err(Failure::new(format!(
@@ -158,6 +159,16 @@ pub fn encode(model: &SpeakingModel<'_>, group: &Group) -> Outcome<Vec<Vec<u32>>
         Ok(ids)
     };
     group.prompts.iter().enumerate().map(one).collect()
+}
+
+fn warn_of_unknown(model: &SpeakingModel<'_>, ids: &[u32], place: &str) {
+    let n = model.n_unknown(ids);
+    if n > 0 {
+        eprintln!(
+            "genera: {place}: {n} of {} tokens are unknown to the model, which learned from no such characters",
+            ids.len()
+        );
+    }
 }
 
 fn write_one(prompt: &str, answer: Answer, shape: Shape, is_first: bool, out: &mut dyn Write) -> Outcome<()> {
@@ -179,7 +190,9 @@ fn write_one(prompt: &str, answer: Answer, shape: Shape, is_first: bool, out: &m
 /// Writes one answer token by token.
 fn stream(model: &SpeakingModel<'_>, prompt: &str, settings: &Settings, out: &mut dyn Write) -> Outcome<()> {
     let mut generator = Generator::new(model.transformer, Limits::default());
-    generator.submit(request(model, model.encode(prompt)?, settings, 0)?)?;
+    let ids = model.encode(prompt)?;
+    warn_of_unknown(model, &ids, "the prompt");
+    generator.submit(request(model, ids, settings, 0)?)?;
     let mut text = AnswerStream::new(model.codebook.as_ref(), &settings.stop);
     write!(out, "{prompt}").and_then(|()| out.flush()).during("cannot write the output")?;
     while !generator.is_idle() && !text.is_stopped() {

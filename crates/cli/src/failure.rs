@@ -1,6 +1,8 @@
 //! How a command ends when it cannot do what was asked.
 
+use std::any::Any;
 use std::fmt::Display;
+use std::io;
 use std::process::ExitCode;
 
 /// What a command returns: its exit code, or why it failed.
@@ -10,12 +12,14 @@ pub type Outcome<T = ExitCode> = Result<T, Failure>;
 #[derive(Debug)]
 pub struct Failure {
     message: String,
+    /// Whether whoever read our output has gone, as `head` does: no failure of ours.
+    is_closed_pipe: bool,
 }
 
 impl Failure {
     /// A failure with its message.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into() }
+        Self { message: message.into(), is_closed_pipe: false }
     }
 
     /// Adds what else the user should know.
@@ -26,14 +30,18 @@ impl Failure {
 
     /// Prints the message and gives the exit code 1. Wrong usage has ended with 2 before, by the argument parser.
     pub fn report(&self) -> ExitCode {
+        if self.is_closed_pipe {
+            return ExitCode::SUCCESS;
+        }
         eprintln!("genera: {}", self.message);
         ExitCode::FAILURE
     }
 }
 
-impl<E: std::error::Error> From<E> for Failure {
+impl<E: std::error::Error + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self::new(error.to_string())
+        let io = (&error as &dyn Any).downcast_ref::<io::Error>().map(io::Error::kind);
+        Self { message: error.to_string(), is_closed_pipe: io == Some(io::ErrorKind::BrokenPipe) }
     }
 }
 
@@ -45,7 +53,10 @@ pub trait While<T> {
 
 impl<T, E: Into<Failure>> While<T> for Result<T, E> {
     fn during(self, what: impl Display) -> Outcome<T> {
-        self.map_err(|error| Failure::new(format!("{what}: {}", error.into().message)))
+        self.map_err(|error| {
+            let Failure { message, is_closed_pipe } = error.into();
+            Failure { message: format!("{what}: {message}"), is_closed_pipe }
+        })
     }
 }
 

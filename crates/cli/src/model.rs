@@ -25,6 +25,8 @@ pub struct LoadedModel {
     pub special: SpecialIds,
     /// How its recipe wants answers made.
     pub defaults: GenerateRecipe,
+    /// What it learned, by the name in its recipe, where there is one.
+    pub kind: Option<String>,
     /// Steps it was trained for, where that is known.
     pub step: Option<u64>,
 }
@@ -78,7 +80,8 @@ fn of_checkpoint(run: &RunDirectory, checkpoint: Checkpoint, dtype: DType, devic
     let (modality, _) = plan::data::modality_of(&recipe.data)?;
     let special = SpecialIds::of(&codebook.vocab().special, transformer.config());
     let step = Some(checkpoint.manifest.step);
-    Ok(LoadedModel { transformer, codebook: Some(codebook), modality, special, defaults: recipe.generate, step })
+    let (kind, defaults) = (Some(recipe.data.kind), recipe.generate);
+    Ok(LoadedModel { transformer, codebook: Some(codebook), modality, special, defaults, kind, step })
 }
 
 fn of_directory(path: &Path, dtype: DType, device: &Device) -> Outcome<LoadedModel> {
@@ -87,7 +90,15 @@ fn of_directory(path: &Path, dtype: DType, device: &Device) -> Outcome<LoadedMod
     let codebook = if path.join("tokenizer.json").is_file() { Some(load_tokenizer(path)?) } else { None };
     // Such a directory does not say what it makes, but its shape does.
     let modality: &dyn Modality = if transformer.config().is_encoder_decoder() { &Translation } else { &Text };
-    Ok(LoadedModel { transformer, codebook, modality, special, defaults: GenerateRecipe::default(), step: None })
+    Ok(LoadedModel {
+        transformer,
+        codebook,
+        modality,
+        special,
+        defaults: GenerateRecipe::default(),
+        kind: None,
+        step: None,
+    })
 }
 
 /// Says which checkpoints are damaged, and that an earlier one is used.
@@ -158,6 +169,12 @@ impl<'m> SpeakingModel<'m> {
         self.special.decoder_start.or(self.special.begin).or(self.special.padding).ok_or_else(|| {
             Failure::new("the model's files name no decoder_start_token_id, so the decoder cannot begin")
         })
+    }
+
+    /// How many of these tokens stand for something that the vocabulary lacks.
+    pub fn n_unknown(&self, ids: &[u32]) -> usize {
+        let unknown = self.codebook.vocab().special.unknown;
+        ids.iter().filter(|&&id| Some(id) == unknown).count()
     }
 
     /// The tokens of a prompt.

@@ -1,7 +1,7 @@
 //! What is to be answered, read in groups, so that a large file is never held whole.
 
 use crate::failure::{Outcome, While};
-use std::fs::File;
+use genera_data::source::decompressed;
 use std::io::{BufRead, BufReader, IsTerminal, Read};
 use std::path::Path;
 
@@ -43,7 +43,7 @@ impl Prompts {
         Self::One(Some(prompt.into()))
     }
 
-    /// The lines of a file, or of the standard input for `-`; or all of it as one prompt.
+    /// The lines of a file (plain, .gz or .zst), or of the standard input for `-`; or all of it as one prompt.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -56,7 +56,7 @@ impl Prompts {
             }
             Box::new(std::io::stdin())
         } else {
-            Box::new(File::open(path).during(format!("cannot read {name}"))?)
+            Box::new(decompressed(path)?)
         };
         let mut reader = BufReader::with_capacity(BUFFER, source);
         if by_line {

@@ -161,6 +161,40 @@ fn outputs_outlive_mistakes() {
     assert_eq!(bench.read_text("precious.txt"), "gold");
     assert_says(&bench.refusal(&["generate", "--model", "run", "--beam", "2", "--top-k", "3"]), &["--beam", "--top-k"]);
     assert_says(&bench.refusal(&["generate", "--model", "run", "--logprobs", "3"]), &["--json"]);
+    let greedy = ["generate", "--model", "run", "--n", "3", "--temperature", "0"];
+    assert_says(&bench.refusal(&greedy), &["same answer", "--beam"]);
+    assert_says(&bench.refusal(&["report", "run", "--output", "precious.txt"]), &["precious.txt", ".html"]);
+    assert_says(&bench.refusal(&["evaluate", "--model", "run", "--task", "stories"]), &["text", "stories"]);
+    assert_eq!(bench.read_text("precious.txt"), "gold");
+}
+
+/// What cannot be heeded is refused, not ignored.
+#[test]
+fn options_of_the_other_way_to_train() {
+    let bench = tiny();
+    for option in [["--minutes", "3"], ["--preset", "t5"], ["--target", "b.txt"]] {
+        assert_says(&bench.refusal(&[&["train", "tiny.toml"], &option[..]].concat()), &[option[0], "cannot be used"]);
+    }
+    assert_says(&bench.refusal(&["train", "--data", "birds.txt", "--minutes", "-1"]), &["-1", "not a time"]);
+    bench.write("one.txt", "hello");
+    assert_says(&bench.refusal(&["train", "--data", "one.txt"]), &["more data"]);
+    assert!(!bench.path("runs/one").exists());
+}
+
+/// A model or seed cannot change in the middle of a run.
+#[test]
+fn a_run_goes_on_as_it_began() {
+    let bench = tiny();
+    bench.run(&["train", "tiny.toml", "--run", "run", "--set", "train.steps=4"]);
+    let recipe = bench.read_text("run/recipe.toml").replace("train.steps=4", "");
+    bench.write(
+        "run/recipe.toml",
+        recipe.replace("\nn_layers = 2", "\nn_layers = 3").replace("\nsteps = 4", "\nsteps = 8"),
+    );
+    assert_says(&bench.refusal(&["resume", "run"]), &["another model or seed", "step-000004"]);
+    bench.write("run/recipe.toml", recipe.replace("\nsteps = 4", "\nsteps = 8"));
+    assert!(bench.run(&["resume", "run"]).contains("Trained"));
+    assert!(bench.run(&["resume", "run"]).contains("complete: all its 8 steps"));
 }
 
 #[test]

@@ -180,6 +180,31 @@ fn data_alone_is_enough() {
     assert!(bench.path("runs/birds/model/config.json").is_file());
 }
 
+/// A table with two columns is enough for a model that answers.
+#[test]
+fn columns_are_pairs() {
+    let bench = Bench::new();
+    let rows: String = (0..200).map(|i| format!("{} and {},{} {}\n", i % 10, i / 10, i / 10, i % 10)).collect();
+    bench.write("pairs.csv", format!("question,answer\n{rows}"));
+    let columns = ["--column", "question", "--target-column", "answer", "--minutes", "0.02", "--set", "train.steps=3"];
+    let printed = bench.run(&[&["train", "--data", "pairs.csv"], &columns[..]].concat());
+    assert!(printed.contains("a target column is given"), "{printed}");
+    assert_eq!(bench.run(&["generate", "--model", "runs/pairs", "--prompt", "3 and 4"]).lines().count(), 1);
+}
+
+/// Compressed prompts are read as all other files are, and what the vocabulary lacks is said.
+#[test]
+fn prompts_come_from_any_file() {
+    let bench = tiny();
+    bench.run(&["train", "tiny.toml", "--run", "run", "--set", "train.steps=2", "--set", "data.layout=packed"]);
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut gzip, b"a b").unwrap();
+    bench.write("prompt.txt.gz", gzip.finish().unwrap());
+    assert!(bench.run(&["generate", "--model", "run", "--input", "prompt.txt.gz"]).starts_with("a b"));
+    let output = bench.output(&["generate", "--model", "run", "--prompt", "\u{65e5}\u{672c} a"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("2 of 5 tokens are unknown"), "{output:?}");
+}
+
 #[test]
 fn every_command_shows_an_example() {
     let bench = Bench::new();

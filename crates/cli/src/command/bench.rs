@@ -4,17 +4,12 @@ use super::Common;
 use crate::failure::Outcome;
 use crate::machine;
 use crate::plan::overrides::Overrides;
-use crate::plan::{memory, sizes};
+use crate::plan::{memory, sizes, trial};
 use crate::run::session::compute_dtype;
 use crate::show::number;
-use genera_engine::ModelConfig;
-use genera_engine::flops::Lens;
-use genera_engine::model::{Transformer, initial_params};
 use genera_engine::params::ParamCount;
 use genera_engine::recipe::{Reasons, Recipe};
-use genera_engine::train::{TrainSettings, Trainer};
-use genera_tensor::Key;
-use genera_tokens::{Batch, Source};
+use genera_tokens::Batch;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -94,10 +89,10 @@ fn measure(recipe: &Recipe, n_steps: u32, common: Common) -> Outcome<Measured> {
     memory::check(recipe, &config, dtype)?;
     let peak = sizes::measure_peak(&device, dtype);
     let planned_bytes = memory::needed(recipe, &config, dtype).total();
-    let batch = synthetic(recipe, &config);
+    let (rows, lens) = memory::largest_batch(recipe, &config);
+    let batch = trial::batch(&config, rows, lens);
     let n_parameters = ParamCount::of(&config).total();
-    let params = initial_params(&config, recipe.train.seed, dtype, &device);
-    let mut trainer = Trainer::new(Transformer::new(config, params, &device), TrainSettings::new(&recipe.train)?);
+    let mut trainer = trial::trainer(recipe, config, dtype, &device)?;
     let micro = vec![batch; recipe.train.accumulate.max(1)];
     let n_step_tokens = micro.iter().map(Batch::n_tokens).sum();
     let mut reports = (0..n_steps + 2).map(|_| trainer.step(&micro)).collect::<Result<Vec<_>, _>>()?;
@@ -120,22 +115,6 @@ fn measure(recipe: &Recipe, n_steps: u32, common: Common) -> Outcome<Measured> {
         device: device.kernels().name(),
         loss,
     })
-}
-
-/// The largest batch of a recipe in random tokens; the same every time.
-fn synthetic(recipe: &Recipe, config: &ModelConfig) -> Batch {
-    let key = Key::new(1);
-    let tokens = |salt: u64, n: usize| -> Vec<u32> {
-        (0..n as u64).map(|i| key.fold(salt).below(i, config.vocab_size as u64) as u32).collect()
-    };
-    let (rows, Lens { target, source }) = memory::largest_batch(recipe, config);
-    let mut batch = Batch::dense(rows, target, tokens(0, rows * target), tokens(1, rows * target));
-    batch.source = config.is_encoder_decoder().then(|| Source {
-        len: source,
-        tokens: tokens(2, rows * source),
-        lens: vec![source as u32; rows],
-    });
-    batch
 }
 
 fn print(measured: &Measured) {

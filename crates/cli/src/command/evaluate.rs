@@ -68,6 +68,19 @@ enum Task {
     Stories,
 }
 
+impl Task {
+    /// The built-in source that the task belongs to.
+    fn demo(self) -> Option<&'static str> {
+        match self {
+            Self::Translation => None,
+            Self::Copy => Some("copy"),
+            Self::Reverse => Some("reverse"),
+            Self::Sort => Some("sort"),
+            Self::Stories => Some("stories"),
+        }
+    }
+}
+
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
     let device = machine::device(common.threads);
     let mut model = model::load(&arguments.model, DType::F32, &device)?;
@@ -80,6 +93,17 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
             arguments.model.display(),
             kind(!wants_pairs)
         )));
+    }
+    if let (Some(kind), Some(wanted)) = (&model.kind, arguments.task.demo())
+        && kind != wanted
+    {
+        return Err(Failure::new(format!(
+            "{} learned {kind}, so its answers to {wanted} would say nothing; evaluate a run of recipes/{wanted}.toml",
+            arguments.model.display()
+        )));
+    }
+    if arguments.task == Task::Stories && arguments.beam.is_some() {
+        return Err(Failure::new("stories are sampled, so --beam has no part in them; leave it out"));
     }
     model.transformer.params_mut().pack();
     let (said, report) = match arguments.task {

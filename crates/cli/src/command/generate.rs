@@ -29,14 +29,14 @@ pub struct Arguments {
     /// A file with the beginning of the text, or with source lines; - reads standard input.
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
-    /// Answers for each prompt, each different.
+    /// Answers for each prompt, sampled (with --beam: the N best); where there are several prompts, N lines for each.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     n: Option<u32>,
     /// Tokens of an answer at most.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_tokens: Option<u32>,
     /// How far to stray from the most probable token; 0 always takes it.
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
     temperature: Option<f32>,
     /// Choose among the K most probable tokens only.
     #[arg(long, value_name = "K")]
@@ -95,6 +95,12 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     if arguments.logprobs.is_some() && !common.json {
         return Err(Failure::new("--logprobs is reported with --json only; add it"));
     }
+    let is_greedy = settings.beam.is_none() && settings.sampling.temperature == 0.0;
+    if is_greedy && settings.n > 1 {
+        return Err(Failure::new(
+            "--temperature 0 always gives the same answer, so --n would repeat it; give a temperature above 0 or --beam",
+        ));
+    }
     // The output is not touched before all that can be wrong with the input has been looked at.
     let mut prompts = prompts(&arguments, model.modality.is_paired())?;
     if let (Some(input), Some(output)) = (&arguments.input, &arguments.output)
@@ -132,7 +138,11 @@ fn settings(arguments: &Arguments, model: &LoadedModel) -> answers::Settings {
         // Who names a length wants it, even beyond the context.
         when_full: if arguments.max_tokens.is_some() && !is_paired { WhenFull::Slide } else { defaults.when_full },
         sampling: Sampling {
-            temperature: arguments.temperature.unwrap_or(if is_paired { 0.0 } else { sampling.temperature }),
+            temperature: arguments.temperature.unwrap_or(if is_paired && !arguments.asks_for_samples() {
+                0.0
+            } else {
+                sampling.temperature
+            }),
             top_k: arguments.top_k.unwrap_or(sampling.top_k),
             top_p: arguments.top_p.unwrap_or(sampling.top_p),
             min_p: arguments.min_p.unwrap_or(sampling.min_p),

@@ -7,7 +7,7 @@ use crate::plan::memory;
 use crate::show::{attention, number};
 use crate::{machine, model};
 use genera_engine::ModelConfig;
-use genera_engine::config::{FeedForward, Shape, Stack, activation_name};
+use genera_engine::config::{FeedForward, Head, Norm, Placement, Position, Shape, Stack, activation_name};
 use genera_engine::flops::{self, Lens, RunMemory};
 use genera_engine::params::ParamCount;
 use genera_engine::recipe::Recipe;
@@ -154,9 +154,9 @@ impl Facts {
             "  {:<22} {} wide, {} tokens, context {}",
             "residual stream", config.d_model, config.vocab_size, config.context_len
         );
-        println!("  {:<22} {:?}", "positions", config.position);
-        println!("  {:<22} {:?}, {:?}", "norm", config.norm, config.placement);
-        println!("  {:<22} {:?}", "head", config.head);
+        println!("  {:<22} {}", "positions", positions(&config.position));
+        println!("  {:<22} {}", "norm", norm(config));
+        println!("  {:<22} {}", "head", head(config.head));
         let ParamCount { embedding, attention, feed_forward, other } = self.count;
         let total = self.count.total();
         println!("\nParameters{:>23}", number::count(total as f64));
@@ -182,6 +182,40 @@ impl Facts {
         if let Some(step) = self.step {
             println!("\nThe checkpoint is of step {step}.");
         }
+    }
+}
+
+fn positions(position: &Position) -> String {
+    match *position {
+        Position::None => "none".to_owned(),
+        Position::Learned => "learned".to_owned(),
+        Position::Sinusoidal => "sines and cosines".to_owned(),
+        Position::Rotary { theta, n_rotated, .. } => format!("rotary, theta {theta}, {n_rotated} numbers of a head"),
+        Position::Alibi => "ALiBi".to_owned(),
+        Position::RelativeBias { n_buckets, max_distance } => {
+            format!("relative biases, {n_buckets} buckets up to a distance of {max_distance}")
+        }
+    }
+}
+
+fn norm(config: &ModelConfig) -> String {
+    let kind = match config.norm {
+        Norm::Layer { eps, .. } => format!("layer norm (eps {eps})"),
+        Norm::Rms { eps } => format!("RMS norm (eps {eps})"),
+    };
+    let placement = match config.placement {
+        Placement::Pre => "before each part",
+        Placement::Post => "after each part",
+        Placement::Sandwich => "before and after each part",
+    };
+    format!("{kind} {placement}")
+}
+
+fn head(head: Head) -> &'static str {
+    match head {
+        Head::Tied { .. } => "the embedding",
+        Head::Untied => "a table of its own",
+        Head::None => "none",
     }
 }
 

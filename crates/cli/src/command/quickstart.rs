@@ -45,7 +45,9 @@ pub fn run(_: Arguments, common: Common) -> Outcome {
     transformer.params_mut().pack();
     let special = SpecialIds::of(&codebook.vocab().special, transformer.config());
     let defaults = recipe.generate.clone();
-    let model = LoadedModel { transformer, codebook: Some(codebook), modality: &Text, special, defaults, step: None };
+    let kind = Some(recipe.data.kind.clone());
+    let codebook = Some(codebook);
+    let model = LoadedModel { transformer, codebook, modality: &Text, special, defaults, kind, step: None };
     let Told { texts, grammatical, new } = stories::tell(&model, &recipe, N_STORIES)?;
     if common.json {
         let report = serde_json::json!({

@@ -42,6 +42,16 @@ struct RunReport {
 }
 
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
+    let is_page = arguments
+        .output
+        .extension()
+        .is_some_and(|end| end.eq_ignore_ascii_case("html") || end.eq_ignore_ascii_case("htm"));
+    if !is_page {
+        return Err(Failure::new(format!(
+            "--output {} is no name of a page; the report is HTML: end the name in .html",
+            arguments.output.display()
+        )));
+    }
     let reports = arguments.runs.iter().map(read).collect::<Outcome<Vec<RunReport>>>()?;
     let title = reports.iter().map(|report| report.name.as_str()).collect::<Vec<&str>>().join(", ");
     let text = page(&title, &body(&title, &reports)?);

@@ -6,6 +6,7 @@ use crate::machine;
 use crate::run::directory::RunDirectory;
 use crate::run::session::{Session, Surroundings};
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 /// Go on with a run from its latest checkpoint, to the same weights as if it had never stopped.
 ///
@@ -20,5 +21,14 @@ pub struct Arguments {
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
     let run = RunDirectory::open(&arguments.run)?;
     let device = machine::device(common.threads);
-    train::finish(Session::resume(run, Surroundings { device, json: common.json })?, common)
+    let session = Session::resume(run, Surroundings { device, json: common.json })?;
+    if session.is_complete() && !common.json {
+        println!(
+            "{0} is complete: all its {1} steps are done. For more, raise train.steps in {0}/recipe.toml and resume again.",
+            arguments.run.display(),
+            session.n_steps()
+        );
+        return Ok(ExitCode::SUCCESS);
+    }
+    train::finish(session, common)
 }

@@ -2,10 +2,10 @@
 
 use super::Common;
 use crate::failure::{Failure, Outcome, While};
+use crate::model::SpeakingModel;
 use crate::{machine, model};
 use genera_data::{Aligned, ByteCounter, Corpus, Document, Files, ReadOptions};
 use genera_engine::generate::{Score, ScoreSettings, Scored, score};
-use genera_modality::Modality;
 use genera_tensor::DType;
 use genera_tokens::Role;
 use serde::Serialize;
@@ -57,36 +57,40 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     };
     let mut total = Score::default();
     let mut n_bytes = 0;
-    let codebook = model.codebook()?;
+    let speaking = model.speaking()?;
+    let mut n_unknown = 0;
     // Documents are scored in groups, so that a file larger than memory can be scored too.
     let mut group = Vec::new();
     let mut documents = corpus.documents(&ByteCounter::default())?.peekable();
     while let Some(document) = documents.next() {
         let document = document?;
         n_bytes += document.target.as_ref().map_or_else(|| document.n_bytes(), String::len) as u64;
-        group.push(scored(&model, model.modality, codebook, &document)?);
+        let sequence = scored(&speaking, &document)?;
+        n_unknown += speaking.n_unknown(&sequence.tokens);
+        group.push(sequence);
         let n_tokens: usize = group.iter().map(|sequence: &Scored| sequence.tokens.len()).sum();
         if n_tokens > 1 << 16 || documents.peek().is_none() {
             let scores = score(&model.transformer, &std::mem::take(&mut group), &ScoreSettings::default())?;
             scores.into_iter().for_each(|part| total += part);
         }
     }
+    if n_unknown > 0 {
+        eprintln!(
+            "genera: {n_unknown} of {} tokens are unknown to the model, which learned from no such characters",
+            total.n_tokens
+        );
+    }
     print(&total, n_bytes, common.json).during("printing the scores")
 }
 
-fn scored(
-    model: &model::LoadedModel,
-    modality: &dyn Modality,
-    codebook: &genera_modality::Codebook,
-    document: &Document,
-) -> Outcome<Scored> {
-    let sequence = modality.encode(codebook, document)?;
+fn scored(model: &SpeakingModel<'_>, document: &Document) -> Outcome<Scored> {
+    let sequence = model.modality.encode(model.codebook, document)?;
     let target = sequence.ids_of(Role::Target);
-    if !modality.is_paired() {
+    if !model.modality.is_paired() {
         // Without an opening token nothing predicts the first one.
         return Ok(Scored { source: None, tokens: target, n_given: 1 });
     }
-    let tokens = [vec![model.speaking()?.decoder_start()?], target].concat();
+    let tokens = [vec![model.decoder_start()?], target].concat();
     Ok(Scored { source: Some(sequence.ids_of(Role::Condition)), tokens, n_given: 1 })
 }
 

@@ -5,12 +5,16 @@ use crate::failure::{Failure, Outcome};
 use crate::plan;
 use crate::plan::overrides::Overrides;
 use crate::plan::sizes::{self, Facts};
+use crate::plan::{memory, trial};
 use crate::run::directory::RunDirectory;
 use crate::run::preparing;
 use crate::run::session::{Ending, Session, Surroundings, compute_dtype};
 use crate::show::number;
 use crate::{machine, show};
+use genera_data::prepare::Prepared;
 use genera_engine::recipe::{Reasons, Recipe};
+use genera_tensor::Device;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -23,6 +27,7 @@ use std::time::Duration;
 ///   genera train recipes/shakespeare.toml --set train.steps=500
 ///   genera train --data my-texts/ --minutes 10
 ///   genera train --data train.de --target train.en --minutes 30
+///   genera train --data pairs.csv --column question --target-column answer
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Arguments {
@@ -36,28 +41,43 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE_OR_DIR")]
     data: Option<PathBuf>,
     /// The lines that the lines of --data are to become.
-    #[arg(long, value_name = "FILE", requires = "data")]
+    #[arg(long, value_name = "FILE", requires = "data", conflicts_with = "recipe")]
     target: Option<PathBuf>,
-    /// Time to train.
-    #[arg(long, value_name = "N", requires = "data", default_value_t = 10.0)]
-    minutes: f64,
+    /// The column or field of tables and JSON lines that holds the text.
+    #[arg(long, value_name = "NAME", requires = "data", conflicts_with = "recipe")]
+    column: Option<String>,
+    /// The column or field that the text is to become.
+    #[arg(long, value_name = "NAME", requires = "data", conflicts_with_all = ["recipe", "target"])]
+    target_column: Option<String>,
+    /// Time to train [default: 10].
+    #[arg(long, value_name = "N", requires = "data", conflicts_with = "recipe", allow_negative_numbers = true)]
+    minutes: Option<f64>,
     /// The family of architectures: llama, gpt2, t5, marian.
-    #[arg(long, value_name = "NAME", requires = "data")]
+    #[arg(long, value_name = "NAME", requires = "data", conflicts_with = "recipe")]
     preset: Option<String>,
     /// The run directory [default: a free name below runs/].
     #[arg(long, value_name = "DIR")]
     run: Option<PathBuf>,
 }
 
+/// Times to train that are taken.
+const TIMES: RangeInclusive<Duration> = Duration::from_millis(600)..=Duration::from_secs(6_000_000);
+
+/// Share of the time that is spent on finding out how long a step takes, and how much that is at most.
+const TRIAL: (f64, Duration) = (0.02, Duration::from_secs(4));
+
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
     let mut reasons = Reasons::default();
     let (recipe, name, time) = match (&arguments.recipe, &arguments.data) {
         (Some(path), _) => (Recipe::load(path)?, stem(path), None),
         (None, Some(data)) => {
-            let time = Duration::try_from_secs_f64(arguments.minutes * 60.0).ok().filter(|time| !time.is_zero());
-            let time =
-                time.ok_or_else(|| Failure::new(format!("--minutes {} is not a time to train", arguments.minutes)))?;
-            (from_data(data, &arguments, &mut reasons), stem(data), Some(time))
+            let minutes = arguments.minutes.unwrap_or(10.0);
+            let time = Duration::try_from_secs_f64(minutes * 60.0).ok().filter(|time| TIMES.contains(time));
+            let time = time.ok_or_else(|| {
+                Failure::new(format!("--minutes {minutes} is not a time to train; expected 0.01 to 100000"))
+            })?;
+            let fixed = Overrides::parse(&arguments.set)?;
+            (from_data(data, &arguments, &fixed, &mut reasons), stem(data), Some(time))
         }
         (None, None) => return Err(Failure::new("a recipe or --data is needed; see `genera train --help`")),
     };
@@ -89,24 +109,48 @@ pub fn start(
     let preparation = plan::data::preparation(&recipe, device.kernels().n_threads())?;
     let (run, lock) = RunDirectory::create(path)?;
     let prepared = preparing::prepare(&preparation, &run.data(), common.json).inspect_err(|_| run.discard())?;
-    if let Some(time) = time {
-        let facts = Facts {
-            n_validation_tokens: prepared.summary.n_validation_tokens,
-            n_tokens: prepared.summary.n_tokens,
-            vocab_size: prepared.summary.vocab_size,
-            is_paired: prepared.summary.has_pairs,
-            time,
-            peak_flops_per_s: sizes::measure_peak(&device, compute_dtype(&recipe)),
-        };
-        sizes::choose(&mut recipe, &mut reasons, &facts, &fixed).inspect_err(|_| run.discard())?;
-    }
-    recipe.complete(&mut reasons).inspect_err(|_| run.discard())?;
-    if time.is_some() && !common.json {
-        show::plan(&recipe, &reasons);
-    }
-    let text = recipe.to_toml(&reasons);
     let surroundings = Surroundings { device, json: common.json };
-    Session::start(run.clone(), lock, recipe, text, prepared, surroundings).inspect_err(|_| run.discard())
+    let begin = || {
+        if let Some(time) = time {
+            choose(&mut recipe, &mut reasons, &prepared, time, &fixed, &surroundings.device)?;
+        }
+        recipe.complete(&mut reasons)?;
+        if time.is_some() && !common.json {
+            show::plan(&recipe, &reasons);
+        }
+        let text = recipe.to_toml(&reasons);
+        Session::start(run.clone(), lock, recipe, text, prepared, surroundings)
+    };
+    begin().inspect_err(|_| run.discard())
+}
+
+/// Fills what the recipe leaves open, from the data, the time and the speed of this machine.
+fn choose(
+    recipe: &mut Recipe,
+    reasons: &mut Reasons,
+    prepared: &Prepared,
+    time: Duration,
+    fixed: &Overrides,
+    device: &Device,
+) -> Outcome<()> {
+    let (summary, dtype) = (&prepared.summary, compute_dtype(recipe));
+    let facts = Facts {
+        n_tokens: summary.n_tokens,
+        n_documents: summary.n_documents,
+        n_validation_tokens: summary.n_validation_tokens,
+        vocab_size: summary.vocab_size,
+        is_paired: summary.has_pairs,
+        time,
+        peak_flops_per_s: sizes::measure_peak(device, dtype),
+    };
+    sizes::choose(recipe, reasons, &facts, fixed)?;
+    let mut trial = recipe.clone();
+    trial.complete(&mut Reasons::default())?;
+    let config = trial.model.config(facts.vocab_size)?;
+    memory::check(&trial, &config, dtype)?;
+    let lens = facts.lens(config.context_len);
+    let seconds = trial::seconds_per_step(&trial, &config, lens, dtype, device, time.mul_f64(TRIAL.0).min(TRIAL.1))?;
+    sizes::fit_time(recipe, reasons, &facts, fixed, seconds)
 }
 
 /// Trains, and says what came of it and how to go on.
@@ -160,14 +204,16 @@ fn summary(session: &Session, ending: Ending) -> serde_json::Value {
     })
 }
 
-fn from_data(data: &Path, arguments: &Arguments, reasons: &mut Reasons) -> Recipe {
+fn from_data(data: &Path, arguments: &Arguments, fixed: &Overrides, reasons: &mut Reasons) -> Recipe {
     let mut recipe = Recipe::default();
     recipe.data.files = vec![data.display().to_string()];
     recipe.data.target_files = arguments.target.iter().map(|target| target.display().to_string()).collect();
-    let is_paired = arguments.target.is_some();
+    (recipe.data.column, recipe.data.target_column) = (arguments.column.clone(), arguments.target_column.clone());
+    let has_column = arguments.target_column.is_some() || fixed.fixes("data.target_column");
+    let is_paired = arguments.target.is_some() || has_column;
     if is_paired {
         recipe.data.kind = "translation".to_owned();
-        reasons.add("data.kind", "--target is given");
+        reasons.add("data.kind", if has_column { "a target column is given" } else { "--target is given" });
     }
     match &arguments.preset {
         Some(preset) => recipe.model.preset.clone_from(preset),

@@ -4,3 +4,4 @@ pub mod data;
 pub mod memory;
 pub mod overrides;
 pub mod sizes;
+pub mod trial;

@@ -30,7 +30,6 @@ impl Interrupt {
             if on_signal.swap(true, Ordering::SeqCst) {
                 std::process::exit(EXIT_CODE);
             }
-            eprintln!("\nfinishing this step and saving; Ctrl-C again stops at once");
         };
         ctrlc::set_handler(handler).during("cannot listen for Ctrl-C")?;
         Ok(Self { asked: ASKED.get_or_init(|| asked).clone() })

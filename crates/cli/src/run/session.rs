@@ -15,6 +15,7 @@ use crate::stories::{self, Floor};
 use crate::{machine, model, plan};
 use genera_data::prepare::{Prepared, load_prepared, load_summary};
 use genera_data::{Layout, Loader, LoaderSettings, Padded, Prefetch, Validation};
+use genera_engine::ModelConfig;
 use genera_engine::checkpoint::{Checkpoints, Progress, RunLock, latest_good};
 use genera_engine::model::{Transformer, initial_params};
 use genera_engine::params::ParamCount;
@@ -38,6 +39,9 @@ pub struct Session {
     prepared: Prepared,
     modality: &'static dyn Modality,
     trainer: Trainer,
+    loader: Arc<Loader>,
+    /// Micro-batches of the loader that were used.
+    cursor: u64,
     checkpoints: Checkpoints,
     log: Log,
     events: EventFile,
@@ -115,7 +119,7 @@ impl Session {
         let params = initial_params(&config, recipe.train.seed, dtype, &surroundings.device);
         let trainer = Trainer::new(Transformer::new(config, params, &surroundings.device), settings);
         genera_data::write_atomically(&run.recipe(), recipe_text.as_bytes())?;
-        Self::open(run, recipe, recipe_text, prepared, trainer, lock, surroundings)
+        Self::open(run, recipe, recipe_text, prepared, (trainer, 0), lock, surroundings)
     }
 
     /// Goes on with a run from its latest good checkpoint, or from its beginning when there is none.
@@ -137,14 +141,25 @@ impl Session {
         let (dtype, settings) = (compute_dtype(&recipe), TrainSettings::new(&recipe.train)?);
         let config = recipe.model.config(prepared.tokenizer.vocab().size)?;
         plan::memory::check(&recipe, &config, dtype)?;
+        let cursor = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.manifest.cursor);
         let trainer = match checkpoint {
+            Some(checkpoint)
+                if checkpoint.manifest.config != config || checkpoint.manifest.seed != recipe.train.seed =>
+            {
+                return Err(Failure::new(format!(
+                    "{} has another model or seed than the checkpoint {}; these cannot change within a run: put them back \
+                     as they are in the checkpoint's manifest.json, or train anew with --run",
+                    run.recipe().display(),
+                    checkpoint.dir.display()
+                )));
+            }
             Some(checkpoint) => checkpoint.resume(settings, dtype, &surroundings.device)?,
             None => {
                 let params = initial_params(&config, recipe.train.seed, dtype, &surroundings.device);
                 Trainer::new(Transformer::new(config, params, &surroundings.device), settings)
             }
         };
-        Self::open(run, recipe, recipe_text, prepared, trainer, lock, surroundings)
+        Self::open(run, recipe, recipe_text, prepared, (trainer, cursor), lock, surroundings)
     }
 
     fn open(
@@ -152,11 +167,13 @@ impl Session {
         recipe: Recipe,
         recipe_text: String,
         prepared: Prepared,
-        trainer: Trainer,
+        (trainer, cursor): (Trainer, u64),
         lock: RunLock,
         surroundings: Surroundings,
     ) -> Outcome<Self> {
         let (modality, _) = plan::data::modality_of(&recipe.data)?;
+        let settings = loader_settings(&recipe, &prepared, trainer.model().config());
+        let loader = Arc::new(Loader::new(vec![(prepared.train.clone(), 1.0)], settings)?);
         let step = trainer.n_steps();
         let rows = super::log::read(&run.log()).during("cannot read the log")?;
         let earlier = rows.iter().filter(|row| row.step() <= step).map(Row::seconds).fold(0.0, f64::max);
@@ -166,9 +183,17 @@ impl Session {
         let events = EventFile::create(&run.events()).during(format!("cannot write {}", run.events().display()))?;
         let checkpoints = Checkpoints::open(run.path())?;
         let floor = stories::floor_of(&recipe, &prepared.tokenizer)?;
-        let facts = facts(&recipe, &trainer, &surroundings.device, floor);
+        let rows = rows.into_iter().filter(|row| row.step() <= step);
+        let facts = facts(&recipe, &trainer, &surroundings.device, floor, rows);
+        let mut monitor = monitor(facts, surroundings.json);
+        if loader.n_left_out() > 0 {
+            monitor.note(&format!(
+                "{} pairs are left out: longer than data.max_source_len or data.max_target_len, or empty",
+                loader.n_left_out()
+            ));
+        }
         Ok(Self {
-            monitor: monitor(facts, surroundings.json),
+            monitor,
             clock: Clock { earlier: Duration::from_secs_f64(earlier), started: Instant::now(), first_step: step },
             interrupt: Interrupt::listen()?,
             since_row: SinceRow::default(),
@@ -178,6 +203,8 @@ impl Session {
             prepared,
             modality,
             trainer,
+            loader,
+            cursor,
             checkpoints,
             log,
             events,
@@ -193,19 +220,14 @@ impl Session {
     /// When the loss is no longer a number, or something cannot be written. What the last checkpoint holds is not lost.
     pub fn train(&mut self) -> Outcome<Ending> {
         let n_micro = self.recipe.train.accumulate.max(1);
-        let loader = Arc::new(Loader::new(vec![(self.prepared.train.clone(), 1.0)], self.loader_settings())?);
-        if loader.n_left_out() > 0 {
-            let n = loader.n_left_out();
-            self.monitor
-                .note(&format!("{n} pairs are left out: longer than data.max_source_len or max_target_len, or empty"));
-        }
-        let mut batches = Prefetch::new(loader, self.trainer.n_steps() * n_micro as u64, N_AHEAD.max(n_micro));
+        let mut batches = Prefetch::new(self.loader.clone(), self.cursor, N_AHEAD.max(n_micro));
         let train = self.recipe.train.clone();
         let mut saved = None;
         while self.trainer.n_steps() < train.steps && !self.interrupt.is_asked() {
             let micro = batches.by_ref().take(n_micro).collect::<Result<Vec<Batch>, _>>()?;
             let report = self.trainer.step(&micro).map_err(|error| self.stopped(error.into()))?;
             let step = report.step;
+            self.cursor += n_micro as u64;
             self.record(&report)?;
             let is_due = |every: Option<u64>| every.is_some_and(|every| every > 0 && step.is_multiple_of(every));
             let is_last = step == train.steps;
@@ -220,36 +242,15 @@ impl Session {
                 saved = Some(step);
             }
         }
+        if self.interrupt.is_asked() {
+            self.monitor.note("stopping: saving what was learned; Ctrl-C again stops at once");
+        }
         if saved != Some(self.trainer.n_steps()) && self.trainer.n_steps() > self.clock.first_step {
             self.save()?;
         }
         self.export()?;
         self.monitor.finish();
         Ok(if self.trainer.n_steps() < train.steps { Ending::Interrupted } else { Ending::Complete })
-    }
-
-    fn loader_settings(&self) -> LoaderSettings {
-        let data = &self.recipe.data;
-        let special = self.prepared.tokenizer.vocab().special;
-        let context = self.recipe.model.context_len;
-        let layout = match data.layout {
-            Some(recipe::Layout::Contiguous) => Layout::Contiguous,
-            Some(recipe::Layout::Padded) => Layout::Padded(Padded {
-                begin: SpecialIds::of(&special, self.trainer.model().config()).decoder_start.unwrap_or(0),
-                max_source_len: data.max_source_len.unwrap_or(context),
-                max_target_len: data.max_target_len.unwrap_or(context),
-                max_tokens: data.tokens_per_batch,
-            }),
-            Some(recipe::Layout::Packed) | None => Layout::Packed,
-        };
-        LoaderSettings {
-            layout,
-            rows: self.recipe.train.batch_size,
-            context_len: context,
-            seed: self.recipe.train.seed,
-            padding: special.padding.unwrap_or(0),
-            token_bytes: self.prepared.tokenizer.token_bytes(),
-        }
     }
 
     /// Adds a step to what was measured since the last row, and writes a row when one is due.
@@ -289,7 +290,7 @@ impl Session {
     fn validate(&mut self) -> Outcome<()> {
         let Some(shard) = self.prepared.validation.clone() else { return Ok(()) };
         let n_tokens = shard.info().n_tokens;
-        let validation = Validation::new(shard, self.loader_settings(), None)?;
+        let validation = Validation::new(shard, self.loader.settings().clone(), None)?;
         // Every so many batches, evenly over the data, where not all are wanted.
         let share = self.recipe.train.validation_tokens.map_or(1, |wanted| n_tokens.div_ceil(wanted.max(1)));
         let mut failed = None;
@@ -335,12 +336,8 @@ impl Session {
             .as_ref()
             .filter(|row| row.step == self.trainer.n_steps())
             .map(|row| row.validation_loss);
-        let progress = Progress {
-            cursor: self.trainer.n_steps() * self.recipe.train.accumulate.max(1) as u64,
-            seed: self.recipe.train.seed,
-            recipe: &self.recipe_text,
-            validation_loss,
-        };
+        let progress =
+            Progress { cursor: self.cursor, seed: self.recipe.train.seed, recipe: &self.recipe_text, validation_loss };
         self.checkpoints.save(&self.trainer, &progress)?;
         self.checkpoints.prune(self.recipe.train.keep_last)?;
         Ok(())
@@ -394,6 +391,11 @@ impl Session {
         self.floor
     }
 
+    /// Whether all steps are done.
+    pub fn is_complete(&self) -> bool {
+        self.trainer.n_steps() >= self.recipe.train.steps
+    }
+
     /// Steps done.
     pub fn n_steps(&self) -> u64 {
         self.trainer.n_steps()
@@ -436,6 +438,29 @@ fn prepare_again(recipe: &Recipe, run: &RunDirectory, surroundings: &Surrounding
     Ok(prepared)
 }
 
+fn loader_settings(recipe: &Recipe, prepared: &Prepared, config: &ModelConfig) -> LoaderSettings {
+    let (data, special) = (&recipe.data, prepared.tokenizer.vocab().special);
+    let context = recipe.model.context_len;
+    let layout = match data.layout {
+        Some(recipe::Layout::Contiguous) => Layout::Contiguous,
+        Some(recipe::Layout::Padded) => Layout::Padded(Padded {
+            begin: SpecialIds::of(&special, config).decoder_start.unwrap_or(0),
+            max_source_len: data.max_source_len.unwrap_or(context),
+            max_target_len: data.max_target_len.unwrap_or(context),
+            max_tokens: data.tokens_per_batch,
+        }),
+        Some(recipe::Layout::Packed) | None => Layout::Packed,
+    };
+    LoaderSettings {
+        layout,
+        rows: recipe.train.batch_size,
+        context_len: context,
+        seed: recipe.train.seed,
+        padding: special.padding.unwrap_or(0),
+        token_bytes: prepared.tokenizer.token_bytes(),
+    }
+}
+
 impl Clock {
     fn seconds(&self) -> f64 {
         (self.earlier + self.started.elapsed()).as_secs_f64()
@@ -449,7 +474,20 @@ impl Clock {
     }
 }
 
-fn facts(recipe: &Recipe, trainer: &Trainer, device: &Device, floor: Option<Floor>) -> RunFacts {
+fn facts(
+    recipe: &Recipe,
+    trainer: &Trainer,
+    device: &Device,
+    floor: Option<Floor>,
+    earlier: impl Iterator<Item = Row>,
+) -> RunFacts {
+    let (mut losses, mut validations) = (Vec::new(), Vec::new());
+    for row in earlier {
+        match row {
+            Row::Step(row) => losses.push((row.step as f64, row.loss)),
+            Row::Validation(row) => validations.push((row.step as f64, row.validation_loss)),
+        }
+    }
     let config = trainer.model().config();
     let dtype = trainer.model().compute_dtype();
     let title = format!(
@@ -461,6 +499,8 @@ fn facts(recipe: &Recipe, trainer: &Trainer, device: &Device, floor: Option<Floo
     );
     RunFacts {
         title,
+        losses,
+        validations,
         n_steps: recipe.train.steps,
         floor_nats: floor.map(|floor| floor.nats_per_token),
         peak_flops_per_s: Some(plan::sizes::measure_peak(device, dtype)),

@@ -107,10 +107,13 @@ fn weights(captured: &Captured) -> Vec<Vec<Vec<f32>>> {
 const CELL: usize = 13;
 const LABEL: usize = 74;
 const GAP: usize = 22;
+/// Width of a letter of a panel's title.
+const TITLE_CHARACTER: usize = 8;
 
 /// All panels as one picture: a row a layer, a column a head.
 pub fn svg(maps: &[AttentionMap]) -> String {
-    let panel_width = |map: &AttentionMap| LABEL + map.keys.len() * CELL + GAP;
+    let title = |map: &AttentionMap| (map.name.len() + " head 10".len()) * TITLE_CHARACTER;
+    let panel_width = |map: &AttentionMap| (LABEL + map.keys.len() * CELL).max(title(map)) + GAP;
     let panel_height = |map: &AttentionMap| LABEL + map.queries.len() * CELL + 2 * GAP;
     let width = maps.iter().map(|map| map.weights.len() * panel_width(map)).max().unwrap_or(0) + GAP;
     let height: usize = maps.iter().map(panel_height).sum::<usize>() + GAP;

@@ -40,7 +40,7 @@ impl Dashboard {
     pub fn new(facts: RunFacts) -> io::Result<Self> {
         let options = TerminalOptions { viewport: Viewport::Inline(HEIGHT) };
         let terminal = Terminal::with_options(CrosstermBackend::new(io::stdout()), options)?;
-        let (losses, validations) = (Vec::new(), Vec::new());
+        let (losses, validations) = (facts.losses.clone(), facts.validations.clone());
         Ok(Self {
             terminal,
             facts,
@@ -71,6 +71,14 @@ impl Dashboard {
     }
 }
 
+impl Dashboard {
+    /// Draws everything anew, so that nothing stays of what the terminal or other programs wrote over it.
+    fn repaint(&mut self) {
+        let _ = self.terminal.clear();
+        self.draw(true);
+    }
+}
+
 impl Monitor for Dashboard {
     fn step(&mut self, row: &StepRow, left: Option<Duration>) {
         if row.step.is_multiple_of(self.stride) {
@@ -91,12 +99,12 @@ impl Monitor for Dashboard {
 
     fn validation(&mut self, row: &ValidationRow) {
         self.validations.push((row.step as f64, row.validation_loss));
-        self.draw(true);
+        self.repaint();
     }
 
     fn sample(&mut self, step: u64, text: &str) {
         self.sample = Some((step, text.to_owned()));
-        self.draw(true);
+        self.repaint();
     }
 
     fn note(&mut self, text: &str) {
@@ -113,7 +121,10 @@ impl Monitor for Dashboard {
     fn finish(&mut self) {
         if !self.is_finished {
             self.is_finished = true;
-            self.draw(true);
+            self.repaint();
+            // What is printed from here on comes below the picture.
+            let bottom = self.terminal.get_frame().area().bottom().saturating_sub(1);
+            let _ = self.terminal.set_cursor_position((0, bottom));
             let _ = self.terminal.show_cursor();
             println!();
         }

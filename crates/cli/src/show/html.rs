@@ -23,8 +23,8 @@ main { max-width: 60rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
 h1 { font-size: 1.7rem; margin: 0 0 .25rem; } h2 { font-size: 1.2rem; margin: 2.5rem 0 .75rem; }
 p.quiet { color: var(--quiet); margin: 0 0 1.5rem; }
 table { border-collapse: collapse; width: 100%; display: block; overflow-x: auto; }
-th, td { text-align: left; padding: .35rem .9rem .35rem 0; border-bottom: 1px solid var(--rule); vertical-align: top; white-space: nowrap; }
-td { font-variant-numeric: tabular-nums; } th { font-weight: 600; color: var(--quiet); }
+th, td { text-align: left; padding: .35rem .9rem .35rem 0; border-bottom: 1px solid var(--rule); vertical-align: top; }
+th { white-space: nowrap; } td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere; min-width: 5rem; } th { font-weight: 600; color: var(--quiet); }
 figure { margin: 0 0 1.25rem; background: #fff; border: 1px solid var(--rule); border-radius: 8px; padding: .5rem; overflow-x: auto; }
 figure svg { display: block; margin: 0 auto; max-width: 100%; height: auto; }
 pre { background: var(--card); border: 1px solid var(--rule); border-radius: 8px; padding: .8rem 1rem; overflow-x: auto; white-space: pre-wrap; font-size: .88rem; }

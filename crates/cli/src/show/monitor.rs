@@ -12,6 +12,10 @@ pub struct RunFacts {
     pub title: String,
     /// Steps of the whole run.
     pub n_steps: u64,
+    /// Losses logged in earlier sittings, by step.
+    pub losses: Vec<(f64, f64)>,
+    /// Validation losses of earlier sittings, by step.
+    pub validations: Vec<(f64, f64)>,
     /// What the loss of a perfect model would be, where it is known.
     pub floor_nats: Option<f64>,
     /// Rate of arithmetic that this machine's matrix products reach at best, for the share of it.

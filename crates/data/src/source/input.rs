@@ -52,6 +52,14 @@ pub(crate) fn open(path: &Path, counter: &ByteCounter) -> Result<Input> {
     if is_empty { Err(empty(path)) } else { Ok(input) }
 }
 
+/// A file as it is read, decompressed where it is gzip or Zstandard.
+///
+/// # Errors
+/// As for a source of documents: missing, unreadable, empty, a directory, or named as compressed without being so.
+pub fn decompressed(path: &Path) -> Result<Box<dyn BufRead + Send>> {
+    open(path, &ByteCounter::default())
+}
+
 /// Opens a regular file.
 pub(crate) fn open_file(path: &Path) -> Result<File> {
     let file = File::open(path).map_err(|source| match source.kind() {

@@ -13,8 +13,8 @@ mod text;
 
 pub use aligned::Aligned;
 pub use generated::Generated;
-pub use input::ByteCounter;
 pub(crate) use input::open_file;
+pub use input::{ByteCounter, decompressed};
 
 use crate::{Document, Error, Result};
 use std::fmt::Write;
