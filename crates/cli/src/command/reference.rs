@@ -39,10 +39,11 @@ fn commands(page: &mut String) -> Outcome<()> {
     let mut root = crate::Arguments::command().term_width(100);
     root.build();
     writeln!(page, "# Commands\n\nEvery command takes `--json`, `--threads N` and `--help`.")?;
-    let visible: Vec<_> = root.get_subcommands_mut().filter(|command| !command.is_hide_set()).collect();
+    let visible: Vec<_> =
+        root.get_subcommands_mut().filter(|command| !command.is_hide_set() && command.get_name() != "help").collect();
     for command in visible {
         help(page, "##", command)?;
-        for nested in command.get_subcommands_mut() {
+        for nested in command.get_subcommands_mut().filter(|nested| nested.get_name() != "help") {
             help(page, "###", nested)?;
         }
     }
@@ -52,11 +53,8 @@ fn commands(page: &mut String) -> Outcome<()> {
 /// A command's help under a heading.
 fn help(page: &mut String, heading: &str, command: &mut clap::Command) -> Outcome<()> {
     let name = command.get_name().to_owned();
-    if name != "help" {
-        let text = trimmed(&command.render_long_help().to_string());
-        writeln!(page, "\n{heading} {name}\n\n```text\n{text}\n```")?;
-    }
-    Ok(())
+    let text = trimmed(&command.render_long_help().to_string());
+    Ok(writeln!(page, "\n{heading} {name}\n\n```text\n{text}\n```")?)
 }
 
 fn trimmed(help: &str) -> String {

@@ -24,7 +24,7 @@ use std::time::Duration;
 /// With --data everything else is derived from the data, the machine and the time, and shown with its reason.
 ///
 /// Examples:
-///   genera train recipes/shakespeare.toml --set train.steps=500
+///   genera train recipes/reverse.toml --set train.steps=500
 ///   genera train --data my-texts/ --minutes 10
 ///   genera train --data train.de --target train.en --minutes 30
 ///   genera train --data pairs.csv --column question --target-column answer
@@ -32,7 +32,7 @@ use std::time::Duration;
 #[command(verbatim_doc_comment)]
 pub struct Arguments {
     /// The recipe, a TOML file.
-    #[arg(value_name = "RECIPE.toml", required_unless_present = "data", conflicts_with = "data")]
+    #[arg(value_name = "RECIPE.toml", conflicts_with = "data")]
     recipe: Option<PathBuf>,
     /// Change one key of the recipe; may be given several times.
     #[arg(long, value_name = "KEY=VALUE")]
@@ -79,7 +79,11 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
             let fixed = Overrides::parse(&arguments.set)?;
             (from_data(data, &arguments, &fixed, &mut reasons), stem(data), Some(time))
         }
-        (None, None) => return Err(Failure::new("a recipe or --data is needed; see `genera train --help`")),
+        (None, None) => {
+            return Err(Failure::new(
+                "what is to be learned? Name a recipe (genera train recipes/reverse.toml) or data (genera train --data FILE)",
+            ));
+        }
     };
     let path = arguments.run.clone().unwrap_or_else(|| RunDirectory::free_name(&name));
     finish(start(recipe, &arguments.set, reasons, &path, time, common)?, common)
