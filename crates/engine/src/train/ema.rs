@@ -1,7 +1,7 @@
 //! A moving average of the weights, which is less noisy than the weights themselves.
 
 use crate::params::{Params, Role};
-use genera_tensor::{ParamId, Tensor};
+use genera_tensor::{DType, ParamId, Tensor};
 
 /// The averages of all trained parameters.
 #[derive(Debug)]
@@ -26,7 +26,11 @@ impl Averages {
             let Some(average) = average else { continue };
             let weights = params.master(ParamId(i));
             let kernels = weights.device().kernels();
-            kernels.scale_add((1.0 - decay) as f32, weights.view(), decay as f32, average.view_mut());
+            // decay·average + (1 − decay)·weights with both factors rounded would not keep weights that stand still.
+            let mut way = Tensor::scratch(weights.device(), weights.shape(), DType::F32);
+            kernels.cast(weights.view(), way.view_mut());
+            kernels.scale_add(-1.0, average.view(), 1.0, way.view_mut());
+            kernels.scale_add((1.0 - decay) as f32, way.view(), 1.0, average.view_mut());
         }
     }
 
@@ -50,5 +54,55 @@ impl Averages {
     /// The averages for replacement.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (ParamId, &mut Tensor)> {
         self.by_param.iter_mut().enumerate().filter_map(|(i, average)| Some((ParamId(i), average.as_mut()?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::params::ParamSpec;
+    use genera_tensor::{Device, Key};
+
+    /// Numbers around a level of their own, for long enough that only the level matters.
+    #[test]
+    fn slow_averages_agree_with_f64() {
+        const DECAY: f64 = 0.9999;
+        let (device, n) = (Device::cpu(1), 32);
+        let level = |i: usize| 0.1 + i as f32 / 20.0;
+        let at = |step: u64| -> Vec<f32> {
+            (0..n).map(|i| level(i) * (1.0 + 0.1 * Key::new(step).normal(i as u64))).collect()
+        };
+        let shape = genera_tensor::Shape::new(&[n]);
+        let spec = ParamSpec { name: "w".to_owned(), shape, role: Role::NormWeight };
+        let start: Vec<f32> = (0..n).map(level).collect();
+        let mut params = Params::new(vec![spec], vec![Tensor::from_f32(&device, [n], &start)], DType::F32);
+        let mut averages = Averages::new(&params, DECAY);
+        let mut expect: Vec<f64> = start.iter().map(|&x| f64::from(x)).collect();
+        for step in 1_000_000..1_030_000 {
+            let weights = at(step);
+            for (average, &weight) in expect.iter_mut().zip(&weights) {
+                *average = DECAY * *average + (1.0 - DECAY) * f64::from(weight);
+            }
+            params.for_update(ParamId(0)).0.view_mut().f32().copy_from_slice(&weights);
+            averages.update(&params, step);
+        }
+        let found = averages.iter().next().map(|(_, average)| average.to_vec()).unwrap_or_default();
+        let differences = found.iter().zip(&expect).map(|(&x, y)| (f64::from(x) - y).abs() / y);
+        let largest = differences.fold(0.0, f64::max);
+        assert!(found.len() == n && largest < 2e-5, "{largest}");
+    }
+
+    #[test]
+    fn weights_that_stand_still_are_their_own_average() {
+        let device = Device::cpu(1);
+        let values: Vec<f32> = (0..64).map(|i| 0.01 + i as f32 / 7.0).collect();
+        let spec = ParamSpec { name: "w".to_owned(), shape: genera_tensor::Shape::new(&[64]), role: Role::NormWeight };
+        let params = Params::new(vec![spec], vec![Tensor::from_f32(&device, [64], &values)], DType::F32);
+        for decay in [0.9, 0.999, 0.9999] {
+            let mut averages = Averages::new(&params, decay);
+            (1_000_000..1_001_000).for_each(|step| averages.update(&params, step));
+            let (_, average) = averages.iter().next().expect("an average");
+            assert_eq!(average.to_vec(), values, "{decay}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::model::{Mode, Probe, Rows, Transformer};
 use crate::params::Params;
-use genera_tensor::{Gradients, ParamId, Tape, Tensor};
+use genera_tensor::{Gradients, ParamId, Tape, Tensor, Var};
 use genera_tokens::Batch;
 
 fn is_finite(tensor: &Tensor) -> bool {
@@ -10,18 +10,18 @@ fn is_finite(tensor: &Tensor) -> bool {
 }
 
 /// The parameter that is not finite, if there is one.
-fn bad_parameter(params: &Params) -> Option<&str> {
+pub(super) fn bad_parameter(params: &Params) -> Option<&str> {
     let bad = (0..params.len()).find(|&i| !is_finite(params.master(ParamId(i))))?;
     Some(&params.specs()[bad].name)
 }
 
-/// What made the loss of `batch` go wrong: a parameter, or the first layer whose input is not finite.
-pub(super) fn cause_of_bad_loss(model: &Transformer, batch: &Batch) -> String {
+/// What made the loss of `batch` go wrong in a pass with `mode`: a parameter, or the first layer whose input is not finite.
+pub(super) fn cause_of_bad_loss(model: &Transformer, batch: &Batch, mode: Mode<'_>) -> String {
     if let Some(name) = bad_parameter(model.params()) {
         return format!("the parameter {name}");
     }
     let probe = Probe::default();
-    let mode = Mode { probe: Some(&probe), ..Mode::default() };
+    let mode = Mode { probe: Some(&probe), checkpoint: false, ..mode };
     let tape = Tape::inference(model.device());
     let memory = batch.source.as_ref().map(|source| model.encode(&tape, &Rows::of_source(source), mode));
     let hidden = model.decode(&tape, &Rows::of_batch(batch), memory, mode);
@@ -32,7 +32,21 @@ pub(super) fn cause_of_bad_loss(model: &Transformer, batch: &Batch) -> String {
             }
         }
     }
-    if is_finite(hidden.tensor()) { "the logits".to_owned() } else { "the output of the last block".to_owned() }
+    let cause = match is_finite(hidden.tensor()) {
+        false => "the output of the last block",
+        true if !has_finite_logits(model, hidden.tensor()) => "the logits",
+        true => "the loss itself, for the logits are finite",
+    };
+    cause.to_owned()
+}
+
+/// Computes the logits a few rows at a time: all of them may be more than fits in memory.
+fn has_finite_logits(model: &Transformer, hidden: &Tensor) -> bool {
+    let [_, width] = hidden.dims();
+    hidden.to_vec().chunks(64 * width).all(|rows| {
+        let rows = Tensor::from_f32(model.device(), [rows.len() / width, width], rows);
+        is_finite(&model.logits(&Var::constant(rows)))
+    })
 }
 
 /// The gradient that went wrong first. The way back meets the parameters in reverse, but for the embedding, which a tied

@@ -111,7 +111,7 @@ impl Trainer {
         let tape = Tape::new(self.model.device());
         let loss = self.model.loss(&tape, batch, label_smoothing, scale, mode);
         if !loss.total.tensor().view().get(0).is_finite() {
-            return Err(self.gone_wrong("the loss", &finite::cause_of_bad_loss(&self.model, batch)));
+            return Err(self.gone_wrong("the loss", &finite::cause_of_bad_loss(&self.model, batch, mode)));
         }
         sums.add(batch, &loss);
         tape.backward(&loss.total, gradients);

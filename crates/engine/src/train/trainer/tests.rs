@@ -190,8 +190,8 @@ type Spoiled<'s> = (&'s str, &'s dyn Fn(&mut [f32]));
 #[test]
 fn what_is_not_finite_is_named_and_changes_nothing() {
     let name = preset("llama");
-    let check = |spoiled: &[Spoiled<'_>], what: &str, expect: &str| {
-        let mut trainer = trainer(name, &recipe());
+    let check_with = |recipe: &TrainRecipe, spoiled: &[Spoiled<'_>], what: &str, expect: &str| {
+        let mut trainer = trainer(name, recipe);
         trainer.step(&[batch(name, 2, 1)]).unwrap();
         for (parameter, spoil) in spoiled {
             let params = trainer.model.params_mut();
@@ -205,10 +205,15 @@ fn what_is_not_finite_is_named_and_changes_nothing() {
         let bits = |weights: Vec<Vec<f32>>| weights.concat().into_iter().map(f32::to_bits).collect::<Vec<_>>();
         assert!(bits(weights(&trainer)) == bits(before) && trainer.n_steps() == 1);
     };
+    let check = |spoiled: &[Spoiled<'_>], what: &str, expect: &str| check_with(&recipe(), spoiled, what, expect);
     let up = "decoder.1.feed_forward.up.weight";
     check(&[(up, &|w| w[0] = f32::NAN)], "loss", "the parameter decoder.1.feed_forward.up.weight");
     let norm = "decoder.0.feed_forward.norm.weight";
     check(&[(norm, &|w| w[0] = 3e38)], "loss", "the queries of decoder.1.attention");
+    check(&[("head.weight", &|w| w.fill(3e38))], "loss", "it began with the logits.");
+    // Ten times as much is infinite: the masks of the step are needed to see it.
+    let silencing = TrainRecipe { dropout: 0.9, ..recipe() };
+    check_with(&silencing, &[("embedding.weight", &|w| w.fill(1e38))], "loss", "the queries of decoder.0.attention");
     // Closed gates hide huge values on the way, not on the way back.
     let closed_gates = |w: &mut [f32]| {
         let (gate, up) = w.split_at_mut(w.len() / 2);
