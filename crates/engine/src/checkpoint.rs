@@ -11,14 +11,17 @@ pub use lock::RunLock;
 pub use manifest::{FileSum, Manifest};
 pub use write::Progress;
 
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::model::Transformer;
 use crate::params::{Params, layout};
 use crate::train::{TrainSettings, Trainer};
 use crate::weights::safetensors::Reader;
 use genera_tensor::{DType, Device, Tensor};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 const MODEL: &str = "model.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
@@ -152,6 +155,8 @@ fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
 #[derive(Clone, Debug)]
 pub struct Checkpoints {
     dir: PathBuf,
+    /// Which are whole, as far as they were saved or compared with their checksums since this was opened.
+    known: Arc<Mutex<BTreeMap<PathBuf, bool>>>,
 }
 
 impl Checkpoints {
@@ -161,44 +166,59 @@ impl Checkpoints {
     /// When the directory cannot be made or cleared.
     pub fn open(run_dir: &Path) -> Result<Self> {
         let dir = run_dir.join(SUBDIR);
-        fs::create_dir_all(&dir).map_err(|source| Error::io("cannot make the directory", &dir, source))?;
+        disk::make_dir(&dir).map_err(|source| Error::io("cannot make the directory", &dir, source))?;
         write::recover(&dir)?;
-        Ok(Self { dir })
+        Ok(Self { dir, known: Arc::default() })
     }
 
-    /// Saves a checkpoint; it counts only once every byte of it is on the disk.
+    /// Saves a checkpoint; it counts only once every byte of it is on the disk. Those of later steps are then removed: the
+    /// run went back behind them, as it does when they are damaged.
     ///
     /// # Errors
-    /// When it cannot be written, as on a full disk. What was written of it is removed; earlier checkpoints are not
-    /// touched.
+    /// When a weight is not finite, or when it cannot be written, as on a full disk: what was written of it is removed, and
+    /// no other is touched. Or when one of a later step cannot be removed.
     pub fn save(&self, trainer: &Trainer, progress: &Progress<'_>) -> Result<Checkpoint> {
-        write::save(&self.dir, trainer, progress, &write::create_file)
+        trainer.check_weights()?;
+        let saved = write::save(&self.dir, trainer, progress, &write::create_file)?;
+        self.known().insert(saved.dir.clone(), true);
+        for (step, dir) in list(&self.dir)? {
+            if step > saved.manifest.step {
+                self.remove(&dir)?;
+            }
+        }
+        Ok(saved)
     }
 
-    /// Removes all but the last `keep_last` (at least one) and the one with the lowest validation loss.
+    /// Removes all that are older than the last `keep_last` (at least one) whole ones, but for the one with the lowest
+    /// validation loss.
     ///
     /// # Errors
     /// When one cannot be removed.
     pub fn prune(&self, keep_last: usize) -> Result<()> {
         let all = list(&self.dir)?;
+        let mut whole = (0..all.len()).rev().filter(|&i| self.is_whole(&all[i].1));
+        let n_older = whole.nth(keep_last.max(1) - 1).unwrap_or(0);
+        if n_older == 0 {
+            return Ok(());
+        }
         let best = self.best()?;
-        let n_older = all.len().saturating_sub(keep_last.max(1));
         for (_, dir) in &all[..n_older] {
             if Some(dir) != best.as_ref() {
-                write::remove(dir)?;
+                self.remove(dir)?;
             }
         }
         Ok(())
     }
 
-    /// The checkpoint with the lowest validation loss; the earliest of equals.
+    /// The whole checkpoint with the lowest validation loss; the earliest of equals.
     ///
     /// # Errors
     /// When the directory cannot be listed.
     pub fn best(&self) -> Result<Option<PathBuf>> {
         let loss = |(_, dir): (u64, PathBuf)| Some((Manifest::read(&dir).ok()?.validation_loss?, dir));
-        let measured = list(&self.dir)?.into_iter().filter_map(loss);
-        Ok(measured.min_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, dir)| dir))
+        let mut measured: Vec<(f64, PathBuf)> = list(&self.dir)?.into_iter().filter_map(loss).collect();
+        measured.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+        Ok(measured.into_iter().map(|(_, dir)| dir).find(|dir| self.is_whole(dir)))
     }
 
     /// The checkpoints with their steps, oldest first; not verified.
@@ -207,6 +227,20 @@ impl Checkpoints {
     /// When the directory cannot be listed.
     pub fn list(&self) -> Result<Vec<(u64, PathBuf)>> {
         list(&self.dir)
+    }
+
+    /// Whether the files of a checkpoint are those that were written; they are read once.
+    fn is_whole(&self, dir: &Path) -> bool {
+        *self.known().entry(dir.to_owned()).or_insert_with(|| Checkpoint::open(dir).is_ok())
+    }
+
+    fn remove(&self, dir: &Path) -> Result<()> {
+        self.known().remove(dir);
+        write::remove(dir)
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<PathBuf, bool>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub mod checkpoint;
 pub mod config;
+mod disk;
 mod error;
 pub mod flops;
 pub mod generate;

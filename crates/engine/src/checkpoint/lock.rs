@@ -1,7 +1,8 @@
 //! One run directory, one process.
 
+use crate::disk;
 use crate::error::{Error, Result};
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
 
@@ -17,7 +18,7 @@ impl RunLock {
     /// # Errors
     /// When another process holds it, with its number; or when the directory cannot be written to.
     pub fn take(run_dir: &Path) -> Result<Self> {
-        fs::create_dir_all(run_dir).map_err(|source| Error::io("cannot make the directory", run_dir, source))?;
+        disk::make_dir(run_dir).map_err(|source| Error::io("cannot make the directory", run_dir, source))?;
         let path = run_dir.join("lock");
         let cannot_lock = |source| Error::io("cannot lock", &path, source);
         let open = File::options().read(true).write(true).create(true).truncate(false).open(&path);
@@ -47,6 +48,7 @@ fn held_by(file: &mut File) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn a_run_directory_has_one_owner() {

@@ -243,3 +243,73 @@ fn a_run_without_checkpoints_has_none() {
     let (found, rejected) = latest_good(dir.path()).unwrap();
     assert!(found.is_none() && rejected.is_empty());
 }
+
+fn damage(checkpoint: &Path) {
+    fs::write(checkpoint.join(MODEL), "damaged").unwrap();
+}
+
+fn kept(checkpoints: &Checkpoints) -> Vec<u64> {
+    checkpoints.list().unwrap().into_iter().map(|(step, _)| step).collect()
+}
+
+/// Saves steps 2, 4 and 6, damages 6, goes on from 4 and saves `next`.
+fn run_that_went_back(next: u64) -> (tempfile::TempDir, Checkpoints) {
+    let dir = tempfile::tempdir().unwrap();
+    let checkpoints = Checkpoints::open(dir.path()).unwrap();
+    let mut first = trainer(preset("llama"), &recipe());
+    for step in [2, 4, 6] {
+        steps(&mut first, "llama", step - 2..step);
+        checkpoints.save(&first, &progress(None)).unwrap();
+    }
+    damage(&checkpoints.list().unwrap()[2].1);
+    let checkpoints = Checkpoints::open(dir.path()).unwrap();
+    let found = latest_good(dir.path()).unwrap().0.unwrap();
+    assert_eq!(found.manifest.step, 4);
+    let settings = TrainSettings::new(&recipe()).unwrap();
+    let mut second = found.resume(settings, DType::F32, &Device::cpu(2)).unwrap();
+    steps(&mut second, "llama", 4..next);
+    checkpoints.save(&second, &progress(None)).unwrap();
+    (dir, checkpoints)
+}
+
+#[test]
+fn damaged_checkpoints_never_displace_whole_ones() {
+    for (next, keep_last, expect) in
+        [(5, 1, &[5][..]), (5, 2, &[4, 5]), (7, 1, &[7]), (7, 2, &[4, 6, 7]), (7, 3, &[2, 4, 6, 7])]
+    {
+        let (dir, checkpoints) = run_that_went_back(next);
+        checkpoints.prune(keep_last).unwrap();
+        assert_eq!(kept(&checkpoints), expect, "saved {next}, kept {keep_last}");
+        let (found, rejected) = latest_good(dir.path()).unwrap();
+        assert!(found.unwrap().manifest.step == next && rejected.is_empty());
+    }
+}
+
+#[test]
+fn a_damaged_checkpoint_is_not_the_best() {
+    let dir = tempfile::tempdir().unwrap();
+    let checkpoints = Checkpoints::open(dir.path()).unwrap();
+    let mut trainer = trainer(preset("llama"), &recipe());
+    for (step, loss) in [(0, 1.0), (1, 2.0), (2, 3.0)] {
+        steps(&mut trainer, "llama", step..step + 1);
+        checkpoints.save(&trainer, &progress(Some(loss))).unwrap();
+    }
+    damage(&checkpoints.list().unwrap()[0].1);
+    let checkpoints = Checkpoints::open(dir.path()).unwrap();
+    assert!(checkpoints.best().unwrap().unwrap().ends_with("step-000002"));
+    checkpoints.prune(1).unwrap();
+    assert_eq!(kept(&checkpoints), [2, 3]);
+}
+
+#[test]
+fn weights_that_are_not_finite_are_not_saved() {
+    let (dir, checkpoints, trainer) = saved_run(1);
+    let mut model = trainer.into_model();
+    let id = model.params().id("decoder.1.attention.out.weight");
+    model.params_mut().for_update(id).0.view_mut().f32()[3] = f32::NAN;
+    let spoiled = Trainer::new(model, TrainSettings::new(&recipe()).unwrap());
+    let error = checkpoints.save(&spoiled, &progress(None)).unwrap_err().to_string();
+    assert!(error.contains("the parameter decoder.1.attention.out.weight holds NaN"), "{error}");
+    assert_eq!(entries(&checkpoints.dir).unwrap().len(), 1, "nothing is left behind");
+    assert_eq!(latest_good(dir.path()).unwrap().0.unwrap().manifest.step, 1);
+}

@@ -2,6 +2,7 @@
 
 use super::manifest::{FORMAT, FileSum, MANIFEST, MANIFEST_SUM, Manifest, hex};
 use super::{AVERAGES, Checkpoint, MODEL, OPTIMIZER, entries};
+use crate::disk::sync_dir;
 use crate::error::{Error, Result};
 use crate::train::Trainer;
 use crate::weights::safetensors::{self, NamedView};
@@ -208,11 +209,6 @@ fn publish(unfinished: &Path, dir: &Path) -> std::result::Result<(), Failure> {
         fs::remove_dir_all(&replaced).map_err(at(&replaced))?;
     }
     Ok(())
-}
-
-/// Forces the names in a directory to the disk, where the system can.
-fn sync_dir(dir: &Path) -> io::Result<()> {
-    if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
 }
 
 /// Removes a checkpoint; one that is half removed never bears its name.

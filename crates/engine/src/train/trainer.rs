@@ -176,6 +176,19 @@ impl Trainer {
         self.n_tokens
     }
 
+    /// Makes sure that the weights are worth keeping.
+    ///
+    /// # Errors
+    /// [`Error::Training`], naming a parameter that is not finite.
+    pub(crate) fn check_weights(&self) -> Result<()> {
+        let Some(name) = finite::bad_parameter(self.model.params()) else { return Ok(()) };
+        Err(Error::Training(format!(
+            "step {}: the parameter {name} holds NaN or infinity, so no checkpoint was saved; earlier checkpoints are intact. \
+             Lower train.learning_rate or raise train.warmup_steps, then resume",
+            self.n_steps
+        )))
+    }
+
     /// What must be kept beside the weights.
     pub fn state(&self) -> TrainerState<'_> {
         let params = self.model.params();

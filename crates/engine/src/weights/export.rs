@@ -8,6 +8,7 @@ use super::load::transpose;
 use super::names::{Lie, Sources};
 use super::safetensors::{self, NamedView};
 use crate::config::ModelConfig;
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::model::Transformer;
 use crate::params::{ParamSpec, Params, layout};
@@ -36,7 +37,7 @@ pub struct Exported {
 /// # Errors
 /// When a file cannot be written.
 pub fn export_hf(model: &Transformer, dir: &Path, special: &SpecialIds, facts: &CardFacts) -> Result<Exported> {
-    fs::create_dir_all(dir).map_err(|source| Error::io("cannot create", dir, source))?;
+    disk::make_dir(dir).map_err(|source| Error::io("cannot create", dir, source))?;
     let config = model.config();
     let (exported, mut json, tensors, readme) = match express(config) {
         Ok(Expression { family, json, model: theirs, concessions }) => {
@@ -58,6 +59,7 @@ pub fn export_hf(model: &Transformer, dir: &Path, special: &SpecialIds, facts: &
     write_json(&dir.join("generation_config.json"), &generation_config(special, config))?;
     write_file(&dir.join("README.md"), |out| out.write_all(readme.as_bytes()))?;
     write_json(&dir.join("config.json"), &json)?;
+    disk::settle(dir);
     Ok(exported)
 }
 
