@@ -234,6 +234,15 @@ impl ModelConfig {
                 format!("sinusoidal positions need an even d_model, not {}", self.d_model)
             })?;
         }
+        if let Position::Rotary { theta, .. } = self.position {
+            check(theta.is_finite() && theta > 0.0, || {
+                format!("rope_theta is {theta}; rotary positions need a finite number above 0")
+            })?;
+        }
+        let eps = self.norm.eps();
+        check(eps.is_finite() && eps > 0.0, || {
+            format!("norm_eps is {eps} in 32 bits; it must be a finite number above 0, as 1e-5")
+        })?;
         for (name, stack) in self.stacks() {
             stack.validate(name, &self.position)?;
         }
@@ -361,26 +370,20 @@ fn check(holds: bool, message: impl FnOnce() -> String) -> Result<()> {
     if holds { Ok(()) } else { Err(Error::Config(message())) }
 }
 
-/// The names of the activations in files: those of the Hugging Face library's own table where it has one.
+/// The names of the activations in files: those that a recipe has for them.
 pub mod activation_name {
+    use crate::recipe::Choice;
     use genera_tensor::Activation;
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
-    const NAMES: [(&str, Activation); 4] = [
-        ("relu", Activation::Relu),
-        ("gelu", Activation::GeluErf),
-        ("gelu_tanh", Activation::GeluTanh),
-        ("silu", Activation::Silu),
-    ];
-
     /// The name of an activation.
     pub fn name(activation: Activation) -> &'static str {
-        NAMES.iter().find(|(_, kind)| *kind == activation).map_or("relu", |(name, _)| name)
+        activation.name()
     }
 
     /// The activation of a name.
     pub fn parse(name: &str) -> Option<Activation> {
-        NAMES.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind)
+        Activation::NAMES.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind)
     }
 
     /// Writes the name.
@@ -398,8 +401,30 @@ pub mod activation_name {
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Activation, D::Error> {
         let text = String::deserialize(deserializer)?;
         parse(&text).ok_or_else(|| {
-            let known: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();
+            let known: Vec<&str> = Activation::NAMES.iter().map(|(name, _)| *name).collect();
             D::Error::custom(format!("unknown activation '{text}'; known are {}", known.join(", ")))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::fixture::{config, preset};
+
+    #[test]
+    fn numbers_that_are_not_finite_are_refused() {
+        let good = config(preset("llama"));
+        let rotary = |theta| Position::Rotary { theta, n_rotated: 8, interleaved: false };
+        for theta in [f64::NAN, f64::INFINITY, 0.0] {
+            let error = ModelConfig { position: rotary(theta), ..good.clone() }.validate().unwrap_err().to_string();
+            assert!(error.starts_with(&format!("rope_theta is {theta};")), "{error}");
+        }
+        for eps in [f32::NAN, f32::INFINITY, 0.0] {
+            for norm in [Norm::Rms { eps }, Norm::Layer { eps, bias: true }] {
+                let error = ModelConfig { norm, ..good.clone() }.validate().unwrap_err().to_string();
+                assert!(error.starts_with(&format!("norm_eps is {eps} ")), "{error}");
+            }
+        }
     }
 }

@@ -207,6 +207,12 @@ mod tests {
         assert!(error("preset = \"lama\"").contains("did you mean 'llama'?"));
         assert!(error("d_model = 130").contains("model.d_model (130) is not a multiple of model.n_heads (4)"));
         assert!(error("n_heads = 0").contains("(0)"));
+        assert!(error("rope_theta = 0.0").contains("rope_theta is 0; rotary positions need"));
+        assert!(error("rope_theta = -5.0").contains("rope_theta is -5"));
+        assert!(error("norm_eps = 0.0").contains("norm_eps is 0 in 32 bits"));
+        assert!(error("norm_eps = 1e-50").contains("norm_eps is 0 in 32 bits"));
+        assert!(error("norm = \"layer\"\nnorm_eps = -1e-5").contains("norm_eps is -0.00001"));
+        assert!(error("norm_eps = 1e50").contains("norm_eps is inf"));
         assert!(error("n_kv_heads = 3").contains("not a multiple of n_kv_heads (3)"));
         assert!(error("d_model = 9000000000000000000").contains("is 9000000000000000000"));
         assert!(error("n_layers = 1000000000").contains("n_layers is 1000000000; at most"));

@@ -20,16 +20,21 @@ pub trait Choice: Copy + PartialEq + 'static {
     const NAMES: &'static [(&'static str, Self)];
 
     /// The name of this one.
-    fn name(self) -> &'static str {
-        Self::NAMES.iter().find(|(_, choice)| *choice == self).map_or("", |(name, _)| name)
-    }
+    fn name(self) -> &'static str;
 }
 
-/// Makes a type of names a [`Setting`]; a blanket implementation would exclude all others.
+/// Makes a type of names a [`Setting`]; a blanket implementation would exclude all others. It does not compile while one of
+/// the type has no name.
 macro_rules! choice {
-    ($type:ty { $($name:literal => $choice:expr),* $(,)? }) => {
+    ($type:ty { $($name:literal => $choice:path),* $(,)? }) => {
         impl $crate::recipe::Choice for $type {
             const NAMES: &'static [(&'static str, Self)] = &[$(($name, $choice)),*];
+
+            fn name(self) -> &'static str {
+                match self {
+                    $($choice => $name),*
+                }
+            }
         }
 
         impl $crate::recipe::setting::Setting for $type {

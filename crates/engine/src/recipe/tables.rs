@@ -82,6 +82,7 @@ impl From<Norm> for NormChoice {
 
 choice!(Placement { "pre" => Placement::Pre, "post" => Placement::Post, "sandwich" => Placement::Sandwich });
 
+// Checkpoints have these names too; see `config::activation_name`.
 choice!(Activation {
     "relu" => Activation::Relu,
     "gelu" => Activation::GeluErf,

@@ -50,9 +50,10 @@ impl TrainSettings {
 }
 
 fn check(recipe: &TrainRecipe) -> Result<()> {
-    let from_0_to_1 = |value: f64| (0.0..1.0).contains(&value);
-    let positive = |value: f64| value > 0.0;
-    let not_negative = |value: f64| value >= 0.0;
+    // What counts is the 32-bit number that is computed with: 0.99999999999 is 1 there, 1e-50 is 0, 1e50 is infinite.
+    let not_negative = |value: f64| value >= 0.0 && (value as f32).is_finite();
+    let positive = |value: f64| not_negative(value) && value as f32 > 0.0;
+    let from_0_to_1 = |value: f64| not_negative(value) && (value as f32) < 1.0;
     let muon_rate = recipe.muon_learning_rate.unwrap_or(recipe.learning_rate);
     let floor = recipe.min_learning_rate.unwrap_or(0.0);
     let rows: [(&str, f64, bool, &str); 13] = [
@@ -64,7 +65,7 @@ fn check(recipe: &TrainRecipe) -> Result<()> {
         ("eps", recipe.eps, positive(recipe.eps), "above 0"),
         ("momentum", recipe.momentum, from_0_to_1(recipe.momentum), "from 0 to below 1"),
         ("weight_decay", recipe.weight_decay, not_negative(recipe.weight_decay), "at least 0"),
-        ("clip", recipe.clip, not_negative(recipe.clip), "at least 0"),
+        ("clip", recipe.clip, recipe.clip == 0.0 || positive(recipe.clip), "at least 0"),
         ("label_smoothing", recipe.label_smoothing, from_0_to_1(recipe.label_smoothing), "from 0 to below 1"),
         ("dropout", recipe.dropout, from_0_to_1(recipe.dropout), "from 0 to below 1"),
         ("ema_decay", recipe.ema_decay, from_0_to_1(recipe.ema_decay), "from 0 to below 1"),
@@ -72,7 +73,9 @@ fn check(recipe: &TrainRecipe) -> Result<()> {
     ];
     for (key, value, is_good, range) in rows {
         if !is_good {
-            return Err(Error::Config(format!("train.{key} is {value}; it must be {range}")));
+            let (text, computed) = (value.to_string(), (value as f32).to_string());
+            let rounded = if text == computed { String::new() } else { format!(", which is {computed} in 32 bits") };
+            return Err(Error::Config(format!("train.{key} is {text}{rounded}; it must be {range}")));
         }
     }
     if recipe.accumulate == 0 || recipe.steps == 0 {
@@ -135,6 +138,18 @@ mod tests {
         check(|r| r.beta2 = 1.0, "train.beta2 is 1");
         check(|r| r.dropout = -0.1, "train.dropout is -0.1");
         check(|r| r.batch_size = 0, "train.batch_size is 0");
+        check(|r| r.beta1 = 0.999_999_999_99, "train.beta1 is 0.99999999999, which is 1 in 32 bits; it must be from 0");
+        check(|r| r.beta2 = 0.999_999_999_99, "train.beta2 is 0.99999999999, which is 1 in 32 bits; it must be from 0");
+        check(|r| r.momentum = 0.999_999_999_99, "train.momentum");
+        check(|r| r.dropout = 0.999_999_999_99, "train.dropout");
+        check(|r| r.label_smoothing = 0.999_999_999_99, "train.label_smoothing");
+        check(|r| r.ema_decay = 0.999_999_999_99, "train.ema_decay");
+        check(|r| r.eps = 1e-50, "which is 0 in 32 bits; it must be above 0");
+        check(|r| r.learning_rate = 1e-50, "train.learning_rate");
+        check(|r| r.learning_rate = 1e50, "which is inf in 32 bits");
+        check(|r| r.weight_decay = 1e50, "train.weight_decay");
+        check(|r| r.clip = 1e-50, "train.clip");
+        check(|r| r.clip = f64::NAN, "train.clip");
         check(|r| r.steps = 0, "train.steps");
     }
 

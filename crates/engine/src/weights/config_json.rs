@@ -316,7 +316,12 @@ pub(super) fn activation(name: &str) -> Option<Activation> {
 
 /// The name of an activation in the library's table.
 pub(super) fn activation_name(activation: Activation) -> &'static str {
-    ACTIVATIONS.iter().find(|(_, known)| *known == activation).map_or("relu", |(name, _)| name)
+    match activation {
+        Activation::Relu => "relu",
+        Activation::GeluErf => "gelu",
+        Activation::GeluTanh => "gelu_new",
+        Activation::Silu => "silu",
+    }
 }
 
 /// A number of single precision as the shortest decimal that reads back as it: 1e-6, not 9.999999974752427e-7.
