@@ -188,6 +188,8 @@ pub struct Params {
     /// Rearranged copies of the matrices, when the model only generates.
     packed: Vec<Option<Arc<PackedMatrix>>>,
     compute: DType,
+    /// Whether the embedding table is the head too.
+    is_tied: bool,
 }
 
 impl Params {
@@ -202,9 +204,14 @@ impl Params {
             assert!(fits, "{} must be f32 {}, found {master:?}", spec.name, spec.shape);
         }
         let (rounded, packed) = (specs.iter().map(|_| None).collect(), specs.iter().map(|_| None).collect());
-        let mut params = Self { specs, masters, rounded, packed, compute };
+        let mut params = Self { specs, masters, rounded, packed, compute, is_tied: false };
         params.round_all();
         params
+    }
+
+    /// Tells whether the embedding table is the head too, as the model knows.
+    pub(crate) fn set_head(&mut self, head: Head) {
+        self.is_tied = matches!(head, Head::Tied { .. });
     }
 
     /// Names, shapes and roles.
@@ -259,11 +266,11 @@ impl Params {
         self.round(id.0);
     }
 
-    /// Rearranges every matrix for generation; undone for a parameter when it is updated.
+    /// Rearranges every matrix that a model multiplies by, for generation; undone for a parameter when it is updated.
     pub fn pack(&mut self) {
         for i in 0..self.specs.len() {
             let is_product = matches!(self.specs[i].role, Role::Matrix | Role::Query | Role::Residual | Role::Head);
-            let is_tied_head = self.specs[i].name == "embedding.weight" && self.find("head.weight").is_none();
+            let is_tied_head = self.is_tied && self.specs[i].name == "embedding.weight";
             if is_product || is_tied_head {
                 let weight = self.rounded[i].as_ref().unwrap_or(&self.masters[i]);
                 let [n, k] = weight.dims();
@@ -291,5 +298,31 @@ impl Params {
     fn round(&mut self, i: usize) {
         let is_matrix = self.specs[i].shape.sizes().len() == 2 && self.specs[i].role != Role::RelativeBias;
         self.rounded[i] = (self.compute == DType::Bf16 && is_matrix).then(|| self.masters[i].cast(DType::Bf16));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Transformer, initial_params};
+    use crate::train::fixture::{config, preset};
+    use genera_tensor::Device;
+
+    /// Without a head, the embedding table is looked up and never multiplied by.
+    #[test]
+    fn the_embedding_is_packed_where_it_is_the_head() {
+        let device = Device::cpu(1);
+        for (head, expect) in
+            [(Head::None, false), (Head::Untied, false), (Head::Tied { bias: false, scaled: false }, true)]
+        {
+            let config = ModelConfig { head, ..config(preset("bert")) };
+            let params = initial_params(&config, 1, DType::F32, &device);
+            let mut model = Transformer::new(config, params, &device);
+            model.params_mut().pack();
+            let params = model.params();
+            let is_packed = |name: &str| params.packed[params.id(name).0].is_some();
+            assert_eq!(is_packed("embedding.weight"), expect, "{head:?}");
+            assert!(is_packed("encoder.0.attention.qkv.weight"), "{head:?}");
+        }
     }
 }

@@ -99,7 +99,8 @@ impl Transformer {
     ///
     /// # Panics
     /// When `params` does not have the layout of `config`, which must have been validated.
-    pub fn new(config: ModelConfig, params: Params, device: &Device) -> Self {
+    pub fn new(config: ModelConfig, mut params: Params, device: &Device) -> Self {
+        params.set_head(config.head);
         assert_eq!(
             params.specs(),
             crate::params::layout(&config),
