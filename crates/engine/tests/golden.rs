@@ -16,7 +16,12 @@ fn golden(name: &str) -> Option<PathBuf> {
         println!("skipped: golden {name}: GENERA_TEST_DATA is not set");
         return None;
     };
-    Some(Path::new(&data).parent().expect("GENERA_TEST_DATA has a parent").join("golden").join(name))
+    let golden = Path::new(&data).parent().expect("GENERA_TEST_DATA has a parent").join("golden");
+    if !golden.exists() {
+        println!("skipped: golden {name}: there is no {}", golden.display());
+        return None;
+    }
+    Some(golden.join(name))
 }
 
 struct Expected(Value);
