@@ -49,7 +49,8 @@ pub fn export_hf(model: &Transformer, dir: &Path, special: &SpecialIds, facts: &
         }
         Err(reason) => {
             let readme = card(config, facts, &Loading::Own { reason: &reason });
-            let exported = Exported { family: None, note: Some(reason) };
+            let note = Some(format!("Genera alone can load model/: {reason}"));
+            let exported = Exported { family: None, note };
             (exported, own_json(config), own_tensors(model.params()), readme)
         }
     };
