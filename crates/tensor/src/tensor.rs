@@ -41,7 +41,8 @@ impl Tensor {
     /// When their number is not that of the shape.
     pub fn from_f32(device: &Device, shape: impl Into<Shape>, values: &[f32]) -> Self {
         let mut tensor = Self::scratch(device, shape, DType::F32);
-        assert_eq!(values.len(), tensor.shape.n_elements(), "{} values for shape {}", values.len(), tensor.shape);
+        let (n, expected) = (values.len(), tensor.shape.n_elements());
+        assert_eq!(n, expected, "{n} values cannot fill the {expected} elements of {}", tensor.shape);
         tensor.view_mut().f32().copy_from_slice(values);
         tensor
     }
@@ -58,7 +59,9 @@ impl Tensor {
     #[track_caller]
     pub fn dims<const N: usize>(&self) -> [usize; N] {
         let sizes = self.shape.sizes();
-        sizes.try_into().unwrap_or_else(|_| panic!("expected a tensor of {N} axes, found shape {}", self.shape))
+        sizes
+            .try_into()
+            .unwrap_or_else(|_| panic!("expected a tensor of {N} axes, found {} of {}", sizes.len(), self.shape))
     }
 
     /// Number of elements.
@@ -83,7 +86,8 @@ impl Tensor {
     #[track_caller]
     pub fn reshape(&self, shape: impl Into<Shape>) -> Self {
         let shape = shape.into();
-        assert_eq!(shape.n_elements(), self.n_elements(), "cannot see shape {} as {shape}", self.shape);
+        let (n, expected) = (self.n_elements(), shape.n_elements());
+        assert_eq!(n, expected, "cannot see the {n} elements of {} as the {expected} of {shape}", self.shape);
         Self { shape, ..self.clone() }
     }
 

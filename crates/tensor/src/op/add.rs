@@ -1,6 +1,7 @@
 //! y = a + b and y = α·x.
 
 use super::check::{Checker, Input};
+use crate::shape;
 use crate::tape::{Tape, Var};
 use crate::tensor::Tensor;
 
@@ -9,8 +10,7 @@ use crate::tensor::Tensor;
 /// # Shapes
 /// a, b and the result: any, the same number of elements.
 pub fn add(tape: &Tape<'_>, a: &Var, b: &Var) -> Var {
-    let shape = a.tensor().shape();
-    assert_eq!(shape.n_elements(), b.tensor().n_elements(), "cannot add shapes {shape} and {}", b.tensor().shape());
+    let [_] = shape::sizes(&[("add a", "elements..", a.tensor().shape()), ("and b", "elements..", b.tensor().shape())]);
     let mut y = a.tensor().copy();
     tape.kernels().scale_add(1.0, b.tensor().view(), 1.0, y.view_mut());
     let (a_slot, b_slot) = (a.slot(), b.slot());

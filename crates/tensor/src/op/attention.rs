@@ -12,6 +12,7 @@ use crate::backend::{
     Attention, AttentionBackward, AttentionGradients, AttentionSizes, Heads, Mask, OffsetBias, Visibility,
 };
 use crate::dtype::{DType, View};
+use crate::shape::{self, Shape};
 use crate::tape::{Tape, Var};
 use crate::tensor::Tensor;
 use std::sync::Arc;
@@ -166,17 +167,28 @@ pub fn attention(tape: &Tape<'_>, inputs: Queries, spec: &AttentionSpec) -> Var 
 
 fn check_sizes(saved: &Saved, sizes: &AttentionSizes) {
     let AttentionSizes { b, t, s, h, g, d_head, .. } = *sizes;
-    let fits = match &saved.kv {
-        None => t == s && saved.q.n_elements() == b * t * (h + 2 * g) * d_head,
-        Some(kv) => saved.q.n_elements() == b * t * h * d_head && kv.n_elements() == b * s * 2 * g * d_head,
+    let check = |name: &str, names: &str, tensor: &Tensor, expected: [usize; 2]| {
+        let (found, expected) = (tensor.shape(), Shape::from(expected));
+        let sizes = format!("B {b}, T {t}, S {s}, H {h}, G {g}, K {d_head}");
+        let (wanted, fits) = (shape::named(names, expected), found.n_elements() == expected.n_elements());
+        assert!(fits, "attention of {sizes} takes {name} {wanted}, found {}", shape::named(names, found));
     };
-    assert!(fits, "attention inputs {:?} and {:?} do not fit {sizes:?}", saved.q, saved.kv);
-    assert!(h.is_multiple_of(g), "{h} query heads cannot share {g} key/value heads evenly");
+    match &saved.kv {
+        None => {
+            assert_eq!(t, s, "queries, keys and values side by side are equally many: T {t}, S {s}");
+            check("qkv", "B·T.. (H+2·G)·K", &saved.q, [b * t, (h + 2 * g) * d_head]);
+        }
+        Some(kv) => {
+            check("q", "B·T.. H·K", &saved.q, [b * t, h * d_head]);
+            check("kv", "B·S.. 2·G·K", kv, [b * s, 2 * g * d_head]);
+        }
+    }
+    assert!(h.is_multiple_of(g), "{h} query heads H cannot share {g} key/value heads G evenly");
 }
 
 fn borrow_bias(spec: &AttentionSpec) -> Option<OffsetBias<'_>> {
     spec.bias.as_ref().map(|(bias, origin)| {
-        let [_, n_offsets] = bias.tensor().dims();
+        let [_, n_offsets] = shape::sizes(&[("add bias", "H R", bias.tensor().shape())]);
         let View::F32(values) = bias.tensor().view() else {
             panic!("an offset bias is f32, found {:?}", bias.tensor())
         };

@@ -2,6 +2,7 @@
 
 use super::check::{Checker, Input};
 use crate::backend::CopyColumns;
+use crate::shape;
 use crate::tape::{Tape, Var};
 use crate::tensor::Tensor;
 
@@ -10,18 +11,14 @@ use crate::tensor::Tensor;
 /// # Shapes
 /// parts: [M, Nᵢ]; result: [M, Σ Nᵢ].
 pub fn concat(tape: &Tape<'_>, parts: &[&Var]) -> Var {
-    let rows = parts[0].tensor().shape().n_rows();
+    let first = parts[0].tensor().shape();
+    let rows = first.n_rows();
     let widths: Vec<usize> = parts.iter().map(|part| part.tensor().shape().last()).collect();
     let total = widths.iter().sum();
     let mut y = Tensor::scratch(tape.device(), [rows, total], parts[0].tensor().dtype());
     let mut column = 0;
     for (part, &width) in parts.iter().zip(&widths) {
-        assert_eq!(
-            part.tensor().shape().n_rows(),
-            rows,
-            "parts of unequal height: {:?} beside {rows} rows",
-            part.tensor()
-        );
+        let [..] = shape::sizes::<3>(&[("join", "M.. N1", first), ("and", "M.. N2", part.tensor().shape())]);
         tape.kernels().copy_columns(CopyColumns {
             rows,
             width,

@@ -2,6 +2,7 @@
 
 use super::check::{Checker, Input};
 use crate::rng::Key;
+use crate::shape;
 use crate::tape::{Tape, Var};
 use crate::tensor::Tensor;
 
@@ -32,6 +33,7 @@ pub fn dropout(tape: &Tape<'_>, x: &Var, p: f32, key: Key) -> Var {
 /// residual, x and the result: any, the same number of elements.
 pub fn dropout_add(tape: &Tape<'_>, residual: &Var, x: &Var, p: f32, key: Key) -> Var {
     let shape = residual.tensor().shape();
+    let [_] = shape::sizes(&[("add residual", "elements..", shape), ("and x", "elements..", x.tensor().shape())]);
     let mut y = Tensor::scratch(tape.device(), shape, residual.tensor().dtype());
     tape.kernels().dropout(x.tensor().view(), p, key, Some(residual.tensor().view()), y.view_mut());
     let (r_slot, x_slot, x_dtype) = (residual.slot(), x.slot(), x.tensor().dtype());

@@ -2,6 +2,7 @@
 
 use super::check::{Checker, Input};
 use crate::dtype::DType;
+use crate::shape;
 use crate::tape::{Slot, Tape, Var};
 use crate::tensor::Tensor;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 /// # Shapes
 /// table: `[V, D]`; ids: `[M]`, each below V; result: `[M, D]` in f32.
 pub fn embedding(tape: &Tape<'_>, table: &Var, ids: &Arc<[u32]>, scale: f32) -> Var {
-    let [_, width] = table.tensor().dims();
+    let [_, width] = shape::sizes(&[("look up in table", "V D", table.tensor().shape())]);
     let mut y = Tensor::scratch(tape.device(), [ids.len(), width], DType::F32);
     tape.kernels().gather(table.tensor().view(), width, ids, scale, y.view_mut(), false);
     let (slot, ids) = (table.slot(), ids.clone());
@@ -23,7 +24,12 @@ pub fn embedding(tape: &Tape<'_>, table: &Var, ids: &Arc<[u32]>, scale: f32) -> 
 /// # Shapes
 /// x and the result: `[M, D]` in f32; table: `[P, D]`; ids: `[M]`, each below P.
 pub fn embedding_add(tape: &Tape<'_>, x: Var, table: &Var, ids: &Arc<[u32]>, scale: f32) -> Var {
-    let [_, width] = table.tensor().dims();
+    let rows = [ids.len()].into();
+    let [_, width, _] = shape::sizes(&[
+        ("add to x", "M.. D", x.tensor().shape()),
+        ("rows of table", "P D", table.tensor().shape()),
+        ("by ids", "M", rows),
+    ]);
     let (x_slot, slot, ids) = (x.slot(), table.slot(), ids.clone());
     let mut y = x.into_tensor().into_unique();
     tape.kernels().gather(table.tensor().view(), width, &ids, scale, y.view_mut(), true);

@@ -3,6 +3,7 @@
 use super::activation::{KINDS, formula};
 use super::check::{Checker, Input};
 use crate::backend::Activation;
+use crate::shape;
 use crate::tape::{Tape, Var};
 use crate::tensor::Tensor;
 
@@ -15,13 +16,10 @@ use crate::tensor::Tensor;
 /// Shazeer, "GLU variants improve Transformer", arXiv 2002.05202.
 pub fn gated(tape: &Tape<'_>, kind: Activation, x: &Var) -> Var {
     let x_tensor = x.tensor().clone();
-    let (rows, width) = (x_tensor.shape().n_rows(), x_tensor.shape().last() / 2);
-    assert_eq!(
-        x_tensor.shape().last(),
-        2 * width,
-        "a gated unit needs an even width, found shape {}",
-        x_tensor.shape()
-    );
+    let [rows, both] = shape::sizes(&[("gate x", "M.. 2·F", x_tensor.shape())]);
+    let named = || shape::named("M.. 2·F", x_tensor.shape());
+    assert!(both.is_multiple_of(2), "cannot gate x {}: the width 2·F must be even", named());
+    let width = both / 2;
     let mut y = Tensor::scratch(tape.device(), [rows, width], x_tensor.dtype());
     tape.kernels().gated(kind, width, x_tensor.view(), y.view_mut());
     let slot = x.slot();

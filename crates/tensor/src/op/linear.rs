@@ -5,6 +5,7 @@ use super::check::{Checker, Input};
 use super::matmul::{formula_nt, product};
 use crate::backend::{Activation, Matmul, Matrix, Rhs};
 use crate::dtype::DType;
+use crate::shape;
 use crate::tape::{Tape, Var};
 use crate::tensor::Tensor;
 
@@ -34,15 +35,10 @@ impl Linear {
 /// x: [.., K]; weight: [N, K], as published models store it; result: [M, N], M the number of rows of x.
 pub fn linear(tape: &Tape<'_>, x: &Var, weight: &Var, with: Linear) -> Var {
     let (x_tensor, w_tensor) = (x.tensor().clone(), weight.tensor().clone());
-    let [n, k] = w_tensor.dims();
-    let m = x_tensor.shape().n_rows();
-    assert_eq!(
-        x_tensor.shape().last(),
-        k,
-        "input {} does not fit weight {} (out, in)",
-        x_tensor.shape(),
-        w_tensor.shape()
-    );
+    let mut parts = vec![("multiply x", "M.. K", x_tensor.shape()), ("by weight", "N K", w_tensor.shape())];
+    parts.extend(with.bias.as_ref().map(|bias| ("and add bias", "N", bias.tensor().shape())));
+    parts.extend(with.residual.as_ref().map(|residual| ("and add residual", "M.. N", residual.tensor().shape())));
+    let [m, k, n] = shape::sizes(&parts);
     let mut y = Tensor::scratch(tape.device(), [m, n], with.out);
     let keeps_sum = with.activation.is_some() && tape.is_recording();
     let mut pre = keeps_sum.then(|| Tensor::scratch(tape.device(), [m, n], x_tensor.dtype()));

@@ -2,6 +2,7 @@
 
 use super::check::{Checker, Input};
 use crate::backend::{Matmul, Matrix, Rhs};
+use crate::shape;
 use crate::tape::{Tape, Var};
 use crate::tensor::Tensor;
 use crate::{View, ViewMut};
@@ -12,8 +13,7 @@ use crate::{View, ViewMut};
 /// a: [M, K]; b: [K, N]; result: [M, N].
 pub fn matmul(tape: &Tape<'_>, a: &Var, b: &Var) -> Var {
     let (a_tensor, b_tensor) = (a.tensor().clone(), b.tensor().clone());
-    let ([m, k], [b_rows, n]) = (a_tensor.dims(), b_tensor.dims());
-    assert_eq!(k, b_rows, "cannot multiply {} by {}", a_tensor.shape(), b_tensor.shape());
+    let [m, k, n] = shape::sizes(&[("multiply a", "M K", a_tensor.shape()), ("by b", "K N", b_tensor.shape())]);
     let mut y = Tensor::scratch(tape.device(), [m, n], a_tensor.dtype());
     let product =
         product([m, n, k], Matrix::new(a_tensor.view(), k), Matrix::new(b_tensor.view(), n), y.view_mut(), false);

@@ -3,6 +3,7 @@
 use super::check::{Checker, Input};
 use crate::backend::{Norm, NormBackward, NormKind};
 use crate::dtype::DType;
+use crate::shape;
 use crate::tape::{Tape, Var};
 use crate::tensor::Tensor;
 
@@ -26,7 +27,9 @@ pub struct NormSpec {
 /// Ba, Kiros, Hinton, arXiv 1607.06450 (layer); Zhang and Sennrich, arXiv 1910.07467 (RMS).
 pub fn norm(tape: &Tape<'_>, spec: NormSpec, x: &Var, weight: &Var, bias: Option<&Var>) -> Var {
     let x_tensor = x.tensor().clone();
-    let (rows, width) = (x_tensor.shape().n_rows(), x_tensor.shape().last());
+    let mut parts = vec![("norm x", "M.. D", x_tensor.shape()), ("by weight", "D", weight.tensor().shape())];
+    parts.extend(bias.map(|bias| ("and add bias", "D", bias.tensor().shape())));
+    let [rows, width] = shape::sizes(&parts);
     let (kind, device) = (spec.kind, tape.device());
     let mut y = Tensor::scratch(device, x_tensor.shape(), spec.out);
     let mut statistics = [Tensor::scratch(device, [rows], DType::F32), Tensor::scratch(device, [rows], DType::F32)];

@@ -2,6 +2,7 @@
 
 use super::check::{Checker, Input};
 use crate::dtype::DType;
+use crate::shape;
 use crate::tape::{Tape, Var};
 use crate::tensor::Tensor;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 /// # Source
 /// Raffel et al., arXiv 1910.10683, section 2.1.
 pub fn offset_bias(tape: &Tape<'_>, table: &Var, buckets: &Arc<[u32]>) -> Var {
-    let [_, n_heads] = table.tensor().dims();
+    let [_, n_heads] = shape::sizes(&[("look up in table", "n_buckets H", table.tensor().shape())]);
     let by_offset = gathered(table.tensor(), buckets, n_heads);
     let y = transpose(&by_offset, buckets.len(), n_heads);
     let (slot, buckets) = (table.slot(), buckets.clone());

@@ -4,6 +4,7 @@ use super::check::{Checker, Input};
 use super::matmul::product;
 use crate::backend::Matrix;
 use crate::dtype::DType;
+use crate::shape;
 use crate::tape::{Tape, Var};
 use crate::tensor::Tensor;
 
@@ -31,7 +32,8 @@ pub fn sum(tape: &Tape<'_>, x: &Var) -> Var {
 /// x: [N, D]; weights: [M, N], constant, each row the weights of one mean; result: [M, D] in f32.
 pub fn mean_rows(tape: &Tape<'_>, x: &Var, weights: &Tensor) -> Var {
     let (x_tensor, weights) = (x.tensor().clone(), weights.clone());
-    let ([rows, width], [groups, _]) = (x_tensor.dims(), weights.dims());
+    let [groups, rows, width] =
+        shape::sizes(&[("average by weights", "M N", weights.shape()), ("x", "N D", x_tensor.shape())]);
     let mut y = Tensor::scratch(tape.device(), [groups, width], DType::F32);
     let (w, values) = (Matrix::new(weights.view(), rows), Matrix::new(x_tensor.view(), width));
     tape.kernels().matmul(product([groups, width, rows], w, values, y.view_mut(), false));

@@ -2,6 +2,7 @@
 
 use super::check::{Checker, Input};
 use crate::backend::Rotary;
+use crate::shape;
 use crate::tape::{Tape, Var};
 use crate::tensor::Tensor;
 use std::ops::Range;
@@ -66,7 +67,9 @@ pub fn rotary(tape: &Tape<'_>, x: Var, positions: &Arc<[u32]>, spec: &RotarySpec
 }
 
 fn turn(x: &mut Tensor, positions: &[u32], spec: &RotarySpec, inverse: bool) {
-    let (device, width) = (x.device().clone(), x.shape().last());
+    let device = x.device().clone();
+    let [_, width] =
+        shape::sizes(&[("rotate x", "M.. H·K", x.shape()), ("to positions", "M", [positions.len()].into())]);
     device.kernels().rotary(Rotary {
         n_heads_stored: width / spec.d_head,
         heads: spec.heads.clone(),
