@@ -3,6 +3,7 @@
 use crate::config::{FeedForward, Head, ModelConfig, Placement, Stack};
 use crate::params::{ParamSpec, Role, layout};
 use crate::recipe::OptimizerKind;
+use genera_tensor::op::logits_block_rows;
 use genera_tensor::{DType, Visibility};
 use genera_tokens::Batch;
 use serde::Serialize;
@@ -182,9 +183,8 @@ fn activation_bytes(config: &ModelConfig, plan: &TrainPlan) -> usize {
     // The way back holds the gradients of the widest layer beside what was kept.
     let stack = config.last_stack();
     let widest = (n_matrices(&stack.feed_forward) - 1) * stack.d_ff() * c + 2 * 4 * config.d_model;
-    // Logits exist in blocks of about 8 MB; see `linear_cross_entropy`.
-    let row_of_logits = 4.0 * config.vocab_size as f64;
-    let logits = (row_of_logits * tokens).min(row_of_logits.max(8e6));
+    let n_logits = logits_block_rows(plan.rows.saturating_mul(plan.lens.target), config.vocab_size);
+    let logits = 4.0 * n_logits as f64 * config.vocab_size as f64;
     (kept.sum::<f64>() + tokens * widest as f64 + logits) as usize
 }
 

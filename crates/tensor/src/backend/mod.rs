@@ -17,6 +17,9 @@ use crate::rng::Key;
 use std::any::Any;
 use std::ops::Range;
 
+/// Target of a row that carries no loss; the same value as in token batches.
+pub const IGNORE: u32 = u32::MAX;
+
 /// The pointwise non-linearities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
@@ -367,7 +370,7 @@ pub struct CrossEntropy<'a> {
     pub n_classes: usize,
     /// [rows, V]; overwritten by the gradient when `gradient_scale` is given.
     pub logits: ViewMut<'a>,
-    /// `[rows]`; a row whose target is `genera_tokens::IGNORE` (u32::MAX) has loss 0 and gradient 0.
+    /// `[rows]`; a row whose target is [`IGNORE`] has loss 0 and gradient 0.
     pub targets: &'a [u32],
     /// Label smoothing ε in [0, 1).
     pub smoothing: f32,

@@ -27,7 +27,7 @@ pub use add::{add, scale};
 pub use attention::{AttentionSpec, MaskSpec, Queries, attention};
 pub use cast::cast;
 pub use concat::concat;
-pub use cross_entropy::{HeadLoss, LossSpec, cross_entropy, linear_cross_entropy};
+pub use cross_entropy::{HeadLoss, LossSpec, cross_entropy, linear_cross_entropy, logits_block_rows};
 pub use dropout::{dropout, dropout_add};
 pub use embedding::{embedding, embedding_add};
 pub use gated::gated;

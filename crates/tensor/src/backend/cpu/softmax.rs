@@ -4,11 +4,8 @@ use super::Cpu;
 use super::lanes::{Element, Lanes, Program, dot, exp, largest, sum, typed};
 use super::pool::{chunks, view_chunks};
 use super::rows::{chunk, rows_per_chunk, slice_chunk, with_scratch};
-use crate::backend::CrossEntropy;
+use crate::backend::{CrossEntropy, IGNORE};
 use crate::dtype::{View, ViewMut};
-
-/// Target of a row that does not count.
-const IGNORE: u32 = u32::MAX;
 
 /// Elements that are summed in one go: sums of sums keep the rounding error of a long row small.
 const BLOCK: usize = 1024;

@@ -1,10 +1,7 @@
 //! Softmax, and the loss made of it.
 
-use crate::backend::CrossEntropy;
+use crate::backend::{CrossEntropy, IGNORE};
 use crate::dtype::{View, ViewMut};
-
-/// Target of a row that does not count.
-const IGNORE: u32 = u32::MAX;
 
 pub(super) fn softmax(width: usize, x: View<'_>, mut out: ViewMut<'_>) {
     for start in (0..x.len()).step_by(width.max(1)) {
