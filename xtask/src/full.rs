@@ -14,8 +14,8 @@ struct Export {
 const EXPORTS: [Export; 4] = [
     Export { preset: "llama", recipe: "quickstart", tokens: "1,9,23,4,17,30", decoder_tokens: None },
     Export { preset: "gpt2", recipe: "quickstart", tokens: "1,9,23,4,17,30", decoder_tokens: None },
-    Export { preset: "marian", recipe: "reverse", tokens: "9,23,4,17,30,2", decoder_tokens: Some("0,30,17,4") },
-    Export { preset: "t5", recipe: "reverse", tokens: "9,23,4,17,30,2", decoder_tokens: Some("0,30,17,4") },
+    Export { preset: "marian", recipe: "sort", tokens: "9,23,4,17,30,2", decoder_tokens: Some("0,30,17,4") },
+    Export { preset: "t5", recipe: "sort", tokens: "9,23,4,17,30,2", decoder_tokens: Some("0,30,17,4") },
 ];
 
 /// Runs the checks.
