@@ -12,6 +12,7 @@ mod machine;
 mod model;
 mod plan;
 mod prompts;
+mod rates;
 mod run;
 mod show;
 mod stories;

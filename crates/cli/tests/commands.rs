@@ -180,6 +180,14 @@ fn data_alone_is_enough() {
     assert!(bench.path("runs/birds/model/config.json").is_file());
 }
 
+#[test]
+fn the_machine_is_measured() {
+    let bench = Bench::new();
+    let ceilings = bench.json(&["bench", "machine", "--json", "--threads", "1"]);
+    assert_eq!(ceilings["products"].as_array().unwrap().len(), 15);
+    assert!(number(&ceilings["f32_flops_per_s"]) > 1e8 && number(&ceilings["read_bytes_per_s"]) > 1e8, "{ceilings}");
+}
+
 /// A table with two columns is enough for a model that answers.
 #[test]
 fn columns_are_pairs() {

@@ -10,7 +10,7 @@ use crate::run::directory::RunDirectory;
 use crate::run::preparing;
 use crate::run::session::{Ending, Session, Surroundings, compute_dtype};
 use crate::show::number;
-use crate::{machine, show};
+use crate::{machine, rates, show};
 use genera_data::prepare::Prepared;
 use genera_engine::recipe::{Reasons, Recipe};
 use genera_tensor::Device;
@@ -145,7 +145,7 @@ fn choose(
         vocab_size: summary.vocab_size,
         is_paired: summary.has_pairs,
         time,
-        peak_flops_per_s: sizes::measure_peak(device, dtype),
+        peak_flops_per_s: rates::peak(device, dtype),
     };
     sizes::choose(recipe, reasons, &facts, fixed)?;
     let mut trial = recipe.clone();

@@ -5,9 +5,7 @@ use crate::failure::Outcome;
 use crate::show::number;
 use genera_engine::flops::{self, Lens};
 use genera_engine::recipe::{OptimizerKind, Reasons, Recipe, ScheduleKind};
-use genera_tensor::backend::{Matmul, Matrix, Rhs};
-use genera_tensor::{DType, Device, Tensor};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What the choice depends on.
 #[derive(Clone, Copy, Debug)]
@@ -71,33 +69,6 @@ const MOST_WEIGHTS_PER_TOKEN: f64 = 12.0;
 
 /// Passes over the data beyond which small models only grow surer of what they know by heart.
 const MOST_EPOCHS: f64 = 60.0;
-
-/// Measures the best rate of matrix products in `dtype`, for a few tenths of a second.
-pub fn measure_peak(device: &Device, dtype: DType) -> f64 {
-    const N: usize = 768;
-    let a = Tensor::zeros(device, [N, N], dtype);
-    let mut c = Tensor::zeros(device, [N, N], dtype);
-    let mut best = f64::INFINITY;
-    let start = Instant::now();
-    while start.elapsed() < Duration::from_millis(300) {
-        let before = Instant::now();
-        device.kernels().matmul(Matmul {
-            m: N,
-            n: N,
-            k: N,
-            a: Matrix::new(a.view(), N),
-            b: Rhs::Matrix(Matrix::transposed(a.view(), N)),
-            c: c.view_mut(),
-            accumulate: false,
-            bias: None,
-            activation: None,
-            pre_activation: None,
-            residual: None,
-        });
-        best = best.min(before.elapsed().as_secs_f64());
-    }
-    2.0 * (N as f64).powi(3) / best
-}
 
 /// A candidate of the ladder of sizes.
 #[derive(Clone, Copy, Debug)]

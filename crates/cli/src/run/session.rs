@@ -12,7 +12,7 @@ use crate::model::SpeakingModel;
 use crate::show::monitor::{Monitor, RunFacts, monitor};
 use crate::show::number;
 use crate::stories::{self, Floor};
-use crate::{machine, model, plan};
+use crate::{machine, model, plan, rates};
 use genera_data::prepare::{Prepared, load_prepared, load_summary};
 use genera_data::{Layout, Loader, LoaderSettings, Padded, Prefetch, Validation};
 use genera_engine::ModelConfig;
@@ -503,6 +503,6 @@ fn facts(
         validations,
         n_steps: recipe.train.steps,
         floor_nats: floor.map(|floor| floor.nats_per_token),
-        peak_flops_per_s: Some(plan::sizes::measure_peak(device, dtype)),
+        peak_flops_per_s: Some(rates::peak(device, dtype)),
     }
 }

@@ -1,10 +1,11 @@
-//! `genera bench`: how fast this machine trains.
+//! `genera bench train`: how fast this machine trains.
 
-use super::Common;
+use crate::command::Common;
 use crate::failure::Outcome;
 use crate::machine;
 use crate::plan::overrides::Overrides;
-use crate::plan::{memory, sizes, trial};
+use crate::plan::{memory, trial};
+use crate::rates;
 use crate::run::session::compute_dtype;
 use crate::show::number;
 use genera_engine::params::ParamCount;
@@ -14,25 +15,9 @@ use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Measure speed on this machine.
-///
-/// Example: genera bench train recipes/bench-a.toml --steps 20
+/// What to train on.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    #[command(subcommand)]
-    what: What,
-}
-
-#[derive(Debug, clap::Subcommand)]
-enum What {
-    /// Train on fixed synthetic tokens of a recipe's shape: tokens/s, FLOP/s, peak memory.
-    ///
-    /// Example: genera bench train recipes/bench-a.toml --set train.dtype=bf16 --json
-    Train(TrainArguments),
-}
-
-#[derive(Debug, clap::Args)]
-struct TrainArguments {
     /// The recipe, of which the model, the batch and the optimizer are used.
     #[arg(value_name = "RECIPE.toml")]
     recipe: PathBuf,
@@ -69,7 +54,6 @@ struct Measured {
 }
 
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
-    let What::Train(arguments) = arguments.what;
     let mut recipe = Recipe::load(&arguments.recipe)?;
     Overrides::parse(&arguments.set)?.apply(&mut recipe)?;
     recipe.complete(&mut Reasons::default())?;
@@ -87,7 +71,7 @@ fn measure(recipe: &Recipe, n_steps: u32, common: Common) -> Outcome<Measured> {
     let config = recipe.model.config(recipe.tokenizer.vocab_size.unwrap_or(256))?;
     let dtype = compute_dtype(recipe);
     memory::check(recipe, &config, dtype)?;
-    let peak = sizes::measure_peak(&device, dtype);
+    let peak = rates::peak(&device, dtype);
     let planned_bytes = memory::needed(recipe, &config, dtype).total();
     let (rows, lens) = memory::largest_batch(recipe, &config);
     let batch = trial::batch(&config, rows, lens);

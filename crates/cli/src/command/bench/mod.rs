@@ -1,0 +1,38 @@
+//! `genera bench`: how fast this machine is, and how fast it trains.
+
+mod machine;
+mod train;
+
+use super::Common;
+use crate::failure::Outcome;
+
+/// Measure speed on this machine.
+///
+/// Examples:
+///   genera bench train recipes/bench-a.toml --steps 20
+///   genera bench machine
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// Train on fixed synthetic tokens of a recipe's shape: tokens/s, FLOP/s, peak memory.
+    ///
+    /// Example: genera bench train recipes/bench-a.toml --set train.dtype=bf16 --json
+    Train(train::Arguments),
+    /// The ceilings: memory bandwidth, and the rate of matrix products of a Transformer's shapes.
+    ///
+    /// Example: genera bench machine --threads 1
+    Machine(machine::Arguments),
+}
+
+pub fn run(arguments: Arguments, common: Common) -> Outcome {
+    match arguments.what {
+        What::Train(arguments) => train::run(arguments, common),
+        What::Machine(arguments) => machine::run(&arguments, common),
+    }
+}
