@@ -2,6 +2,7 @@
 
 use crate::backend::{Kernels, cpu::Cpu, reference::Reference};
 use crate::memory::Memory;
+use crate::profile::Profile;
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use std::sync::Arc;
 pub struct Device {
     kernels: Arc<dyn Kernels>,
     memory: Arc<Memory>,
+    profile: Option<Arc<Profile>>,
 }
 
 impl Device {
@@ -25,7 +27,18 @@ impl Device {
 
     /// A device that runs the given kernels.
     pub fn with(kernels: Arc<dyn Kernels>) -> Self {
-        Self { kernels, memory: Arc::new(Memory::default()) }
+        Self { kernels, memory: Arc::new(Memory::default()), profile: None }
+    }
+
+    /// The same device, on which the time of every operation on a tape is noted.
+    #[must_use]
+    pub fn profiled(self) -> Self {
+        Self { profile: Some(Arc::default()), ..self }
+    }
+
+    /// Where the time goes, on a device that notes it.
+    pub fn profile(&self) -> Option<&Profile> {
+        self.profile.as_deref()
     }
 
     /// The kernels.

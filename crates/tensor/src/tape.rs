@@ -3,9 +3,12 @@
 use crate::backend::{Kernels, PackedMatrix};
 use crate::device::Device;
 use crate::dtype::{DType, ViewMut};
+use crate::profile::Pass;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 use std::cell::RefCell;
+use std::panic::Location;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Which parameter of a model a gradient belongs to: an index into the model's list.
@@ -75,8 +78,8 @@ enum Node<'a> {
     Parameter(ParamId),
     /// An input of a replayed stretch.
     Input,
-    /// The result of an operation.
-    Operation(Backward<'a>),
+    /// The result of an operation, with its name.
+    Operation(Backward<'a>, &'static str),
 }
 
 /// Records operations, in order, while they are computed.
@@ -125,6 +128,12 @@ impl<'a> Tape<'a> {
         Var { tensor, slot, packed: None }
     }
 
+    fn mark(&self, name: &'static str, pass: Pass) {
+        if let Some(profile) = self.device.profile() {
+            profile.mark(name, pass);
+        }
+    }
+
     fn record(&self, node: Node<'a>, shape: Shape, dtype: DType) -> Slot {
         let mut nodes = self.nodes.borrow_mut();
         nodes.push(node);
@@ -132,17 +141,20 @@ impl<'a> Tape<'a> {
     }
 
     /// The result of an operation. `backward` gets the gradient of `result` and sends on what the inputs are due; it is
-    /// dropped at once when no input wants a gradient.
+    /// dropped at once when no input wants a gradient. The operation has the name of the file that calls this.
+    #[track_caller]
     pub fn push(
         &self,
         result: Tensor,
         inputs: &[Option<Slot>],
         backward: impl FnOnce(&mut Sink<'_>, Tensor) + 'a,
     ) -> Var {
+        let name = if self.device.profile().is_some() { file_stem(Location::caller()) } else { "" };
+        self.mark(name, Pass::Forward);
         if !self.is_recording || inputs.iter().all(Option::is_none) {
             return Var::constant(result);
         }
-        let slot = self.record(Node::Operation(Box::new(backward)), result.shape(), result.dtype());
+        let slot = self.record(Node::Operation(Box::new(backward), name), result.shape(), result.dtype());
         Var { tensor: result, slot: Some(slot), packed: None }
     }
 
@@ -172,7 +184,7 @@ impl<'a> Tape<'a> {
                 }
             }
         };
-        let slot = self.record(Node::Operation(Box::new(replay)), result.shape(), result.dtype());
+        let slot = self.record(Node::Operation(Box::new(replay), "replay"), result.shape(), result.dtype());
         Var { tensor: result, slot: Some(slot), packed: None }
     }
 
@@ -203,14 +215,22 @@ impl<'a> Tape<'a> {
         };
         sink.add(result.slot, dresult);
         for (i, node) in nodes.into_iter().enumerate().rev() {
-            if let Node::Operation(backward) = node
+            if let Node::Operation(backward, name) = node
                 && let Some(gradient) = sink.slots[i].take()
             {
                 backward(&mut sink, gradient);
+                if let Some(profile) = sink.device.profile() {
+                    profile.mark(name, Pass::Backward);
+                }
             }
         }
         sink.slots
     }
+}
+
+/// `linear` for `…/op/linear.rs`.
+fn file_stem(place: &'static Location<'static>) -> &'static str {
+    Path::new(place.file()).file_stem().and_then(|stem| stem.to_str()).unwrap_or("other")
 }
 
 /// Collects gradients on their way back.

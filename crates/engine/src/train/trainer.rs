@@ -9,7 +9,7 @@ use super::{clip, finite};
 use crate::error::{Error, Result};
 use crate::flops;
 use crate::model::{Mode, Transformer};
-use genera_tensor::{Gradients, Key, Tape, Tensor};
+use genera_tensor::{Gradients, Key, Pass, Tape, Tensor};
 use genera_tokens::Batch;
 use std::time::Instant;
 
@@ -69,6 +69,7 @@ impl Trainer {
             self.accumulate(batch, i, scale, &mut gradients, &mut sums)?;
         }
         let grad_norm = clip::global_norm(&gradients);
+        self.mark("clip");
         if !grad_norm.is_finite() {
             let cause = finite::cause_of_bad_gradient(self.model.params(), &gradients);
             return Err(self.gone_wrong("the gradient", &cause));
@@ -76,8 +77,10 @@ impl Trainer {
         let share = self.settings.schedule.share(step);
         let update = Update { step, share, gradient_scale: clip::factor(grad_norm, self.settings.clip) };
         self.optimizer.update(self.model.params_mut(), &gradients, &update);
+        self.mark("optimizer");
         if let Some(averages) = &mut self.averages {
             averages.update(self.model.params(), step);
+            self.mark("averages");
         }
         let n_tokens = micro_batches.iter().map(loss::n_real_tokens).sum::<u64>();
         self.n_steps = step;
@@ -94,6 +97,13 @@ impl Trainer {
             flops_per_s: flops / seconds,
             seconds,
         })
+    }
+
+    /// Notes where the time went, on a device that wants to know.
+    fn mark(&self, name: &'static str) {
+        if let Some(profile) = self.model.device().profile() {
+            profile.mark(name, Pass::Outside);
+        }
     }
 
     /// Adds the gradients of one micro-batch to those of the step.

@@ -10,10 +10,12 @@ use crate::run::session::compute_dtype;
 use crate::show::number;
 use genera_engine::params::ParamCount;
 use genera_engine::recipe::{Reasons, Recipe};
+use genera_tensor::{Pass, Profile, Spent};
 use genera_tokens::Batch;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// What to train on.
 #[derive(Debug, clap::Args)]
@@ -51,7 +53,22 @@ struct Measured {
     dtype: &'static str,
     device: String,
     loss: f64,
+    /// Where the time of a step goes; the parts sum to the mean step.
+    operations: Vec<Operation>,
 }
+
+#[derive(Debug, Serialize)]
+struct Operation {
+    name: &'static str,
+    /// Forward or backward, or neither.
+    pass: &'static str,
+    n_calls: f64,
+    seconds: f64,
+    share: f64,
+}
+
+/// Steps before those that are measured: they find no memory ready.
+const N_WARM_UP: u32 = 2;
 
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
     let mut recipe = Recipe::load(&arguments.recipe)?;
@@ -67,7 +84,7 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
 }
 
 fn measure(recipe: &Recipe, n_steps: u32, common: Common) -> Outcome<Measured> {
-    let device = machine::device(common.threads);
+    let device = machine::device(common.threads).profiled();
     let config = recipe.model.config(recipe.tokenizer.vocab_size.unwrap_or(256))?;
     let dtype = compute_dtype(recipe);
     memory::check(recipe, &config, dtype)?;
@@ -79,9 +96,14 @@ fn measure(recipe: &Recipe, n_steps: u32, common: Common) -> Outcome<Measured> {
     let mut trainer = trial::trainer(recipe, config, dtype, &device)?;
     let micro = vec![batch; recipe.train.accumulate.max(1)];
     let n_step_tokens = micro.iter().map(Batch::n_tokens).sum();
-    let mut reports = (0..n_steps + 2).map(|_| trainer.step(&micro)).collect::<Result<Vec<_>, _>>()?;
+    for _ in 0..N_WARM_UP {
+        trainer.step(&micro)?;
+    }
+    let profile = device.profile().expect("the device was made to note its time");
+    profile.restart();
+    let mut reports = (0..n_steps).map(|_| trainer.step(&micro)).collect::<Result<Vec<_>, _>>()?;
     let loss = reports.last().map_or(f64::NAN, |report| report.loss);
-    reports.drain(..2);
+    let operations = operations(profile, n_steps);
     reports.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
     let median = &reports[reports.len() / 2];
     Ok(Measured {
@@ -98,7 +120,28 @@ fn measure(recipe: &Recipe, n_steps: u32, common: Common) -> Outcome<Measured> {
         dtype: dtype.name(),
         device: device.kernels().name(),
         loss,
+        operations,
     })
+}
+
+/// The time of a step by operation, the longest first.
+fn operations(profile: &Profile, n_steps: u32) -> Vec<Operation> {
+    let spent = profile.spent();
+    let whole: Duration = spent.iter().map(|(_, _, spent)| spent.time).sum();
+    let one = |(name, pass, spent): (&'static str, Pass, Spent)| Operation {
+        name,
+        pass: match pass {
+            Pass::Forward => "forward",
+            Pass::Backward => "backward",
+            Pass::Outside => "",
+        },
+        n_calls: spent.n as f64 / f64::from(n_steps),
+        seconds: spent.time.as_secs_f64() / f64::from(n_steps),
+        share: spent.time.as_secs_f64() / whole.as_secs_f64(),
+    };
+    let mut operations: Vec<Operation> = spent.into_iter().map(one).collect();
+    operations.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+    operations
 }
 
 fn print(measured: &Measured) {
@@ -118,5 +161,9 @@ fn print(measured: &Measured) {
     println!("a step         {:.1} ms", 1000.0 * measured.seconds_per_step);
     if let Some(bytes) = measured.peak_memory_bytes {
         println!("peak memory    {} (planned {})", number::bytes(bytes), number::bytes(measured.planned_bytes));
+    }
+    println!("\n{:<16} {:<9} {:>6} {:>9} {:>6}", "a step", "", "calls", "ms", "%");
+    for Operation { name, pass, n_calls, seconds, share } in &measured.operations {
+        println!("{name:<16} {pass:<9} {n_calls:>6.0} {:>9.2} {:>6.1}", 1e3 * seconds, 100.0 * share);
     }
 }
