@@ -121,10 +121,11 @@ pub fn write(
 ) -> Outcome<()> {
     let mut is_first = true;
     while let Some(group) = prompts.next_group()? {
+        let ids = encode(model, &group)?;
         if shape == Shape::Text && settings.beam.is_none() && settings.n == 1 {
-            return stream(model, &group.prompts[0], settings, out);
+            return stream(model, &group.prompts[0], ids.concat(), settings, out);
         }
-        let answers = answer(model, encode(model, &group)?, settings)?;
+        let answers = answer(model, ids, settings)?;
         for (prompt, answers) in group.prompts.iter().zip(answers) {
             for answer in answers {
                 write_one(prompt, answer, shape, std::mem::take(&mut is_first), out)
@@ -149,7 +150,7 @@ pub fn encode(model: &SpeakingModel<'_>, group: &Group) -> Outcome<Vec<Vec<u32>>
             format!("{}, line {}", group.name, group.n_before + i + 1)
         };
         let ids = model.encode(prompt).during(place.clone())?;
-        warn_of_unknown(model, &ids, &place);
+        warn_of_unknown(&place, model.n_unknown(&ids), ids.len());
         if model.modality.is_paired() && ids.len() > context_len {
             let n = ids.len();
             return Err(Failure::new(format!(
@@ -161,12 +162,11 @@ pub fn encode(model: &SpeakingModel<'_>, group: &Group) -> Outcome<Vec<Vec<u32>>
     group.prompts.iter().enumerate().map(one).collect()
 }
 
-fn warn_of_unknown(model: &SpeakingModel<'_>, ids: &[u32], place: &str) {
-    let n = model.n_unknown(ids);
-    if n > 0 {
+/// Says that so many of the tokens read at `place` stand for something that the vocabulary lacks, where there are any.
+pub fn warn_of_unknown(place: &str, n_unknown: usize, n_tokens: usize) {
+    if n_unknown > 0 {
         eprintln!(
-            "genera: {place}: {n} of {} tokens are unknown to the model, which learned from no such characters",
-            ids.len()
+            "genera: {place}: {n_unknown} of {n_tokens} tokens are unknown to the model, which learned from no such characters"
         );
     }
 }
@@ -188,10 +188,14 @@ fn write_one(prompt: &str, answer: Answer, shape: Shape, is_first: bool, out: &m
 }
 
 /// Writes one answer token by token.
-fn stream(model: &SpeakingModel<'_>, prompt: &str, settings: &Settings, out: &mut dyn Write) -> Outcome<()> {
+fn stream(
+    model: &SpeakingModel<'_>,
+    prompt: &str,
+    ids: Vec<u32>,
+    settings: &Settings,
+    out: &mut dyn Write,
+) -> Outcome<()> {
     let mut generator = Generator::new(model.transformer, Limits::default());
-    let ids = model.encode(prompt)?;
-    warn_of_unknown(model, &ids, "the prompt");
     generator.submit(request(model, ids, settings, 0)?)?;
     let mut text = AnswerStream::new(model.codebook.as_ref(), &settings.stop);
     write!(out, "{prompt}").and_then(|()| out.flush()).during("cannot write the output")?;

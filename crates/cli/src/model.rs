@@ -25,8 +25,8 @@ pub struct LoadedModel {
     pub special: SpecialIds,
     /// How its recipe wants answers made.
     pub defaults: GenerateRecipe,
-    /// What it learned, by the name in its recipe, where there is one.
-    pub kind: Option<String>,
+    /// The recipe it was trained by, where there is one.
+    pub recipe: Option<Recipe>,
     /// Steps it was trained for, where that is known.
     pub step: Option<u64>,
 }
@@ -80,8 +80,8 @@ fn of_checkpoint(run: &RunDirectory, checkpoint: Checkpoint, dtype: DType, devic
     let (modality, _) = plan::data::modality_of(&recipe.data)?;
     let special = SpecialIds::of(&codebook.vocab().special, transformer.config());
     let step = Some(checkpoint.manifest.step);
-    let (kind, defaults) = (Some(recipe.data.kind), recipe.generate);
-    Ok(LoadedModel { transformer, codebook: Some(codebook), modality, special, defaults, kind, step })
+    let (codebook, defaults, recipe) = (Some(codebook), recipe.generate.clone(), Some(recipe));
+    Ok(LoadedModel { transformer, codebook, modality, special, defaults, recipe, step })
 }
 
 fn of_directory(path: &Path, dtype: DType, device: &Device) -> Outcome<LoadedModel> {
@@ -96,7 +96,7 @@ fn of_directory(path: &Path, dtype: DType, device: &Device) -> Outcome<LoadedMod
         modality,
         special,
         defaults: GenerateRecipe::default(),
-        kind: None,
+        recipe: None,
         step: None,
     })
 }

@@ -1,6 +1,6 @@
 //! What this machine can do at best: the rate of its matrix products and of its memory.
 
-use genera_tensor::backend::{Matmul, Matrix, Rhs};
+use genera_tensor::backend::{Matmul, Matrix};
 use genera_tensor::{DType, Device, Tensor};
 use std::time::{Duration, Instant};
 
@@ -72,19 +72,7 @@ pub fn product(device: &Device, dtype: DType, layer: Layer, product: Product) ->
             Product::InputGradient => (Matrix::new(dy.view(), n_out), Matrix::new(w.view(), n_in)),
             Product::WeightGradient => (Matrix::transposed(dy.view(), n_out), Matrix::new(x.view(), n_in)),
         };
-        device.kernels().matmul(Matmul {
-            m,
-            n,
-            k,
-            a,
-            b: Rhs::Matrix(b),
-            c: c.view_mut(),
-            accumulate: false,
-            bias: None,
-            activation: None,
-            pre_activation: None,
-            residual: None,
-        });
+        device.kernels().matmul(Matmul::product([m, n, k], a, b, c.view_mut(), false));
     });
     2.0 * (m * n * k) as f64 / seconds
 }

@@ -2,7 +2,7 @@
 
 use crate::answers::{self, Settings};
 use crate::failure::Outcome;
-use crate::model::LoadedModel;
+use crate::model::SpeakingModel;
 use crate::plan::data::{N_DEMO_VALIDATION, demo_seed};
 use genera_engine::recipe::Recipe;
 use genera_eval::Figure;
@@ -54,10 +54,9 @@ pub struct Told {
 ///
 /// # Errors
 /// As [`answers::answer`].
-pub fn tell(model: &LoadedModel, recipe: &Recipe, n: u32) -> Outcome<Told> {
-    let settings = Settings { n, ..Settings::of_recipe(&model.defaults) };
-    let speaking = model.speaking()?;
-    let mut answers = answers::answer(&speaking, vec![speaking.encode("")?], &settings)?;
+pub fn tell(model: &SpeakingModel<'_>, recipe: &Recipe, n: u32) -> Outcome<Told> {
+    let settings = Settings { n, ..Settings::of_recipe(&recipe.generate) };
+    let mut answers = answers::answer(model, vec![model.encode("")?], &settings)?;
     let texts: Vec<String> = answers.pop().unwrap_or_default().into_iter().map(|answer| answer.text).collect();
     let grammar = StoryGrammar::new();
     let seed = demo_seed(recipe.train.seed, 0);

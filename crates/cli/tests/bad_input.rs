@@ -194,7 +194,10 @@ fn a_run_goes_on_as_it_began() {
     assert_says(&bench.refusal(&["resume", "run"]), &["another model or seed", "step-000004"]);
     bench.write("run/recipe.toml", recipe.replace("\nsteps = 4", "\nsteps = 8"));
     assert!(bench.run(&["resume", "run"]).contains("Trained"));
+    // As after a kill between the last checkpoint and the export.
+    std::fs::remove_dir_all(bench.path("run/model")).unwrap();
     assert!(bench.run(&["resume", "run"]).contains("complete: all its 8 steps"));
+    assert!(bench.path("run/model/model.safetensors").is_file());
 }
 
 #[test]

@@ -168,6 +168,10 @@ fn stories_told_are_counted() {
     assert_eq!(report[0]["name"], "grammatical");
     assert_eq!((&report[0]["n"], number(&report[0]["value"])), (&5.into(), 0.0), "{report}");
     assert!(report[1]["value"].is_null(), "of no grammatical story none is new: {report}");
+    let of_checkpoint =
+        ["evaluate", "--model", "run/checkpoints/step-000003", "--task", "stories", "--n", "5", "--json"];
+    assert_eq!(bench.json(&of_checkpoint), report);
+    assert!(bench.json(&["inspect", "run/checkpoints/step-000003", "--json"])["memory_to_train_bytes"].is_number());
 }
 
 #[test]

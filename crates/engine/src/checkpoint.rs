@@ -18,10 +18,10 @@ use crate::params::{Params, layout};
 use crate::train::{TrainSettings, Trainer};
 use crate::weights::safetensors::Reader;
 use genera_tensor::{DType, Device, Tensor};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 const MODEL: &str = "model.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
@@ -156,7 +156,7 @@ fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
 pub struct Checkpoints {
     dir: PathBuf,
     /// Which are whole, as far as they were saved or compared with their checksums since this was opened.
-    known: Arc<Mutex<BTreeMap<PathBuf, bool>>>,
+    known: RefCell<BTreeMap<PathBuf, bool>>,
 }
 
 impl Checkpoints {
@@ -168,7 +168,7 @@ impl Checkpoints {
         let dir = run_dir.join(SUBDIR);
         disk::make_dir(&dir).map_err(|source| Error::io("cannot make the directory", &dir, source))?;
         write::recover(&dir)?;
-        Ok(Self { dir, known: Arc::default() })
+        Ok(Self { dir, known: RefCell::default() })
     }
 
     /// Saves a checkpoint; it counts only once every byte of it is on the disk. Those of later steps are then removed: the
@@ -180,7 +180,7 @@ impl Checkpoints {
     pub fn save(&self, trainer: &Trainer, progress: &Progress<'_>) -> Result<Checkpoint> {
         trainer.check_weights()?;
         let saved = write::save(&self.dir, trainer, progress, &write::create_file)?;
-        self.known().insert(saved.dir.clone(), true);
+        self.known.borrow_mut().insert(saved.dir.clone(), true);
         for (step, dir) in list(&self.dir)? {
             if step > saved.manifest.step {
                 self.remove(&dir)?;
@@ -231,16 +231,12 @@ impl Checkpoints {
 
     /// Whether the files of a checkpoint are those that were written; they are read once.
     fn is_whole(&self, dir: &Path) -> bool {
-        *self.known().entry(dir.to_owned()).or_insert_with(|| Checkpoint::open(dir).is_ok())
+        *self.known.borrow_mut().entry(dir.to_owned()).or_insert_with(|| Checkpoint::open(dir).is_ok())
     }
 
     fn remove(&self, dir: &Path) -> Result<()> {
-        self.known().remove(dir);
+        self.known.borrow_mut().remove(dir);
         write::remove(dir)
-    }
-
-    fn known(&self) -> MutexGuard<'_, BTreeMap<PathBuf, bool>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -5,13 +5,11 @@ use crate::answers::{self, Settings, sampling_of};
 use crate::failure::{Failure, Outcome, While};
 use crate::model::LoadedModel;
 use crate::prompts::{GROUP, Group};
-use crate::run::directory::RunDirectory;
 use crate::show::number;
 use crate::show::status_line::StatusLine;
 use crate::{machine, model, stories};
 use genera_data::{Aligned, ByteCounter, Corpus as _};
 use genera_engine::generate::Sampling;
-use genera_engine::recipe::Recipe;
 use genera_eval::metric::{Bleu, Chrf, ExactMatch, Metric, TextMetric};
 use genera_eval::{Bootstrap, Corpus, Figure, Report};
 use genera_modality::demo::{SequenceTask, SequenceTaskKind};
@@ -94,7 +92,8 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
             kind(!wants_pairs)
         )));
     }
-    if let (Some(kind), Some(wanted)) = (&model.kind, arguments.task.demo())
+    let kind = model.recipe.as_ref().map(|recipe| &recipe.data.kind);
+    if let (Some(kind), Some(wanted)) = (kind, arguments.task.demo())
         && kind != wanted
     {
         return Err(Failure::new(format!(
@@ -132,10 +131,8 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
 
 /// Lines to answer, and the answers wanted.
 struct Pairs {
-    sources: Vec<String>,
+    sources: Group,
     references: Vec<String>,
-    /// Where the sources come from.
-    name: String,
     /// Whether only an exact answer counts.
     is_exercise: bool,
 }
@@ -147,19 +144,26 @@ fn aligned(file: &Path, target: &Path) -> Outcome<Pairs> {
         sources.push(document.as_text().unwrap_or_default().to_owned());
         references.push(document.target.unwrap_or_default());
     }
-    Ok(Pairs { sources, references, name: file.display().to_string(), is_exercise: false })
+    let sources = Group { prompts: sources, name: file.display().to_string(), n_before: 0 };
+    Ok(Pairs { sources, references, is_exercise: false })
 }
 
 /// Examples of a built-in source that no run has trained on.
 fn fresh(kind: SequenceTaskKind, n: u32) -> Pairs {
     let task = SequenceTask::new(kind);
-    let (sources, references) = (0..u64::from(n)).map(|index| task.sample(EVALUATION_SEED, index)).unzip();
-    Pairs { sources, references, name: kind.name().to_owned(), is_exercise: true }
+    let (prompts, references) = (0..u64::from(n)).map(|index| task.sample(EVALUATION_SEED, index)).unzip();
+    let sources = Group { prompts, name: kind.name().to_owned(), n_before: 0 };
+    Pairs { sources, references, is_exercise: true }
 }
 
 fn tell(arguments: &Arguments, model: &LoadedModel) -> Outcome<(Vec<String>, Report)> {
-    let recipe = Recipe::load(&RunDirectory::open(&arguments.model)?.recipe())?;
-    let told = stories::tell(model, &recipe, arguments.n)?;
+    let recipe = model.recipe.as_ref().ok_or_else(|| {
+        Failure::new(format!(
+            "{} has no recipe that says which stories are known; name a run",
+            arguments.model.display()
+        ))
+    })?;
+    let told = stories::tell(&model.speaking()?, recipe, arguments.n)?;
     Ok((told.texts, Report { figures: vec![told.grammatical, told.new] }))
 }
 
@@ -171,24 +175,24 @@ fn translate(arguments: &Arguments, model: &LoadedModel, pairs: &Pairs) -> Outco
         stop: Vec::new(),
         ..Settings::of_recipe(&model.defaults)
     };
-    let hypotheses = answer_all(model, &pairs.sources, pairs.name.clone(), &settings)?;
+    let hypotheses = answer_all(model, &pairs.sources, &settings)?;
     let mut figures = if pairs.is_exercise { Vec::new() } else { overlaps(&hypotheses, &pairs.references)? };
     let n_exact = hypotheses.iter().zip(&pairs.references).filter(|(said, wanted)| said == wanted).count();
     figures.push(Figure::share(ExactMatch.name(), n_exact, hypotheses.len()));
     Ok((hypotheses, Report { figures }))
 }
 
-fn answer_all(model: &LoadedModel, sources: &[String], name: String, settings: &Settings) -> Outcome<Vec<String>> {
-    let mut hypotheses = Vec::with_capacity(sources.len());
+fn answer_all(model: &LoadedModel, sources: &Group, settings: &Settings) -> Outcome<Vec<String>> {
+    let n_lines = sources.prompts.len();
+    let mut hypotheses = Vec::with_capacity(n_lines);
     let (start, mut status, speaking) = (Instant::now(), StatusLine::new(), model.speaking()?);
     // A line that cannot be read is found before time is spent on those before it.
-    let all = Group { prompts: sources.to_vec(), name, n_before: 0 };
-    for group in answers::encode(&speaking, &all)?.chunks(GROUP) {
+    for group in answers::encode(&speaking, sources)?.chunks(GROUP) {
         let answers = answers::answer(&speaking, group.to_vec(), settings)?;
         hypotheses.extend(answers.into_iter().map(|best| one_line(&best.into_iter().next().unwrap_or_default().text)));
         status.show(|| {
-            let left = start.elapsed().mul_f64(sources.len() as f64 / hypotheses.len() as f64 - 1.0);
-            format!("{} of {} lines, {} left", hypotheses.len(), sources.len(), number::duration(left))
+            let left = start.elapsed().mul_f64(n_lines as f64 / hypotheses.len() as f64 - 1.0);
+            format!("{} of {} lines, {} left", hypotheses.len(), n_lines, number::duration(left))
         });
     }
     Ok(hypotheses)

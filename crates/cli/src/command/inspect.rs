@@ -82,13 +82,12 @@ fn describe(path: &Path, common: Common) -> Outcome {
     let device = machine::device(common.threads);
     let model = model::load(path, DType::F32, &device)?;
     let config = model.transformer.config();
-    let recipe_path = path.join("recipe.toml");
-    let recipe = if recipe_path.is_file() { Some(Recipe::load(&recipe_path)?) } else { None };
-    let facts = Facts::of(&model, recipe.as_ref());
+    let recipe = model.recipe.as_ref();
+    let facts = Facts::of(&model, recipe);
     if common.json {
         println!("{}", facts.to_json(config));
     } else {
-        facts.print(config, recipe.as_ref());
+        facts.print(config, recipe);
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -2,13 +2,13 @@
 
 use super::{Common, train};
 use crate::failure::Outcome;
-use crate::model::LoadedModel;
+use crate::model::SpeakingModel;
+use crate::plan::overrides::Overrides;
 use crate::run::directory::RunDirectory;
 use crate::run::session::Ending;
 use crate::show::number;
 use crate::stories::{self, Told};
 use genera_engine::recipe::{Reasons, Recipe};
-use genera_engine::weights::SpecialIds;
 use genera_eval::Figure;
 use genera_modality::Text;
 use std::process::ExitCode;
@@ -31,7 +31,7 @@ const N_STORIES: u32 = 200;
 pub fn run(_: Arguments, common: Common) -> Outcome {
     let recipe = Recipe::parse(RECIPE)?;
     let path = RunDirectory::free_name("quickstart");
-    let mut session = train::start(recipe, &[], Reasons::default(), &path, None, common)?;
+    let mut session = train::start(recipe, &Overrides::default(), Reasons::default(), &path, None, common)?;
     let ending = session.train()?;
     if ending == Ending::Interrupted {
         return train::conclude(&session, ending, common);
@@ -43,11 +43,7 @@ pub fn run(_: Arguments, common: Common) -> Outcome {
     let (recipe, seconds, codebook) = (session.recipe().clone(), session.seconds(), session.codebook().clone());
     let mut transformer = session.into_model();
     transformer.params_mut().pack();
-    let special = SpecialIds::of(&codebook.vocab().special, transformer.config());
-    let defaults = recipe.generate.clone();
-    let kind = Some(recipe.data.kind.clone());
-    let codebook = Some(codebook);
-    let model = LoadedModel { transformer, codebook, modality: &Text, special, defaults, kind, step: None };
+    let model = SpeakingModel::new(&transformer, &codebook, &Text);
     let Told { texts, grammatical, new } = stories::tell(&model, &recipe, N_STORIES)?;
     if common.json {
         let report = serde_json::json!({

@@ -21,8 +21,10 @@ pub struct Arguments {
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
     let run = RunDirectory::open(&arguments.run)?;
     let device = machine::device(common.threads);
-    let session = Session::resume(run, Surroundings { device, json: common.json })?;
+    let mut session = Session::resume(run, Surroundings { device, json: common.json })?;
     if session.is_complete() && !common.json {
+        // A kill after the last checkpoint leaves the model to be exported.
+        session.train()?;
         println!(
             "{0} is complete: all its {1} steps are done. For more, raise train.steps in {0}/recipe.toml and resume again.",
             arguments.run.display(),

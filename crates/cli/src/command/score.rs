@@ -1,6 +1,7 @@
 //! `genera score`: how probable a model finds a file.
 
 use super::Common;
+use crate::answers::warn_of_unknown;
 use crate::failure::{Failure, Outcome, While};
 use crate::model::SpeakingModel;
 use crate::{machine, model};
@@ -74,12 +75,7 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
             scores.into_iter().for_each(|part| total += part);
         }
     }
-    if n_unknown > 0 {
-        eprintln!(
-            "genera: {n_unknown} of {} tokens are unknown to the model, which learned from no such characters",
-            total.n_tokens
-        );
-    }
+    warn_of_unknown(&arguments.file.display().to_string(), n_unknown, total.n_tokens as usize);
     print(&total, n_bytes, common.json).during("printing the scores")
 }
 

@@ -68,6 +68,7 @@ const TRIAL: (f64, Duration) = (0.02, Duration::from_secs(4));
 
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
     let mut reasons = Reasons::default();
+    let fixed = Overrides::parse(&arguments.set)?;
     let (recipe, name, time) = match (&arguments.recipe, &arguments.data) {
         (Some(path), _) => (Recipe::load(path)?, stem(path), None),
         (None, Some(data)) => {
@@ -76,7 +77,6 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
             let time = time.ok_or_else(|| {
                 Failure::new(format!("--minutes {minutes} is not a time to train; expected 0.01 to 100000"))
             })?;
-            let fixed = Overrides::parse(&arguments.set)?;
             (from_data(data, &arguments, &fixed, &mut reasons), stem(data), Some(time))
         }
         (None, None) => {
@@ -86,7 +86,7 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
         }
     };
     let path = arguments.run.clone().unwrap_or_else(|| RunDirectory::free_name(&name));
-    finish(start(recipe, &arguments.set, reasons, &path, time, common)?, common)
+    finish(start(recipe, &fixed, reasons, &path, time, common)?, common)
 }
 
 /// Settles everything that is open, prepares the data and starts the session.
@@ -95,13 +95,12 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
 /// When the recipe, the data or the directory cannot be used.
 pub fn start(
     mut recipe: Recipe,
-    set: &[String],
+    fixed: &Overrides,
     mut reasons: Reasons,
     path: &Path,
     time: Option<Duration>,
     common: Common,
 ) -> Outcome<Session> {
-    let fixed = Overrides::parse(set)?;
     fixed.apply(&mut recipe)?;
     fixed.explain(&mut reasons);
     let device = machine::device(common.threads);
@@ -116,7 +115,7 @@ pub fn start(
     let surroundings = Surroundings { device, json: common.json };
     let begin = || {
         if let Some(time) = time {
-            choose(&mut recipe, &mut reasons, &prepared, time, &fixed, &surroundings.device)?;
+            choose(&mut recipe, &mut reasons, &prepared, time, fixed, &surroundings.device)?;
         }
         recipe.complete(&mut reasons)?;
         if time.is_some() && !common.json {

@@ -123,6 +123,14 @@ pub struct Matmul<'a> {
     pub residual: Option<View<'a>>,
 }
 
+impl<'a> Matmul<'a> {
+    /// `c = a·b`, or added to what `c` holds, of the sizes [m, n, k] and without anything more.
+    pub fn product([m, n, k]: [usize; 3], a: Matrix<'a>, b: Matrix<'a>, c: ViewMut<'a>, accumulate: bool) -> Self {
+        let b = Rhs::Matrix(b);
+        Self { m, n, k, a, b, c, accumulate, bias: None, activation: None, pre_activation: None, residual: None }
+    }
+}
+
 /// Heads inside a tensor [rows, n_heads_stored, d_head]: those from `first_head` on.
 ///
 /// Query, key and value heads made by one product lie side by side in one tensor.

@@ -4,7 +4,6 @@
 //! loss and gradient in place, and sends the gradient on into dx and dw before the next block.
 
 use super::check::{Checker, Input};
-use super::matmul::product;
 use super::softmax::formula as softmax_formula;
 use crate::backend::{CrossEntropy, IGNORE, Matmul, Matrix, Rhs};
 use crate::dtype::{DType, View, ViewMut};
@@ -191,11 +190,11 @@ impl HeadGradients {
         if let Some(dx) = &mut self.dx {
             let (dlogits, w) = (Matrix::new(dlogits, n_classes), Matrix::new(weight.view(), d));
             let block = dx.view_mut().into_slice(flat.clone());
-            kernels.matmul(product([m, d, n_classes], dlogits, w, block, false));
+            kernels.matmul(Matmul::product([m, d, n_classes], dlogits, w, block, false));
         }
         if let Some(dweight) = &mut self.dweight {
             let (dlogits, x) = (Matrix::transposed(dlogits, n_classes), Matrix::new(x.view().slice(flat), d));
-            kernels.matmul(product([n_classes, d, m], dlogits, x, dweight.view_mut(), !self.is_first));
+            kernels.matmul(Matmul::product([n_classes, d, m], dlogits, x, dweight.view_mut(), !self.is_first));
         }
         if let Some(dbias) = &mut self.dbias {
             kernels.sum_rows(dlogits, dbias.view_mut().f32(), true);

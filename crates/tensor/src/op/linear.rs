@@ -2,7 +2,7 @@
 
 use super::activation::formula as activated;
 use super::check::{Checker, Input};
-use super::matmul::{formula_nt, product};
+use super::matmul::formula_nt;
 use crate::backend::{Activation, Matmul, Matrix, Rhs};
 use crate::dtype::DType;
 use crate::shape;
@@ -72,11 +72,11 @@ pub fn linear(tape: &Tape<'_>, x: &Var, weight: &Var, with: Linear) -> Var {
         // dx = dsum · w and dw = dsumᵀ · x
         sink.accumulate(x_slot, |out, is_later| {
             let (dsum, w) = (Matrix::new(dsum.view(), n), Matrix::new(w_tensor.view(), k));
-            kernels.matmul(product([m, k, n], dsum, w, out, is_later));
+            kernels.matmul(Matmul::product([m, k, n], dsum, w, out, is_later));
         });
         sink.accumulate(w_slot, |out, is_later| {
             let (dsum, x) = (Matrix::transposed(dsum.view(), n), Matrix::new(x_tensor.view(), k));
-            kernels.matmul(product([n, k, m], dsum, x, out, is_later));
+            kernels.matmul(Matmul::product([n, k, m], dsum, x, out, is_later));
         });
         drop(dsum);
         sink.add(r_slot, dy);

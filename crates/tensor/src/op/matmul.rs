@@ -1,11 +1,10 @@
 //! y = a · b for two activations.
 
 use super::check::{Checker, Input};
-use crate::backend::{Matmul, Matrix, Rhs};
+use crate::backend::{Matmul, Matrix};
 use crate::shape;
 use crate::tape::{Tape, Var};
 use crate::tensor::Tensor;
-use crate::{View, ViewMut};
 
 /// The matrix product of two values, in the storage type of the first.
 ///
@@ -15,8 +14,13 @@ pub fn matmul(tape: &Tape<'_>, a: &Var, b: &Var) -> Var {
     let (a_tensor, b_tensor) = (a.tensor().clone(), b.tensor().clone());
     let [m, k, n] = shape::sizes(&[("multiply a", "M K", a_tensor.shape()), ("by b", "K N", b_tensor.shape())]);
     let mut y = Tensor::scratch(tape.device(), [m, n], a_tensor.dtype());
-    let product =
-        product([m, n, k], Matrix::new(a_tensor.view(), k), Matrix::new(b_tensor.view(), n), y.view_mut(), false);
+    let product = Matmul::product(
+        [m, n, k],
+        Matrix::new(a_tensor.view(), k),
+        Matrix::new(b_tensor.view(), n),
+        y.view_mut(),
+        false,
+    );
     tape.kernels().matmul(product);
     let (a_slot, b_slot) = (a.slot(), b.slot());
     tape.push(y, &[a_slot, b_slot], move |sink, dy| {
@@ -24,36 +28,13 @@ pub fn matmul(tape: &Tape<'_>, a: &Var, b: &Var) -> Var {
         // da = dy · bᵀ and db = aᵀ · dy
         sink.accumulate(a_slot, |out, is_later| {
             let (dy, b) = (Matrix::new(dy.view(), n), Matrix::transposed(b_tensor.view(), n));
-            kernels.matmul(self::product([m, k, n], dy, b, out, is_later));
+            kernels.matmul(Matmul::product([m, k, n], dy, b, out, is_later));
         });
         sink.accumulate(b_slot, |out, is_later| {
             let (a, dy) = (Matrix::transposed(a_tensor.view(), k), Matrix::new(dy.view(), n));
-            kernels.matmul(self::product([k, n, m], a, dy, out, is_later));
+            kernels.matmul(Matmul::product([k, n, m], a, dy, out, is_later));
         });
     })
-}
-
-/// A product without epilogue.
-pub(super) fn product<'a>(
-    [m, n, k]: [usize; 3],
-    a: Matrix<'a>,
-    b: Matrix<'a>,
-    c: ViewMut<'a>,
-    accumulate: bool,
-) -> Matmul<'a> {
-    Matmul {
-        m,
-        n,
-        k,
-        a,
-        b: Rhs::Matrix(b),
-        c,
-        accumulate,
-        bias: None::<View<'a>>,
-        activation: None,
-        pre_activation: None,
-        residual: None,
-    }
 }
 
 /// a·bᵀ in f64 for a: [M, K], b: [N, K].

@@ -1,8 +1,7 @@
 //! y = Σ x over all elements, and y = the mean over the rows of each group.
 
 use super::check::{Checker, Input};
-use super::matmul::product;
-use crate::backend::Matrix;
+use crate::backend::{Matmul, Matrix};
 use crate::dtype::DType;
 use crate::shape;
 use crate::tape::{Tape, Var};
@@ -36,12 +35,12 @@ pub fn mean_rows(tape: &Tape<'_>, x: &Var, weights: &Tensor) -> Var {
         shape::sizes(&[("average by weights", "M N", weights.shape()), ("x", "N D", x_tensor.shape())]);
     let mut y = Tensor::scratch(tape.device(), [groups, width], DType::F32);
     let (w, values) = (Matrix::new(weights.view(), rows), Matrix::new(x_tensor.view(), width));
-    tape.kernels().matmul(product([groups, width, rows], w, values, y.view_mut(), false));
+    tape.kernels().matmul(Matmul::product([groups, width, rows], w, values, y.view_mut(), false));
     let slot = x.slot();
     tape.push(y, &[slot], move |sink, dy| {
         sink.accumulate(slot, |out, is_later| {
             let (w, dy_matrix) = (Matrix::transposed(weights.view(), rows), Matrix::new(dy.view(), width));
-            dy.device().kernels().matmul(product([rows, width, groups], w, dy_matrix, out, is_later));
+            dy.device().kernels().matmul(Matmul::product([rows, width, groups], w, dy_matrix, out, is_later));
         });
     })
 }

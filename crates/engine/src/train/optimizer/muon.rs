@@ -7,8 +7,8 @@
 use super::{Optimizer, Update, Weights};
 use crate::config::{FeedForward, ModelConfig, Stack};
 use crate::params::ParamSpec;
-use genera_tensor::backend::{Matmul, Matrix, Rhs};
-use genera_tensor::{DType, Tensor, View, ViewMut};
+use genera_tensor::backend::{Matmul, Matrix};
+use genera_tensor::{DType, Tensor, View};
 
 /// How Muon is set.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -107,24 +107,19 @@ fn orthogonalised(mut x: Tensor) -> Tensor {
         let (plain, turned) = (Matrix::new(x.view(), n), Matrix::transposed(x.view(), n));
         let (left, right) = if m <= n { (plain, turned) } else { (turned, plain) };
         let mut s = square();
-        kernels.matmul(product([small, small, large], left, right, s.view_mut()));
+        kernels.matmul(Matmul::product([small, small, large], left, right, s.view_mut(), false));
         let mut polynomial = square();
         let s_matrix = Matrix::new(s.view(), small);
-        kernels.matmul(product([small, small, small], s_matrix, s_matrix, polynomial.view_mut()));
+        kernels.matmul(Matmul::product([small, small, small], s_matrix, s_matrix, polynomial.view_mut(), false));
         kernels.scale_add(b, s.view(), c, polynomial.view_mut());
         let polynomial = Matrix::new(polynomial.view(), small);
         let (left, right) = if m <= n { (polynomial, plain) } else { (plain, polynomial) };
         let mut next = Tensor::scratch(&device, [m, n], dtype);
-        kernels.matmul(product([m, n, small], left, right, next.view_mut()));
+        kernels.matmul(Matmul::product([m, n, small], left, right, next.view_mut(), false));
         kernels.scale_add(a, x.view(), 1.0, next.view_mut());
         x = next;
     }
     x
-}
-
-fn product<'a>([m, n, k]: [usize; 3], a: Matrix<'a>, b: Matrix<'a>, c: ViewMut<'a>) -> Matmul<'a> {
-    let b = Rhs::Matrix(b);
-    Matmul { m, n, k, a, b, c, accumulate: false, bias: None, activation: None, pre_activation: None, residual: None }
 }
 
 /// Rows of the matrices that were laid on top of each other: query, key and value; key and value; gate and up.

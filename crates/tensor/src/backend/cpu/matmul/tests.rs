@@ -261,21 +261,8 @@ fn not_a_number_and_infinity_pass_through() {
             let mut a = vec![1.0; 2 * 5];
             a[7] = value;
             let b = Elements::random(2, 5 * 70, dtype);
-            let case = Case::plain(2, 70, 5, dtype);
-            let call = Matmul {
-                m: case.m,
-                n: case.n,
-                k: case.k,
-                a: Matrix::new(View::F32(&a), 5),
-                b: Rhs::Matrix(Matrix::new(b.view(), 70)),
-                c: c.view_mut(),
-                accumulate: false,
-                bias: None,
-                activation: None,
-                pre_activation: None,
-                residual: None,
-            };
-            cpu.matmul(call);
+            let (left, right) = (Matrix::new(View::F32(&a), 5), Matrix::new(b.view(), 70));
+            cpu.matmul(Matmul::product([2, 70, 5], left, right, c.view_mut(), false));
             assert!((0..70).all(|i| c.view().get(i).is_finite() && !c.view().get(70 + i).is_finite()), "{isa:?}");
         }
     }
