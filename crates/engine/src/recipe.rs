@@ -349,7 +349,7 @@ mod tests {
                     compute: DType::Bf16,
                     optimizer: recipe.train.optimizer,
                     averages: true,
-                    checkpointing: false,
+                    recomputed_blocks: 0,
                 };
                 assert!(TrainMemory::of(&config, &plan).total() > 0 && flops::training(&config, plan.lens) > 0.0);
             }

@@ -130,6 +130,7 @@ fn rows(report: &Report, dtype: DType) {
             nlls: &mut nlls,
             hits: &mut hits,
             gradient_scale: Some(1.0),
+            gradient: None,
         });
     });
     let (weight, mut rstd, mut mean) = (vec![1.0; width], vec![0.0; rows], vec![0.0; rows]);

@@ -114,7 +114,7 @@ impl Facts {
             weight_bytes_per_token: 4 * count.total(),
             run: [DType::F32, DType::Bf16].map(|dtype| (dtype, RunMemory::of(config, 1, lens, dtype))),
             train_bytes: recipe
-                .map(|recipe| memory::needed(recipe, config, crate::run::session::compute_dtype(recipe)).total()),
+                .map(|recipe| memory::of_process(recipe, config, crate::run::session::compute_dtype(recipe))),
             step: model.step,
             count,
         }

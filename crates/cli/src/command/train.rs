@@ -118,6 +118,9 @@ pub fn start(
             choose(&mut recipe, &mut reasons, &prepared, time, fixed, &surroundings.device)?;
         }
         recipe.complete(&mut reasons)?;
+        let config = recipe.model.config(prepared.tokenizer.vocab().size)?;
+        let dtype = compute_dtype(&recipe);
+        memory::fit(&mut recipe, &mut reasons, &config, dtype)?;
         if time.is_some() && !common.json {
             show::plan(&recipe, &reasons);
         }
@@ -150,7 +153,7 @@ fn choose(
     let mut trial = recipe.clone();
     trial.complete(&mut Reasons::default())?;
     let config = trial.model.config(facts.vocab_size)?;
-    memory::check(&trial, &config, dtype)?;
+    memory::fit(&mut trial, &mut Reasons::default(), &config, dtype)?;
     let lens = facts.lens(config.context_len);
     let seconds = trial::seconds_per_step(&trial, &config, lens, dtype, device, time.mul_f64(TRIAL.0).min(TRIAL.1))?;
     sizes::fit_time(recipe, reasons, &facts, fixed, seconds)

@@ -1,11 +1,11 @@
-//! Refuses a run that would not fit into memory, before it starts.
+//! Makes a run fit into memory, or refuses it before it starts.
 
 use crate::failure::{Failure, Outcome};
 use crate::machine;
 use crate::show::number;
 use genera_engine::ModelConfig;
 use genera_engine::flops::{Lens, TrainMemory, TrainPlan};
-use genera_engine::recipe::Recipe;
+use genera_engine::recipe::{Reasons, Recipe};
 use genera_tensor::DType;
 
 /// The largest batch of a recipe: how many rows, and how long they are.
@@ -19,8 +19,19 @@ pub fn largest_batch(recipe: &Recipe, config: &ModelConfig) -> (usize, Lens) {
     (data.tokens_per_batch.map_or(n_rows, fitting), lens)
 }
 
+/// The program itself, its data and its threads, beside what training needs.
+const PROGRAM_BYTES: usize = 16 << 20;
+
+/// The memory that the whole process takes while it trains by a recipe.
+///
+/// # Units
+/// Bytes.
+pub fn of_process(recipe: &Recipe, config: &ModelConfig, dtype: DType) -> usize {
+    needed(recipe, config, dtype).total().saturating_add(PROGRAM_BYTES)
+}
+
 /// The memory that training by a recipe needs.
-pub fn needed(recipe: &Recipe, config: &ModelConfig, dtype: DType) -> TrainMemory {
+fn needed(recipe: &Recipe, config: &ModelConfig, dtype: DType) -> TrainMemory {
     let (rows, lens) = largest_batch(recipe, config);
     let train = &recipe.train;
     TrainMemory::of(
@@ -31,30 +42,66 @@ pub fn needed(recipe: &Recipe, config: &ModelConfig, dtype: DType) -> TrainMemor
             compute: dtype,
             optimizer: train.optimizer,
             averages: train.ema_decay > 0.0,
-            checkpointing: train.activation_checkpointing,
+            recomputed_blocks: train.recomputed_blocks.unwrap_or(0),
         },
     )
 }
 
-/// Compares what is needed with what there is.
+/// Lets as few blocks as possible be computed again for a run to fit into the memory that it may take. A number of blocks
+/// that the recipe gives stays.
 ///
 /// # Errors
 /// When it does not fit: the plan, and what would make it smaller.
-pub fn check(recipe: &Recipe, config: &ModelConfig, dtype: DType) -> Outcome<()> {
-    let memory = needed(recipe, config, dtype);
-    let Some(available) = machine::available_bytes() else { return Ok(()) };
-    if memory.total() <= available {
-        return Ok(());
+pub fn fit(recipe: &mut Recipe, reasons: &mut Reasons, config: &ModelConfig, dtype: DType) -> Outcome<()> {
+    let Some(limit) = Limit::of(recipe) else { return Ok(()) };
+    let n_blocks = config.stacks().iter().map(|(_, stack)| stack.n_layers).sum();
+    let with = |n: usize| {
+        let mut recipe = recipe.clone();
+        recipe.train.recomputed_blocks = Some(n);
+        recipe
+    };
+    let choices = recipe.train.recomputed_blocks.map_or(0..=n_blocks, |n| n..=n);
+    let most = *choices.end();
+    let fits = |n: &usize| of_process(&with(*n), config, dtype) <= limit.bytes;
+    let Some(n) = choices.into_iter().find(fits) else {
+        let smallest = with(most);
+        let more = if most < n_blocks { ", more train.recomputed_blocks" } else { "" };
+        return Err(Failure::new(format!(
+            "this run needs {} of memory, and {}\n{}\nTo make it fit: a smaller train.batch_size (with \
+             train.accumulate for the same step){more}, a smaller model.d_model or model.n_layers",
+            number::bytes(of_process(&smallest, config, dtype)),
+            limit.text(),
+            plan_lines(&needed(&smallest, config, dtype)),
+        )));
+    };
+    if recipe.train.recomputed_blocks.is_none() && n > 0 {
+        let whole = number::bytes(of_process(recipe, config, dtype));
+        let reason = format!("of {n_blocks} blocks; without it {whole} were needed, and {}", limit.text());
+        reasons.add("train.recomputed_blocks", reason);
+        recipe.train.recomputed_blocks = Some(n);
     }
-    let checkpointing =
-        if recipe.train.activation_checkpointing { "" } else { ", train.activation_checkpointing = true" };
-    Err(Failure::new(format!(
-        "this run needs {} of memory, and {} are available\n{}\nTo make it fit: a smaller train.batch_size \
-         (with train.accumulate for the same step){checkpointing}, a smaller model.d_model or model.n_layers",
-        number::bytes(memory.total()),
-        number::bytes(available),
-        plan_lines(&memory),
-    )))
+    Ok(())
+}
+
+/// The memory that a run may take.
+struct Limit {
+    bytes: usize,
+    is_chosen: bool,
+}
+
+impl Limit {
+    /// What the recipe allows or the machine has to spare, whichever is less; `None` when neither is known.
+    fn of(recipe: &Recipe) -> Option<Self> {
+        let chosen = recipe.train.memory_gib.map(|gib| (gib * f64::from(1 << 30)) as usize);
+        let available = machine::available_bytes();
+        let bytes = chosen.into_iter().chain(available).min()?;
+        Some(Self { bytes, is_chosen: chosen == Some(bytes) })
+    }
+
+    fn text(&self) -> String {
+        let bytes = number::bytes(self.bytes);
+        if self.is_chosen { format!("train.memory_gib allows {bytes}") } else { format!("{bytes} are available") }
+    }
 }
 
 fn plan_lines(memory: &TrainMemory) -> String {

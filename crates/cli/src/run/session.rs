@@ -19,7 +19,7 @@ use genera_engine::ModelConfig;
 use genera_engine::checkpoint::{Checkpoints, Progress, RunLock, latest_good};
 use genera_engine::model::{Transformer, initial_params};
 use genera_engine::params::ParamCount;
-use genera_engine::recipe::{self, Recipe};
+use genera_engine::recipe::{self, Reasons, Recipe};
 use genera_engine::train::{StepReport, TrainSettings, Trainer};
 use genera_engine::weights::SpecialIds;
 use genera_modality::{Codebook, Modality};
@@ -114,7 +114,6 @@ impl Session {
     ) -> Outcome<Self> {
         let config = recipe.model.config(prepared.tokenizer.vocab().size)?;
         let dtype = compute_dtype(&recipe);
-        plan::memory::check(&recipe, &config, dtype)?;
         let settings = TrainSettings::new(&recipe.train)?;
         let params = initial_params(&config, recipe.train.seed, dtype, &surroundings.device);
         let trainer = Trainer::new(Transformer::new(config, params, &surroundings.device), settings);
@@ -129,7 +128,7 @@ impl Session {
     pub fn resume(run: RunDirectory, surroundings: Surroundings) -> Outcome<Self> {
         let lock = RunLock::take(run.path())?;
         let recipe_text = std::fs::read_to_string(run.recipe()).during("cannot read the recipe")?;
-        let recipe = Recipe::load(&run.recipe())?;
+        let mut recipe = Recipe::load(&run.recipe())?;
         let prepared = match load_prepared(&run.data()) {
             Ok(prepared) => prepared,
             Err(_) => prepare_again(&recipe, &run, &surroundings)?,
@@ -138,9 +137,10 @@ impl Session {
         Checkpoints::open(run.path())?;
         let (checkpoint, rejected) = latest_good(run.path())?;
         model::warn_of_rejected(&rejected);
-        let (dtype, settings) = (compute_dtype(&recipe), TrainSettings::new(&recipe.train)?);
+        let dtype = compute_dtype(&recipe);
         let config = recipe.model.config(prepared.tokenizer.vocab().size)?;
-        plan::memory::check(&recipe, &config, dtype)?;
+        plan::memory::fit(&mut recipe, &mut Reasons::default(), &config, dtype)?;
+        let settings = TrainSettings::new(&recipe.train)?;
         let cursor = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.manifest.cursor);
         let trainer = match checkpoint {
             Some(checkpoint)

@@ -56,6 +56,10 @@ impl StackLayers {
         }
     }
 
+    pub(super) fn n_blocks(&self) -> usize {
+        self.blocks.len()
+    }
+
     /// # Shapes
     /// x: [B·T, D] in f32; result: [B·T, D], in the products' storage type when there is a last norm, else in f32.
     pub(super) fn forward<'a>(
@@ -78,11 +82,15 @@ impl StackLayers {
                 }
                 cache.advance(&context.rows);
             }
-            None if context.mode.checkpoint && tape.is_recording() => {
-                x = self.blocks.iter().fold(x, |x, block| replayed(tape, model, block, x, context, bias.as_ref()));
-            }
             None => {
-                x = self.blocks.iter().fold(x, |x, block| block.forward(tape, model, x, context, bias.as_ref(), None));
+                let n_replayed = if tape.is_recording() { context.mode.recomputed_blocks } else { 0 };
+                for (layer, block) in self.blocks.iter().enumerate() {
+                    x = if layer < n_replayed {
+                        replayed(tape, model, block, x, context, bias.as_ref())
+                    } else {
+                        block.forward(tape, model, x, context, bias.as_ref(), None)
+                    };
+                }
             }
         }
         match &self.norm {
@@ -115,7 +123,7 @@ fn replayed<'a>(
     inputs.extend(bias.map(|(bias, _)| bias.clone()));
     let origin = bias.map(|(_, origin)| *origin);
     let memory = context.memory.as_ref().map(|memory| (memory.s, memory.lens.clone()));
-    let mode = Mode { dropout: context.mode.dropout, checkpoint: true, probe: None };
+    let mode = Mode { dropout: context.mode.dropout, ..Mode::default() };
     let (rows, mask, salt) = (context.rows.clone(), context.mask.clone(), context.salt);
     tape.checkpoint(inputs, move |tape, inputs| {
         let mut inputs = inputs.iter().cloned();

@@ -31,8 +31,9 @@ pub struct Transformer {
 pub struct Mode<'m> {
     /// Probability of dropout, and the key of this pass's masks.
     pub dropout: Option<(f32, Key)>,
-    /// Keep only the input of each block and compute the rest again on the way back.
-    pub checkpoint: bool,
+    /// The first so many blocks, the encoder's before the decoder's, keep only their input and are computed again on the way
+    /// back: by then the blocks above them have given their memory up.
+    pub recomputed_blocks: usize,
     /// Where attention weights are captured for a picture.
     pub probe: Option<&'m Probe>,
 }
@@ -174,6 +175,8 @@ impl Transformer {
     pub fn decode<'a>(&'a self, tape: &Tape<'a>, rows: &Rows, memory: Option<Memory>, mode: Mode<'_>) -> Var {
         let Some(decoder) = &self.decoder else { return self.encode(tape, rows, mode).hidden };
         let x = self.embeddings.embed(tape, &self.params, &self.positions, rows, mode);
+        let n_encoder = self.encoder.as_ref().map_or(0, StackLayers::n_blocks);
+        let mode = Mode { recomputed_blocks: mode.recomputed_blocks.saturating_sub(n_encoder), ..mode };
         let context = Context {
             rows: rows.clone(),
             mask: visibility::of_decoder(rows, self.config.last_stack()),

@@ -287,8 +287,11 @@ table! {
         dropout: f64 = 0.0,
         /// How slowly the moving average of the weights follows them; 0 for no average.
         ema_decay: f64 = 0.0,
-        /// Keep only the input of each block and compute the rest again: less memory, a third more time.
-        activation_checkpointing: bool = false,
+        /// Memory that training may take, in GiB; what the machine has to spare when absent.
+        memory_gib: Option<f64> = None,
+        /// Blocks of which only the input is kept, the rest being computed again on the way back (activation
+        /// checkpointing): less memory, up to a third more time, the same weights. As few as fit the memory when absent.
+        recomputed_blocks: Option<usize> = None,
         /// Steps between rows of the log.
         log_every: u64 = 10,
         /// Steps between measurements on the validation data; 0 for the end alone.

@@ -21,7 +21,7 @@ pub(super) fn cause_of_bad_loss(model: &Transformer, batch: &Batch, mode: Mode<'
         return format!("the parameter {name}");
     }
     let probe = Probe::default();
-    let mode = Mode { probe: Some(&probe), checkpoint: false, ..mode };
+    let mode = Mode { probe: Some(&probe), recomputed_blocks: 0, ..mode };
     let tape = Tape::inference(model.device());
     let memory = batch.source.as_ref().map(|source| model.encode(&tape, &Rows::of_source(source), mode));
     let hidden = model.decode(&tape, &Rows::of_batch(batch), memory, mode);

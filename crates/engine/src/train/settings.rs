@@ -22,8 +22,8 @@ pub struct TrainSettings {
     pub dropout: f32,
     /// How slowly the moving average of the weights follows them; 0 for no average.
     pub ema_decay: f64,
-    /// Keep only the input of each block and compute the rest again on the way back.
-    pub activation_checkpointing: bool,
+    /// See [`crate::model::Mode::recomputed_blocks`].
+    pub recomputed_blocks: usize,
 }
 
 impl TrainSettings {
@@ -44,7 +44,7 @@ impl TrainSettings {
             label_smoothing: recipe.label_smoothing as f32,
             dropout: recipe.dropout as f32,
             ema_decay: recipe.ema_decay,
-            activation_checkpointing: recipe.activation_checkpointing,
+            recomputed_blocks: recipe.recomputed_blocks.unwrap_or(0),
         })
     }
 }
@@ -56,7 +56,8 @@ fn check(recipe: &TrainRecipe) -> Result<()> {
     let from_0_to_1 = |value: f64| not_negative(value) && (value as f32) < 1.0;
     let muon_rate = recipe.muon_learning_rate.unwrap_or(recipe.learning_rate);
     let floor = recipe.min_learning_rate.unwrap_or(0.0);
-    let rows: [(&str, f64, bool, &str); 13] = [
+    let memory = recipe.memory_gib.unwrap_or(1.0);
+    let rows: [(&str, f64, bool, &str); 14] = [
         ("learning_rate", recipe.learning_rate, positive(recipe.learning_rate), "above 0"),
         ("muon_learning_rate", muon_rate, positive(muon_rate), "above 0"),
         ("min_learning_rate", floor, not_negative(floor) && floor <= recipe.learning_rate, "from 0 to learning_rate"),
@@ -69,6 +70,7 @@ fn check(recipe: &TrainRecipe) -> Result<()> {
         ("label_smoothing", recipe.label_smoothing, from_0_to_1(recipe.label_smoothing), "from 0 to below 1"),
         ("dropout", recipe.dropout, from_0_to_1(recipe.dropout), "from 0 to below 1"),
         ("ema_decay", recipe.ema_decay, from_0_to_1(recipe.ema_decay), "from 0 to below 1"),
+        ("memory_gib", memory, positive(memory), "above 0"),
         ("batch_size", recipe.batch_size as f64, recipe.batch_size > 0, "at least 1"),
     ];
     for (key, value, is_good, range) in rows {

@@ -116,8 +116,8 @@ impl Trainer {
         sums: &mut Sums,
     ) -> Result<()> {
         let key = Key::new(self.settings.seed).fold(DROPOUT_STREAM).fold(self.n_steps).fold(index as u64);
-        let TrainSettings { dropout, label_smoothing, activation_checkpointing: checkpoint, .. } = self.settings;
-        let mode = Mode { dropout: (dropout > 0.0).then_some((dropout, key)), checkpoint, probe: None };
+        let TrainSettings { dropout, label_smoothing, recomputed_blocks, .. } = self.settings;
+        let mode = Mode { dropout: (dropout > 0.0).then_some((dropout, key)), recomputed_blocks, probe: None };
         let tape = Tape::new(self.model.device());
         let loss = self.model.loss(&tape, batch, label_smoothing, scale, mode);
         if !loss.total.tensor().view().get(0).is_finite() {

@@ -376,7 +376,7 @@ pub struct CrossEntropy<'a> {
     pub rows: usize,
     /// Width V of a row.
     pub n_classes: usize,
-    /// [rows, V]; overwritten by the gradient when `gradient_scale` is given.
+    /// [rows, V]; overwritten by the gradient when `gradient_scale` is given and `gradient` is not.
     pub logits: ViewMut<'a>,
     /// `[rows]`; a row whose target is [`IGNORE`] has loss 0 and gradient 0.
     pub targets: &'a [u32],
@@ -388,8 +388,10 @@ pub struct CrossEntropy<'a> {
     pub nlls: &'a mut [f32],
     /// `[rows]`: receives whether the target has the largest logit (the lowest index wins a tie), as 1 or 0.
     pub hits: &'a mut [f32],
-    /// Replaces the logits by scale · ∂loss/∂logits.
+    /// Asks for scale · ∂loss/∂logits, in place of the logits or in `gradient`.
     pub gradient_scale: Option<f32>,
+    /// [rows, V]: receives the gradient, if it is wanted.
+    pub gradient: Option<ViewMut<'a>>,
 }
 
 /// One step of AdamW over one tensor.

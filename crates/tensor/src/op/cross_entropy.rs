@@ -13,7 +13,7 @@ use crate::tensor::Tensor;
 use std::sync::Arc;
 
 /// Rows of logits held at once are chosen so that the block stays near this size, which the last-level cache holds.
-const BLOCK_BYTES: usize = 8 << 20;
+const BLOCK_BYTES: usize = 16 << 20;
 /// Fewest rows of logits held at once: each block arranges the weight anew and reads and writes its whole gradient.
 const MIN_BLOCK_ROWS: usize = 256;
 
@@ -53,7 +53,7 @@ pub fn cross_entropy(tape: &Tape<'_>, logits: &Var, spec: &LossSpec) -> HeadLoss
     let mut gradient = logits.tensor().copy();
     let mut measured = RowLosses::new(rows);
     let wants_gradient = tape.is_recording() && logits.slot().is_some();
-    measured.run(tape, 0..rows, n_classes, gradient.view_mut(), spec, wants_gradient);
+    measured.run(tape, 0..rows, n_classes, (gradient.view_mut(), None), spec, wants_gradient);
     let slot = logits.slot();
     let loss = tape.push(measured.total(tape, spec), &[slot], move |sink, dloss| {
         sink.add(slot, scaled(gradient, dloss.view().get(0)));
@@ -68,9 +68,10 @@ pub fn cross_entropy(tape: &Tape<'_>, logits: &Var, spec: &LossSpec) -> HeadLoss
 ///
 /// # Cost
 /// Three products when recording (logits, dx, dw), one otherwise. Memory: a block of logits, and the gradients. A block is
-/// 8 MiB, or 256 rows where those are more: 33 MB for V = 32,000, 131 MB for 128,000. With fewer rows the work that each
-/// block does once outweighs the products: blocks of 8 MiB took 2.7 times as long for V = 128,000 in f32, 3.1 times in bf16
-/// (D = 256, one thread of an AMD EPYC; the example `head_rate` prints the times).
+/// 16 MiB, or 256 rows where those are more: 33 MB for V = 32,000, 131 MB for 128,000; half as much again where the
+/// products' operands are bf16, for the rounded gradient. With fewer rows the work that each block does once outweighs the
+/// products: blocks of 8 MiB took 2.7 times as long for V = 128,000 in f32, 3.1 times in bf16 (D = 256, one thread of an AMD
+/// EPYC; the example `head_rate` prints the times).
 pub fn linear_cross_entropy(tape: &Tape<'_>, x: &Var, weight: &Var, bias: Option<&Var>, spec: &LossSpec) -> HeadLoss {
     let mut parts = vec![("multiply x", "M.. D", x.tensor().shape()), ("by weight", "V D", weight.tensor().shape())];
     parts.extend(bias.map(|bias| ("and add bias", "V", bias.tensor().shape())));
@@ -81,6 +82,9 @@ pub fn linear_cross_entropy(tape: &Tape<'_>, x: &Var, weight: &Var, bias: Option
     let mut measured = RowLosses::new(m);
     let block = logits_block_rows(m, n_classes);
     let mut logits = Tensor::scratch(tape.device(), [block, n_classes], DType::F32);
+    // Rounded once here, and not by each of the two products that read it.
+    let is_rounded = head.is_wanted() && x.tensor().dtype() == DType::Bf16;
+    let mut rounded = is_rounded.then(|| Tensor::scratch(tape.device(), [block, n_classes], DType::Bf16));
     for start in (0..m).step_by(block) {
         let rows = start..m.min(start + block);
         let elements = 0..rows.len() * n_classes;
@@ -97,9 +101,11 @@ pub fn linear_cross_entropy(tape: &Tape<'_>, x: &Var, weight: &Var, bias: Option
             pre_activation: None,
             residual: None,
         });
-        let block = logits.view_mut().into_slice(elements.clone());
+        let gradient = rounded.as_mut().map(|rounded| rounded.view_mut().into_slice(elements.clone()));
+        let block = (logits.view_mut().into_slice(elements.clone()), gradient);
         measured.run(tape, rows.clone(), n_classes, block, spec, head.is_wanted());
-        head.add_block(tape, logits.view().slice(elements), x.tensor(), weight.tensor(), rows);
+        let dlogits = rounded.as_ref().unwrap_or(&logits).view().slice(elements);
+        head.add_block(tape, dlogits, x.tensor(), weight.tensor(), rows);
     }
     let loss = tape.push(measured.total(tape, spec), &slots, move |sink, dloss| head.send(sink, dloss.view().get(0)));
     HeadLoss { loss, nlls: measured.nlls, hits: measured.hits }
@@ -127,7 +133,7 @@ impl RowLosses {
         tape: &Tape<'_>,
         rows: std::ops::Range<usize>,
         n_classes: usize,
-        logits: ViewMut<'_>,
+        (logits, gradient): (ViewMut<'_>, Option<ViewMut<'_>>),
         spec: &LossSpec,
         wants_gradient: bool,
     ) {
@@ -141,6 +147,7 @@ impl RowLosses {
             nlls: &mut self.nlls[rows.clone()],
             hits: &mut self.hits[rows],
             gradient_scale: wants_gradient.then_some(spec.scale),
+            gradient,
         });
     }
 
@@ -258,8 +265,8 @@ mod tests {
     /// More rows than a block holds, and a last block that is not full.
     #[test]
     fn blocks_give_what_the_whole_gives_with_any_number_of_threads() {
-        let (m, d, n_classes) = (2 * MIN_BLOCK_ROWS + 9, 6, 8_300);
-        assert_eq!(logits_block_rows(m, n_classes), MIN_BLOCK_ROWS);
+        let (m, d, n_classes) = (2 * MIN_BLOCK_ROWS + 9, 6, 16_400);
+        assert!(logits_block_rows(m, n_classes) < m / 2);
         let targets = (0..m as u64).map(|i| Key::new(3).below(i, n_classes as u64) as u32).collect();
         let spec = LossSpec { targets, smoothing: 0.1, scale: 1.0 / m as f32 };
         let run = |n_threads: usize, in_blocks: bool| {

@@ -74,7 +74,7 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     let mut recipe = Recipe::load(&arguments.recipe)?;
     Overrides::parse(&arguments.set)?.apply(&mut recipe)?;
     recipe.complete(&mut Reasons::default())?;
-    let measured = measure(&recipe, arguments.steps, common)?;
+    let measured = measure(recipe, arguments.steps, common)?;
     if common.json {
         println!("{}", serde_json::to_string(&measured)?);
     } else {
@@ -83,17 +83,17 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-fn measure(recipe: &Recipe, n_steps: u32, common: Common) -> Outcome<Measured> {
+fn measure(mut recipe: Recipe, n_steps: u32, common: Common) -> Outcome<Measured> {
     let device = machine::device(common.threads).profiled();
     let config = recipe.model.config(recipe.tokenizer.vocab_size.unwrap_or(256))?;
-    let dtype = compute_dtype(recipe);
-    memory::check(recipe, &config, dtype)?;
+    let dtype = compute_dtype(&recipe);
+    memory::fit(&mut recipe, &mut Reasons::default(), &config, dtype)?;
     let peak = rates::peak(&device, dtype);
-    let planned_bytes = memory::needed(recipe, &config, dtype).total();
-    let (rows, lens) = memory::largest_batch(recipe, &config);
+    let planned_bytes = memory::of_process(&recipe, &config, dtype);
+    let (rows, lens) = memory::largest_batch(&recipe, &config);
     let batch = trial::batch(&config, rows, lens);
     let n_parameters = ParamCount::of(&config).total();
-    let mut trainer = trial::trainer(recipe, config, dtype, &device)?;
+    let mut trainer = trial::trainer(&recipe, config, dtype, &device)?;
     let micro = vec![batch; recipe.train.accumulate.max(1)];
     let n_step_tokens = micro.iter().map(Batch::n_tokens).sum();
     for _ in 0..N_WARM_UP {

@@ -82,12 +82,15 @@ fn the_number_of_threads_changes_no_bit() {
 }
 
 #[test]
-fn activation_checkpointing_changes_no_bit() {
+fn computing_blocks_again_changes_no_bit() {
     for name in ["llama", "t5", "bert"] {
         let kept = rich_recipe();
-        let again = TrainRecipe { activation_checkpointing: true, ..rich_recipe() };
-        let run = |recipe| trained(&Device::cpu(2), preset(name), recipe, DType::F32);
-        assert!(run(&kept) == run(&again), "{name}");
+        let run = |recipe: &TrainRecipe| trained(&Device::cpu(2), preset(name), recipe, DType::F32);
+        let kept = run(&kept);
+        for n in [1, 3, 100] {
+            let again = TrainRecipe { recomputed_blocks: Some(n), ..rich_recipe() };
+            assert!(kept == run(&again), "{name}, {n} blocks");
+        }
     }
 }
 

@@ -345,7 +345,7 @@ fn softmax_of_extreme_rows() {
     });
 }
 
-/// Runs cross-entropy over rows of logits; outputs are logits, losses, nlls, hits.
+/// Runs cross-entropy over rows of logits; outputs are logits, losses, nlls, hits, and a gradient of its own.
 fn check_cross_entropy(
     name: &str,
     width: usize,
@@ -353,12 +353,14 @@ fn check_cross_entropy(
     targets: &[u32],
     smoothing: f32,
     scale: Option<f32>,
+    apart: Option<DType>,
 ) {
     let rows = targets.len();
     let per_row = Numbers::new(DType::F32, vec![9.0; rows]);
-    let outputs = [logits.clone(), per_row.clone(), per_row.clone(), per_row];
+    let mut outputs = vec![logits.clone(), per_row.clone(), per_row.clone(), per_row];
+    outputs.extend(apart.map(|dtype| Numbers::new(dtype, vec![9.0; rows * width])));
     check(name, Close::Within(2e-6), &outputs, |on, outputs| {
-        let [logits, losses, nlls, hits] = outputs else { panic!("four outputs") };
+        let [logits, losses, nlls, hits, apart @ ..] = outputs else { panic!("four outputs or five") };
         on.cross_entropy(CrossEntropy {
             rows,
             n_classes: width,
@@ -369,6 +371,7 @@ fn check_cross_entropy(
             nlls: nlls.f32s(),
             hits: hits.f32s(),
             gradient_scale: scale,
+            gradient: apart.first_mut().map(Numbers::view_mut),
         });
     });
 }
@@ -381,7 +384,10 @@ fn cross_entropy() {
         let targets: Vec<u32> = (0..rows).map(target).collect();
         for (smoothing, scale) in [(0.0, Some(0.25)), (0.1, Some(1.0)), (0.1, None)] {
             let name = format!("cross_entropy [{rows}, {width}], {dtype}, {smoothing}, {scale:?}");
-            check_cross_entropy(&name, width, &logits, &targets, smoothing, scale);
+            for apart in [None, Some(DType::F32), Some(DType::Bf16)] {
+                let name = format!("{name}, gradient in {apart:?}");
+                check_cross_entropy(&name, width, &logits, &targets, smoothing, scale, apart);
+            }
         }
     }
 }
@@ -398,7 +404,7 @@ fn cross_entropy_of_extreme_rows() {
     ];
     let logits = Numbers::new(DType::F32, rows.into_iter().flatten());
     // The first of two largest counts as the largest; the last row is not looked at.
-    check_cross_entropy("cross_entropy of extreme rows", 4, &logits, &[0, 1, 2, 1, u32::MAX], 0.0, Some(1.0));
+    check_cross_entropy("cross_entropy of extreme rows", 4, &logits, &[0, 1, 2, 1, u32::MAX], 0.0, Some(1.0), None);
 }
 
 #[test]
@@ -571,6 +577,7 @@ fn what_is_out_of_range_is_refused() {
             nlls: &mut nlls,
             hits: &mut hits,
             gradient_scale: None,
+            gradient: None,
         });
     });
     assert_eq!(cross_entropy, "target 4 of row 1 is not one of the 4 classes");

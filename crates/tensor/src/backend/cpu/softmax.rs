@@ -96,28 +96,42 @@ impl Program for SoftmaxBackward<'_> {
 }
 
 pub(super) fn cross_entropy(cpu: &Cpu, call: CrossEntropy<'_>) {
-    let CrossEntropy { rows, n_classes, logits, targets, smoothing, losses, nlls, hits, gradient_scale } = call;
+    let CrossEntropy { rows, n_classes, logits, targets, smoothing, losses, nlls, hits, gradient_scale, gradient } =
+        call;
     assert!(logits.len() == rows * n_classes && targets.len() == rows, "one target for each row of logits");
+    let is_as_large = gradient.as_ref().is_none_or(|gradient| gradient.len() == logits.len());
+    assert!(is_as_large, "the gradient is as large as the logits");
     if let Some((i, target)) = targets.iter().enumerate().find(|&(_, &t)| t != IGNORE && t as usize >= n_classes) {
         panic!("target {target} of row {i} is not one of the {n_classes} classes");
     }
     let n_rows = rows_per_chunk(n_classes);
-    let split = (
-        view_chunks(logits, (n_rows * n_classes).max(1)),
-        chunks(&mut losses[..rows], n_rows),
-        chunks(&mut nlls[..rows], n_rows),
-        chunks(&mut hits[..rows], n_rows),
-    );
-    cpu.pool.for_each(split, |i, (logits, losses, nlls, hits)| {
+    let len = (n_rows * n_classes).max(1);
+    let of_rows =
+        (chunks(&mut losses[..rows], n_rows), chunks(&mut nlls[..rows], n_rows), chunks(&mut hits[..rows], n_rows));
+    let task = |i: usize, logits, gradient, (losses, nlls, hits)| {
         let targets = slice_chunk(targets, i, n_rows);
         with_scratch(n_classes, |scratch| {
-            cpu.isa.run(Losses { logits, targets, smoothing, losses, nlls, hits, gradient_scale, scratch });
+            let of_rows = RowLosses { targets, smoothing, losses, nlls, hits, gradient_scale, scratch };
+            cpu.isa.run(Losses { logits, gradient, of_rows });
         });
-    });
+    };
+    let logits = view_chunks(logits, len);
+    match gradient {
+        None => cpu.pool.for_each((logits, of_rows), |i, (logits, of_rows)| task(i, logits, None, of_rows)),
+        Some(gradient) => {
+            let split = (logits, view_chunks(gradient, len), of_rows);
+            cpu.pool.for_each(split, |i, (logits, gradient, of_rows)| task(i, logits, Some(gradient), of_rows));
+        }
+    }
 }
 
 struct Losses<'a> {
     logits: ViewMut<'a>,
+    gradient: Option<ViewMut<'a>>,
+    of_rows: RowLosses<'a>,
+}
+
+struct RowLosses<'a> {
     targets: &'a [u32],
     smoothing: f32,
     losses: &'a mut [f32],
@@ -133,23 +147,49 @@ impl Program for Losses<'_> {
 
     #[inline(always)]
     fn run<V: Lanes>(self, v: V) {
-        let Self { logits, targets, smoothing, losses, nlls, hits, gradient_scale, scratch } = self;
-        typed!(; logits => for (i, row) in logits.chunks_exact_mut(scratch.len()).enumerate() {
-            let target = targets[i] as usize;
-            if targets[i] == IGNORE {
-                (losses[i], nlls[i], hits[i]) = (0.0, 0.0, 0.0);
-                if gradient_scale.is_some() {
-                    row.fill(Element::from_f32(0.0));
+        let Self { logits, gradient, mut of_rows } = self;
+        let width = of_rows.scratch.len();
+        match gradient {
+            None => typed!(; logits => for (i, row) in logits.chunks_exact_mut(width).enumerate() {
+                let sum = of_rows.loss(v, i, row);
+                of_rows.gradient(v, i, sum, row);
+            }),
+            Some(gradient) => typed!(; logits, gradient => {
+                let rows = logits.chunks_exact(width).zip(gradient.chunks_exact_mut(width));
+                for (i, (row, gradient)) in rows.enumerate() {
+                    let sum = of_rows.loss(v, i, row);
+                    of_rows.gradient(v, i, sum, gradient);
                 }
-                continue;
+            }),
+        }
+    }
+}
+
+impl RowLosses<'_> {
+    /// Measures row `i`. Returns the sum of its exponentials, which stay in `scratch`; `None` when it has no target.
+    #[inline(always)]
+    fn loss<V: Lanes, E: Element>(&mut self, v: V, i: usize, row: &[E]) -> Option<f32> {
+        if self.targets[i] == IGNORE {
+            (self.losses[i], self.nlls[i], self.hits[i]) = (0.0, 0.0, 0.0);
+            return None;
+        }
+        let target = self.targets[i] as usize;
+        let (max, sum) = exponentials(v, row, self.scratch);
+        (self.losses[i], self.nlls[i]) = loss(v, row, target, max + sum.ln(), self.smoothing);
+        self.hits[i] = if is_first_largest(row, target, max) { 1.0 } else { 0.0 };
+        Some(sum)
+    }
+
+    /// Writes the gradient of row `i`, if it is wanted.
+    #[inline(always)]
+    fn gradient<V: Lanes, E: Element>(&self, v: V, i: usize, sum: Option<f32>, out: &mut [E]) {
+        match (self.gradient_scale, sum) {
+            (None, _) => (),
+            (Some(_), None) => out.fill(E::from_f32(0.0)),
+            (Some(scale), Some(sum)) => {
+                gradient(v, self.scratch, self.targets[i] as usize, self.smoothing, scale, sum, out);
             }
-            let (max, sum) = exponentials(v, row, scratch);
-            (losses[i], nlls[i]) = loss(v, row, target, max + sum.ln(), smoothing);
-            hits[i] = if is_first_largest(row, target, max) { 1.0 } else { 0.0 };
-            if let Some(scale) = gradient_scale {
-                gradient(v, scratch, target, smoothing, scale, sum, row);
-            }
-        });
+        }
     }
 }
 

@@ -24,12 +24,24 @@ pub(super) fn softmax_backward(width: usize, y: View<'_>, dout: View<'_>, mut dx
 }
 
 pub(super) fn cross_entropy(call: CrossEntropy<'_>) {
-    let CrossEntropy { rows, n_classes, mut logits, targets, smoothing, losses, nlls, hits, gradient_scale } = call;
+    let CrossEntropy {
+        rows,
+        n_classes,
+        mut logits,
+        targets,
+        smoothing,
+        losses,
+        nlls,
+        hits,
+        gradient_scale,
+        mut gradient,
+    } = call;
     for i in 0..rows {
         let start = i * n_classes;
         if targets[i] == IGNORE {
             (losses[i], nlls[i], hits[i]) = (0.0, 0.0, 0.0);
-            (0..n_classes).filter(|_| gradient_scale.is_some()).for_each(|j| logits.set(start + j, 0.0));
+            let out = gradient.as_mut().unwrap_or(&mut logits);
+            (0..n_classes).filter(|_| gradient_scale.is_some()).for_each(|j| out.set(start + j, 0.0));
             continue;
         }
         let target = targets[i] as usize;
@@ -45,7 +57,10 @@ pub(super) fn cross_entropy(call: CrossEntropy<'_>) {
         for j in (0..n_classes).filter(|_| gradient_scale.is_some()) {
             let wanted = if j == target { 1.0 - smoothing } else { 0.0 } + smoothing / n_classes as f32;
             let probability = (logits.get(start + j) - max).exp() / sum;
-            logits.set(start + j, gradient_scale.unwrap_or(0.0) * (probability - wanted));
+            gradient
+                .as_mut()
+                .unwrap_or(&mut logits)
+                .set(start + j, gradient_scale.unwrap_or(0.0) * (probability - wanted));
         }
     }
 }
