@@ -1,13 +1,13 @@
-//! Opening a model: a run directory, or a directory in the Hugging Face layout.
+//! Opening a model: a run directory, a directory in the Hugging Face layout, or a GGUF file.
 
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Failure, Outcome, While};
 use crate::plan;
 use crate::run::directory::RunDirectory;
-use genera_data::load_tokenizer;
+use genera_data::{load_tokenizer, tokenizer_from_json};
 use genera_engine::checkpoint::{Checkpoint, Rejected, latest_good};
 use genera_engine::model::Transformer;
 use genera_engine::recipe::{GenerateRecipe, Recipe};
-use genera_engine::weights::{SpecialIds, load_hf, read_config};
+use genera_engine::weights::{GgufModel, SpecialIds, load_gguf, load_hf, read_config};
 use genera_modality::{Codebook, Modality, Text, Translation};
 use genera_tensor::{DType, Device};
 use std::borrow::Cow;
@@ -45,10 +45,13 @@ pub fn load(path: &Path, dtype: DType, device: &Device) -> Outcome<LoadedModel> 
     if let Some(run) = run_of_checkpoint(path) {
         return of_checkpoint(&run, Checkpoint::open(path)?, dtype, device);
     }
+    if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) {
+        return of_gguf(path, dtype, device);
+    }
     let what = if path.exists() { "holds no model" } else { "does not exist" };
     Err(Failure::new(format!(
-        "{} {what}; --model takes a run directory (made by `genera train`), one of its checkpoints, or a directory with \
-         config.json, model.safetensors and tokenizer.json",
+        "{} {what}; --model takes a run directory (made by `genera train`), one of its checkpoints, a directory with \
+         config.json, model.safetensors and tokenizer.json, or a .gguf file",
         path.display()
     )))
 }
@@ -94,6 +97,23 @@ fn of_directory(path: &Path, dtype: DType, device: &Device) -> Outcome<LoadedMod
         transformer,
         codebook,
         modality,
+        special,
+        defaults: GenerateRecipe::default(),
+        recipe: None,
+        step: None,
+    })
+}
+
+fn of_gguf(path: &Path, dtype: DType, device: &Device) -> Outcome<LoadedModel> {
+    let GgufModel { transformer, special, tokenizer } = load_gguf(path, device, dtype)?;
+    let codebook = tokenizer
+        .map(|files| tokenizer_from_json(&files.tokenizer, Some(&files.config)))
+        .transpose()
+        .during(format!("{}: its tokenizer", path.display()))?;
+    Ok(LoadedModel {
+        transformer,
+        codebook,
+        modality: &Text,
         special,
         defaults: GenerateRecipe::default(),
         recipe: None,

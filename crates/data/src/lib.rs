@@ -60,5 +60,5 @@ pub use prepare::{Preparation, Prepared, Progress, Stage, Summary, load_prepared
 pub use shard::{Shard, ShardInfo, ShardWriter};
 pub use source::{Aligned, ByteCounter, Columns, Corpus, Documents, Files, Generated, ReadOptions};
 pub use split::Split;
-pub use tokenize::{SpecialTokens, TextStream, Tokenizer, TokenizerSpec, load_tokenizer};
+pub use tokenize::{SpecialTokens, TextStream, Tokenizer, TokenizerSpec, load_tokenizer, tokenizer_from_json};
 pub use write::atomically as write_atomically;

@@ -141,7 +141,11 @@ fn read(path: &Path) -> Result<String> {
 /// When the first is not a tokenizer that the `tokenizers` crate reads.
 pub fn tokenizer_from_json(json: &str, config: Option<&str>) -> Result<Arc<dyn Tokenizer>> {
     let value = parse(json)?;
-    let special = special_tokens(&value, config);
+    let config: Value = config.and_then(|config| serde_json::from_str(config).ok()).unwrap_or_default();
+    let mut special = special_tokens(&value, &config);
+    if !begins_texts(&value, &config) {
+        special.begin = None;
+    }
     let Some(rows) = Rows::of(&value) else { return Ok(Arc::new(Foreign::new(json, special)?)) };
     Ok(match Kind::of(&value) {
         Kind::Characters if rows.plain().all(|token| token.chars().count() == 1) => {
@@ -162,8 +166,7 @@ fn parse(json: &str) -> Result<Value> {
 }
 
 /// The special tokens by role: as the configuration says, or else by the names that published tokenizers use.
-fn special_tokens(value: &Value, config: Option<&str>) -> SpecialTokens {
-    let config: Value = config.and_then(|config| serde_json::from_str(config).ok()).unwrap_or_default();
+fn special_tokens(value: &Value, config: &Value) -> SpecialTokens {
     let name = |role: &str| {
         let token = &config[role];
         token.as_str().or_else(|| token["content"].as_str()).map(str::to_owned)
@@ -182,6 +185,22 @@ fn special_tokens(value: &Value, config: Option<&str>) -> SpecialTokens {
     SpecialTokens::recognise(
         &special.filter_map(|token| token["content"].as_str().map(str::to_owned)).collect::<Vec<_>>(),
     )
+}
+
+/// Whether the begin token stands before every text: as the configuration says, or else where a template puts a special
+/// token. A file without this stage is one of ours, whose begin token always does, unless its words are cut by others' rules.
+fn begins_texts(value: &Value, config: &Value) -> bool {
+    let stages = |stage: &'_ Value| match stage["processors"].as_array() {
+        Some(stages) => stages.clone(),
+        None => vec![stage.clone()],
+    };
+    let puts_one =
+        |stage: &Value| stage["type"] == "TemplateProcessing" && !stage["single"][0]["SpecialToken"].is_null();
+    match (config["add_bos_token"].as_bool(), &value["post_processor"]) {
+        (Some(says), _) => says,
+        (None, Value::Null) => !matches!(Kind::of(value), Kind::Other),
+        (None, stage) => stages(stage).iter().any(puts_one),
+    }
 }
 
 /// What the stages of a `tokenizer.json` make it.

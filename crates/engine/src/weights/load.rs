@@ -2,7 +2,7 @@
 
 use super::config_json::{PublishedConfig, read_config};
 use super::family::Family;
-use super::names::{Lie, Sources};
+use super::names::{Lie, Names, Sources};
 use super::shards::Shards;
 use crate::config::{Head, ModelConfig, Position};
 use crate::error::{Error, Result};
@@ -24,7 +24,21 @@ const MAX_TABLE_BYTES: u128 = 1 << 30;
 /// Memory: four bytes a parameter, and two more for those in matrices when it computes in bf16.
 pub fn load_hf(dir: &Path, device: &Device, compute: DType) -> Result<Transformer> {
     let PublishedConfig { model, family, .. } = read_config(dir)?;
-    let mut files = Files { family, shards: Shards::open(dir)? };
+    load_from(model, family.map(Family::names), Box::new(Shards::open(dir)?), device, compute)
+}
+
+/// Loads the weights of a model whose architecture is known.
+///
+/// # Errors
+/// As [`load_hf`].
+pub(super) fn load_from(
+    model: ModelConfig,
+    table: Option<Names>,
+    store: Box<dyn Store>,
+    device: &Device,
+    compute: DType,
+) -> Result<Transformer> {
+    let mut files = Files { table, store };
     let model = ModelConfig { head: files.settled_head(&model)?, ..model };
     check_tables(&model, &files)?;
     let specs = layout(&model);
@@ -36,10 +50,28 @@ pub fn load_hf(dir: &Path, device: &Device, compute: DType) -> Result<Transforme
     Ok(Transformer::new(model, params, device))
 }
 
-/// The weights of a directory under the names that its family gives them.
+/// Tensors by name.
+pub(super) trait Store {
+    /// Where they are, for messages.
+    fn place(&self) -> &Path;
+
+    /// All names, in no order.
+    fn names(&self) -> Vec<&str>;
+
+    /// The sizes of a tensor.
+    fn shape(&self, name: &str) -> Option<&[usize]>;
+
+    /// The elements of a tensor that is there.
+    ///
+    /// # Errors
+    /// When it holds no real numbers or cannot be read.
+    fn read(&mut self, name: &str) -> Result<Vec<f32>>;
+}
+
+/// The weights of a model under the names that its kind of files gives them.
 struct Files {
-    family: Option<&'static Family>,
-    shards: Shards,
+    table: Option<Names>,
+    store: Box<dyn Store>,
 }
 
 /// The tensors of the files that make a parameter.
@@ -66,7 +98,7 @@ impl Files {
                     source.name, source.shape, spec.name
                 ))
             })?;
-            let found = self.shards.find(&name).map(|entry| entry.shape.clone()).unwrap_or_default();
+            let found = self.store.shape(&name).unwrap_or_default();
             if found != source.shape {
                 return Err(self.error(format!(
                     "tensor '{name}' has shape {found:?}, but config.json asks for {:?} (it is '{}' here, of shape {})",
@@ -79,25 +111,25 @@ impl Files {
     }
 
     fn sources(&self, model: &ModelConfig, spec: &ParamSpec) -> Result<Sources> {
-        let Some(family) = self.family else { return Ok(Sources::own(spec)) };
-        Sources::of(family.rows, model, spec).ok_or_else(|| {
-            self.error(format!("{} has no weight for '{}', which config.json asks for", family.model_type, spec.name))
+        let Some(table) = self.table else { return Ok(Sources::own(spec)) };
+        Sources::of(table.rows, model, spec).ok_or_else(|| {
+            self.error(format!("{} has no weight for '{}', which config.json asks for", table.model_type, spec.name))
         })
     }
 
     /// The name under which a file has a tensor: the class that wrote it decides on the prefix.
     fn present(&self, name: &str) -> Option<String> {
-        let forms = match self.family {
-            Some(family) => vec![name.to_owned(), family.bare(name).to_owned(), format!("{}{name}", family.prefix)],
+        let forms = match self.table {
+            Some(table) => vec![name.to_owned(), table.bare(name).to_owned(), format!("{}{name}", table.prefix)],
             None => vec![name.to_owned()],
         };
-        forms.into_iter().find(|form| self.shards.find(form).is_some())
+        forms.into_iter().find(|form| self.store.shape(form).is_some())
     }
 
     /// The family's name for the weight of an untied head, if it has one.
     fn head_name(&self, model: &ModelConfig) -> Option<String> {
         let spec = table("head.weight", model);
-        let sources = Sources::of(self.family?.rows, model, &spec)?;
+        let sources = Sources::of(self.table?.rows, model, &spec)?;
         Some(sources.tensors[0].name.clone())
     }
 
@@ -107,7 +139,7 @@ impl Files {
         let embedding = self.sources(model, &table("embedding.weight", model))?.tensors[0].name.clone();
         let head = self.head_name(model).and_then(|name| self.present(&name));
         let (Some(head), Some(embedding)) = (head, self.present(&embedding)) else { return Ok(model.head) };
-        if self.shards.read(&head)? == self.shards.read(&embedding)? {
+        if self.store.read(&head)? == self.store.read(&embedding)? {
             return Ok(model.head);
         }
         if bias || scaled {
@@ -121,11 +153,11 @@ impl Files {
     fn refuse_unknown(&self, model: &ModelConfig, found: &[Found]) -> Result<()> {
         let names = found.iter().flat_map(|found| found.names.iter().chain(&found.repeated));
         let used: HashSet<&str> = names.map(String::as_str).collect();
-        let is_unknown = |name: &&str| !used.contains(name) && !self.family.is_some_and(|family| family.ignores(name));
-        let mut unknown: Vec<&str> = self.shards.names().filter(is_unknown).collect();
+        let is_unknown = |name: &&str| !used.contains(name) && !self.table.is_some_and(|table| table.ignores(name));
+        let mut unknown: Vec<&str> = self.store.names().into_iter().filter(is_unknown).collect();
         unknown.sort_unstable();
         let Some(first) = unknown.first() else { return Ok(()) };
-        let kind = self.family.map_or("this", |family| family.model_type);
+        let kind = self.table.map_or("this", |table| table.model_type);
         let n_layers: Vec<String> =
             model.stacks().iter().map(|(name, stack)| format!("{} in the {name}", stack.n_layers)).collect();
         Err(self.error(format!(
@@ -139,7 +171,7 @@ impl Files {
         let mut tensor = Tensor::scratch(device, spec.shape, DType::F32);
         let mut rest = tensor.view_mut().into_f32();
         for name in &found.names {
-            let values = self.shards.read(name)?;
+            let values = self.store.read(name)?;
             let (part, after) = rest.split_at_mut(values.len());
             match found.lie {
                 Lie::Plain | Lie::OneRow => part.copy_from_slice(&values),
@@ -151,7 +183,7 @@ impl Files {
     }
 
     fn error(&self, message: String) -> Error {
-        Error::file(self.shards.dir(), message)
+        Error::file(self.store.place(), message)
     }
 }
 

@@ -57,6 +57,31 @@ impl Row {
     }
 }
 
+/// What the tensors of a kind of files are called.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Names {
+    /// The kind of model, for messages.
+    pub(super) model_type: &'static str,
+    /// What names begin with, or do not, depending on what wrote the file.
+    pub(super) prefix: &'static str,
+    /// Tables of names.
+    pub(super) rows: &'static [&'static [Row]],
+    /// Tensors that mean nothing here, without the prefix; one `*` stands for any text.
+    pub(super) ignored: &'static [&'static str],
+}
+
+impl Names {
+    /// A tensor's name without the prefix that it may have.
+    pub(super) fn bare<'n>(&self, name: &'n str) -> &'n str {
+        name.strip_prefix(self.prefix).unwrap_or(name)
+    }
+
+    /// Whether a tensor means nothing here.
+    pub(super) fn ignores(&self, name: &str) -> bool {
+        self.ignored.iter().any(|pattern| fits(pattern, self.bare(name)))
+    }
+}
+
 /// The tensors of a file that make one parameter.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Sources {
@@ -150,7 +175,7 @@ fn stack_of<'c>(config: &'c ModelConfig, name: &str) -> &'c Stack {
 }
 
 /// Whether a name fits a pattern, in which one `*` stands for any text.
-pub(super) fn fits(pattern: &str, name: &str) -> bool {
+fn fits(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         Some((start, end)) => name.len() >= start.len() + end.len() && name.starts_with(start) && name.ends_with(end),
         None => pattern == name,

@@ -1,7 +1,8 @@
 //! The weights of a model directory: one safetensors file, or several with an index of who has what.
 
 use super::config_json::read_object_up_to;
-use super::safetensors::{Entry, Reader};
+use super::load::Store;
+use super::safetensors::Reader;
 use crate::error::{Error, Result};
 use serde_json::Value;
 use std::collections::{BTreeSet, HashMap};
@@ -52,27 +53,23 @@ impl Shards {
             Err(Error::file(index, format!("says that tensor '{name}' is in {file}, but that file does not have it")))
         })
     }
+}
 
-    /// Where the tensors are, for messages.
-    pub(super) fn dir(&self) -> &Path {
+impl Store for Shards {
+    fn place(&self) -> &Path {
         &self.dir
     }
 
-    /// All names, in no order.
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.by_name.keys().map(String::as_str)
+    fn names(&self) -> Vec<&str> {
+        self.by_name.keys().map(String::as_str).collect()
     }
 
-    /// The tensor of a name.
-    pub(super) fn find(&self, name: &str) -> Option<&Entry> {
-        self.by_name.get(name).and_then(|&shard| self.readers[shard].find(name))
+    fn shape(&self, name: &str) -> Option<&[usize]> {
+        let shard = *self.by_name.get(name)?;
+        self.readers[shard].find(name).map(|entry| entry.shape.as_slice())
     }
 
-    /// The elements of a tensor that [`Shards::find`] has found.
-    ///
-    /// # Errors
-    /// When it holds no real numbers or cannot be read.
-    pub(super) fn read(&mut self, name: &str) -> Result<Vec<f32>> {
+    fn read(&mut self, name: &str) -> Result<Vec<f32>> {
         self.readers[self.by_name[name]].read_any(name)
     }
 }

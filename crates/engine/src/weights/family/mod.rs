@@ -12,7 +12,7 @@ mod marian;
 mod t5;
 
 use super::config_json::{Fields, SpecialIds};
-use super::names::{Row, fits};
+use super::names::{Names, Row};
 use crate::config::{Attention, Embedding, ModelConfig, ScoreScale, Shape, Stack};
 use crate::error::Result;
 use genera_tokens::TokenId;
@@ -62,14 +62,10 @@ impl Family {
         SpecialIds { padding, begin, end: end.into_iter().collect(), decoder_start }
     }
 
-    /// A tensor's name without the prefix that it may have.
-    pub(super) fn bare<'n>(&self, name: &'n str) -> &'n str {
-        name.strip_prefix(self.prefix).unwrap_or(name)
-    }
-
-    /// Whether a tensor means nothing here.
-    pub(super) fn ignores(&self, name: &str) -> bool {
-        self.ignored.iter().any(|pattern| fits(pattern, self.bare(name)))
+    /// What its tensors are called.
+    pub(super) fn names(&self) -> Names {
+        let Self { model_type, prefix, rows, ignored, .. } = *self;
+        Names { model_type, prefix, rows, ignored }
     }
 }
 

@@ -1,0 +1,303 @@
+//! The beginning of a GGUF file: metadata by key, and where each tensor lies.
+//!
+//! Everything is counted against the length of the file before memory is asked for, so that a file cannot make its reader
+//! take more than a small multiple of its metadata.
+
+use crate::weights::safetensors::Content;
+use std::collections::BTreeMap;
+use std::io::{BufReader, Read};
+
+/// Most bytes of metadata and names: a vocabulary of 256,000 tokens takes about 10 MB.
+const MAX_HEADER_BYTES: u64 = 48 << 20;
+/// Most entries of metadata, and most tensors.
+const MAX_ENTRIES: u64 = 1 << 16;
+/// Most axes of a tensor.
+const MAX_AXES: u32 = 4;
+/// Most elements of a list; the largest vocabularies have 262,144 tokens.
+const MAX_LIST: u64 = 1 << 20;
+/// Longest key or name.
+const MAX_NAME_BYTES: u64 = 1 << 12;
+/// Where tensors begin, when the metadata does not say.
+const ALIGNMENT: u64 = 32;
+
+/// A part of a header, or what is wrong with it.
+pub(super) type Sound<T> = Result<T, String>;
+
+/// A value of the metadata.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// Any whole number.
+    Integer(i128),
+    /// A number.
+    Float(f64),
+    /// True or false.
+    Flag(bool),
+    /// A text.
+    Text(String),
+    /// Whole numbers.
+    Integers(Vec<i64>),
+    /// Numbers.
+    Floats(Vec<f32>),
+    /// Flags.
+    Flags(Vec<bool>),
+    /// Texts.
+    Texts(Vec<String>),
+}
+
+impl Value {
+    /// What it is, for messages.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Value::Integer(_) => "a whole number",
+            Value::Float(_) => "a number",
+            Value::Flag(_) => "true or false",
+            Value::Text(_) => "a text",
+            Value::Integers(_) => "a list of whole numbers",
+            Value::Floats(_) => "a list of numbers",
+            Value::Flags(_) => "a list of flags",
+            Value::Texts(_) => "a list of texts",
+        }
+    }
+}
+
+/// A tensor as the header describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct RawEntry {
+    pub(super) name: String,
+    /// The last axis first.
+    pub(super) sizes: Vec<u64>,
+    pub(super) format: u32,
+    pub(super) offset: u64,
+}
+
+/// The beginning of a file.
+#[derive(Debug)]
+pub(super) struct Header {
+    pub(super) metadata: BTreeMap<String, Value>,
+    pub(super) tensors: Vec<RawEntry>,
+    /// Where the tensors' bytes begin in the file.
+    pub(super) data_start: u64,
+    pub(super) alignment: u64,
+}
+
+/// Reads the beginning of a file of `file_len` bytes.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub(super) fn read(content: &mut dyn Content, file_len: u64) -> Sound<Header> {
+    let mut bytes =
+        Bytes { reader: BufReader::new(content), position: 0, end: file_len.min(MAX_HEADER_BYTES), file_len };
+    if &bytes.array::<4>("the first four bytes")? != b"GGUF" {
+        return Err("it does not begin with 'GGUF'".to_owned());
+    }
+    let version = bytes.u32("the version")?;
+    if !(2..=3).contains(&version) {
+        let hint = if version.swap_bytes() <= 3 { " (it is written for a big-endian machine)" } else { "" };
+        return Err(format!("it has version {version}; 2 and 3 are read{hint}"));
+    }
+    let [n_tensors, n_values] = [bytes.count("tensors", 24)?, bytes.count("entries of metadata", 13)?];
+    let mut metadata = BTreeMap::new();
+    for _ in 0..n_values {
+        let key = bytes.text("a key", MAX_NAME_BYTES)?;
+        let kind = bytes.u32(&format!("the type of '{key}'"))?;
+        let value = bytes.value(&key, kind)?;
+        if metadata.insert(key.clone(), value).is_some() {
+            return Err(format!("the metadata has '{key}' twice"));
+        }
+    }
+    let tensors = (0..n_tensors).map(|_| bytes.entry()).collect::<Sound<Vec<_>>>()?;
+    let alignment = match metadata.get("general.alignment") {
+        None => ALIGNMENT,
+        Some(&Value::Integer(n)) if (1..=1 << 16).contains(&n) && (n as u64).is_power_of_two() => n as u64,
+        Some(value) => return Err(format!("'general.alignment' is {value:?}; expected a power of two up to 65,536")),
+    };
+    Ok(Header { metadata, tensors, data_start: bytes.position.next_multiple_of(alignment), alignment })
+}
+
+/// What is left of a header.
+struct Bytes<'c> {
+    reader: BufReader<&'c mut dyn Content>,
+    position: u64,
+    /// Where reading stops: the end of the file, or of what is read of it.
+    end: u64,
+    file_len: u64,
+}
+
+impl Bytes<'_> {
+    /// Fails when fewer than `n` bytes are left.
+    fn reserve(&self, n: u64, what: &str) -> Sound<()> {
+        if n <= self.end - self.position {
+            return Ok(());
+        }
+        if self.end < self.file_len {
+            return Err(format!("its metadata goes beyond {MAX_HEADER_BYTES} bytes, the most that is read, at {what}"));
+        }
+        let left = self.file_len - self.position;
+        Err(format!(
+            "it is cut short, or claims too much: {what} needs {n} bytes at byte {}, {left} are left",
+            self.position
+        ))
+    }
+
+    fn read(&mut self, n: u64, what: &str) -> Sound<Vec<u8>> {
+        self.reserve(n, what)?;
+        let mut bytes = vec![0; n as usize];
+        self.reader.read_exact(&mut bytes).map_err(|error| format!("{what} cannot be read: {error}"))?;
+        self.position += n;
+        Ok(bytes)
+    }
+
+    fn array<const N: usize>(&mut self, what: &str) -> Sound<[u8; N]> {
+        let bytes = self.read(N as u64, what)?;
+        Ok(bytes.try_into().expect("N bytes were read"))
+    }
+
+    fn u32(&mut self, what: &str) -> Sound<u32> {
+        self.array(what).map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self, what: &str) -> Sound<u64> {
+        self.array(what).map(u64::from_le_bytes)
+    }
+
+    /// A number of things that take at least `least_bytes` each.
+    fn count(&mut self, what: &str, least_bytes: u64) -> Sound<u64> {
+        let n = self.u64(&format!("the number of {what}"))?;
+        if n > MAX_ENTRIES {
+            return Err(format!("it claims {n} {what}; at most {MAX_ENTRIES} are read"));
+        }
+        self.reserve(n * least_bytes, &format!("{n} {what}"))?;
+        Ok(n)
+    }
+
+    fn text(&mut self, what: &str, most: u64) -> Sound<String> {
+        let n = self.u64(&format!("the length of {what}"))?;
+        if n > most {
+            return Err(format!("{what} of {n} bytes at byte {} is longer than {most}", self.position));
+        }
+        let bytes = self.read(n, what)?;
+        String::from_utf8(bytes).map_err(|_| format!("{what} that ends at byte {} is not UTF-8", self.position))
+    }
+
+    fn value(&mut self, key: &str, kind: u32) -> Sound<Value> {
+        let what = format!("the value of '{key}'");
+        Ok(match kind {
+            ARRAY => {
+                let kind = self.u32(&what)?;
+                let n = self.u64(&what)?;
+                return self.list(&what, kind, n);
+            }
+            TEXT => Value::Text(self.text(&what, MAX_HEADER_BYTES)?),
+            FLAG => Value::Flag(flag(self.array::<1>(&what)?[0], &what)?),
+            _ => match number_type(kind).ok_or_else(|| unknown_type(&what, kind))? {
+                NumberType::Whole { n_bytes, signed } => Value::Integer(whole(&self.read(n_bytes, &what)?, signed)),
+                NumberType::Real { n_bytes } => Value::Float(real(&self.read(n_bytes, &what)?)),
+            },
+        })
+    }
+
+    fn list(&mut self, what: &str, kind: u32, n: u64) -> Sound<Value> {
+        let element_bytes = match kind {
+            TEXT => 8,
+            FLAG => 1,
+            ARRAY => return Err(format!("{what} is a list of lists, which no known model has")),
+            _ => number_type(kind).ok_or_else(|| unknown_type(what, kind))?.n_bytes(),
+        };
+        if n > MAX_LIST {
+            return Err(format!("{what} claims {n} elements; at most {MAX_LIST} are read"));
+        }
+        let n_bytes = n * element_bytes;
+        self.reserve(n_bytes, what)?;
+        if kind == TEXT {
+            return (0..n).map(|_| self.text(what, MAX_HEADER_BYTES)).collect::<Sound<_>>().map(Value::Texts);
+        }
+        let bytes = self.read(n_bytes, what)?;
+        let elements = bytes.chunks_exact(element_bytes as usize);
+        Ok(match number_type(kind) {
+            None => Value::Flags(bytes.iter().map(|&byte| flag(byte, what)).collect::<Sound<_>>()?),
+            Some(NumberType::Whole { signed, .. }) => {
+                let small = |element: &[u8]| {
+                    let value = whole(element, signed);
+                    i64::try_from(value).map_err(|_| format!("{what} holds {value}, which is too large"))
+                };
+                Value::Integers(elements.map(small).collect::<Sound<_>>()?)
+            }
+            Some(NumberType::Real { .. }) => Value::Floats(elements.map(|element| real(element) as f32).collect()),
+        })
+    }
+
+    fn entry(&mut self) -> Sound<RawEntry> {
+        let name = self.text("the name of a tensor", MAX_NAME_BYTES)?;
+        let what = format!("the entry of tensor '{name}'");
+        let n_axes = self.u32(&what)?;
+        if n_axes > MAX_AXES {
+            return Err(format!("tensor '{name}' has {n_axes} axes; at most {MAX_AXES} are read"));
+        }
+        let sizes = (0..n_axes).map(|_| self.u64(&what)).collect::<Sound<Vec<_>>>()?;
+        Ok(RawEntry { sizes, format: self.u32(&what)?, offset: self.u64(&what)?, name })
+    }
+}
+
+const FLAG: u32 = 7;
+const TEXT: u32 = 8;
+const ARRAY: u32 = 9;
+
+/// How a number is stored.
+#[derive(Clone, Copy)]
+enum NumberType {
+    Whole { n_bytes: u64, signed: bool },
+    Real { n_bytes: u64 },
+}
+
+impl NumberType {
+    fn n_bytes(self) -> u64 {
+        match self {
+            NumberType::Whole { n_bytes, .. } | NumberType::Real { n_bytes } => n_bytes,
+        }
+    }
+}
+
+fn number_type(kind: u32) -> Option<NumberType> {
+    let whole = |n_bytes, signed| Some(NumberType::Whole { n_bytes, signed });
+    match kind {
+        0 => whole(1, false),
+        1 => whole(1, true),
+        2 => whole(2, false),
+        3 => whole(2, true),
+        4 => whole(4, false),
+        5 => whole(4, true),
+        6 => Some(NumberType::Real { n_bytes: 4 }),
+        10 => whole(8, false),
+        11 => whole(8, true),
+        12 => Some(NumberType::Real { n_bytes: 8 }),
+        _ => None,
+    }
+}
+
+fn unknown_type(what: &str, kind: u32) -> String {
+    format!("{what} is of the unknown type {kind}")
+}
+
+fn flag(byte: u8, what: &str) -> Sound<bool> {
+    match byte {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(format!("{what} is the byte {byte}, expected 0 or 1")),
+    }
+}
+
+/// A whole number of up to 8 bytes.
+fn whole(bytes: &[u8], signed: bool) -> i128 {
+    let is_negative = signed && bytes.last().is_some_and(|byte| byte >> 7 == 1);
+    let mut wide = [if is_negative { 0xff } else { 0 }; 16];
+    wide[..bytes.len()].copy_from_slice(bytes);
+    i128::from_le_bytes(wide)
+}
+
+/// A number of 4 or 8 bytes.
+fn real(bytes: &[u8]) -> f64 {
+    match bytes.try_into() {
+        Ok(four) => f64::from(f32::from_le_bytes(four)),
+        Err(_) => f64::from_le_bytes(bytes.try_into().expect("4 or 8 bytes")),
+    }
+}

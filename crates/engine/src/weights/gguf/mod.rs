@@ -1,0 +1,81 @@
+//! GGUF, the single-file format of llama.cpp, versions 2 and 3: metadata, then tensors in blocks.
+//!
+//! A file is read as a model directory is: [`architecture`] says its metadata in the words of a `config.json`, which the
+//! families understand, [`names`] says what the tensors are called, and [`tokenizer`] makes a `tokenizer.json`.
+
+mod architecture;
+mod blocks;
+mod header;
+mod metadata;
+mod names;
+mod reader;
+mod tokenizer;
+
+pub use blocks::Format;
+pub use header::Value;
+pub use reader::{Entry, Reader};
+pub use tokenizer::TokenizerFiles;
+
+use super::config_json::{self, PublishedConfig, SpecialIds};
+use super::load::{Store, load_from};
+use crate::config::Position;
+use crate::error::{Error, Result};
+use crate::model::Transformer;
+use genera_tensor::{DType, Device};
+use metadata::Metadata;
+use std::path::Path;
+
+/// A model from one file.
+#[derive(Debug)]
+pub struct GgufModel {
+    /// The model.
+    pub transformer: Transformer,
+    /// Ids with a meaning.
+    pub special: SpecialIds,
+    /// Its tokenizer; none in a file of weights alone.
+    pub tokenizer: Option<TokenizerFiles>,
+}
+
+/// Loads a file, its weights widened to f32.
+///
+/// # Errors
+/// When it cannot be read, is malformed, or when its architecture, its formats or its tokenizer are not known.
+///
+/// # Cost
+/// Memory: four bytes a parameter, and two more for those in matrices when it computes in bf16.
+pub fn load_gguf(path: &Path, device: &Device, compute: DType) -> Result<GgufModel> {
+    let reader = Reader::open(path)?;
+    let unknown = |message: String| Error::file(path, message);
+    let map = architecture::config_json(&reader).map_err(unknown)?;
+    let PublishedConfig { mut model, mut special, .. } = config_json::parse(path, &map)?;
+    let metadata = Metadata(reader.metadata());
+    if metadata.text("general.architecture").map_err(unknown)? == Some("llama")
+        && let Position::Rotary { interleaved, .. } = &mut model.position
+    {
+        // The rows of queries and keys lie so that pairs are neighbours.
+        *interleaved = true;
+    }
+    let end_of_turn = metadata.id("tokenizer.ggml.eot_token_id").map_err(unknown)?;
+    special.end.extend(end_of_turn.filter(|id| !special.end.contains(id)));
+    let tokenizer = tokenizer::files(&metadata).map_err(unknown)?;
+    let transformer = load_from(model, Some(names::NAMES), Box::new(reader), device, compute)?;
+    Ok(GgufModel { transformer, special, tokenizer })
+}
+
+impl Store for Reader {
+    fn place(&self) -> &Path {
+        self.path()
+    }
+
+    fn names(&self) -> Vec<&str> {
+        self.entries().iter().map(|entry| entry.name.as_str()).collect()
+    }
+
+    fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.find(name).map(|entry| entry.shape.as_slice())
+    }
+
+    fn read(&mut self, name: &str) -> Result<Vec<f32>> {
+        self.read(name)
+    }
+}

@@ -1,0 +1,161 @@
+//! A GGUF file that is being read: its metadata, and its tensors as f32.
+
+use super::blocks::Format;
+use super::header::{self, Header, RawEntry, Sound, Value};
+use crate::error::{Error, Result};
+use crate::weights::safetensors::Content;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::fs::File;
+use std::io::{self, SeekFrom};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+/// Bytes decoded at a time.
+const CHUNK_BYTES: usize = 1 << 18;
+
+/// One tensor of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name.
+    pub name: String,
+    /// How its elements are stored.
+    pub format: Format,
+    /// Its sizes, the outermost axis first.
+    pub shape: Vec<usize>,
+    /// Its bytes, counted from the first of all tensors.
+    range: Range<u64>,
+}
+
+/// A file that is being read.
+pub struct Reader {
+    path: PathBuf,
+    content: Box<dyn Content>,
+    data_start: u64,
+    metadata: BTreeMap<String, Value>,
+    entries: Vec<Entry>,
+    by_name: HashMap<String, usize>,
+}
+
+impl Reader {
+    /// Opens a file and checks its header.
+    ///
+    /// # Errors
+    /// When it cannot be read, or when its header does not describe it.
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = File::open(path).map_err(|source| Error::io("cannot open", path, source))?;
+        Self::new(path, Box::new(file))
+    }
+
+    /// Checks the header of `content`; `path` is for messages.
+    ///
+    /// # Errors
+    /// As [`Reader::open`].
+    pub fn new(path: &Path, mut content: Box<dyn Content>) -> Result<Self> {
+        let cannot_read = |source| Error::io("cannot read", path, source);
+        let file_len = content.seek(SeekFrom::End(0)).map_err(cannot_read)?;
+        content.seek(SeekFrom::Start(0)).map_err(cannot_read)?;
+        let malformed = |message: String| Error::file(path, format!("not a sound GGUF file: {message}"));
+        let header = header::read(content.as_mut(), file_len).map_err(malformed)?;
+        let entries = checked_entries(&header, file_len).map_err(malformed)?;
+        let by_name: HashMap<_, _> = entries.iter().enumerate().map(|(i, entry)| (entry.name.clone(), i)).collect();
+        if by_name.len() < entries.len() {
+            return Err(malformed("two tensors have the same name".to_owned()));
+        }
+        let Header { metadata, data_start, .. } = header;
+        Ok(Self { path: path.to_owned(), content, data_start, metadata, entries, by_name })
+    }
+
+    /// Where it lies, for messages.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the file says about itself.
+    pub fn metadata(&self) -> &BTreeMap<String, Value> {
+        &self.metadata
+    }
+
+    /// The tensors, in the order in which they lie in the file.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The tensor of a name.
+    pub fn find(&self, name: &str) -> Option<&Entry> {
+        self.by_name.get(name).map(|&i| &self.entries[i])
+    }
+
+    /// The elements of a tensor, as f32.
+    ///
+    /// # Errors
+    /// When there is no such tensor, or when the file cannot be read.
+    pub fn read(&mut self, name: &str) -> Result<Vec<f32>> {
+        let entry = self.find(name).ok_or_else(|| Error::file(&self.path, format!("has no tensor '{name}'")))?;
+        let (format, n, start) = (entry.format, entry.shape.iter().product(), entry.range.start);
+        let read = |content: &mut dyn Content| -> io::Result<Vec<f32>> {
+            content.seek(SeekFrom::Start(self.data_start + start))?;
+            let mut values = vec![0.0; n];
+            let n_blocks = CHUNK_BYTES / format.block_bytes();
+            let mut bytes = vec![0; n_blocks * format.block_bytes()];
+            for values in values.chunks_mut(n_blocks * format.block_len()) {
+                let bytes = &mut bytes[..values.len() / format.block_len() * format.block_bytes()];
+                content.read_exact(bytes)?;
+                format.decode(bytes, values);
+            }
+            Ok(values)
+        };
+        read(self.content.as_mut()).map_err(|source| Error::io("cannot read", &self.path, source))
+    }
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Reader({}, {} tensors)", self.path.display(), self.entries.len())
+    }
+}
+
+/// The entries in the order of their bytes, which lie within the file and do not overlap.
+fn checked_entries(header: &Header, file_len: u64) -> Sound<Vec<Entry>> {
+    let data_len = file_len.saturating_sub(header.data_start);
+    let entry = |raw| checked_entry(raw, header.alignment, data_len);
+    let mut entries = header.tensors.iter().map(entry).collect::<Sound<Vec<_>>>()?;
+    entries.sort_by_key(|entry| (entry.range.start, entry.range.end));
+    let overlap = entries.windows(2).find(|pair| pair[1].range.start < pair[0].range.end);
+    match overlap {
+        Some([first, second]) => Err(format!("tensors '{}' and '{}' overlap", first.name, second.name)),
+        _ => Ok(entries),
+    }
+}
+
+fn checked_entry(raw: &RawEntry, alignment: u64, data_len: u64) -> Sound<Entry> {
+    let RawEntry { name, sizes, format, offset } = raw;
+    let format = Format::of_number(*format).ok_or_else(|| {
+        let known: Vec<&str> = Format::names().collect();
+        format!("tensor '{name}' is stored in format {format}, which is not known; known are {}", known.join(", "))
+    })?;
+    if !offset.is_multiple_of(alignment) {
+        return Err(format!("tensor '{name}' begins at byte {offset}, which is not a multiple of {alignment}"));
+    }
+    let row = sizes.first().copied().unwrap_or(1);
+    if !row.is_multiple_of(format.block_len() as u64) {
+        let (block, format) = (format.block_len(), format.name());
+        return Err(format!("tensor '{name}' has rows of {row}, which are not whole blocks of {block} ({format})"));
+    }
+    let n = sizes.iter().try_fold(1_u64, |product, &size| product.checked_mul(size));
+    let n_bytes = n.and_then(|n| (n / format.block_len() as u64).checked_mul(format.block_bytes() as u64));
+    let end = n_bytes.and_then(|n_bytes| offset.checked_add(n_bytes)).filter(|&end| end <= data_len);
+    let end = end.ok_or_else(|| {
+        let shape: Vec<u64> = sizes.iter().rev().copied().collect();
+        format!(
+            "tensor '{name}' of shape {shape:?} in {} at byte {offset} goes beyond the {data_len} bytes of tensors; the file \
+             may be cut short",
+            format.name()
+        )
+    })?;
+    let shape = sizes.iter().rev().map(|&size| size as usize).collect();
+    Ok(Entry { name: name.clone(), format, shape, range: *offset..end })
+}
+
+#[cfg(test)]
+mod tests;
