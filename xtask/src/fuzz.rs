@@ -5,11 +5,12 @@ use std::fs;
 use std::path::PathBuf;
 
 /// The targets, and the files of a run that they start from.
-const TARGETS: [(&str, &[&str]); 4] = [
+const TARGETS: [(&str, &[&str]); 5] = [
     ("recipe", &["recipe.toml"]),
     ("shard", &["data/train.shard", "data/validation.shard"]),
     ("checkpoint", &["checkpoints/step-000002/manifest.json", "checkpoints/step-000002/model.safetensors"]),
     ("tokenizer", &["data/tokenizer.json"]),
+    ("gguf", &[]),
 ];
 
 /// Runs each target for `seconds`; the first that finds something ends it.

@@ -29,8 +29,8 @@ const EVALUATION_SEED: u64 = crate::plan::data::demo_seed(0, 2);
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Arguments {
-    /// A run directory, one of its checkpoints, or a model directory in the Hugging Face layout.
-    #[arg(long, value_name = "RUN_OR_DIR")]
+    /// A run directory, one of its checkpoints, a model directory in the Hugging Face layout, or a GGUF file.
+    #[arg(long, value_name = "MODEL")]
     model: PathBuf,
     /// The task.
     #[arg(long, value_enum)]

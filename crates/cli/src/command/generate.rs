@@ -20,8 +20,8 @@ use std::process::ExitCode;
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Arguments {
-    /// A run directory, one of its checkpoints, or a model directory in the Hugging Face layout.
-    #[arg(long, value_name = "RUN_OR_DIR")]
+    /// A run directory, one of its checkpoints, a model directory in the Hugging Face layout, or a GGUF file.
+    #[arg(long, value_name = "MODEL")]
     model: PathBuf,
     /// The beginning of the text, or one source line.
     #[arg(long, value_name = "TEXT", conflicts_with = "input")]

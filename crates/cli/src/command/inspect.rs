@@ -23,8 +23,8 @@ use std::process::ExitCode;
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Arguments {
-    /// A run directory, one of its checkpoints, or a model directory in the Hugging Face layout.
-    #[arg(value_name = "RUN_OR_DIR", required = true)]
+    /// A run directory, one of its checkpoints, a model directory in the Hugging Face layout, or a GGUF file.
+    #[arg(value_name = "MODEL", required = true)]
     model: Option<PathBuf>,
     #[command(subcommand)]
     what: Option<What>,
@@ -40,8 +40,8 @@ enum What {
 
 #[derive(Debug, clap::Args)]
 struct AttentionArguments {
-    /// A run directory, one of its checkpoints, or a model directory in the Hugging Face layout.
-    #[arg(long, value_name = "RUN_OR_DIR")]
+    /// A run directory, one of its checkpoints, a model directory in the Hugging Face layout, or a GGUF file.
+    #[arg(long, value_name = "MODEL")]
     model: PathBuf,
     /// The text; for a sequence-to-sequence model the source, whose answer is made first.
     #[arg(long, value_name = "TEXT")]
@@ -55,7 +55,7 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     match (arguments.what, arguments.model) {
         (Some(What::Attention(arguments)), _) => draw_attention(&arguments, common),
         (None, Some(path)) => describe(&path, common),
-        (None, None) => Err(Failure::new("which model? genera inspect RUN_OR_DIR")),
+        (None, None) => Err(Failure::new("which model? genera inspect MODEL")),
     }
 }
 

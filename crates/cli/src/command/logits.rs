@@ -14,8 +14,8 @@ use std::process::ExitCode;
 /// Example: genera logits --model runs/stories --tokens 5,9,2 --json
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// A run directory, one of its checkpoints, or a model directory in the Hugging Face layout.
-    #[arg(long, value_name = "RUN_OR_DIR")]
+    /// A run directory, one of its checkpoints, a model directory in the Hugging Face layout, or a GGUF file.
+    #[arg(long, value_name = "MODEL")]
     model: PathBuf,
     /// Token ids, separated by commas: what the decoder reads, or the encoder of an encoder-decoder.
     #[arg(long, value_name = "IDS", value_delimiter = ',', required = true)]

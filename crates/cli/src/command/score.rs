@@ -18,8 +18,8 @@ use std::process::ExitCode;
 /// Example: genera score --model runs/stories --file my.txt --json
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// A run directory, one of its checkpoints, or a model directory in the Hugging Face layout.
-    #[arg(long, value_name = "RUN_OR_DIR")]
+    /// A run directory, one of its checkpoints, a model directory in the Hugging Face layout, or a GGUF file.
+    #[arg(long, value_name = "MODEL")]
     model: PathBuf,
     /// The text; for sequence-to-sequence models the source lines.
     #[arg(long, value_name = "FILE")]

@@ -7,6 +7,7 @@ use genera_engine::ModelConfig;
 use genera_engine::flops::{Lens, TrainMemory, TrainPlan};
 use genera_engine::recipe::{Reasons, Recipe};
 use genera_tensor::DType;
+use genera_tensor::op::logits_block_rows;
 
 /// The largest batch of a recipe: how many rows, and how long they are.
 pub fn largest_batch(recipe: &Recipe, config: &ModelConfig) -> (usize, Lens) {
@@ -22,12 +23,25 @@ pub fn largest_batch(recipe: &Recipe, config: &ModelConfig) -> (usize, Lens) {
 /// The program itself, its data and its threads, beside what training needs.
 const PROGRAM_BYTES: usize = 16 << 20;
 
+/// How much more than planned a run may take: the plan is true to a tenth.
+const MARGIN: f64 = 1.1;
+
 /// The memory that the whole process takes while it trains by a recipe.
 ///
 /// # Units
 /// Bytes.
 pub fn of_process(recipe: &Recipe, config: &ModelConfig, dtype: DType) -> usize {
-    needed(recipe, config, dtype).total().saturating_add(PROGRAM_BYTES)
+    needed(recipe, config, dtype)
+        .total()
+        .saturating_add(packed_bytes(recipe, config, dtype))
+        .saturating_add(PROGRAM_BYTES)
+}
+
+/// The largest operand that a product rearranges: a block of the logits' gradient.
+fn packed_bytes(recipe: &Recipe, config: &ModelConfig, dtype: DType) -> usize {
+    let (rows, lens) = largest_batch(recipe, config);
+    let n_rows = logits_block_rows(rows.saturating_mul(lens.target), config.vocab_size);
+    n_rows.saturating_mul(config.vocab_size).saturating_mul(dtype.size_bytes())
 }
 
 /// The memory that training by a recipe needs.
@@ -62,12 +76,12 @@ pub fn fit(recipe: &mut Recipe, reasons: &mut Reasons, config: &ModelConfig, dty
     };
     let choices = recipe.train.recomputed_blocks.map_or(0..=n_blocks, |n| n..=n);
     let most = *choices.end();
-    let fits = |n: &usize| of_process(&with(*n), config, dtype) <= limit.bytes;
+    let fits = |n: &usize| of_process(&with(*n), config, dtype) as f64 * MARGIN <= limit.bytes as f64;
     let Some(n) = choices.into_iter().find(fits) else {
         let smallest = with(most);
         let more = if most < n_blocks { ", more train.recomputed_blocks" } else { "" };
         return Err(Failure::new(format!(
-            "this run needs {} of memory, and {}\n{}\nTo make it fit: a smaller train.batch_size (with \
+            "this run needs {} of memory and a tenth to spare, and {}\n{}\nTo make it fit: a smaller train.batch_size (with \
              train.accumulate for the same step){more}, a smaller model.d_model or model.n_layers",
             number::bytes(of_process(&smallest, config, dtype)),
             limit.text(),

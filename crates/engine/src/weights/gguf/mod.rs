@@ -45,21 +45,31 @@ pub struct GgufModel {
 /// Memory: four bytes a parameter, and two more for those in matrices when it computes in bf16.
 pub fn load_gguf(path: &Path, device: &Device, compute: DType) -> Result<GgufModel> {
     let reader = Reader::open(path)?;
-    let unknown = |message: String| Error::file(path, message);
-    let map = architecture::config_json(&reader).map_err(unknown)?;
-    let PublishedConfig { mut model, mut special, .. } = config_json::parse(path, &map)?;
+    let (PublishedConfig { model, special, .. }, tokenizer) = understand(&reader)?;
+    let transformer = load_from(model, Some(names::NAMES), Box::new(reader), device, compute)?;
+    Ok(GgufModel { transformer, special, tokenizer })
+}
+
+/// What the metadata of a file says: the architecture, and the tokenizer where there is one.
+///
+/// # Errors
+/// When a value is missing, of another type, out of range, or asks for something that is not supported.
+pub fn understand(reader: &Reader) -> Result<(PublishedConfig, Option<TokenizerFiles>)> {
+    let unknown = |message: String| Error::file(reader.path(), message);
+    let map = architecture::config_json(reader).map_err(unknown)?;
+    let mut published = config_json::parse(reader.path(), &map)?;
     let metadata = Metadata(reader.metadata());
     if metadata.text("general.architecture").map_err(unknown)? == Some("llama")
-        && let Position::Rotary { interleaved, .. } = &mut model.position
+        && let Position::Rotary { interleaved, .. } = &mut published.model.position
     {
         // The rows of queries and keys lie so that pairs are neighbours.
         *interleaved = true;
     }
-    let end_of_turn = metadata.id("tokenizer.ggml.eot_token_id").map_err(unknown)?;
-    special.end.extend(end_of_turn.filter(|id| !special.end.contains(id)));
+    let end = &mut published.special.end;
+    let end_of_turn = metadata.id("tokenizer.ggml.eot_token_id").map_err(unknown)?.filter(|id| !end.contains(id));
+    end.extend(end_of_turn);
     let tokenizer = tokenizer::files(&metadata).map_err(unknown)?;
-    let transformer = load_from(model, Some(names::NAMES), Box::new(reader), device, compute)?;
-    Ok(GgufModel { transformer, special, tokenizer })
+    Ok((published, tokenizer))
 }
 
 impl Store for Reader {
