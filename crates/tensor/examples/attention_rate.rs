@@ -25,12 +25,13 @@ fn main() {
                 [[12, 256, 6, 64], [1, 1024, 8, 64], [1, 4096, 8, 64], [32, 128, 4, 32], [1, 1024, 8, 128]]
             {
                 for visibility in [Visibility::Causal, Visibility::Full] {
-                    let sizes = AttentionSizes { b, t, s: t, h, g: h, d_head, scale: 1.0 / (d_head as f32).sqrt() };
+                    let sizes =
+                        AttentionSizes { b, t, s: t, h, g: h, d_head, scale: 1.0 / (d_head as f32).sqrt(), cap: None };
                     training(&cpu, sizes, visibility, dtype, &filter);
                 }
             }
             for [b, s, h, g, d_head] in [[1, 4096, 16, 16, 64], [8, 1024, 16, 4, 128]] {
-                let sizes = AttentionSizes { b, t: 1, s, h, g, d_head, scale: 1.0 / (d_head as f32).sqrt() };
+                let sizes = AttentionSizes { b, t: 1, s, h, g, d_head, scale: 1.0 / (d_head as f32).sqrt(), cap: None };
                 decoding(&cpu, sizes, dtype, &filter);
             }
         }

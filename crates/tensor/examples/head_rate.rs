@@ -21,7 +21,7 @@ fn main() {
             let x = random(&device, [rows, width], dtype);
             let weight = random(&device, [n_classes, width], dtype);
             let targets = (0..rows as u64).map(|i| Key::new(2).below(i, n_classes as u64) as u32).collect();
-            let spec = LossSpec { targets, smoothing: 0.0, scale: 1.0 };
+            let spec = LossSpec { targets, smoothing: 0.0, scale: 1.0, cap: None };
             let best = best(time, || pass(&device, &x, &weight, &spec)).as_secs_f64();
             let rate = 6.0 * (rows * width * n_classes) as f64 / best / 1e9;
             println!("{:>4} V {n_classes:>6} {:>8.1} ms {rate:>6.0} GFLOP/s", dtype.name(), 1e3 * best);

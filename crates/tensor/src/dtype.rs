@@ -171,6 +171,14 @@ impl<'a> ViewMut<'a> {
         }
     }
 
+    /// Makes every element 0.
+    pub fn clear(&mut self) {
+        match self {
+            ViewMut::F32(data) => data.fill(0.0),
+            ViewMut::Bf16(data) => data.fill(bf16::ZERO),
+        }
+    }
+
     /// Stores `value` at `i`, or adds it to what is there.
     pub fn put(&mut self, i: usize, value: f32, accumulate: bool) {
         let before = if accumulate { self.get(i) } else { 0.0 };

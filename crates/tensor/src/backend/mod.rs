@@ -222,6 +222,8 @@ pub struct AttentionSizes {
     pub d_head: usize,
     /// Factor on the scores, usually 1 / √K.
     pub scale: f32,
+    /// c: the scaled scores become c · tanh(score / c). Not together with a bias.
+    pub cap: Option<f32>,
 }
 
 /// `out = softmax(scale · q·kᵀ + bias, over the visible keys) · v`, one pass over the keys, memory linear in T and S.
@@ -489,6 +491,12 @@ pub trait Kernels: Send + Sync {
 
     /// Gradient of [`Kernels::gated`]: dx [rows, 2·width] from dout [rows, width].
     fn gated_backward(&self, kind: Activation, width: usize, x: View<'_>, dout: View<'_>, dx: ViewMut<'_>);
+
+    /// `x = cap · tanh(x / cap)`, element by element.
+    fn soft_cap(&self, cap: f32, x: ViewMut<'_>);
+
+    /// Gradient of [`Kernels::soft_cap`] from its result `y`: `dx = dx · (1 − (y / cap)²)`.
+    fn soft_cap_backward(&self, cap: f32, y: View<'_>, dx: ViewMut<'_>);
 
     /// `out[i] = scale · table[ids[i]]` (or added to what it holds), rows of `width`.
     ///

@@ -1,11 +1,11 @@
-//! y = softmax(s · q·kᵀ + bias, over the visible keys) · v for every head.
+//! y = softmax(s · q·kᵀ + bias, over the visible keys) · v for every head; the scores may be soft-capped.
 //!
 //! One pass over the keys; nothing of size T × S is ever kept. The backward pass computes the probabilities again from
 //! the saved logarithm of each query's sum.
 //!
 //! # Source
 //! Dao et al., "FlashAttention", arXiv 2205.14135; Dao, "FlashAttention-2", arXiv 2307.08691 (the backward pass);
-//! Ainslie et al., "GQA", arXiv 2305.13245 (grouped heads).
+//! Ainslie et al., "GQA", arXiv 2305.13245 (grouped heads); Gemma Team, "Gemma 2", arXiv 2408.00118, section 2 (soft caps).
 
 use super::check::{Checker, Input};
 use crate::backend::{
@@ -121,7 +121,7 @@ pub fn attention(tape: &Tape<'_>, inputs: Queries, spec: &AttentionSpec) -> Var 
     };
     let (q_slot, kv_slot) = (q.slot(), kv.as_ref().and_then(Var::slot));
     let saved = Saved { q: q.into_tensor(), kv: kv.map(Var::into_tensor) };
-    check_sizes(&saved, &sizes);
+    check_sizes(&saved, &sizes, spec.bias.is_some());
     let mut out = Tensor::scratch(tape.device(), [b * t, h * d_head], saved.q.dtype());
     let mut log_sum_exp = Tensor::scratch(tape.device(), [b, h, t], DType::F32);
     let [q, k, v] = saved.heads(&sizes);
@@ -165,7 +165,7 @@ pub fn attention(tape: &Tape<'_>, inputs: Queries, spec: &AttentionSpec) -> Var 
     })
 }
 
-fn check_sizes(saved: &Saved, sizes: &AttentionSizes) {
+fn check_sizes(saved: &Saved, sizes: &AttentionSizes, has_bias: bool) {
     let AttentionSizes { b, t, s, h, g, d_head, .. } = *sizes;
     let check = |name: &str, names: &str, tensor: &Tensor, expected: [usize; 2]| {
         let (found, expected) = (tensor.shape(), Shape::from(expected));
@@ -183,6 +183,7 @@ fn check_sizes(saved: &Saved, sizes: &AttentionSizes) {
             check("kv", "B·S.. 2·G·K", kv, [b * s, 2 * g * d_head]);
         }
     }
+    assert!(sizes.cap.is_none() || !has_bias, "a capped score takes no bias");
     assert!(h.is_multiple_of(g), "{h} query heads H cannot share {g} key/value heads G evenly");
 }
 
@@ -208,7 +209,7 @@ fn formula(
     qkv: [&dyn Fn(usize, usize, usize) -> f64; 3],
     bias: &dyn Fn(usize, isize) -> f64,
 ) -> Vec<f64> {
-    let AttentionSizes { b, t, s, h, g, d_head, scale } = *sizes;
+    let AttentionSizes { b, t, s, h, g, d_head, scale, cap } = *sizes;
     let [q, k, v] = qkv;
     let mut out = Vec::with_capacity(b * t * h * d_head);
     for (row, i, head) in (0..b).flat_map(|r| (0..t).flat_map(move |i| (0..h).map(move |head| (r, i, head)))) {
@@ -217,7 +218,9 @@ fn formula(
         let offset = mask.query_offsets.as_ref().map_or(0, |offsets| offsets[row] as isize);
         let score = |&j: &usize| {
             let dot: f64 = (0..d_head).map(|e| q(row * t + i, head, e) * k(row * s + j, kv_head, e)).sum();
-            dot * f64::from(scale) + bias(head, j as isize - i as isize - offset)
+            let score = dot * f64::from(scale);
+            let capped = cap.map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh());
+            capped + bias(head, j as isize - i as isize - offset)
         };
         let scores: Vec<f64> = seen.iter().map(score).collect();
         let weights = if seen.is_empty() { vec![] } else { super::softmax::formula(&scores) };
@@ -243,9 +246,11 @@ fn masks() -> Vec<(&'static str, MaskSpec)> {
 
 pub(super) fn check(checker: &mut Checker) {
     let (b, t, h, g, d_head) = (2, 9, 4, 2, 6);
-    let sizes = AttentionSizes { b, t, s: t, h, g, d_head, scale: 0.4 };
+    let plain = AttentionSizes { b, t, s: t, h, g, d_head, scale: 0.4, cap: None };
     let stored = h + 2 * g;
-    for (name, mask) in masks() {
+    let with_cap = ("window, capped", MaskSpec::new(Visibility::Window { tokens: 3 }));
+    for (name, mask) in masks().into_iter().chain([with_cap]) {
+        let sizes = AttentionSizes { cap: name.ends_with("capped").then_some(0.8), ..plain };
         let spec = AttentionSpec { sizes, mask: mask.clone(), bias: None };
         let at = |x: &[f64], row: usize, head: usize, e: usize| x[(row * stored + head) * d_head + e];
         let expected = |x: &[Vec<f64>]| {
@@ -266,7 +271,7 @@ pub(super) fn check(checker: &mut Checker) {
 /// Cross attention with padded keys, a query offset and a relative bias.
 fn check_cross(checker: &mut Checker) {
     let (b, t, s, h, g, d_head) = (2, 3, 7, 2, 1, 5);
-    let sizes = AttentionSizes { b, t, s, h, g, d_head, scale: 0.5 };
+    let sizes = AttentionSizes { b, t, s, h, g, d_head, scale: 0.5, cap: None };
     let (n_offsets, origin) = (t + s + 3, t + 2);
     let (key_lens, query_offsets) = (Some(Arc::from([7, 4])), Some(Arc::from([2, 0])));
     for visibility in [Visibility::Full, Visibility::Causal] {

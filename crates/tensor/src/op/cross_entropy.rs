@@ -26,6 +26,8 @@ pub struct LossSpec {
     pub smoothing: f32,
     /// Factor on the sum of the rows' losses, usually 1 / number of targets in the whole step.
     pub scale: f32,
+    /// c: the logits that [`linear_cross_entropy`] computes become c · tanh(logit / c).
+    pub cap: Option<f32>,
 }
 
 /// A loss with what was measured on the way.
@@ -82,9 +84,9 @@ pub fn linear_cross_entropy(tape: &Tape<'_>, x: &Var, weight: &Var, bias: Option
     let mut measured = RowLosses::new(m);
     let block = logits_block_rows(m, n_classes);
     let mut logits = Tensor::scratch(tape.device(), [block, n_classes], DType::F32);
-    // Rounded once here, and not by each of the two products that read it.
-    let is_rounded = head.is_wanted() && x.tensor().dtype() == DType::Bf16;
-    let mut rounded = is_rounded.then(|| Tensor::scratch(tape.device(), [block, n_classes], DType::Bf16));
+    // Rounded once here, and not by each of the two products that read it. The way back through a cap needs the logits.
+    let is_apart = head.is_wanted() && (x.tensor().dtype() == DType::Bf16 || spec.cap.is_some());
+    let mut gradient = is_apart.then(|| Tensor::scratch(tape.device(), [block, n_classes], x.tensor().dtype()));
     for start in (0..m).step_by(block) {
         let rows = start..m.min(start + block);
         let elements = 0..rows.len() * n_classes;
@@ -101,10 +103,17 @@ pub fn linear_cross_entropy(tape: &Tape<'_>, x: &Var, weight: &Var, bias: Option
             pre_activation: None,
             residual: None,
         });
-        let gradient = rounded.as_mut().map(|rounded| rounded.view_mut().into_slice(elements.clone()));
-        let block = (logits.view_mut().into_slice(elements.clone()), gradient);
+        if let Some(cap) = spec.cap {
+            tape.kernels().soft_cap(cap, logits.view_mut().into_slice(elements.clone()));
+        }
+        let apart = gradient.as_mut().map(|gradient| gradient.view_mut().into_slice(elements.clone()));
+        let block = (logits.view_mut().into_slice(elements.clone()), apart);
         measured.run(tape, rows.clone(), n_classes, block, spec, head.is_wanted());
-        let dlogits = rounded.as_ref().unwrap_or(&logits).view().slice(elements);
+        if let (Some(cap), Some(gradient)) = (spec.cap, &mut gradient) {
+            let (capped, dlogits) = (logits.view().slice(elements.clone()), gradient.view_mut());
+            tape.kernels().soft_cap_backward(cap, capped, dlogits.into_slice(elements.clone()));
+        }
+        let dlogits = gradient.as_ref().unwrap_or(&logits).view().slice(elements);
         head.add_block(tape, dlogits, x.tensor(), weight.tensor(), rows);
     }
     let loss = tape.push(measured.total(tape, spec), &slots, move |sink, dloss| head.send(sink, dloss.view().get(0)));
@@ -231,8 +240,8 @@ fn scaled(gradient: Tensor, factor: f32) -> Tensor {
 pub(super) fn check(checker: &mut Checker) {
     const TARGETS: [u32; 4] = [3, IGNORE, 0, 10];
     const V: usize = 11;
-    for smoothing in [0.0, 0.1] {
-        let spec = LossSpec { targets: Arc::from(TARGETS), smoothing, scale: 0.25 };
+    for (smoothing, cap) in [(0.0, None), (0.1, None), (0.1, Some(3.0))] {
+        let spec = LossSpec { targets: Arc::from(TARGETS), smoothing, scale: 0.25, cap };
         let loss = |logits: &[f64]| {
             let row = |(row, target): (&[f64], u32)| {
                 let nll: Vec<f64> = softmax_formula(row).iter().map(|p| -p.ln()).collect();
@@ -250,9 +259,11 @@ pub(super) fn check(checker: &mut Checker) {
         let fused = move |tape: &Tape<'_>, x: &[Var]| linear_cross_entropy(tape, &x[0], &x[1], x.get(2), &spec).loss;
         let formula = |x: &[Vec<f64>]| {
             let logits = super::matmul::formula_nt(&x[0], &x[1], 6);
-            loss(&logits.iter().enumerate().map(|(i, z)| z + x[2][i % V]).collect::<Vec<f64>>())
+            let capped = |z: f64| cap.map_or(z, |cap| f64::from(cap) * (z / f64::from(cap)).tanh());
+            loss(&logits.iter().enumerate().map(|(i, z)| capped(z + x[2][i % V])).collect::<Vec<f64>>())
         };
-        checker.case(&format!("head and cross-entropy, smoothing {smoothing}"), &inputs, fused, formula);
+        let name = format!("head and cross-entropy, smoothing {smoothing}, cap {cap:?}");
+        checker.case(&name, &inputs, fused, formula);
     }
 }
 
@@ -268,7 +279,7 @@ mod tests {
         let (m, d, n_classes) = (2 * MIN_BLOCK_ROWS + 9, 6, 16_400);
         assert!(logits_block_rows(m, n_classes) < m / 2);
         let targets = (0..m as u64).map(|i| Key::new(3).below(i, n_classes as u64) as u32).collect();
-        let spec = LossSpec { targets, smoothing: 0.1, scale: 1.0 / m as f32 };
+        let spec = LossSpec { targets, smoothing: 0.1, scale: 1.0 / m as f32, cap: None };
         let run = |n_threads: usize, in_blocks: bool| {
             let device = Device::cpu(n_threads);
             let tape = Tape::new(&device);

@@ -28,6 +28,27 @@ impl RotaryTable {
         Self { cos, sin, n_rotated: 2 * frequencies.len() }
     }
 
+    /// The same angles with every cosine and sine multiplied by `factor`, so that turned features grow by it.
+    #[must_use]
+    pub fn amplified(self, factor: f64) -> Self {
+        if factor == 1.0 {
+            return self;
+        }
+        let times = |values: &[f32]| values.iter().map(|&x| (f64::from(x) * factor) as f32).collect();
+        Self { cos: times(&self.cos), sin: times(&self.sin), ..self }
+    }
+
+    /// The positions of this table, and behind them those of another of the same width.
+    ///
+    /// # Panics
+    /// When the other turns another number of features.
+    #[must_use]
+    pub fn followed_by(&self, other: &Self) -> Self {
+        assert_eq!(self.n_rotated, other.n_rotated, "joined tables turn equally many features");
+        let both = |a: &[f32], b: &[f32]| [a, b].concat().into();
+        Self { cos: both(&self.cos, &other.cos), sin: both(&self.sin, &other.sin), n_rotated: self.n_rotated }
+    }
+
     /// Positions covered.
     pub fn n_positions(&self) -> usize {
         self.cos.len() * 2 / self.n_rotated.max(1)
@@ -87,8 +108,8 @@ fn turn(x: &mut Tensor, positions: &[u32], spec: &RotarySpec, inverse: bool) {
 pub(super) fn check(checker: &mut Checker) {
     let (d_head, positions) = (10, [3_u32, 0, 4, 1]);
     let frequencies = [1.0, 0.3, 0.05];
-    for interleaved in [false, true] {
-        let table = RotaryTable::new(5, &frequencies);
+    for (interleaved, amplitude) in [(false, 1.0), (true, 1.0), (false, 1.2)] {
+        let table = RotaryTable::new(5, &frequencies).amplified(amplitude);
         let spec = RotarySpec { table, d_head, heads: 1..3, interleaved };
         // Heads 1 and 2 of 4 are turned, and of each only the first 6 features.
         let formula = |x: &[Vec<f64>]| {
@@ -98,11 +119,13 @@ pub(super) fn check(checker: &mut Checker) {
                 let (a, b) = if interleaved { (start + 2 * i, start + 2 * i + 1) } else { (start + i, start + i + 3) };
                 let (sin, cos) = (f64::from(positions[row]) * frequencies[i]).sin_cos();
                 (y[a], y[b]) = (x[0][a] * cos - x[0][b] * sin, x[0][a] * sin + x[0][b] * cos);
+                (y[a], y[b]) = (amplitude * y[a], amplitude * y[b]);
             }
             y
         };
-        let name = if interleaved { "rotary, neighbours" } else { "rotary, halves" };
+        let pairs = if interleaved { "neighbours" } else { "halves" };
+        let name = format!("rotary, {pairs}, amplitude {amplitude}");
         let operation = move |tape: &Tape<'_>, x: &[Var]| rotary(tape, x[0].clone(), &Arc::from(positions), &spec);
-        checker.case(name, &[Input::new([4, 4 * d_head])], operation, formula);
+        checker.case(&name, &[Input::new([4, 4 * d_head])], operation, formula);
     }
 }

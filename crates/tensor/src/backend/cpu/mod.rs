@@ -108,6 +108,14 @@ impl Kernels for Cpu {
         pointwise::gated_backward(self, kind, width, x, dout, dx)
     }
 
+    fn soft_cap(&self, cap: f32, x: ViewMut<'_>) {
+        pointwise::soft_cap(self, cap, x)
+    }
+
+    fn soft_cap_backward(&self, cap: f32, y: View<'_>, dx: ViewMut<'_>) {
+        pointwise::soft_cap_backward(self, cap, y, dx)
+    }
+
     fn gather(&self, table: View<'_>, width: usize, ids: &[u32], scale: f32, out: ViewMut<'_>, accumulate: bool) {
         table::gather(self, table, width, ids, scale, out, accumulate)
     }

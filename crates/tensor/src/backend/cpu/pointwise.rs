@@ -1,7 +1,7 @@
-//! Element by element: activations and their gates, dropout, scaling, casts.
+//! Element by element: activations and their gates, soft caps, dropout, scaling, casts.
 
 use super::Cpu;
-use super::lanes::{BLOCK, Lanes, Program, activate, slope, typed, uniforms};
+use super::lanes::{BLOCK, Lanes, Program, activate, slope, slope_of_cap, tanh, typed, uniforms};
 use super::pool::view_chunks;
 use super::rows::{CHUNK_LEN, chunk, rows_per_chunk};
 use crate::backend::Activation;
@@ -127,6 +127,52 @@ impl Program for GatedSlope<'_> {
                     (dout * activate(kind, gate)).write(dup, at);
                 }
             }
+        });
+    }
+}
+
+pub(super) fn soft_cap(cpu: &Cpu, cap: f32, x: ViewMut<'_>) {
+    cpu.pool.for_each(view_chunks(x, CHUNK_LEN), |_, x| cpu.isa.run(SoftCap { cap, x }));
+}
+
+struct SoftCap<'a> {
+    cap: f32,
+    x: ViewMut<'a>,
+}
+
+impl Program for SoftCap<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Lanes>(self, v: V) {
+        let Self { cap, x } = self;
+        typed!(; x => for at in v.spans(x.len()) {
+            (tanh(v.read(x, at) * v.splat(1.0 / cap)) * v.splat(cap)).write(x, at);
+        });
+    }
+}
+
+pub(super) fn soft_cap_backward(cpu: &Cpu, cap: f32, y: View<'_>, dx: ViewMut<'_>) {
+    assert_eq!(y.len(), dx.len(), "a soft cap has as many gradients as results");
+    cpu.pool.for_each(view_chunks(dx, CHUNK_LEN), |i, dx| {
+        cpu.isa.run(SoftCapSlope { cap, y: chunk(y, i, CHUNK_LEN), dx });
+    });
+}
+
+struct SoftCapSlope<'a> {
+    cap: f32,
+    y: View<'a>,
+    dx: ViewMut<'a>,
+}
+
+impl Program for SoftCapSlope<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Lanes>(self, v: V) {
+        let Self { cap, y, dx } = self;
+        typed!(y; dx => for at in v.spans(y.len()) {
+            (v.read(dx, at) * slope_of_cap(v.read(y, at), cap)).write(dx, at);
         });
     }
 }

@@ -189,6 +189,27 @@ fn dropout() {
 }
 
 #[test]
+fn soft_caps() {
+    for (rows, width, y_type, x_type) in cases() {
+        let n = rows * width;
+        let (y, x) = (Numbers::random(y_type, n, 1), Numbers::random(x_type, n, 2));
+        for cap in [0.3, 2.0, 50.0] {
+            let name = format!("soft cap {cap} of {n}, {y_type}, {x_type}");
+            check(&name, Close::Within(1e-6), std::slice::from_ref(&x), |on, x| on.soft_cap(cap, x[0].view_mut()));
+            check(&format!("{name}, backward"), Close::Within(1e-5), std::slice::from_ref(&x), |on, x| {
+                let mut y = y.clone();
+                on.soft_cap(cap, y.view_mut());
+                on.soft_cap_backward(cap, y.view(), x[0].view_mut());
+            });
+        }
+    }
+    let extreme = [f32::NEG_INFINITY, -1e30, -0.0, 1e-30, 0.3, 90.0, f32::INFINITY];
+    check("soft cap of extremes", Close::Within(1e-6), &[Numbers::new(DType::F32, extreme)], |on, x| {
+        on.soft_cap(2.0, x[0].view_mut());
+    });
+}
+
+#[test]
 fn scaling_and_casts() {
     for (rows, width, x_type, out_type) in cases() {
         let n = rows * width;

@@ -1,5 +1,6 @@
 //! Reference attention: for each query the scores of all keys, their softmax, the weighted sum of the values.
 
+use super::pointwise::{slope_of_cap, soft_capped};
 use crate::backend::{
     Attention, AttentionBackward, AttentionGradients, AttentionSizes, Heads, Mask, OffsetBias, Visibility,
 };
@@ -54,10 +55,12 @@ pub(super) fn attention_backward(mut call: AttentionBackward<'_>) {
             let p = (score - log_sum_exp).exp();
             let dp = (0..sizes.d_head).map(|d| dout_at(d) * inputs.value(query, s, d)).fold(0.0, |a, b| a + b);
             let dscore = p * (dp - dot);
+            // A capped score has no bias, so it is all of the logit.
+            let dproduct = sizes.scale * sizes.cap.map_or(dscore, |cap| dscore * slope_of_cap(score, cap));
             for d in 0..sizes.d_head {
                 let (at_q, at_k) = (inputs.out_at(query, d), inputs.key_gradient_at(query, s, d));
-                dq[at_q] += sizes.scale * dscore * inputs.key(query, s, d);
-                dk[at_k] += sizes.scale * dscore * inputs.query(query, d);
+                dq[at_q] += dproduct * inputs.key(query, s, d);
+                dk[at_k] += dproduct * inputs.query(query, d);
                 dv[at_k] += p * dout_at(d);
             }
             if let Some(dbias) = call.dbias.as_deref_mut() {
@@ -97,7 +100,8 @@ impl Inputs<'_> {
     fn score(&self, query: Query, s: usize) -> f32 {
         let dot = (0..self.sizes.d_head).map(|d| self.query(query, d) * self.key(query, s, d)).fold(0.0, |a, b| a + b);
         let bias = self.bias.map_or(0.0, |bias| bias.values[self.bias_at(&bias, query, s)]);
-        self.sizes.scale * dot + bias
+        let score = self.sizes.scale * dot;
+        self.sizes.cap.map_or(score, |cap| soft_capped(score, cap)) + bias
     }
 
     fn sees(&self, query: Query, s: usize) -> bool {

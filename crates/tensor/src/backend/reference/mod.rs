@@ -82,6 +82,14 @@ impl Kernels for Reference {
         pointwise::gated_backward(kind, width, x, dout, dx)
     }
 
+    fn soft_cap(&self, cap: f32, x: ViewMut<'_>) {
+        pointwise::soft_cap(cap, x)
+    }
+
+    fn soft_cap_backward(&self, cap: f32, y: View<'_>, dx: ViewMut<'_>) {
+        pointwise::soft_cap_backward(cap, y, dx)
+    }
+
     fn gather(&self, table: View<'_>, width: usize, ids: &[u32], scale: f32, out: ViewMut<'_>, accumulate: bool) {
         table::gather(table, width, ids, scale, out, accumulate)
     }

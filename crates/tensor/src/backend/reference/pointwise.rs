@@ -1,4 +1,4 @@
-//! Element by element: activations and their gates, dropout, scaling, casts.
+//! Element by element: activations and their gates, soft caps, dropout, scaling, casts.
 
 use crate::backend::Activation;
 use crate::dtype::{View, ViewMut};
@@ -30,6 +30,28 @@ pub(super) fn gated_backward(kind: Activation, width: usize, x: View<'_>, dout: 
         dx.set(gate, dout.get(i) * x.get(gate + width) * slope(kind, x.get(gate)));
         dx.set(gate + width, dout.get(i) * activate(kind, x.get(gate)));
     }
+}
+
+pub(super) fn soft_cap(cap: f32, mut x: ViewMut<'_>) {
+    for i in 0..x.len() {
+        x.set(i, soft_capped(x.get(i), cap));
+    }
+}
+
+pub(super) fn soft_cap_backward(cap: f32, y: View<'_>, mut dx: ViewMut<'_>) {
+    for i in 0..y.len() {
+        dx.set(i, dx.get(i) * slope_of_cap(y.get(i), cap));
+    }
+}
+
+/// The derivative of [`soft_capped`] from its value; 0 beyond the cap, where rounding may put it.
+pub(super) fn slope_of_cap(y: f32, cap: f32) -> f32 {
+    1.0 - (y / cap).clamp(-1.0, 1.0).powi(2)
+}
+
+/// cap · tanh(x / cap)
+pub(super) fn soft_capped(x: f32, cap: f32) -> f32 {
+    (f64::from(cap) * (f64::from(x) / f64::from(cap)).tanh()) as f32
 }
 
 pub(super) fn dropout(x: View<'_>, p: f32, key: Key, residual: Option<View<'_>>, mut out: ViewMut<'_>) {

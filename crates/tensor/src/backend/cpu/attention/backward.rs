@@ -276,13 +276,18 @@ impl<'a> State<'a> {
             });
             let row = Row {
                 scale: self.inputs.sizes.scale,
+                cap: self.inputs.sizes.cap,
                 bias: window.clone().map(|window| &self.biases[window]),
                 first_key: keys.start,
                 span: self.spans[line],
                 key_segments: self.inputs.key_segments(self.task.row),
             };
             let factor = row.prepare(v, p);
-            let (log_sum_exp, dot) = (self.lines.log_sum_exp[line], self.lines.dot[line]);
+            let (log_sum_exp, mut dot) = (self.lines.log_sum_exp[line], self.lines.dot[line]);
+            if let Some(cap) = self.inputs.sizes.cap {
+                logits::through_cap(v, p, ds, dot, cap);
+                dot = 0.0;
+            }
             logits::weights_and_gradients(v, p, ds, [factor, log_sum_exp, dot]);
             if let Some(window) = window {
                 logits::add(v, ds, &mut self.dbiases[window]);

@@ -53,6 +53,7 @@ fn inputs(inputs: &Inputs<'_>) {
         assert!(heads.first_head + n_heads <= heads.n_heads_stored, "{name}: more heads than are stored");
         len(name, heads.data.len(), sizes.b * n_rows * heads.n_heads_stored * sizes.d_head);
     }
+    assert!(sizes.cap.is_none() || inputs.bias.is_none(), "a capped score takes no bias");
     mask(inputs);
     if inputs.bias.is_some() {
         bias(inputs);

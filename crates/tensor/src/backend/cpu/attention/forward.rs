@@ -194,6 +194,7 @@ impl<'a> State<'a> {
         let window = || self.window.keys(self.inputs, self.task, self.task.lines.start + line, &keys);
         let row = Row {
             scale: self.inputs.sizes.scale,
+            cap: self.inputs.sizes.cap,
             bias: self.inputs.bias.map(|_| &self.biases[window()]),
             first_key: keys.start,
             span: self.spans[line],

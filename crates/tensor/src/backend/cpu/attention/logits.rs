@@ -1,7 +1,7 @@
 //! What happens to a row of scores between the products.
 
 use super::visible::Span;
-use crate::backend::cpu::lanes::{Element, Lanes, MAX_LANES, exp};
+use crate::backend::cpu::lanes::{Element, Lanes, MAX_LANES, exp, slope_of_cap, tanh};
 use crate::dtype::View;
 
 /// What turns the scores of a query for consecutive keys, a multiple of [`MAX_LANES`], into logits.
@@ -9,6 +9,8 @@ use crate::dtype::View;
 pub(super) struct Row<'a> {
     /// Factor on the scores.
     pub(super) scale: f32,
+    /// Soft cap of the scaled scores.
+    pub(super) cap: Option<f32>,
     /// Added to the scaled scores, one for each key.
     pub(super) bias: Option<&'a [f32]>,
     /// Position of the first key.
@@ -25,22 +27,29 @@ impl Row<'_> {
     #[inline(always)]
     pub(super) fn prepare<V: Lanes>(&self, v: V, scores: &mut [f32]) -> f32 {
         let is_whole = self.span.covers(&(self.first_key..self.first_key + scores.len()));
+        let mut factor = self.scale;
         if let Some(bias) = self.bias {
             for (score, bias) in scores.chunks_exact_mut(V::N).zip(bias.chunks_exact(V::N)) {
-                v.load(score).mul_add(v.splat(self.scale), v.load(bias)).store(score);
+                v.load(score).mul_add(v.splat(factor), v.load(bias)).store(score);
             }
+            factor = 1.0;
+        } else if let Some(cap) = self.cap {
+            for score in scores.chunks_exact_mut(V::N) {
+                (tanh(v.load(score) * v.splat(factor / cap)) * v.splat(cap)).store(score);
+            }
+            factor = 1.0;
         }
         if !is_whole {
-            self.hide(v, scores);
+            self.hide(v, scores, factor);
         }
-        if self.bias.is_some() { 1.0 } else { self.scale }
+        factor
     }
 
     /// Makes the scores of hidden keys infinitely low.
     #[inline(always)]
-    fn hide<V: Lanes>(&self, v: V, scores: &mut [f32]) {
-        // So that times the scale it is −∞.
-        let hidden = v.splat(if self.scale < 0.0 && self.bias.is_none() { f32::INFINITY } else { f32::NEG_INFINITY });
+    fn hide<V: Lanes>(&self, v: V, scores: &mut [f32], factor: f32) {
+        // So that times the factor it is −∞.
+        let hidden = v.splat(if factor < 0.0 { f32::INFINITY } else { f32::NEG_INFINITY });
         let mut first_key = self.first_key;
         for score in scores.chunks_exact_mut(V::N) {
             // Small whole numbers, so exact as f32.
@@ -130,6 +139,14 @@ pub(super) fn weights_and_gradients<V: Lanes>(
         let weight = exp(v.load(p) * factor - log_sum_exp);
         weight.store(p);
         ((v.load(ds) - dot) * weight).store(ds);
+    }
+}
+
+/// From gradients of the weights in `ds` to (dp − dot) times the slope of the soft cap at the capped `logits`.
+#[inline(always)]
+pub(super) fn through_cap<V: Lanes>(v: V, logits: &[f32], ds: &mut [f32], dot: f32, cap: f32) {
+    for (logit, ds) in logits.chunks_exact(V::N).zip(ds.chunks_exact_mut(V::N)) {
+        ((v.load(ds) - v.splat(dot)) * slope_of_cap(v.load(logit), cap)).store(ds);
     }
 }
 

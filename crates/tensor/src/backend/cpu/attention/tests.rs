@@ -84,7 +84,7 @@ struct Case {
 /// Sizes [b, t, s, h, g, d_head].
 fn case(visibility: Visibility, [b, t, s, h, g, d_head]: [usize; 6]) -> Case {
     Case {
-        sizes: AttentionSizes { b, t, s, h, g, d_head, scale: 1.5 / (d_head as f32).sqrt() },
+        sizes: AttentionSizes { b, t, s, h, g, d_head, scale: 1.5 / (d_head as f32).sqrt(), cap: None },
         visibility,
         query_offsets: None,
         key_lens: None,
@@ -96,6 +96,10 @@ fn case(visibility: Visibility, [b, t, s, h, g, d_head]: [usize; 6]) -> Case {
         out_dtype: DType::F32,
         is_fused: false,
     }
+}
+
+fn capped(cap: f32, case: Case) -> Case {
+    Case { sizes: AttentionSizes { cap: Some(cap), ..case.sizes }, ..case }
 }
 
 /// The tensors of a case.
@@ -272,6 +276,13 @@ fn cases() -> Vec<Case> {
         },
         Case { key_lens: Some(vec![131]), has_bias: true, ..case(Full, [1, 66, 140, 2, 2, 48]) },
         Case { is_fused: true, has_bias: true, ..case(Causal, [2, 65, 65, 4, 2, 12]) },
+        Case { is_fused: true, ..capped(0.7, case(Causal, [2, 65, 65, 4, 2, 12])) },
+        capped(1.5, case(Window { tokens: 30 }, [1, 200, 200, 3, 1, 21])),
+        Case {
+            query_offsets: Some(vec![90, 0, 128]),
+            key_lens: Some(vec![95, 5, 133]),
+            ..capped(50.0, case(Causal, [3, 5, 133, 4, 2, 32]))
+        },
     ];
     let bf16: Vec<_> = cases.iter().map(|case| Case { dtype: DType::Bf16, ..case.clone() }).collect();
     let out = bf16.iter().step_by(2).map(|case| Case { out_dtype: DType::Bf16, ..case.clone() }).collect::<Vec<_>>();
@@ -445,7 +456,7 @@ fn a_query_that_sees_no_key_gives_zeros_and_passes_nothing_back() {
 
 /// Attention as its definition says, in f64: Σ out·dout.
 fn loss(case: &Case, q: &[f64], kv: &[f64], bias: &[f64], dout: &[f32]) -> f64 {
-    let AttentionSizes { b, t, s, h, g, d_head, scale } = case.sizes;
+    let AttentionSizes { b, t, s, h, g, d_head, scale, .. } = case.sizes;
     let mut loss = 0.0;
     for (row, i, head) in (0..b * t * h).map(|line| (line / (t * h), line / h % t, line % h)) {
         let position = i + case.query_offsets.as_ref().map_or(0, |offsets| offsets[row] as usize);

@@ -32,6 +32,24 @@ fn polynomial<V: Lanes, const N: usize>(x: V, coefficients: &[f32; N]) -> V {
     sum
 }
 
+/// tanh(x), relative error below 5e-7.
+#[inline(always)]
+pub(crate) fn tanh<V: Lanes>(x: V) -> V {
+    let (zero, one, a) = (x.splat(0.0), x.splat(1.0), x.abs());
+    // Near 0 the quotient cancels; there, the first terms of the series (the next is below 1e-7 of the sum).
+    let near = x * polynomial(x * x, &[0.021_869_488, -0.053_968_254, 0.133_333_33, -0.333_333_33, 1.0]);
+    let e = exp(a * x.splat(-2.0));
+    let far = (one - e) / (one + e);
+    a.if_less(x.splat(0.3), near, x.if_less(zero, zero - far, far))
+}
+
+/// The derivative of cap · tanh(x / cap) from its value y; 0 beyond the cap, where rounding may put it and a hidden score is.
+#[inline(always)]
+pub(crate) fn slope_of_cap<V: Lanes>(y: V, cap: f32) -> V {
+    let share = y.splat(-1.0).max(y.splat(1.0).min(y * y.splat(1.0 / cap)));
+    y.splat(1.0) - share * share
+}
+
 /// 1 / (1 + e⁻ˣ)
 #[inline(always)]
 fn sigmoid<V: Lanes>(x: V) -> V {

@@ -21,7 +21,7 @@ mod random;
 mod sums;
 
 pub(crate) use element::{Element, typed};
-pub(crate) use functions::{activate, exp, slope};
+pub(crate) use functions::{activate, exp, slope, slope_of_cap, tanh};
 pub(crate) use random::{BLOCK, WideLanes, uniforms};
 pub(crate) use sums::{dot, largest, sum, sum_of_squares, sum_of_squares_f64};
 
