@@ -1,6 +1,6 @@
 //! `cargo xtask check --full`: what needs PyTorch.
 
-use crate::process::{output, root, run};
+use crate::process::{output, root, run, run_with};
 use std::fs;
 
 /// A family of architectures, the recipe it is tried with, and ids that its model is asked about.
@@ -24,7 +24,16 @@ pub fn run_all() -> Result<(), String> {
     let genera = root().join("target/release/genera");
     let genera = genera.to_str().ok_or("the repository's path is not UTF-8")?;
     run(genera, &["check"])?;
-    EXPORTS.iter().try_for_each(|export| compare_with_transformers(genera, export))
+    EXPORTS.iter().try_for_each(|export| compare_with_transformers(genera, export))?;
+    compare_published(genera)
+}
+
+/// Makes a tiny model of every published family and variant with transformers, and compares its logits, its continuations
+/// and what comes back after an export.
+fn compare_published(genera: &str) -> Result<(), String> {
+    let models = root().join("target/full/published").display().to_string();
+    run("python3", &["benches/peers/transformers_models.py", &models, "--genera", genera])?;
+    run_with("cargo", &["test", "--package", "genera-engine", "--test", "golden"], &[("GENERA_MODELS", &models)])
 }
 
 /// Trains a little, exports, and compares the logits with those that transformers computes from the exported files.

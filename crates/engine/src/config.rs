@@ -26,6 +26,9 @@ pub struct ModelConfig {
     pub embedding: Embedding,
     /// How vectors become logits.
     pub head: Head,
+    /// c: logits become c · tanh(logit / c) (Gemma 2, arXiv 2408.00118, section 2).
+    #[serde(default)]
+    pub logit_cap: Option<f32>,
 }
 
 /// Which stacks a model has.
@@ -75,6 +78,28 @@ pub struct Attention {
     pub scale: ScoreScale,
     /// Limits how far back a token sees.
     pub window: Option<Window>,
+    /// Norms of queries and keys.
+    #[serde(default)]
+    pub qk_norm: QkNorm,
+    /// c: scaled scores become c · tanh(score / c) (Gemma 2, arXiv 2408.00118, section 2).
+    #[serde(default)]
+    pub score_cap: Option<f32>,
+}
+
+/// RMS norms of queries and keys, before they are turned by their positions.
+///
+/// # Source
+/// Henry et al., "Query-key normalization for Transformers", arXiv 2010.04245; as RMS norm: Dehghani et al., arXiv 2302.05442.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QkNorm {
+    /// None.
+    #[default]
+    None,
+    /// Each head by itself, with one weight of width K for all query heads and one for all key heads (Qwen3, Gemma 3).
+    PerHead,
+    /// All query heads together as one vector of width H·K, and all key heads as one of G·K (OLMo 2).
+    AllHeads,
 }
 
 /// Factor on the attention scores.
@@ -85,6 +110,8 @@ pub enum ScoreScale {
     InverseSqrt,
     /// 1, as in T5, whose initial weights make up for it.
     One,
+    /// 1 / √n for a number n of its own (Gemma's `query_pre_attn_scalar`).
+    InverseSqrtOf(f64),
 }
 
 /// A sliding window over the keys.
@@ -121,6 +148,19 @@ pub enum FeedForward {
         /// Whether all three have a bias.
         bias: bool,
     },
+    /// Gated layers of which each token goes through a few, weighted by the softmax of its router logits over those few:
+    /// Σ shareₑ · downₑ(f(gateₑ(x)) · upₑ(x)), without biases (Mixtral, arXiv 2401.04088, section 2.1).
+    Experts {
+        /// f
+        #[serde(with = "activation_name")]
+        activation: Activation,
+        /// Width F of an expert.
+        d_ff: usize,
+        /// Number E of experts.
+        n_experts: usize,
+        /// Experts of each token.
+        n_active: usize,
+    },
 }
 
 /// How the model knows where a token stands.
@@ -134,14 +174,7 @@ pub enum Position {
     /// Fixed sines and cosines, added to the embedding (Vaswani et al., arXiv 1706.03762, section 3.5; all sines first).
     Sinusoidal,
     /// Queries and keys are turned by their positions.
-    Rotary {
-        /// Base of the frequencies θ^(−2i/n).
-        theta: f64,
-        /// Features of each head that are turned (even, at most K).
-        n_rotated: usize,
-        /// Pairs are neighbours instead of halves.
-        interleaved: bool,
-    },
+    Rotary(Rotary),
     /// A fixed slope per head times the distance (Press, Smith, Lewis, arXiv 2108.12409).
     Alibi,
     /// A learned number per head and bucket of distance, one table for all layers of a stack (T5).
@@ -151,6 +184,97 @@ pub enum Position {
         /// Distance from which on all fall into the last bucket.
         max_distance: usize,
     },
+}
+
+/// Rotary positions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rotary {
+    /// Base of the frequencies θ^(−2i/n).
+    pub theta: f64,
+    /// Features of each head that are turned (even, at most K).
+    pub n_rotated: usize,
+    /// Pairs are neighbours instead of halves.
+    pub interleaved: bool,
+    /// What stretches the frequencies beyond the context that the model was first trained with.
+    #[serde(default)]
+    pub scaling: RotaryScaling,
+    /// Base in layers with a window, whose frequencies are not scaled; as in the others when absent (Gemma 3).
+    #[serde(default)]
+    pub local_theta: Option<f64>,
+}
+
+impl Rotary {
+    /// One base for all layers, not scaled, pairs in halves.
+    pub fn plain(theta: f64, n_rotated: usize) -> Self {
+        Self { theta, n_rotated, interleaved: false, scaling: RotaryScaling::None, local_theta: None }
+    }
+}
+
+/// How rotary frequencies are changed for contexts longer than those first trained on. Lengths are tokens.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum RotaryScaling {
+    /// Not at all.
+    #[default]
+    None,
+    /// All divided by a factor (Chen et al., arXiv 2306.15595).
+    Linear {
+        /// The factor.
+        factor: f64,
+    },
+    /// A larger base beyond the model's context. A sequence never is longer than that, so it changes nothing here.
+    Dynamic {
+        /// The factor.
+        factor: f64,
+    },
+    /// Low frequencies divided by a factor, high ones kept, a smooth passage between (Llama 3.1, arXiv 2407.21783).
+    Llama3 {
+        /// Divides low frequencies.
+        factor: f64,
+        /// Wavelengths above `original_context_len` divided by this are low frequencies.
+        low_freq_factor: f64,
+        /// Wavelengths below `original_context_len` divided by this are high frequencies.
+        high_freq_factor: f64,
+        /// Context first trained with.
+        original_context_len: usize,
+    },
+    /// Few turns within the context: divided by a factor; many turns: kept; a ramp between (Peng et al., "YaRN", arXiv
+    /// 2309.00071, section 3.2).
+    Yarn {
+        /// Divides the frequencies.
+        factor: f64,
+        /// Context first trained with.
+        original_context_len: usize,
+        /// Multiplies queries and keys; 0.1 · ln(factor) + 1 when absent.
+        attention_factor: Option<f64>,
+        /// Turns within the context from which on a frequency is kept.
+        beta_fast: f64,
+        /// Turns up to which it is divided.
+        beta_slow: f64,
+        /// Whether the ends of the ramp are whole numbers.
+        truncate: bool,
+    },
+    /// Each frequency divided by a factor of its own: one list for sequences up to the original context, one for longer
+    /// ones (Ding et al., "LongRoPE", arXiv 2402.13753).
+    LongRope {
+        /// For short sequences, one for each pair of features.
+        short: Vec<f64>,
+        /// For long ones.
+        long: Vec<f64>,
+        /// Context first trained with.
+        original_context_len: usize,
+        /// Multiplies queries and keys; [`long_rope_factor`] of how far the context is stretched when absent.
+        attention_factor: Option<f64>,
+    },
+}
+
+/// What LongRoPE multiplies queries and keys by when a context of so many tokens is stretched by `factor`.
+///
+/// # Source
+/// Ding et al., "LongRoPE", arXiv 2402.13753, as published with Phi-3.
+pub fn long_rope_factor(factor: f64, original_context_len: usize) -> f64 {
+    (1.0 + factor.max(1.0).ln() / (original_context_len as f64).ln()).sqrt()
 }
 
 /// Which norm.
@@ -181,6 +305,11 @@ pub enum Placement {
     Post,
     /// x + norm(f(norm(x))), and one norm at the end of the stack.
     Sandwich,
+    /// x + norm(f(x)), and one norm at the end of the stack (OLMo 2, arXiv 2501.00656, section 3.2).
+    ResPost,
+    /// x + f(norm(x)) + g(norm'(x)) with attention f and feed-forward g side by side, and one norm at the end of the stack
+    /// (GPT-J; GPT-NeoX, arXiv 2204.06745, section 2.1).
+    Parallel,
 }
 
 /// How tokens become vectors.
@@ -193,6 +322,9 @@ pub struct Embedding {
     pub norm: bool,
     /// Learned vectors for kinds of segments, added; 0 for none (BERT has 2, of which plain text uses the first).
     pub n_segment_types: usize,
+    /// Each stack has learned positions and a norm of its own; the tokens share one table (BART).
+    #[serde(default)]
+    pub per_stack: bool,
 }
 
 /// How vectors become logits.
@@ -234,11 +366,10 @@ impl ModelConfig {
                 format!("sinusoidal positions need an even d_model, not {}", self.d_model)
             })?;
         }
-        if let Position::Rotary { theta, .. } = self.position {
-            check(theta.is_finite() && theta > 0.0, || {
-                format!("rope_theta is {theta}; rotary positions need a finite number above 0")
-            })?;
+        if let Position::Rotary(rotary) = &self.position {
+            rotary.validate()?;
         }
+        check_cap("logit_cap", self.logit_cap)?;
         let eps = self.norm.eps();
         check(eps.is_finite() && eps > 0.0, || {
             format!("norm_eps is {eps} in 32 bits; it must be a finite number above 0, as 1e-5")
@@ -279,7 +410,7 @@ impl ModelConfig {
 
 impl Stack {
     fn validate(&self, name: &str, position: &Position) -> Result<()> {
-        let Attention { n_heads, n_kv_heads, d_head, .. } = self.attention;
+        let Attention { n_heads, n_kv_heads, d_head, scale, .. } = self.attention;
         check_size(&format!("{name}: n_layers"), self.n_layers, 1 << 12)?;
         for (field, size) in [("n_heads", n_heads), ("n_kv_heads", n_kv_heads), ("d_head", d_head)] {
             check_size(&format!("{name}: {field}"), size, 1 << 12)?;
@@ -290,7 +421,20 @@ impl Stack {
                 "{name}: n_heads ({n_heads}) is not a multiple of n_kv_heads ({n_kv_heads}); each key/value head serves the same number of query heads"
             )
         })?;
-        if let Position::Rotary { n_rotated, .. } = *position {
+        if let FeedForward::Experts { n_experts, n_active, .. } = self.feed_forward {
+            check_size(&format!("{name}: n_experts"), n_experts, 1 << 12)?;
+            check((1..=n_experts).contains(&n_active), || {
+                format!("{name}: n_active is {n_active}; a token goes through 1 to {n_experts} experts")
+            })?;
+        }
+        check_cap(&format!("{name}: score_cap"), self.attention.score_cap)?;
+        check(self.attention.score_cap.is_none() || !position.is_bias(), || {
+            format!("{name}: score_cap cannot be combined with a bias on the scores; use other positions")
+        })?;
+        if let ScoreScale::InverseSqrtOf(n) = scale {
+            check(n.is_finite() && n > 0.0, || format!("{name}: scores are divided by √{n}; it must be above 0"))?;
+        }
+        if let Position::Rotary(Rotary { n_rotated, .. }) = *position {
             check(n_rotated.is_multiple_of(2) && (2..=d_head).contains(&n_rotated), || {
                 format!(
                     "{name}: rotary positions turn pairs, so n_rotated must be even and at most d_head ({d_head}), not {n_rotated}"
@@ -314,7 +458,9 @@ impl Stack {
     /// Width F of the feed-forward layer.
     pub fn d_ff(&self) -> usize {
         match self.feed_forward {
-            FeedForward::Plain { d_ff, .. } | FeedForward::Gated { d_ff, .. } => d_ff,
+            FeedForward::Plain { d_ff, .. } | FeedForward::Gated { d_ff, .. } | FeedForward::Experts { d_ff, .. } => {
+                d_ff
+            }
         }
     }
 
@@ -329,12 +475,99 @@ impl Stack {
     }
 }
 
+impl FeedForward {
+    /// The non-linearity f.
+    pub fn activation(&self) -> Activation {
+        match *self {
+            FeedForward::Plain { activation, .. }
+            | FeedForward::Gated { activation, .. }
+            | FeedForward::Experts { activation, .. } => activation,
+        }
+    }
+
+    /// Whether the products have biases.
+    pub fn has_bias(&self) -> bool {
+        matches!(self, FeedForward::Plain { bias: true, .. } | FeedForward::Gated { bias: true, .. })
+    }
+
+    /// Whether a gate goes through f, in a matrix with that which it is multiplied by.
+    pub fn is_gated(&self) -> bool {
+        !matches!(self, FeedForward::Plain { .. })
+    }
+}
+
+impl Position {
+    /// Whether it is a bias on the scores.
+    fn is_bias(&self) -> bool {
+        matches!(self, Position::Alibi | Position::RelativeBias { .. })
+    }
+}
+
+impl Rotary {
+    fn validate(&self) -> Result<()> {
+        for (name, theta) in [("rope_theta", Some(self.theta)), ("local rope_theta", self.local_theta)] {
+            check(theta.is_none_or(|theta| theta.is_finite() && theta > 0.0), || {
+                let theta = theta.unwrap_or_default();
+                format!("{name} is {theta}; rotary positions need a finite number above 0")
+            })?;
+        }
+        self.scaling.validate(self.n_rotated)
+    }
+}
+
+impl RotaryScaling {
+    fn validate(&self, n_rotated: usize) -> Result<()> {
+        let above_0 = |name: &str, value: f64| {
+            check(value.is_finite() && value > 0.0, || {
+                format!("rope scaling: {name} is {value}; it must be a finite number above 0")
+            })
+        };
+        match self {
+            RotaryScaling::None => Ok(()),
+            RotaryScaling::Linear { factor } | RotaryScaling::Dynamic { factor } => above_0("factor", *factor),
+            RotaryScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context_len } => {
+                check_size("rope scaling: the original context", *original_context_len, 1 << 24)?;
+                above_0("factor", *factor)?;
+                above_0("low_freq_factor", *low_freq_factor)?;
+                check(high_freq_factor.is_finite() && high_freq_factor > low_freq_factor, || {
+                    format!(
+                        "rope scaling: high_freq_factor is {high_freq_factor}; it must be above low_freq_factor, {low_freq_factor}"
+                    )
+                })
+            }
+            RotaryScaling::Yarn { factor, original_context_len, attention_factor, beta_fast, beta_slow, .. } => {
+                check_size("rope scaling: the original context", *original_context_len, 1 << 24)?;
+                above_0("factor", *factor)?;
+                above_0("attention_factor", attention_factor.unwrap_or(1.0))?;
+                above_0("beta_fast", *beta_fast)?;
+                above_0("beta_slow", *beta_slow)
+            }
+            RotaryScaling::LongRope { short, long, original_context_len, attention_factor } => {
+                check_size("rope scaling: the original context", *original_context_len, 1 << 24)?;
+                above_0("attention_factor", attention_factor.unwrap_or(1.0))?;
+                for (name, factors) in [("short", short), ("long", long)] {
+                    check(factors.len() == n_rotated / 2, || {
+                        format!(
+                            "rope scaling: {} {name} factors, but {} pairs of features are turned; give one for each",
+                            factors.len(),
+                            n_rotated / 2
+                        )
+                    })?;
+                    factors.iter().try_for_each(|&factor| above_0(&format!("a {name} factor"), factor))?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
 impl Attention {
     /// Factor on the scores.
     pub fn score_scale(&self) -> f32 {
         match self.scale {
             ScoreScale::InverseSqrt => 1.0 / (self.d_head as f32).sqrt(),
             ScoreScale::One => 1.0,
+            ScoreScale::InverseSqrtOf(n) => n.powf(-0.5) as f32,
         }
     }
 }
@@ -364,6 +597,12 @@ impl Norm {
 fn check_size(name: &str, size: usize, most: usize) -> Result<()> {
     check(size > 0, || format!("{name} is 0; it must be at least 1"))?;
     check(size <= most, || format!("{name} is {size}; at most {most} is supported"))
+}
+
+fn check_cap(name: &str, cap: Option<f32>) -> Result<()> {
+    check(cap.is_none_or(|cap| cap.is_finite() && cap > 0.0), || {
+        format!("{name} is {}; it must be a finite number above 0", cap.unwrap_or_default())
+    })
 }
 
 fn check(holds: bool, message: impl FnOnce() -> String) -> Result<()> {
@@ -415,7 +654,7 @@ mod tests {
     #[test]
     fn numbers_that_are_not_finite_are_refused() {
         let good = config(preset("llama"));
-        let rotary = |theta| Position::Rotary { theta, n_rotated: 8, interleaved: false };
+        let rotary = |theta| Position::Rotary(Rotary::plain(theta, 8));
         for theta in [f64::NAN, f64::INFINITY, 0.0] {
             let error = ModelConfig { position: rotary(theta), ..good.clone() }.validate().unwrap_err().to_string();
             assert!(error.starts_with(&format!("rope_theta is {theta};")), "{error}");

@@ -1,6 +1,6 @@
 //! What a model costs: operations a token, and memory to train and to run it.
 
-use crate::config::{FeedForward, Head, ModelConfig, Placement, Stack};
+use crate::config::{FeedForward, Head, ModelConfig, Placement, QkNorm, Stack};
 use crate::params::{ParamSpec, Role, layout};
 use crate::recipe::OptimizerKind;
 use genera_tensor::op::logits_block_rows;
@@ -58,7 +58,7 @@ pub fn of_training_batch(config: &ModelConfig, batch: &Batch) -> f64 {
 fn of_stack(config: &ModelConfig, stack: &Stack, len: usize, is_causal: bool) -> f64 {
     let (d, attention) = (config.d_model, &stack.attention);
     let (q, kv) = (attention.n_heads * attention.d_head, attention.n_kv_heads * attention.d_head);
-    let matrices = d * (2 * q + 2 * kv) + n_matrices(&stack.feed_forward) * d * stack.d_ff();
+    let matrices = d * (2 * q + 2 * kv) + feed_forward_products(&stack.feed_forward, d);
     let seen = |layer| if is_causal { keys_seen(stack.causal_visibility(layer), len) } else { (len as f64).powi(2) };
     let scores: f64 = (0..stack.n_layers).map(|layer| 4.0 * q as f64 * seen(layer)).sum();
     2.0 * matrices as f64 * (stack.n_layers * len) as f64 + scores
@@ -73,10 +73,31 @@ fn of_cross(config: &ModelConfig, stack: &Stack, Lens { target, source }: Lens) 
     stack.n_layers as f64 * (2.0 * matrices + 4.0 * q * target * source)
 }
 
-fn n_matrices(feed_forward: &FeedForward) -> usize {
-    match feed_forward {
-        FeedForward::Plain { .. } => 2,
-        FeedForward::Gated { .. } => 3,
+/// Multiplications of a token in a feed-forward layer: of experts, only those that it goes through, and the router.
+fn feed_forward_products(feed_forward: &FeedForward, d: usize) -> usize {
+    match *feed_forward {
+        FeedForward::Plain { d_ff, .. } => 2 * d * d_ff,
+        FeedForward::Gated { d_ff, .. } => 3 * d * d_ff,
+        FeedForward::Experts { d_ff, n_experts, n_active, .. } => n_active * 3 * d * d_ff + n_experts * d,
+    }
+}
+
+/// What a feed-forward layer keeps of each token between its products: the inputs and results of the non-linearity; of
+/// experts also the inputs and results of each, and the shares.
+fn feed_forward_bytes(feed_forward: &FeedForward, d: usize, c: usize) -> usize {
+    match *feed_forward {
+        FeedForward::Plain { d_ff, .. } => 2 * d_ff * c,
+        FeedForward::Gated { d_ff, .. } => 3 * d_ff * c,
+        FeedForward::Experts { d_ff, n_active, .. } => n_active * (3 * d_ff * c + d * (c + 4) + 4),
+    }
+}
+
+/// The widest gradient inside a feed-forward layer.
+fn widest_bytes(feed_forward: &FeedForward, c: usize) -> usize {
+    match *feed_forward {
+        FeedForward::Plain { d_ff, .. } => d_ff * c,
+        FeedForward::Gated { d_ff, .. } => 2 * d_ff * c,
+        FeedForward::Experts { d_ff, n_active, .. } => n_active * 2 * d_ff * c,
     }
 }
 
@@ -188,9 +209,13 @@ fn activation_bytes(config: &ModelConfig, plan: &TrainPlan) -> usize {
     }
     // The way back holds the gradients of the widest layer beside what was kept.
     let stack = config.last_stack();
-    let widest = (n_matrices(&stack.feed_forward) - 1) * stack.d_ff() * c + 2 * 4 * config.d_model;
+    let widest = widest_bytes(&stack.feed_forward, c) + 2 * 4 * config.d_model;
     let n_logits = logits_block_rows(plan.rows.saturating_mul(plan.lens.target), config.vocab_size);
-    let logit_bytes = if plan.compute == DType::Bf16 { 4 + 2 } else { 4 };
+    let logit_bytes = match (plan.compute, config.logit_cap) {
+        (DType::Bf16, _) => 4 + 2,
+        (DType::F32, Some(_)) => 4 + 4,
+        (DType::F32, None) => 4,
+    };
     let logits = (n_logits * logit_bytes) as f64 * config.vocab_size as f64;
     (kept + tokens * widest as f64 + logits) as usize
 }
@@ -200,14 +225,17 @@ fn block_bytes(config: &ModelConfig, stack: &Stack, c: usize) -> usize {
     let (d, attention) = (config.d_model, &stack.attention);
     let (q, kv) = (attention.n_heads * attention.d_head, attention.n_kv_heads * attention.d_head);
     let norms = norm_bytes(config, c);
-    let feed_forward = n_matrices(&stack.feed_forward) * stack.d_ff() * c;
-    2 * (4 * d + norms) + (2 * q + 2 * kv) * c + 4 * attention.n_heads + feed_forward
+    let feed_forward = feed_forward_bytes(&stack.feed_forward, d, c);
+    // Norms of queries and keys keep their inputs and results beside the joined heads.
+    let qk_norm = if attention.qk_norm == QkNorm::None { 0 } else { 2 * (q + kv) * c };
+    2 * (4 * d + norms) + (2 * q + 2 * kv) * c + qk_norm + 4 * attention.n_heads + feed_forward
 }
 
 /// Results of a part's norms.
 fn norm_bytes(config: &ModelConfig, c: usize) -> usize {
     match config.placement {
-        Placement::Pre => config.d_model * c,
+        Placement::Pre | Placement::Parallel => config.d_model * c,
+        Placement::ResPost => config.d_model * (c + 4),
         Placement::Post => config.d_model * 4,
         Placement::Sandwich => config.d_model * (2 * c + 4),
     }
@@ -262,6 +290,7 @@ fn is_tied(config: &ModelConfig) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Shape;
     use crate::model::{Mode, Transformer, initial_params};
     use crate::params::ParamCount;
     use crate::presets::{self, Sizes};
@@ -280,7 +309,32 @@ mod tests {
             d_head: 16,
             d_ff: 128,
         };
-        presets::find(preset).unwrap().architecture.config(&sizes).unwrap()
+        let preset_of = |name: &str| presets::find(name).unwrap().architecture.config(&sizes).unwrap();
+        let mut config = preset_of(if presets::find(preset).is_some() { preset } else { "llama" });
+        let Shape::DecoderOnly(stack) = &mut config.shape else { return config };
+        match preset {
+            "experts" => {
+                let activation = stack.feed_forward.activation();
+                stack.feed_forward = FeedForward::Experts { activation, d_ff: 64, n_experts: 4, n_active: 2 };
+            }
+            "norms of heads" => stack.attention.qk_norm = QkNorm::PerHead,
+            "res-post" => config.placement = Placement::ResPost,
+            "parallel" => config.placement = Placement::Parallel,
+            _ => {}
+        }
+        config
+    }
+
+    /// An expert layer costs what the active experts cost, and the router.
+    #[test]
+    fn only_active_experts_cost() {
+        let (plain, experts) = (config("llama"), config("experts"));
+        let lens = Lens { target: 1, source: 0 };
+        let (of_plain, of_experts) = (forward(&plain, lens), forward(&experts, lens));
+        // Two of half the width, in three layers.
+        assert_eq!(of_experts - of_plain, 3.0 * 2.0 * (64 * 4) as f64);
+        let [of_plain, of_experts] = [plain, experts].map(|config| ParamCount::of(&config).feed_forward);
+        assert_eq!(of_experts, 2 * of_plain + 3 * 64 * 4);
     }
 
     /// Kaplan et al., arXiv 2001.08361, section 2.1: 6 operations a parameter and token, embeddings aside; the head is a
@@ -319,6 +373,10 @@ mod tests {
             ("marian", DType::F32, 0),
             ("marian", DType::F32, 3),
             ("t5", DType::Bf16, 0),
+            ("experts", DType::F32, 0),
+            ("norms of heads", DType::F32, 0),
+            ("res-post", DType::F32, 0),
+            ("parallel", DType::F32, 0),
         ] {
             let (config, device, rows) = (config(preset), Device::cpu(1), 16);
             let plan = TrainPlan {

@@ -1,6 +1,6 @@
 //! The learned numbers of a model: names, shapes, roles, and where they are kept.
 
-use crate::config::{FeedForward, Head, ModelConfig, Placement, Position, Stack};
+use crate::config::{FeedForward, Head, ModelConfig, Placement, Position, QkNorm, Stack};
 use genera_tensor::backend::{Matrix, PackedMatrix};
 use genera_tensor::{DType, ParamId, Shape as TensorShape, Tape, Tensor, Var};
 use std::sync::Arc;
@@ -47,15 +47,12 @@ pub fn layout(config: &ModelConfig) -> Vec<ParamSpec> {
     let mut list = Layout { config, specs: Vec::new() };
     let d = config.d_model;
     list.push("embedding.weight", &[config.vocab_size, d], Role::Embedding);
-    if config.position == Position::Learned {
-        list.push("embedding.position", &[config.context_len, d], Role::Embedding);
-    }
     if config.embedding.n_segment_types > 0 {
         list.push("embedding.segment", &[config.embedding.n_segment_types, d], Role::Embedding);
     }
-    if config.embedding.norm {
-        list.norm("embedding.norm");
-    }
+    let mut placed: Vec<String> = config.stacks().iter().map(|(name, _)| place_of_tokens(config, name)).collect();
+    placed.dedup();
+    placed.iter().for_each(|prefix| list.place_of_tokens(prefix));
     for (name, stack) in config.stacks() {
         list.stack(name, stack);
     }
@@ -65,6 +62,11 @@ pub fn layout(config: &ModelConfig) -> Vec<ParamSpec> {
         Head::Tied { .. } | Head::None => {}
     }
     list.specs
+}
+
+/// The prefix of what a stack adds to the vectors of its tokens: one for all stacks, or one for each.
+pub(crate) fn place_of_tokens(config: &ModelConfig, stack: &str) -> String {
+    if config.embedding.per_stack { format!("{stack}.embedding") } else { "embedding".to_owned() }
 }
 
 struct Layout<'c> {
@@ -88,6 +90,16 @@ impl Layout<'_> {
         self.push(&format!("{name}.weight"), &[out, input], role);
         if bias {
             self.push(&format!("{name}.bias"), &[out], Role::Bias);
+        }
+    }
+
+    fn place_of_tokens(&mut self, prefix: &str) {
+        if self.config.position == Position::Learned {
+            let shape = [self.config.context_len, self.config.d_model];
+            self.push(&format!("{prefix}.position"), &shape, Role::Embedding);
+        }
+        if self.config.embedding.norm {
+            self.norm(&format!("{prefix}.norm"));
         }
     }
 
@@ -127,16 +139,34 @@ impl Layout<'_> {
         } else {
             self.linear(&format!("{name}.{FUSED_QKV}"), [q + kv, d], Role::Matrix, attention.qkv_bias);
         }
+        let (n_query, n_key) = match attention.qk_norm {
+            QkNorm::None => (0, 0),
+            QkNorm::PerHead => (attention.d_head, attention.d_head),
+            QkNorm::AllHeads => (q, kv / 2),
+        };
+        for (part, width) in [("q_norm", n_query), ("k_norm", n_key)].into_iter().filter(|(_, width)| *width > 0) {
+            self.push(&format!("{name}.{part}.weight"), &[width], Role::NormWeight);
+        }
         self.linear(&format!("{name}.out"), [d, q], Role::Residual, attention.out_bias);
     }
 
     fn feed_forward(&mut self, name: &str, feed_forward: &FeedForward) {
         let d = self.config.d_model;
         self.norms_of(name);
-        let (width, d_ff, bias) = match *feed_forward {
-            FeedForward::Plain { d_ff, bias, .. } => (d_ff, d_ff, bias),
-            FeedForward::Gated { d_ff, bias, .. } => (2 * d_ff, d_ff, bias),
-        };
+        match *feed_forward {
+            FeedForward::Plain { d_ff, bias, .. } => self.up_and_down(name, [d_ff, d_ff], bias),
+            FeedForward::Gated { d_ff, bias, .. } => self.up_and_down(name, [2 * d_ff, d_ff], bias),
+            FeedForward::Experts { d_ff, n_experts, .. } => {
+                self.linear(&format!("{name}.router"), [n_experts, d], Role::Matrix, false);
+                for expert in 0..n_experts {
+                    self.up_and_down(&format!("{name}.experts.{expert}"), [2 * d_ff, d_ff], false);
+                }
+            }
+        }
+    }
+
+    fn up_and_down(&mut self, name: &str, [width, d_ff]: [usize; 2], bias: bool) {
+        let d = self.config.d_model;
         self.linear(&format!("{name}.up"), [width, d], Role::Matrix, bias);
         self.linear(&format!("{name}.down"), [d, d_ff], Role::Residual, bias);
     }

@@ -1,7 +1,8 @@
 //! Families of architectures, as rows: what makes a GPT-2 a GPT-2, whatever its size.
 
 use crate::config::{
-    Attention, Embedding, FeedForward, Head, ModelConfig, Norm, Placement, Position, ScoreScale, Shape, Stack, Window,
+    Attention, Embedding, FeedForward, Head, ModelConfig, Norm, Placement, Position, QkNorm, Rotary, RotaryScaling,
+    ScoreScale, Shape, Stack, Window,
 };
 use crate::error::Result;
 use genera_tensor::Activation;
@@ -81,7 +82,7 @@ pub struct Sizes {
     pub d_ff: usize,
 }
 
-const PLAIN_EMBEDDING: Embedding = Embedding { scaled: false, norm: false, n_segment_types: 0 };
+const PLAIN_EMBEDDING: Embedding = Embedding { scaled: false, norm: false, n_segment_types: 0, per_stack: false };
 
 /// Every family.
 pub const ALL: &[Preset] = &[
@@ -109,7 +110,13 @@ pub const ALL: &[Preset] = &[
         summary: "language model: rotary positions, RMS norm before each part, SwiGLU, no biases, head of its own",
         architecture: Architecture {
             stacks: Stacks::DecoderOnly,
-            position: Position::Rotary { theta: 10_000.0, n_rotated: 0, interleaved: false },
+            position: Position::Rotary(Rotary {
+                theta: 10_000.0,
+                n_rotated: 0,
+                interleaved: false,
+                scaling: RotaryScaling::None,
+                local_theta: None,
+            }),
             norm: Norm::Rms { eps: 1e-6 },
             placement: Placement::Pre,
             activation: Activation::Silu,
@@ -171,7 +178,7 @@ pub const ALL: &[Preset] = &[
             bias: true,
             scale: ScoreScale::InverseSqrt,
             window: None,
-            embedding: Embedding { scaled: false, norm: true, n_segment_types: 2 },
+            embedding: Embedding { norm: true, n_segment_types: 2, ..PLAIN_EMBEDDING },
             head: Head::Tied { bias: false, scaled: false },
         },
     },
@@ -205,6 +212,7 @@ impl Architecture {
             placement: self.placement,
             embedding: self.embedding,
             head: self.head,
+            logit_cap: None,
         };
         config.validate()?;
         Ok(config)
@@ -223,6 +231,8 @@ impl Architecture {
                 out_bias: bias,
                 scale: self.scale,
                 window: self.window,
+                qk_norm: QkNorm::None,
+                score_cap: None,
             },
             feed_forward: if self.gated {
                 FeedForward::Gated { activation, d_ff, bias }
@@ -233,9 +243,9 @@ impl Architecture {
     }
 
     fn position_in(&self, d_head: usize) -> Position {
-        match self.position {
-            Position::Rotary { theta, interleaved, .. } => Position::Rotary { theta, n_rotated: d_head, interleaved },
-            ref other => other.clone(),
+        match &self.position {
+            Position::Rotary(rotary) => Position::Rotary(Rotary { n_rotated: d_head, ..rotary.clone() }),
+            other => other.clone(),
         }
     }
 

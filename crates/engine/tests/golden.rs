@@ -1,13 +1,17 @@
 //! Models as the Hugging Face library writes them, and what it computes with them: logits, hidden states, greedy
-//! continuations; then the same after a round trip through our own export.
+//! continuations, with and without a cache; then the same after a round trip through our own export.
+//!
+//! GENERA_MODELS may name a directory of more: benches/peers/transformers_models.py makes one of every family.
 
+use genera_engine::generate::{Generator, Limits, Request, Sampling};
 use genera_engine::model::{Mode, Rows, Transformer};
 use genera_engine::weights::{CardFacts, SpecialIds, export_hf, load_hf, read_config};
 use genera_tensor::{DType, Device, Tape};
 use serde_json::Value;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-const DIRS: [&str; 6] = ["gpt2", "llama", "qwen2", "marian", "t5-v1_1", "bert"];
+const DIRS: [&str; 8] = ["gpt2", "llama", "qwen2", "gemma3", "mixtral", "marian", "t5-v1_1", "bert"];
 const TOLERANCE: f32 = 1e-4;
 
 /// The directory of golden files, or a line that says why there is none.
@@ -22,6 +26,14 @@ fn golden(name: &str) -> Option<PathBuf> {
         return None;
     }
     Some(golden.join(name))
+}
+
+/// The models, by name: those of the golden files, and any in the directory that GENERA_MODELS names.
+fn models() -> Vec<(String, PathBuf)> {
+    let known = DIRS.iter().filter_map(|name| Some(((*name).to_owned(), golden(name)?)));
+    let further = std::env::var_os("GENERA_MODELS").into_iter().flat_map(|dir| std::fs::read_dir(dir).unwrap());
+    let further = further.map(|entry| entry.unwrap().path()).filter(|dir| dir.join("expected.json").exists());
+    known.chain(further.map(|dir| (format!("further {}", dir.file_name().unwrap().display()), dir))).collect()
 }
 
 struct Expected(Value);
@@ -102,6 +114,18 @@ fn check(name: &str, model: &Transformer, expected: &Expected) {
         None => (None, tokens[0].clone()),
     };
     assert_eq!(greedy(model, source, &start, continuation.len()), continuation, "{name}: greedy continuation");
+    assert_eq!(cached(model, source, &start, continuation.len()), continuation, "{name}: with a cache");
+}
+
+/// As [`greedy`], by the generator.
+fn cached(model: &Transformer, source: Option<&[Vec<u32>]>, start: &[u32], n: usize) -> Vec<u32> {
+    let mut generator = Generator::new(model, Limits::default());
+    let request = match source {
+        Some(source) => Request::with_source(source[0].clone(), start.to_vec()),
+        None => Request::new(start.to_vec()),
+    };
+    generator.submit(Request { sampling: Sampling::greedy(), max_tokens: n, ..request }).unwrap();
+    generator.run(|_| ControlFlow::Continue(())).remove(0).tokens
 }
 
 /// The shared logits of this model were computed with tables of positions that its file does not hold: the library
@@ -120,26 +144,24 @@ fn marian_difference(found: &[f32]) -> f32 {
 
 #[test]
 fn logits_are_those_of_the_published_implementation() {
-    for name in DIRS {
-        let Some(dir) = golden(name) else { return };
+    for (name, dir) in models() {
         let model = load_hf(&dir, &Device::cpu(2), DType::F32).unwrap();
-        check(name, &model, &Expected::read(&dir));
+        check(&name, &model, &Expected::read(&dir));
     }
 }
 
 #[test]
 fn a_round_trip_changes_no_bit() {
-    for name in DIRS {
-        let Some(dir) = golden(name) else { return };
+    for (name, dir) in models() {
         let device = Device::cpu(1);
         let model = load_hf(&dir, &device, DType::F32).unwrap();
         let special = read_config(&dir).unwrap().special;
         let out = tempfile::tempdir().unwrap();
         let exported =
-            export_hf(&model, out.path(), &special, &CardFacts { name: name.into(), ..CardFacts::default() });
+            export_hf(&model, out.path(), &special, &CardFacts { name: name.clone(), ..CardFacts::default() });
         assert_eq!(exported.unwrap().note, None, "{name}");
         assert_eq!(read_config(out.path()).unwrap().special, special, "{name}");
-        assert_same(name, &model, &load_hf(out.path(), &device, DType::F32).unwrap());
+        assert_same(&name, &model, &load_hf(out.path(), &device, DType::F32).unwrap());
     }
 }
 
@@ -159,6 +181,8 @@ fn special_ids_are_those_of_the_files() {
         ("gpt2", ids(None, Some(0), &[0], None)),
         ("llama", ids(None, Some(1), &[2], None)),
         ("qwen2", ids(None, None, &[], None)),
+        ("gemma3", ids(Some(0), Some(2), &[1], None)),
+        ("mixtral", ids(None, Some(1), &[2], None)),
         ("marian", ids(Some(198), None, &[0], Some(198))),
         ("t5-v1_1", ids(Some(0), None, &[1], Some(0))),
         ("bert", ids(Some(0), None, &[], None)),

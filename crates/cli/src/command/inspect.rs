@@ -7,7 +7,9 @@ use crate::plan::memory;
 use crate::show::{attention, number};
 use crate::{machine, model};
 use genera_engine::ModelConfig;
-use genera_engine::config::{FeedForward, Head, Norm, Placement, Position, Shape, Stack, activation_name};
+use genera_engine::config::{
+    FeedForward, Head, Norm, Placement, Position, Rotary, RotaryScaling, Shape, Stack, activation_name,
+};
 use genera_engine::flops::{self, Lens, RunMemory};
 use genera_engine::params::ParamCount;
 use genera_engine::recipe::Recipe;
@@ -189,12 +191,27 @@ fn positions(position: &Position) -> String {
         Position::None => "none".to_owned(),
         Position::Learned => "learned".to_owned(),
         Position::Sinusoidal => "sines and cosines".to_owned(),
-        Position::Rotary { theta, n_rotated, .. } => format!("rotary, theta {theta}, {n_rotated} numbers of a head"),
+        Position::Rotary(ref rotary) => rotary_line(rotary),
         Position::Alibi => "ALiBi".to_owned(),
         Position::RelativeBias { n_buckets, max_distance } => {
             format!("relative biases, {n_buckets} buckets up to a distance of {max_distance}")
         }
     }
+}
+
+fn rotary_line(rotary: &Rotary) -> String {
+    let local = rotary.local_theta.map_or_else(String::new, |theta| format!(", {theta} in layers with a window"));
+    let scaling = match rotary.scaling {
+        RotaryScaling::None => String::new(),
+        RotaryScaling::Linear { factor } => format!(", linear scaling by {factor}"),
+        RotaryScaling::Dynamic { factor } => format!(", dynamic scaling by {factor}"),
+        RotaryScaling::Llama3 { factor, .. } => format!(", scaled by {factor} as Llama 3.1"),
+        RotaryScaling::Yarn { factor, .. } => format!(", YaRN by {factor}"),
+        RotaryScaling::LongRope { original_context_len, .. } => {
+            format!(", LongRoPE beyond {original_context_len} tokens")
+        }
+    };
+    format!("rotary, theta {}, {} numbers of a head{local}{scaling}", rotary.theta, rotary.n_rotated)
 }
 
 fn norm(config: &ModelConfig) -> String {
@@ -206,6 +223,8 @@ fn norm(config: &ModelConfig) -> String {
         Placement::Pre => "before each part",
         Placement::Post => "after each part",
         Placement::Sandwich => "before and after each part",
+        Placement::ResPost => "after each part, before it is added",
+        Placement::Parallel => "before attention and feed-forward side by side",
     };
     format!("{kind} {placement}")
 }
@@ -228,6 +247,9 @@ fn stack_line(stack: &Stack) -> String {
     let feed_forward = match stack.feed_forward {
         FeedForward::Plain { activation, d_ff, .. } => format!("{} {d_ff}", activation_name::name(activation)),
         FeedForward::Gated { activation, d_ff, .. } => format!("gated {} {d_ff}", activation_name::name(activation)),
+        FeedForward::Experts { activation, d_ff, n_experts, n_active } => {
+            format!("gated {} {d_ff}, {n_active} of {n_experts} experts", activation_name::name(activation))
+        }
     };
     format!(
         "{} layers, {} heads of {}{grouped}{window}, feed-forward {feed_forward}",

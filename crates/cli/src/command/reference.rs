@@ -2,6 +2,7 @@
 
 use crate::failure::Outcome;
 use clap::CommandFactory;
+use genera_engine::weights::FAMILIES;
 use genera_engine::{presets, recipe};
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -84,6 +85,12 @@ fn presets_page(page: &mut String) -> Outcome<()> {
     )?;
     for preset in presets::ALL {
         writeln!(page, "| `{}` | {} |", preset.name, preset.summary)?;
+    }
+    let use_of_families = "Directories with a `config.json` of one of these families are loaded as they are. A trained \
+                           model that one of them can express is exported as it.";
+    writeln!(page, "\n# Published families\n\n{use_of_families}\n\n| `model_type` | class |\n|---|---|")?;
+    for family in FAMILIES {
+        writeln!(page, "| `{}` | {} |", family.model_type, family.architecture)?;
     }
     Ok(())
 }

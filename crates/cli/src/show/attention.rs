@@ -81,7 +81,7 @@ fn shown(token: &str) -> String {
 
 /// Softmax of the visible scores, head by head, in plain loops: a picture is small.
 fn weights(captured: &Captured) -> Vec<Vec<Vec<f32>>> {
-    let AttentionSizes { t, s, h, g, d_head, scale, .. } = captured.spec.sizes;
+    let AttentionSizes { t, s, h, g, d_head, scale, cap, .. } = captured.spec.sizes;
     let (q, kv) = (captured.q.view(), captured.kv.view());
     let bias =
         captured.spec.bias.as_ref().map(|(bias, origin)| (bias.tensor().view(), bias.tensor().shape().last(), *origin));
@@ -92,7 +92,7 @@ fn weights(captured: &Captured) -> Vec<Vec<Vec<f32>>> {
         let (query, key) = ((i * h + head) * d_head, (j * 2 * g + head / (h / g)) * d_head);
         let dot: f32 = (0..d_head).map(|e| q.get(query + e) * kv.get(key + e)).sum();
         let offset = bias.map_or(0.0, |(values, n_offsets, origin)| values.get(head * n_offsets + origin + j - i));
-        dot * scale + offset
+        cap.map_or(dot * scale, |cap| cap * (dot * scale / cap).tanh()) + offset
     };
     let row = |head: usize, i: usize| -> Vec<f32> {
         let scores: Vec<f32> = (0..s).map(|j| score(head, i, j)).collect();

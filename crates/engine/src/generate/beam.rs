@@ -139,7 +139,8 @@ fn search_group(model: &Transformer, inputs: &[&BeamInput], settings: &BeamSetti
     let room = |input: &&BeamInput| settings.max_tokens.min(config.context_len - input.prompt.len());
     let mut searches: Vec<Search<'_>> = inputs.iter().map(|input| Search::new(settings, room(input))).collect();
     let mut cache = KvCache::new(config.context_len);
-    let mut logits = read_inputs(model, inputs, &mut cache);
+    let start: Vec<_> = inputs.iter().map(|input| (*input, input.prompt.clone())).collect();
+    let mut logits = read_contexts(model, &start, &mut cache);
     loop {
         let (mut from, mut tokens) = (Vec::new(), Vec::new());
         let mut rows = logits.view().f32().chunks(config.vocab_size);
@@ -156,17 +157,39 @@ fn search_group(model: &Transformer, inputs: &[&BeamInput], settings: &BeamSetti
         if tokens.is_empty() {
             return Ok(searches.into_iter().map(Search::into_best).collect());
         }
+        let contexts = contexts_to_read(model, inputs, &searches);
+        if !contexts.is_empty() {
+            cache = KvCache::new(config.context_len);
+            logits = read_contexts(model, &contexts, &mut cache);
+            continue;
+        }
         cache.rearrange(&from);
         let CacheRows { own, cross } = cache.reserved();
         logits = model.logits(&model.decode_cached(&Rows::dense(1, &tokens), own, cross.as_ref()));
     }
 }
 
-fn read_inputs(model: &Transformer, inputs: &[&BeamInput], cache: &mut KvCache) -> Tensor {
-    let sources: Option<Vec<&[TokenId]>> = inputs.iter().map(|input| input.source.as_deref()).collect();
-    let prompts: Vec<&[TokenId]> = inputs.iter().map(|input| input.prompt.as_slice()).collect();
-    let (rows, hidden) = read(model, sources.as_deref(), &prompts);
-    cache.join(&rows, &(0..inputs.len()).collect::<Vec<_>>());
+/// The contexts of all beams, where one has become so long that the model makes all of it otherwise; else none.
+fn contexts_to_read<'i>(
+    model: &Transformer,
+    inputs: &[&'i BeamInput],
+    searches: &[Search<'_>],
+) -> Vec<(&'i BeamInput, Vec<TokenId>)> {
+    let Some(switch_len) = model.switch_len() else { return Vec::new() };
+    let context = |input: &BeamInput, beam: &Beam| [input.prompt.as_slice(), &beam.tokens].concat();
+    let of_search = |(input, search): (&&'i BeamInput, &Search<'_>)| -> Vec<_> {
+        search.beams.iter().map(|beam| (*input, context(input, beam))).collect()
+    };
+    let contexts: Vec<_> = inputs.iter().zip(searches).flat_map(of_search).collect();
+    let has_switched = |(_, context): &(_, Vec<TokenId>)| context.len() == switch_len + 1;
+    if contexts.iter().any(has_switched) { contexts } else { Vec::new() }
+}
+
+fn read_contexts(model: &Transformer, contexts: &[(&BeamInput, Vec<TokenId>)], cache: &mut KvCache) -> Tensor {
+    let sources: Option<Vec<&[TokenId]>> = contexts.iter().map(|(input, _)| input.source.as_deref()).collect();
+    let tokens: Vec<&[TokenId]> = contexts.iter().map(|(_, context)| context.as_slice()).collect();
+    let (rows, hidden) = read(model, sources.as_deref(), &tokens);
+    cache.join(&rows, &(0..contexts.len()).collect::<Vec<_>>());
     model.logits(&hidden)
 }
 

@@ -83,7 +83,7 @@ impl<'m> Generator<'m> {
         self.n_submitted += 1;
         let n_source = request.source.as_ref().map_or(0, Vec::len);
         self.scheduler.submit(id, request.prompt.len() + n_source);
-        self.active.insert(id, Progress::new(id, request, self.model.config().context_len));
+        self.active.insert(id, Progress::new(id, request, self.model));
         Ok(id)
     }
 
@@ -189,7 +189,7 @@ impl<'m> Generator<'m> {
                     token(choice);
                     is_last
                 }
-                Next::Slid(choice) => {
+                Next::ReadAgain(choice) => {
                     token(choice);
                     self.scheduler.read_again(id, progress.context.len());
                     false

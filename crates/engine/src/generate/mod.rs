@@ -20,7 +20,7 @@ mod sampling;
 mod scheduler;
 mod score;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use beam::{BeamInput, BeamSettings, Ending, Hypothesis, beam_search};
 pub use constraint::{Allowed, Constraint, MinLength, TokenMask};

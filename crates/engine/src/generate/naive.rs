@@ -19,7 +19,7 @@ use genera_tokens::TokenId;
 /// A full forward pass for every token.
 pub fn generate_naively(model: &Transformer, request: Request) -> Result<Answer> {
     request.validate(model.config())?;
-    let mut progress = Progress::new(RequestId(0), request, model.config().context_len);
+    let mut progress = Progress::new(RequestId(0), request, model);
     let mut scratch = Scratch::default();
     loop {
         let logits = logits_behind(model, progress.source.as_deref(), &progress.context);

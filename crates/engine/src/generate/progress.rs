@@ -3,6 +3,7 @@
 use super::constraint::Constraint;
 use super::request::{Answer, Finish, Request, RequestId, WhenFull};
 use super::sampler::{Choice, Sampler, Scratch};
+use crate::model::Transformer;
 use genera_tokens::TokenId;
 
 /// A request in progress. Knows no batch and no cache, so that [`super::Generator`] and the naive reference share it.
@@ -14,6 +15,7 @@ pub(super) struct Progress {
     answer: Answer,
     max_tokens: usize,
     context_len: usize,
+    switch_len: Option<usize>,
     stop: Vec<TokenId>,
     top_logprobs: usize,
     when_full: WhenFull,
@@ -25,22 +27,24 @@ pub(super) struct Progress {
 pub(super) enum Next {
     /// With a token, and whether that was its last.
     Token(Choice, bool),
-    /// With a token that filled the context, of which the older half is now forgotten.
-    Slid(Choice),
+    /// With a token after which the context is to be read again: it was full, and its older half is now forgotten, or the
+    /// model makes all of a longer one otherwise.
+    ReadAgain(Choice),
     /// Not at all: it is complete.
     End,
 }
 
 impl Progress {
     /// Starts a request that has been validated.
-    pub(super) fn new(id: RequestId, request: Request, context_len: usize) -> Self {
+    pub(super) fn new(id: RequestId, request: Request, model: &Transformer) -> Self {
         Self {
             sampler: Sampler::new(&request.sampling, request.sample, &request.prompt),
             answer: Answer { id, tokens: Vec::new(), logprobs: Vec::new(), reason: Finish::Cancelled },
             source: request.source,
             context: request.prompt,
             max_tokens: request.max_tokens,
-            context_len,
+            context_len: model.config().context_len,
+            switch_len: model.switch_len(),
             stop: request.stop,
             top_logprobs: request.top_logprobs,
             when_full: request.when_full,
@@ -74,10 +78,13 @@ impl Progress {
             WhenFull::Stop if is_full => Some(Finish::ContextFull),
             WhenFull::Slide if is_full => {
                 self.context.drain(..self.context_len.div_ceil(2));
-                return Next::Slid(choice);
+                return Next::ReadAgain(choice);
             }
             _ => None,
         };
+        if finish.is_none() && self.switch_len.is_some_and(|len| self.context.len() == len + 1) {
+            return Next::ReadAgain(choice);
+        }
         self.answer.reason = finish.unwrap_or(Finish::Cancelled);
         Next::Token(choice, finish.is_some())
     }

@@ -4,11 +4,13 @@ use super::block::Ending;
 use super::cache::KeyValues;
 use super::stack::{Context, Memory};
 use super::transformer::Transformer;
-use crate::config::Attention;
+use crate::config::{Attention, QkNorm};
 use crate::params::Params;
 use genera_tensor::backend::AttentionSizes;
-use genera_tensor::op::{AttentionSpec, Linear, MaskSpec, Queries, attention, linear, rotary};
-use genera_tensor::{ParamId, Tape, Tensor, Var, Visibility};
+use genera_tensor::op::{
+    AttentionSpec, Linear, MaskSpec, NormSpec, Queries, attention, columns, concat, linear, norm, rotary,
+};
+use genera_tensor::{NormKind, ParamId, Tape, Tensor, Var, Visibility};
 use std::cell::RefCell;
 
 /// One attention layer's projections. Self-attention has one fused matrix [q; k; v], cross attention q and [k; v].
@@ -16,6 +18,10 @@ use std::cell::RefCell;
 pub(super) struct AttentionLayer {
     config: Attention,
     projections: Projections,
+    /// Weights of the norms of queries and keys.
+    qk_norm: Option<[ParamId; 2]>,
+    /// Of these norms.
+    eps: f32,
     out: ParamId,
     out_bias: Option<ParamId>,
     name: String,
@@ -56,7 +62,7 @@ impl Probe {
 }
 
 impl AttentionLayer {
-    pub(super) fn new(name: &str, config: &Attention, params: &Params) -> Self {
+    pub(super) fn new(name: &str, config: &Attention, eps: f32, params: &Params) -> Self {
         let with_bias =
             |part: &str| (params.id(&format!("{name}.{part}.weight")), params.find(&format!("{name}.{part}.bias")));
         let projections = if params.find(&format!("{name}.qkv.weight")).is_some() {
@@ -65,7 +71,9 @@ impl AttentionLayer {
             Projections::Cross { q: with_bias("q"), kv: with_bias("kv") }
         };
         let (out, out_bias) = with_bias("out");
-        Self { config: config.clone(), projections, out, out_bias, name: name.to_owned() }
+        let qk_norm = (config.qk_norm != QkNorm::None)
+            .then(|| ["q_norm", "k_norm"].map(|part| params.id(&format!("{name}.{part}.weight"))));
+        Self { config: config.clone(), projections, qk_norm, eps, out, out_bias, name: name.to_owned() }
     }
 
     /// Attention of the rows to themselves (and to what the cache holds).
@@ -88,16 +96,23 @@ impl AttentionLayer {
         let Projections::Own { qkv } = &self.projections else { panic!("{} is not self-attention", self.name) };
         let Attention { n_heads: h, n_kv_heads: g, d_head, .. } = self.config;
         let mut qkv = self.project(tape, params, x, qkv);
-        if let Some(spec) = model.positions().rotary(0..h + g, d_head) {
-            qkv = rotary(tape, qkv, &context.rows.positions, &spec);
+        if let Some([q_norm, k_norm]) = self.qk_norm {
+            let (q, k) = (columns(tape, &qkv, 0..h * d_head), columns(tape, &qkv, h * d_head..(h + g) * d_head));
+            let v = columns(tape, &qkv, (h + g) * d_head..(h + 2 * g) * d_head);
+            let (q, k) = (self.normed(tape, params, &q, q_norm), self.normed(tape, params, &k, k_norm));
+            qkv = concat(tape, &[&q, &k, &v]);
         }
         let (b, t) = (context.rows.b, context.rows.t);
         let mask = context.mask.for_layer(layer);
+        let is_local = matches!(mask.visibility, Visibility::Window { .. });
+        if let Some(spec) = model.positions().rotary(0..h + g, d_head, is_local) {
+            qkv = rotary(tape, qkv, &context.angles, &spec);
+        }
         let (inputs, s) = match cache {
             None => (Queries::Fused(qkv), t),
             Some(cache) => {
                 let capacity = cache.capacity();
-                (Queries::Cross(columns(tape, &qkv, 0, h * d_head), cache.append(qkv.tensor(), h * d_head)), capacity)
+                (Queries::Cross(columns(tape, &qkv, 0..h * d_head), cache.append(qkv.tensor(), h * d_head)), capacity)
             }
         };
         let spec = AttentionSpec { sizes: self.sizes(b, t, s), mask, bias: bias.cloned() };
@@ -120,7 +135,10 @@ impl AttentionLayer {
         ending: Ending,
     ) -> Var {
         let Projections::Cross { q, .. } = &self.projections else { panic!("{} is not cross attention", self.name) };
-        let q = self.project(tape, params, x, q);
+        let mut q = self.project(tape, params, x, q);
+        if let Some([q_norm, _]) = self.qk_norm {
+            q = self.normed(tape, params, &q, q_norm);
+        }
         let (kv, s, lens) = match (cache, &context.memory) {
             (Some(cache), _) => (cache.layer(layer), cache.s(), cache.lens()),
             (None, Some(memory)) => (self.keys_values(tape, params, memory), memory.s, memory.lens.clone()),
@@ -137,7 +155,22 @@ impl AttentionLayer {
     /// Result: [B·S, 2·G·K].
     pub(super) fn keys_values(&self, tape: &Tape<'_>, params: &Params, memory: &Memory) -> Var {
         let Projections::Cross { kv, .. } = &self.projections else { panic!("{} is not cross attention", self.name) };
-        self.project(tape, params, &memory.hidden, kv)
+        let kv = self.project(tape, params, &memory.hidden, kv);
+        let Some([_, k_norm]) = self.qk_norm else { return kv };
+        let width = self.config.n_kv_heads * self.config.d_head;
+        let (k, v) = (columns(tape, &kv, 0..width), columns(tape, &kv, width..2 * width));
+        concat(tape, &[&self.normed(tape, params, &k, k_norm), &v])
+    }
+
+    /// Queries or keys, each head or all of them normed, as wide as the weight is.
+    ///
+    /// # Shapes
+    /// x and the result: [M, heads·K].
+    fn normed(&self, tape: &Tape<'_>, params: &Params, x: &Var, weight: ParamId) -> Var {
+        let weight = params.exact(tape, weight);
+        let (shape, width) = (x.tensor().shape(), weight.tensor().n_elements());
+        let spec = NormSpec { kind: NormKind::Rms, eps: self.eps, out: x.tensor().dtype() };
+        norm(tape, spec, &x.reshape([shape.n_elements() / width, width]), &weight, None).reshape(shape)
     }
 
     fn project(&self, tape: &Tape<'_>, params: &Params, x: &Var, (weight, bias): &WithBias) -> Var {
@@ -165,34 +198,19 @@ impl AttentionLayer {
 
     fn sizes(&self, b: usize, t: usize, s: usize) -> AttentionSizes {
         let Attention { n_heads: h, n_kv_heads: g, d_head, .. } = self.config;
-        AttentionSizes { b, t, s, h, g, d_head, scale: self.config.score_scale() }
+        AttentionSizes { b, t, s, h, g, d_head, scale: self.config.score_scale(), cap: self.config.score_cap }
     }
 
     fn capture(&self, tape: &Tape<'_>, inputs: &Queries, spec: &AttentionSpec) -> Captured {
         let AttentionSizes { h, g, d_head, .. } = spec.sizes;
         let (q, kv) = match inputs {
-            Queries::Fused(qkv) => (columns(tape, qkv, 0, h * d_head), columns(tape, qkv, h * d_head, 2 * g * d_head)),
+            Queries::Fused(qkv) => {
+                let width = (h + 2 * g) * d_head;
+                (columns(tape, qkv, 0..h * d_head), columns(tape, qkv, h * d_head..width))
+            }
             Queries::Cross(q, kv) => (q.clone(), kv.clone()),
         };
         let (q, kv) = (q.into_tensor(), kv.into_tensor());
         Captured { name: self.name.clone(), q, kv, spec: spec.clone() }
     }
-}
-
-/// Columns of a matrix, copied; without gradient.
-fn columns(tape: &Tape<'_>, x: &Var, first: usize, width: usize) -> Var {
-    let (rows, stride) = (x.tensor().shape().n_rows(), x.tensor().shape().last());
-    let mut out = Tensor::scratch(tape.device(), [rows, width], x.tensor().dtype());
-    tape.kernels().copy_columns(genera_tensor::backend::CopyColumns {
-        rows,
-        width,
-        src: x.tensor().view(),
-        src_stride: stride,
-        src_column: first,
-        dst: out.view_mut(),
-        dst_stride: width,
-        dst_column: 0,
-        accumulate: false,
-    });
-    Var::constant(out)
 }

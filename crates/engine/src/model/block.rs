@@ -1,5 +1,5 @@
 //! One block: self-attention, cross attention where there is an encoder, feed-forward; each with its norms and its way
-//! back onto the residual stream.
+//! back onto the residual stream, one after another or side by side.
 
 use super::attention::AttentionLayer;
 use super::cache::LayerCache;
@@ -30,8 +30,12 @@ pub(super) struct Block {
 #[derive(Debug)]
 struct Norms {
     placement: Placement,
-    norm: NormLayer,
+    /// Of what goes into it.
+    before: Option<NormLayer>,
+    /// Of what comes out of it.
     after: Option<NormLayer>,
+    /// Of the sum with the residual stream.
+    last: Option<NormLayer>,
 }
 
 impl Block {
@@ -44,13 +48,17 @@ impl Block {
         params: &Params,
     ) -> Self {
         let name = |part: &str| format!("{prefix}.{layer}.{part}");
-        let norms = |part: &str| Norms {
-            placement: config.placement,
-            norm: NormLayer::new(&name(&format!("{part}.norm")), config, params),
-            after: (config.placement == Placement::Sandwich)
-                .then(|| NormLayer::new(&name(&format!("{part}.norm_after")), config, params)),
+        let norms = |part: &str| {
+            let norm = |kind: &str| Some(NormLayer::new(&name(&format!("{part}.{kind}")), config, params));
+            let (before, after, last) = match config.placement {
+                Placement::Pre | Placement::Parallel => (norm("norm"), None, None),
+                Placement::Post => (None, None, norm("norm")),
+                Placement::Sandwich => (norm("norm"), norm("norm_after"), None),
+                Placement::ResPost => (None, norm("norm"), None),
+            };
+            Norms { placement: config.placement, before, after, last }
         };
-        let attention = |part: &str| AttentionLayer::new(&name(part), &stack.attention, params);
+        let attention = |part: &str| AttentionLayer::new(&name(part), &stack.attention, config.norm.eps(), params);
         Self {
             layer,
             attention: (norms("attention"), attention("attention")),
@@ -76,18 +84,22 @@ impl Block {
         let params = model.params();
         let sub_layer = |part: u64| (self.layer as u64) * 4 + part + (context.salt << 32);
         let (norms, attention) = &self.attention;
-        let mut x = norms.around(tape, params, x, context, sub_layer(0), |x, ending| {
+        let given = x.clone();
+        let mut x = norms.around(tape, params, x, None, context, sub_layer(0), |x, ending| {
             let own = cache.as_mut().map(|cache| &mut *cache.own);
             attention.attend_self(tape, model, x, context, self.layer, bias, own, ending)
         });
         if let Some((norms, attention)) = &self.cross {
-            x = norms.around(tape, params, x, context, sub_layer(1), |x, ending| {
+            x = norms.around(tape, params, x, None, context, sub_layer(1), |x, ending| {
                 let cross = cache.as_ref().and_then(|cache| cache.cross);
                 attention.attend_memory(tape, params, x, context, self.layer, cross, ending)
             });
         }
         let (norms, feed_forward) = &self.feed_forward;
-        norms.around(tape, params, x, context, sub_layer(2), |x, ending| feed_forward.forward(tape, params, x, ending))
+        let beside = (norms.placement == Placement::Parallel).then_some(given);
+        norms.around(tape, params, x, beside.as_ref(), context, sub_layer(2), |x, ending| {
+            feed_forward.forward(tape, params, x, ending)
+        })
     }
 
     /// The cross attention, in a decoder with an encoder.
@@ -97,21 +109,24 @@ impl Block {
 }
 
 impl Norms {
-    /// Takes `x` through the sub-layer `f` and back onto the residual stream. Without dropout the last product of `f`
-    /// adds the residual itself, which saves a pass over memory.
+    /// Takes `x`, or the value `beside` it, through the sub-layer `f` and back onto the residual stream. Without dropout the
+    /// last product of `f` adds the residual itself, which saves a pass over memory.
+    #[expect(clippy::too_many_arguments, reason = "the sub-layer's whole surroundings, each of another kind")]
     fn around(
         &self,
         tape: &Tape<'_>,
         params: &Params,
         x: Var,
+        beside: Option<&Var>,
         context: &Context<'_>,
         salt: u64,
         f: impl FnOnce(&Var, Ending) -> Var,
     ) -> Var {
         let compute = params.compute_dtype();
-        let input = match self.placement {
-            Placement::Post => x.clone(),
-            Placement::Pre | Placement::Sandwich => self.norm.forward(tape, params, &x, compute),
+        let from = beside.unwrap_or(&x);
+        let input = match &self.before {
+            None => from.clone(),
+            Some(norm) => norm.forward(tape, params, from, compute),
         };
         let dropout_of = context.mode.dropout.map(|(p, key)| (p, key.fold(salt)));
         let sum = match (&self.after, dropout_of) {
@@ -125,9 +140,9 @@ impl Norms {
                 add(tape, &x, &y)
             }
         };
-        match self.placement {
-            Placement::Post => self.norm.forward(tape, params, &sum, DType::F32),
-            Placement::Pre | Placement::Sandwich => sum,
+        match &self.last {
+            None => sum,
+            Some(norm) => norm.forward(tape, params, &sum, DType::F32),
         }
     }
 }

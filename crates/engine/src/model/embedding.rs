@@ -4,12 +4,12 @@ use super::norm::NormLayer;
 use super::position::Positions;
 use super::transformer::{Mode, Rows};
 use crate::config::ModelConfig;
-use crate::params::Params;
+use crate::params::{Params, place_of_tokens};
 use genera_tensor::op::{dropout, embedding, embedding_add};
 use genera_tensor::{DType, ParamId, Tape, Var};
 use std::sync::Arc;
 
-/// The look-up tables of a model.
+/// The look-up tables of a stack.
 #[derive(Debug)]
 pub(super) struct Embeddings {
     tokens: ParamId,
@@ -20,12 +20,13 @@ pub(super) struct Embeddings {
 }
 
 impl Embeddings {
-    pub(super) fn new(config: &ModelConfig, params: &Params) -> Self {
+    pub(super) fn new(stack: &str, config: &ModelConfig, params: &Params) -> Self {
+        let prefix = place_of_tokens(config, stack);
         Self {
             tokens: params.id("embedding.weight"),
-            positions: params.find("embedding.position"),
+            positions: params.find(&format!("{prefix}.position")),
             segments: params.find("embedding.segment"),
-            norm: config.embedding.norm.then(|| NormLayer::new("embedding.norm", config, params)),
+            norm: config.embedding.norm.then(|| NormLayer::new(&format!("{prefix}.norm"), config, params)),
             scale: config.embedding_scale(),
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::config::{Head, ModelConfig};
 use crate::params::Params;
-use genera_tensor::op::{HeadLoss, Linear, LossSpec, cast, linear, linear_cross_entropy, scale};
+use genera_tensor::op::{HeadLoss, Linear, LossSpec, cast, linear, linear_cross_entropy, scale, soft_cap};
 use genera_tensor::{DType, ParamId, Tape, Var};
 
 #[derive(Debug)]
@@ -11,6 +11,8 @@ pub(super) struct HeadLayer {
     bias: Option<ParamId>,
     /// Factor on the hidden states.
     scale: f32,
+    /// Soft cap of the logits.
+    cap: Option<f32>,
 }
 
 impl HeadLayer {
@@ -20,6 +22,7 @@ impl HeadLayer {
             weight: params.find("head.weight").unwrap_or_else(|| params.id("embedding.weight")),
             bias: params.find("head.bias"),
             scale: if scaled { 1.0 / (config.d_model as f32).sqrt() } else { 1.0 },
+            cap: config.logit_cap,
         }
     }
 
@@ -28,12 +31,18 @@ impl HeadLayer {
     pub(super) fn logits(&self, tape: &Tape<'_>, params: &Params, hidden: &Var) -> Var {
         let hidden = self.prepared(tape, params, hidden);
         let bias = self.bias(params);
-        linear(tape, &hidden, &params.matrix(tape, self.weight), Linear { bias, ..Linear::plain(DType::F32) })
+        let with = Linear { bias, ..Linear::plain(DType::F32) };
+        let logits = linear(tape, &hidden, &params.matrix(tape, self.weight), with);
+        match self.cap {
+            Some(cap) => soft_cap(tape, logits, cap),
+            None => logits,
+        }
     }
 
-    pub(super) fn loss(&self, tape: &Tape<'_>, params: &Params, hidden: &Var, spec: &LossSpec) -> HeadLoss {
-        let hidden = self.prepared(tape, params, hidden);
-        linear_cross_entropy(tape, &hidden, &params.matrix(tape, self.weight), self.bias(params).as_ref(), spec)
+    /// `spec` without the cap, which the model has.
+    pub(super) fn loss(&self, tape: &Tape<'_>, params: &Params, hidden: &Var, spec: LossSpec) -> HeadLoss {
+        let (hidden, spec) = (self.prepared(tape, params, hidden), LossSpec { cap: self.cap, ..spec });
+        linear_cross_entropy(tape, &hidden, &params.matrix(tape, self.weight), self.bias(params).as_ref(), &spec)
     }
 
     fn prepared(&self, tape: &Tape<'_>, params: &Params, hidden: &Var) -> Var {

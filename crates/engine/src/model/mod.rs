@@ -14,6 +14,8 @@ mod init;
 mod norm;
 mod position;
 mod stack;
+#[cfg(test)]
+mod tests;
 mod transformer;
 mod visibility;
 

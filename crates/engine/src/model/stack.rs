@@ -17,6 +17,8 @@ pub struct Context<'m> {
     pub rows: Rows,
     /// Who sees whom, layer by layer.
     pub(super) mask: StackMask,
+    /// [B, T]: where rotary positions find a token's angles.
+    pub(super) angles: Arc<[u32]>,
     /// The encoder's output.
     pub memory: Option<Memory>,
     /// Dropout and the like.
@@ -125,13 +127,14 @@ fn replayed<'a>(
     let memory = context.memory.as_ref().map(|memory| (memory.s, memory.lens.clone()));
     let mode = Mode { dropout: context.mode.dropout, ..Mode::default() };
     let (rows, mask, salt) = (context.rows.clone(), context.mask.clone(), context.salt);
+    let angles = context.angles.clone();
     tape.checkpoint(inputs, move |tape, inputs| {
         let mut inputs = inputs.iter().cloned();
         let mut next = || inputs.next().expect("the stretch gets the inputs it was recorded with");
         let x = next();
         let memory = memory.clone().map(|(s, lens)| Memory { hidden: next(), s, lens });
         let bias = origin.map(|origin| (next(), origin));
-        let context = Context { rows: rows.clone(), mask: mask.clone(), memory, mode, salt };
+        let context = Context { rows: rows.clone(), mask: mask.clone(), angles: angles.clone(), memory, mode, salt };
         block.forward(tape, model, x, &context, bias.as_ref(), None)
     })
 }

@@ -20,9 +20,8 @@ pub struct Transformer {
     params: Params,
     device: Device,
     positions: Positions,
-    embeddings: Embeddings,
-    encoder: Option<StackLayers>,
-    decoder: Option<StackLayers>,
+    encoder: Option<(Embeddings, StackLayers)>,
+    decoder: Option<(Embeddings, StackLayers)>,
     head: HeadLayer,
 }
 
@@ -113,10 +112,11 @@ impl Transformer {
             Shape::EncoderDecoder { encoder, decoder } => (Some(("encoder", encoder)), Some(("decoder", decoder))),
         };
         let has_cross = config.is_encoder_decoder();
-        let layers = |(name, stack), cross| StackLayers::new(name, stack, cross, &config, &params);
+        let layers = |(name, stack), cross| {
+            (Embeddings::new(name, &config, &params), StackLayers::new(name, stack, cross, &config, &params))
+        };
         Self {
             positions: Positions::new(&config, device),
-            embeddings: Embeddings::new(&config, &params),
             encoder: encoder.map(|encoder| layers(encoder, false)),
             decoder: decoder.map(|decoder| layers(decoder, has_cross)),
             head: HeadLayer::new(&config, &params),
@@ -150,8 +150,8 @@ impl Transformer {
     pub fn loss<'a>(&'a self, tape: &Tape<'a>, batch: &Batch, smoothing: f32, scale: f32, mode: Mode<'_>) -> Loss {
         let memory = batch.source.as_ref().map(|source| self.encode(tape, &Rows::of_source(source), mode));
         let hidden = self.decode(tape, &Rows::of_batch(batch), memory, mode);
-        let spec = LossSpec { targets: batch.targets.as_slice().into(), smoothing, scale };
-        let HeadLoss { loss, nlls, hits } = self.head.loss(tape, &self.params, &hidden, &spec);
+        let spec = LossSpec { targets: batch.targets.as_slice().into(), smoothing, scale, cap: None };
+        let HeadLoss { loss, nlls, hits } = self.head.loss(tape, &self.params, &hidden, spec);
         Loss { total: loss, nlls, hits }
     }
 
@@ -160,10 +160,11 @@ impl Transformer {
     /// # Panics
     /// When the model has no encoder.
     pub fn encode<'a>(&'a self, tape: &Tape<'a>, rows: &Rows, mode: Mode<'_>) -> Memory {
-        let encoder = self.encoder.as_ref().expect("the model has no encoder; use decode");
-        let x = self.embeddings.embed(tape, &self.params, &self.positions, rows, mode);
+        let (embeddings, encoder) = self.encoder.as_ref().expect("the model has no encoder; use decode");
+        let x = embeddings.embed(tape, &self.params, &self.positions, rows, mode);
         let mask = visibility::of_encoder(rows);
-        let context = Context { rows: rows.clone(), mask, memory: None, mode, salt: 1 };
+        let angles = self.positions.angles(rows);
+        let context = Context { rows: rows.clone(), mask, angles, memory: None, mode, salt: 1 };
         let hidden = encoder.forward(tape, self, x, &context, None);
         Memory { hidden, s: rows.t, lens: rows.lens.clone() }
     }
@@ -173,13 +174,14 @@ impl Transformer {
     /// # Shapes
     /// Result: [B·T, D].
     pub fn decode<'a>(&'a self, tape: &Tape<'a>, rows: &Rows, memory: Option<Memory>, mode: Mode<'_>) -> Var {
-        let Some(decoder) = &self.decoder else { return self.encode(tape, rows, mode).hidden };
-        let x = self.embeddings.embed(tape, &self.params, &self.positions, rows, mode);
-        let n_encoder = self.encoder.as_ref().map_or(0, StackLayers::n_blocks);
+        let Some((embeddings, decoder)) = &self.decoder else { return self.encode(tape, rows, mode).hidden };
+        let x = embeddings.embed(tape, &self.params, &self.positions, rows, mode);
+        let n_encoder = self.encoder.as_ref().map_or(0, |(_, encoder)| encoder.n_blocks());
         let mode = Mode { recomputed_blocks: mode.recomputed_blocks.saturating_sub(n_encoder), ..mode };
         let context = Context {
             rows: rows.clone(),
             mask: visibility::of_decoder(rows, self.config.last_stack()),
+            angles: self.positions.angles(rows),
             memory,
             mode,
             salt: 0,
@@ -195,19 +197,20 @@ impl Transformer {
     /// # Shapes
     /// Result: [B·T, D]; beyond a row's length it means nothing.
     pub fn decode_cached(&self, rows: &Rows, cache: &mut StackCache, cross: Option<&CrossCache>) -> Var {
-        let decoder = self.decoder.as_ref().expect("only a decoder generates token by token");
+        let (embeddings, decoder) = self.decoder.as_ref().expect("only a decoder generates token by token");
         let tape = Tape::inference(&self.device);
         let rows = cache.placed(rows);
         let mode = Mode::default();
-        let x = self.embeddings.embed(&tape, &self.params, &self.positions, &rows, mode);
+        let x = embeddings.embed(&tape, &self.params, &self.positions, &rows, mode);
         let mask = visibility::of_cached(&rows, cache, self.config.last_stack());
-        let context = Context { rows, mask, memory: None, mode, salt: 0 };
+        let angles = self.positions.angles(&rows);
+        let context = Context { rows, mask, angles, memory: None, mode, salt: 0 };
         decoder.forward(&tape, self, x, &context, Some((cache, cross)))
     }
 
     /// Keys and values of the source for every decoder layer, computed once a request.
     pub fn cross_cache(&self, memory: &Memory) -> CrossCache {
-        let decoder = self.decoder.as_ref().expect("only a decoder looks at an encoder");
+        let (_, decoder) = self.decoder.as_ref().expect("only a decoder looks at an encoder");
         let tape = Tape::inference(&self.device);
         decoder.cross_cache(&tape, &self.params, memory)
     }
@@ -226,6 +229,12 @@ impl Transformer {
     pub fn logits(&self, hidden: &Var) -> Tensor {
         let tape = Tape::inference(&self.device);
         self.head.logits(&tape, &self.params, hidden).into_tensor()
+    }
+
+    /// The length, if there is one, beyond which a row's keys are made otherwise from its first token on: a cache that is
+    /// to grow past it must be read again (LongRoPE).
+    pub fn switch_len(&self) -> Option<usize> {
+        self.positions.switch()
     }
 
     /// Storage type of the products' operands.

@@ -2,7 +2,7 @@
 
 use super::tables::{ModelRecipe, NormChoice, PositionKind};
 use super::{Reasons, suggestion};
-use crate::config::{Head, ModelConfig, Norm, Position, Window};
+use crate::config::{Head, ModelConfig, Norm, Position, Rotary, Window};
 use crate::error::{Error, Result};
 use crate::presets::{self, Architecture, Preset, Sizes, Stacks};
 
@@ -63,7 +63,7 @@ impl ModelRecipe {
             Some(PositionKind::None) => Position::None,
             Some(PositionKind::Learned) => Position::Learned,
             Some(PositionKind::Sinusoidal) => Position::Sinusoidal,
-            Some(PositionKind::Rotary) => Position::Rotary { theta: 10_000.0, n_rotated: 0, interleaved: false },
+            Some(PositionKind::Rotary) => Position::Rotary(Rotary::plain(10_000.0, 0)),
             Some(PositionKind::Alibi) => Position::Alibi,
             Some(PositionKind::Relative) => Position::RelativeBias { n_buckets: 32, max_distance: 128 },
         };
@@ -72,8 +72,8 @@ impl ModelRecipe {
 
     fn with_theta(&self, position: Position) -> Position {
         match position {
-            Position::Rotary { theta, n_rotated, interleaved } => {
-                Position::Rotary { theta: self.rope_theta.unwrap_or(theta), n_rotated, interleaved }
+            Position::Rotary(rotary) => {
+                Position::Rotary(Rotary { theta: self.rope_theta.unwrap_or(rotary.theta), ..rotary })
             }
             other => other,
         }
@@ -125,7 +125,7 @@ impl ModelRecipe {
         let d_ff = if d_model < 1 << 28 { architecture.usual_d_ff(d_model) } else { d_model };
         fill.with("d_ff", &mut self.d_ff, d_ff, rule);
         fill.with("position", &mut self.position, PositionKind::from(&architecture.position), &as_preset);
-        if let Position::Rotary { theta, .. } = architecture.position {
+        if let Position::Rotary(Rotary { theta, .. }) = architecture.position {
             fill.with("rope_theta", &mut self.rope_theta, theta, "as first published");
         }
         fill.with("norm", &mut self.norm, architecture.norm.into(), &as_preset);
@@ -162,7 +162,7 @@ impl From<&Position> for PositionKind {
             Position::None => PositionKind::None,
             Position::Learned => PositionKind::Learned,
             Position::Sinusoidal => PositionKind::Sinusoidal,
-            Position::Rotary { .. } => PositionKind::Rotary,
+            Position::Rotary(_) => PositionKind::Rotary,
             Position::Alibi => PositionKind::Alibi,
             Position::RelativeBias { .. } => PositionKind::Relative,
         }

@@ -80,7 +80,13 @@ impl From<Norm> for NormChoice {
     }
 }
 
-choice!(Placement { "pre" => Placement::Pre, "post" => Placement::Post, "sandwich" => Placement::Sandwich });
+choice!(Placement {
+    "pre" => Placement::Pre,
+    "post" => Placement::Post,
+    "sandwich" => Placement::Sandwich,
+    "res_post" => Placement::ResPost,
+    "parallel" => Placement::Parallel,
+});
 
 // Checkpoints have these names too; see `config::activation_name`.
 choice!(Activation {

@@ -209,6 +209,19 @@ impl<'a> Fields<'a> {
         Ok(self.positive_if_given(key)?.unwrap_or(default))
     }
 
+    /// A number above 0 that must be there, for what `of` says.
+    pub(super) fn required(&self, key: &str, of: &str) -> Result<f64> {
+        self.positive_if_given(key)?.ok_or_else(|| self.error(format!("{of} needs '{key}', a number above 0")))
+    }
+
+    /// A list of numbers above 0 that must be there, for what `of` says.
+    pub(super) fn required_list(&self, key: &str, of: &str) -> Result<Vec<f64>> {
+        let number = |value: &Value| value.as_f64().filter(|number| number.is_finite() && *number > 0.0);
+        let list = self.get(key).and_then(Value::as_array);
+        let numbers = list.and_then(|list| list.iter().map(number).collect());
+        numbers.ok_or_else(|| self.error(format!("{of} needs '{key}', a list of numbers above 0")))
+    }
+
     /// True or false; `None` when left out.
     pub(super) fn flag_if_given(&self, key: &str) -> Result<Option<bool>> {
         let flag = |value: &Value| {

@@ -4,7 +4,7 @@ use super::card::{CardFacts, Loading, card};
 use super::config_json::{OWN_TYPE, SpecialIds};
 use super::express::{Expression, express};
 use super::family::Family;
-use super::load::transpose;
+use super::load::{head_blocks, transpose};
 use super::names::{Lie, Sources};
 use super::safetensors::{self, NamedView};
 use crate::config::ModelConfig;
@@ -140,11 +140,26 @@ fn values<'p>(params: &'p Params, name: &str) -> Option<Cow<'p, [f32]>> {
 
 /// A parameter as the tensors of the file.
 fn split<'p>(sources: Sources, data: Cow<'p, [f32]>, spec: &ParamSpec) -> Vec<Written<'p>> {
-    if sources.lie == Lie::Transposed {
-        let mut turned = vec![0.0; data.len()];
-        transpose(&data, spec.shape.last(), &mut turned);
-        let source = sources.tensors.into_iter().next().expect("a transposed parameter is one tensor");
-        return vec![Written { name: source.name, shape: source.shape, data: turned.into() }];
+    let changed: Option<Vec<f32>> = match sources.lie {
+        Lie::Plain | Lie::OneRow => None,
+        Lie::Transposed => {
+            let mut turned = vec![0.0; data.len()];
+            transpose(&data, spec.shape.last(), &mut turned);
+            Some(turned)
+        }
+        Lie::PerHead { d_head } => {
+            let mut by_head = vec![0.0; data.len()];
+            for (ours, theirs) in head_blocks(data.len(), d_head * data.len() / spec.shape.sizes()[0]) {
+                by_head[theirs].copy_from_slice(&data[ours]);
+            }
+            Some(by_head)
+        }
+        Lie::LessOne => Some(data.iter().map(|x| x - 1.0).collect()),
+        Lie::After(n) => Some([vec![0.0; n * spec.shape.last()], data.to_vec()].concat()),
+    };
+    if let Some(data) = changed {
+        let source = sources.tensors.into_iter().next().expect("a parameter that lies otherwise is one tensor");
+        return vec![Written { name: source.name, shape: source.shape, data: data.into() }];
     }
     let mut start = 0;
     let part = |(name, shape): (String, Vec<usize>)| {

@@ -4,12 +4,13 @@ use super::config_json::{PublishedConfig, read_config};
 use super::family::Family;
 use super::names::{Lie, Names, Sources};
 use super::shards::Shards;
-use crate::config::{Head, ModelConfig, Position};
+use crate::config::{Head, ModelConfig, Position, Rotary, RotaryScaling};
 use crate::error::{Error, Result};
 use crate::model::Transformer;
 use crate::params::{ParamSpec, Params, Role, layout};
 use genera_tensor::{DType, Device, Shape, Tensor};
 use std::collections::HashSet;
+use std::ops::Range;
 use std::path::Path;
 
 /// Most bytes that the fixed tables of a position scheme may take: no weights stand behind them.
@@ -85,12 +86,15 @@ struct Found {
 impl Files {
     /// Where a parameter's numbers are.
     fn locate(&self, model: &ModelConfig, spec: &ParamSpec) -> Result<Found> {
-        let Sources { tensors, lie, mut also } = self.sources(model, spec)?;
+        let Sources { tensors, lie, mut also, or_zeros } = self.sources(model, spec)?;
         if spec.name == "embedding.weight" && model.head != Head::Untied {
             also.extend(self.head_name(model));
         }
         let also: Vec<String> = also.iter().filter_map(|name| self.present(name)).collect();
         let mut names = Vec::new();
+        if or_zeros && tensors.iter().all(|source| self.present(&source.name).is_none()) {
+            return Ok(Found { names, lie, repeated: also });
+        }
         for source in tensors {
             let name = self.present(&source.name).or_else(|| also.first().cloned()).ok_or_else(|| {
                 self.error(format!(
@@ -168,14 +172,26 @@ impl Files {
     }
 
     fn read(&mut self, spec: &ParamSpec, found: &Found, device: &Device) -> Result<Tensor> {
+        if found.names.is_empty() {
+            return Ok(Tensor::zeros(device, spec.shape, DType::F32));
+        }
         let mut tensor = Tensor::scratch(device, spec.shape, DType::F32);
         let mut rest = tensor.view_mut().into_f32();
         for name in &found.names {
             let values = self.store.read(name)?;
-            let (part, after) = rest.split_at_mut(values.len());
+            let n_skipped = if let Lie::After(n) = found.lie { n * spec.shape.last() } else { 0 };
+            let (part, after) = rest.split_at_mut(values.len() - n_skipped);
             match found.lie {
                 Lie::Plain | Lie::OneRow => part.copy_from_slice(&values),
+                Lie::After(_) => part.copy_from_slice(&values[n_skipped..]),
+                Lie::LessOne => part.iter_mut().zip(&values).for_each(|(part, value)| *part = value + 1.0),
                 Lie::Transposed => transpose(&values, part.len() / spec.shape.last(), part),
+                Lie::PerHead { d_head } => {
+                    let width = values.len() / spec.shape.sizes()[0];
+                    for (ours, theirs) in head_blocks(values.len(), d_head * width) {
+                        part[ours].copy_from_slice(&values[theirs]);
+                    }
+                }
             }
             rest = after;
         }
@@ -205,12 +221,24 @@ pub(super) fn transpose(src: &[f32], n_columns: usize, dst: &mut [f32]) {
     }
 }
 
+/// Where the numbers of each head's queries, keys and values are here, (3, H, K), and in a file, (H, 3, K): `n` numbers in
+/// blocks of `len`.
+pub(super) fn head_blocks(n: usize, len: usize) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
+    let n_heads = n / (3 * len);
+    let block = move |i: usize| i * len..(i + 1) * len;
+    (0..3 * n_heads).map(move |i| (block(i), block(i % n_heads * 3 + i / n_heads)))
+}
+
 /// Refuses lengths whose tables of positions would fill the memory.
 fn check_tables(model: &ModelConfig, files: &Files) -> Result<()> {
-    let width = match model.position {
+    let width = match &model.position {
         Position::None | Position::Learned | Position::RelativeBias { .. } => 0,
         Position::Sinusoidal => model.d_model,
-        Position::Rotary { n_rotated, .. } => n_rotated,
+        Position::Rotary(Rotary { n_rotated, scaling, local_theta, .. }) => {
+            let n_tables = 1 + usize::from(local_theta.is_some());
+            let n_parts = 1 + usize::from(matches!(scaling, RotaryScaling::LongRope { .. }));
+            n_rotated * n_tables * n_parts
+        }
         Position::Alibi => 2 * model.last_stack().attention.n_heads,
     };
     let n_bytes = 4 * width as u128 * model.context_len as u128;

@@ -1,11 +1,11 @@
 //! Published weight names as data: each family of models has a table of [`Row`]s.
 //!
 //! A row pairs a parameter of ours with the one or several tensors that hold its numbers in a published file. `{}` stands
-//! for the layer. A row names either a whole parameter (`embedding.position`), or a module, whose `.weight` and `.bias`
+//! for the layer, a second one for the expert. A row names either a whole parameter (`embedding.position`), or a module, whose `.weight` and `.bias`
 //! then follow under the same names. The fused first matrix of a gated feed-forward layer, gate on top of up, is called
 //! `gate_up` in the tables, so that one family can have both kinds.
 
-use crate::config::{FeedForward, ModelConfig, Stack};
+use crate::config::{ModelConfig, Stack};
 use crate::params::ParamSpec;
 
 /// One line of a table of names.
@@ -17,6 +17,8 @@ pub(super) struct Row {
     lie: Lie,
     /// Whole names under which some files hold the same numbers instead, or once more.
     also: &'static [&'static str],
+    /// Whether a file without it means zeros.
+    or_zeros: bool,
 }
 
 /// How numbers lie in a published tensor.
@@ -28,32 +30,65 @@ pub(super) enum Lie {
     Transposed,
     /// A vector of n as [1, n].
     OneRow,
+    /// Queries, keys and values head by head, (H, 3, K); here all queries come first.
+    PerHead {
+        /// K, known once the configuration is.
+        d_head: usize,
+    },
+    /// Less 1: the weight of a norm that multiplies by 1 + w.
+    LessOne,
+    /// Behind so many rows that mean nothing here.
+    After(usize),
 }
 
 impl Row {
     /// One tensor, as here.
     pub(super) const fn plain(ours: &'static str, theirs: &'static [&'static str; 1]) -> Self {
-        Self { ours, theirs, lie: Lie::Plain, also: &[] }
+        Self::new(ours, theirs, Lie::Plain)
+    }
+
+    const fn new(ours: &'static str, theirs: &'static [&'static str], lie: Lie) -> Self {
+        Self { ours, theirs, lie, also: &[], or_zeros: false }
     }
 
     /// Several tensors on top of each other.
     pub(super) const fn stacked(ours: &'static str, theirs: &'static [&'static str]) -> Self {
-        Self { ours, theirs, lie: Lie::Plain, also: &[] }
+        Self::new(ours, theirs, Lie::Plain)
     }
 
     /// One tensor whose matrices are (in, out).
     pub(super) const fn transposed(ours: &'static str, theirs: &'static [&'static str; 1]) -> Self {
-        Self { ours, theirs, lie: Lie::Transposed, also: &[] }
+        Self::new(ours, theirs, Lie::Transposed)
     }
 
     /// A vector that is kept as the only row of a matrix.
     pub(super) const fn one_row(ours: &'static str, theirs: &'static [&'static str; 1]) -> Self {
-        Self { ours, theirs, lie: Lie::OneRow, also: &[] }
+        Self::new(ours, theirs, Lie::OneRow)
+    }
+
+    /// One tensor of queries, keys and values, head by head.
+    pub(super) const fn per_head(ours: &'static str, theirs: &'static [&'static str; 1]) -> Self {
+        Self::new(ours, theirs, Lie::PerHead { d_head: 0 })
+    }
+
+    /// The weight of a norm that multiplies by 1 + w.
+    pub(super) const fn less_one(ours: &'static str, theirs: &'static [&'static str; 1]) -> Self {
+        Self::new(ours, theirs, Lie::LessOne)
+    }
+
+    /// A table whose first `n` rows mean nothing here.
+    pub(super) const fn after(n: usize, ours: &'static str, theirs: &'static [&'static str; 1]) -> Self {
+        Self::new(ours, theirs, Lie::After(n))
     }
 
     /// The same row with other names for the same numbers.
     pub(super) const fn also(self, also: &'static [&'static str]) -> Self {
-        Self { ours: self.ours, theirs: self.theirs, lie: self.lie, also }
+        Self { also, ..self }
+    }
+
+    /// The same row, which means zeros where a file has no such tensor.
+    pub(super) const fn or_zeros(self) -> Self {
+        Self { or_zeros: true, ..self }
     }
 }
 
@@ -90,6 +125,8 @@ pub(super) struct Sources {
     pub(super) lie: Lie,
     /// Other names of the first tensor.
     pub(super) also: Vec<String>,
+    /// Whether a file without them means zeros.
+    pub(super) or_zeros: bool,
 }
 
 /// One tensor of a file, and the part of ours that it is.
@@ -104,37 +141,42 @@ impl Sources {
     /// A parameter under its own name, as files for this program only have it.
     pub(super) fn own(spec: &ParamSpec) -> Self {
         let tensor = Source { name: spec.name.clone(), shape: spec.shape.sizes().to_vec() };
-        Self { tensors: vec![tensor], lie: Lie::Plain, also: Vec::new() }
+        Self { tensors: vec![tensor], lie: Lie::Plain, also: Vec::new(), or_zeros: false }
     }
 
     /// Looks a parameter up in the tables of a family; `None` when it has nothing like it.
     pub(super) fn of(tables: &[&[Row]], config: &ModelConfig, spec: &ParamSpec) -> Option<Self> {
-        let (key, layer) = table_key(config, &spec.name);
+        let (key, numbers) = table_key(config, &spec.name);
         let (row, suffix) = find(tables, &key)?;
-        let name = |theirs: &str| format!("{}{suffix}", theirs.replace("{}", layer.unwrap_or_default()));
+        let numbered = |theirs: &str| numbers.iter().fold(theirs.to_owned(), |name, n| name.replacen("{}", n, 1));
+        let name = |theirs: &str| format!("{}{suffix}", numbered(theirs));
         let lie = match row.lie {
             Lie::Transposed if spec.shape.sizes().len() != 2 => Lie::Plain,
+            Lie::PerHead { .. } => Lie::PerHead { d_head: stack_of(config, &spec.name).attention.d_head },
             lie => lie,
         };
         let n_rows = part_rows(config, spec, row.theirs.len());
         let source = |(theirs, n)| Source { name: name(theirs), shape: shape_in_file(spec, n, lie) };
         let tensors = row.theirs.iter().copied().zip(n_rows).map(source).collect();
-        Some(Self { tensors, lie, also: row.also.iter().map(|&name| name.to_owned()).collect() })
+        let also = row.also.iter().map(|&name| name.to_owned()).collect();
+        Some(Self { tensors, lie, also, or_zeros: row.or_zeros })
     }
 }
 
-/// The key of a parameter in the tables and its layer: `decoder.3.feed_forward.up.weight` is
-/// `decoder.{}.feed_forward.up.weight`, or `…gate_up.weight` when gated.
-fn table_key<'n>(config: &ModelConfig, name: &'n str) -> (String, Option<&'n str>) {
-    let layer = name.split('.').nth(1).filter(|part| part.parse::<usize>().is_ok());
-    let mut key = match layer {
-        Some(layer) => name.replacen(&format!(".{layer}."), ".{}.", 1),
-        None => name.to_owned(),
-    };
-    if matches!(stack_of(config, name).feed_forward, FeedForward::Gated { .. }) {
-        key = key.replace(".feed_forward.up.", ".feed_forward.gate_up.");
-    }
-    (key, layer)
+/// The key of a parameter in the tables, and its numbers: `decoder.3.feed_forward.up.weight` is
+/// `decoder.{}.feed_forward.up.weight`, or `…gate_up.weight` when gated, and 3.
+fn table_key<'n>(config: &ModelConfig, name: &'n str) -> (String, Vec<&'n str>) {
+    let is_number = |part: &&str| part.parse::<usize>().is_ok();
+    let is_gated = stack_of(config, name).feed_forward.is_gated() && name.contains(".feed_forward.");
+    let key: Vec<&str> = name
+        .split('.')
+        .map(|part| match part {
+            _ if is_number(&part) => "{}",
+            "up" if is_gated => "gate_up",
+            _ => part,
+        })
+        .collect();
+    (key.join("."), name.split('.').filter(is_number).collect())
 }
 
 /// The row of a key, and what is to be added to their names.
@@ -161,7 +203,8 @@ fn shape_in_file(spec: &ParamSpec, n_rows: usize, lie: Lie) -> Vec<usize> {
     let mut shape = spec.shape.sizes().to_vec();
     shape[0] = n_rows;
     match lie {
-        Lie::Plain => {}
+        Lie::Plain | Lie::PerHead { .. } | Lie::LessOne => {}
+        Lie::After(n) => shape[0] += n,
         Lie::Transposed => shape.reverse(),
         Lie::OneRow => shape.insert(0, 1),
     }

@@ -2,7 +2,7 @@
 
 mod beam;
 mod generator;
-mod models;
+pub(crate) mod models;
 mod refusal;
 mod sampler;
 mod score;

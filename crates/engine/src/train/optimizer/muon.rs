@@ -5,7 +5,7 @@
 //! decay: Liu et al., "Muon is scalable for LLM training", arXiv 2502.16982, section 2.2.
 
 use super::{Optimizer, Update, Weights};
-use crate::config::{FeedForward, ModelConfig, Stack};
+use crate::config::{ModelConfig, Stack};
 use crate::params::ParamSpec;
 use genera_tensor::backend::{Matmul, Matrix};
 use genera_tensor::{DType, Tensor, View};
@@ -132,7 +132,7 @@ pub(super) fn row_blocks(config: &ModelConfig, spec: &ParamSpec) -> Vec<usize> {
         .expect("a matrix belongs to a stack");
     let attention = &stack.attention;
     let (q, kv) = (attention.n_heads * attention.d_head, attention.n_kv_heads * attention.d_head);
-    let is_gated = matches!(stack.feed_forward, FeedForward::Gated { .. });
+    let is_gated = stack.feed_forward.is_gated();
     match spec.name.rsplit('.').nth(1) {
         Some("qkv") => vec![q, kv, kv],
         Some("kv") => vec![kv, kv],

@@ -1,7 +1,7 @@
 //! BERT: learned positions, layer norm after each part and after the embeddings, GELU, biases everywhere. The result is the
 //! hidden states.
 
-use super::{Family, full_heads, no_copy, object};
+use super::{Family, PLAIN_EMBEDDING, full_heads, no_copy, object};
 use crate::config::{Embedding, FeedForward, Head, ModelConfig, Norm, Placement, Position, Shape, Stack};
 use crate::error::Result;
 use crate::weights::config_json::{Fields, activation_name, shortest};
@@ -64,17 +64,17 @@ fn read(fields: &Fields<'_>) -> Result<ModelConfig> {
         position: Position::Learned,
         norm: Norm::Layer { eps: fields.positive("layer_norm_eps", 1e-12)? as f32, bias: true },
         placement: Placement::Post,
-        embedding: Embedding { scaled: false, norm: true, n_segment_types: fields.size("type_vocab_size", 2)? },
+        embedding: Embedding { norm: true, n_segment_types: fields.size("type_vocab_size", 2)?, ..PLAIN_EMBEDDING },
         head: Head::None,
+        logit_cap: None,
     })
 }
 
 fn write(config: &ModelConfig) -> Map<String, Value> {
     let stack = config.last_stack();
-    let (FeedForward::Plain { activation, .. } | FeedForward::Gated { activation, .. }) = stack.feed_forward;
     object(json!({
         "attention_probs_dropout_prob": 0.0,
-        "hidden_act": activation_name(activation),
+        "hidden_act": activation_name(stack.feed_forward.activation()),
         "hidden_dropout_prob": 0.0,
         "hidden_size": config.d_model,
         "intermediate_size": stack.d_ff(),

@@ -1,6 +1,6 @@
 //! GPT-2: learned positions, layer norm before each part, GELU, biases everywhere, matrices stored (in, out).
 
-use super::{Family, PLAIN_EMBEDDING, full_heads, no_copy, object};
+use super::{Family, PLAIN_EMBEDDING, full_heads, head, no_copy, object};
 use crate::config::{FeedForward, Head, ModelConfig, Norm, Placement, Position, ScoreScale, Shape, Stack};
 use crate::error::Result;
 use crate::weights::config_json::{Fields, activation_name, shortest};
@@ -54,19 +54,15 @@ fn read(fields: &Fields<'_>) -> Result<ModelConfig> {
         norm: Norm::Layer { eps: fields.positive("layer_norm_epsilon", 1e-5)? as f32, bias: true },
         placement: Placement::Pre,
         embedding: PLAIN_EMBEDDING,
-        head: if fields.flag("tie_word_embeddings", true)? {
-            Head::Tied { bias: false, scaled: false }
-        } else {
-            Head::Untied
-        },
+        head: head(fields.flag("tie_word_embeddings", true)?),
+        logit_cap: None,
     })
 }
 
 fn write(config: &ModelConfig) -> Map<String, Value> {
     let stack = config.last_stack();
-    let (FeedForward::Plain { activation, .. } | FeedForward::Gated { activation, .. }) = stack.feed_forward;
     object(json!({
-        "activation_function": activation_name(activation),
+        "activation_function": activation_name(stack.feed_forward.activation()),
         "attn_pdrop": 0.0,
         "embd_pdrop": 0.0,
         "layer_norm_epsilon": shortest(config.norm.eps()),

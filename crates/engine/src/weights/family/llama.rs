@@ -1,14 +1,14 @@
-//! Llama and its kin: rotary positions, RMS norm before each part, gated feed-forward. Mistral adds a sliding window, Qwen2
-//! biases on queries, keys and values and a window on some layers.
+//! Llama and its kin: rotary positions, RMS norm before each part, gated feed-forward. Mistral adds a sliding window, Mixtral
+//! experts, Qwen2 biases on queries, keys and values and a window on some layers, Qwen3 norms of queries and keys. Phi-3 has
+//! fused matrices, OLMo 2 norms after each part.
 
-use super::{Family, PLAIN_EMBEDDING, even_share, no_copy, object};
+use super::{Family, PLAIN_EMBEDDING, even_share, head, no_copy, object, rope, window};
 use crate::config::{
-    Attention, FeedForward, Head, ModelConfig, Norm, Placement, Position, ScoreScale, Shape, Stack, Window,
+    Attention, FeedForward, Head, ModelConfig, Norm, Placement, Position, QkNorm, ScoreScale, Shape, Stack, Window,
 };
 use crate::error::Result;
 use crate::weights::config_json::{Fields, activation_name, shortest};
 use crate::weights::names::Row;
-use genera_tensor::Visibility;
 use serde_json::{Map, Value, json};
 
 pub(super) static LLAMA: Family = Family {
@@ -38,32 +38,51 @@ pub(super) static QWEN2: Family = Family {
     ..KIN
 };
 
-const KIN: Family = Family {
+pub(super) static QWEN3: Family = Family {
+    model_type: "qwen3",
+    architecture: "Qwen3ForCausalLM",
+    rows: &[COMMON, NORMS, GATED, QK_NORMS],
+    read: read_qwen3,
+    write: write_qwen3,
+    ..KIN
+};
+
+pub(super) static MIXTRAL: Family = Family {
+    model_type: "mixtral",
+    architecture: "MixtralForCausalLM",
+    ids: [None, Some(1), Some(2), None],
+    rows: &[COMMON, NORMS, EXPERTS],
+    read: read_mixtral,
+    write: write_mixtral,
+    ..KIN
+};
+
+pub(super) static PHI3: Family = Family {
+    model_type: "phi3",
+    architecture: "Phi3ForCausalLM",
+    ids: [Some(32000), Some(1), Some(32000), None],
+    rows: &[FUSED, COMMON, NORMS, GATED],
+    read: read_phi3,
+    write: write_mistral,
+    ..KIN
+};
+
+pub(super) static OLMO2: Family = Family {
+    model_type: "olmo2",
+    architecture: "Olmo2ForCausalLM",
+    ids: [Some(1), None, Some(50279), None],
+    rows: &[COMMON, NORMS_AFTER, GATED, QK_NORMS],
+    read: read_olmo2,
+    write: write_qwen3,
+    ..KIN
+};
+
+pub(super) const KIN: Family = Family {
     model_type: "",
     architecture: "",
     task: "text-generation",
     prefix: "model.",
-    rows: &[&[
-        Row::plain("embedding", &["model.embed_tokens"]),
-        Row::plain("decoder.{}.attention.norm", &["model.layers.{}.input_layernorm"]),
-        Row::stacked(
-            "decoder.{}.attention.qkv",
-            &[
-                "model.layers.{}.self_attn.q_proj",
-                "model.layers.{}.self_attn.k_proj",
-                "model.layers.{}.self_attn.v_proj",
-            ],
-        ),
-        Row::plain("decoder.{}.attention.out", &["model.layers.{}.self_attn.o_proj"]),
-        Row::plain("decoder.{}.feed_forward.norm", &["model.layers.{}.post_attention_layernorm"]),
-        Row::stacked(
-            "decoder.{}.feed_forward.gate_up",
-            &["model.layers.{}.mlp.gate_proj", "model.layers.{}.mlp.up_proj"],
-        ),
-        Row::plain("decoder.{}.feed_forward.down", &["model.layers.{}.mlp.down_proj"]),
-        Row::plain("decoder.norm", &["model.norm"]),
-        Row::plain("head", &["lm_head"]),
-    ]],
+    rows: &[COMMON, NORMS, GATED],
     // Older versions kept the frequencies among the weights.
     ignored: &["layers.*.self_attn.rotary_emb.inv_freq"],
     ids: [None; 4],
@@ -72,84 +91,186 @@ const KIN: Family = Family {
     embedding_copy: no_copy,
 };
 
-/// What the kin leave out of their files.
-struct Defaults {
-    vocab_size: usize,
-    d_ff: usize,
+/// Everything but the norms of the blocks and the feed-forward layers.
+pub(super) const COMMON: &[Row] = &[
+    Row::plain("embedding", &["model.embed_tokens"]),
+    Row::stacked(
+        "decoder.{}.attention.qkv",
+        &["model.layers.{}.self_attn.q_proj", "model.layers.{}.self_attn.k_proj", "model.layers.{}.self_attn.v_proj"],
+    ),
+    Row::plain("decoder.{}.attention.out", &["model.layers.{}.self_attn.o_proj"]),
+    Row::plain("decoder.norm", &["model.norm"]),
+    Row::plain("head", &["lm_head"]),
+];
+
+const NORMS: &[Row] = &[
+    Row::plain("decoder.{}.attention.norm", &["model.layers.{}.input_layernorm"]),
+    Row::plain("decoder.{}.feed_forward.norm", &["model.layers.{}.post_attention_layernorm"]),
+];
+
+const NORMS_AFTER: &[Row] = &[
+    Row::plain("decoder.{}.attention.norm", &["model.layers.{}.post_attention_layernorm"]),
+    Row::plain("decoder.{}.feed_forward.norm", &["model.layers.{}.post_feedforward_layernorm"]),
+];
+
+const QK_NORMS: &[Row] = &[
+    Row::plain("decoder.{}.attention.q_norm", &["model.layers.{}.self_attn.q_norm"]),
+    Row::plain("decoder.{}.attention.k_norm", &["model.layers.{}.self_attn.k_norm"]),
+];
+
+pub(super) const GATED: &[Row] = &[
+    Row::stacked("decoder.{}.feed_forward.gate_up", &["model.layers.{}.mlp.gate_proj", "model.layers.{}.mlp.up_proj"]),
+    Row::plain("decoder.{}.feed_forward.down", &["model.layers.{}.mlp.down_proj"]),
+];
+
+const FUSED: &[Row] = &[
+    Row::plain("decoder.{}.attention.qkv", &["model.layers.{}.self_attn.qkv_proj"]),
+    Row::plain("decoder.{}.feed_forward.gate_up", &["model.layers.{}.mlp.gate_up_proj"]),
+];
+
+const EXPERTS: &[Row] = &[
+    Row::plain("decoder.{}.feed_forward.router", &["model.layers.{}.block_sparse_moe.gate"]),
+    Row::stacked(
+        "decoder.{}.feed_forward.experts.{}.gate_up",
+        &["model.layers.{}.block_sparse_moe.experts.{}.w1", "model.layers.{}.block_sparse_moe.experts.{}.w3"],
+    ),
+    Row::plain("decoder.{}.feed_forward.experts.{}.down", &["model.layers.{}.block_sparse_moe.experts.{}.w2"]),
+];
+
+/// What the kin leave out of their files, and how they call some of it.
+pub(super) struct Defaults {
+    pub(super) vocab_size: usize,
+    pub(super) d_model: usize,
+    pub(super) d_ff: usize,
+    pub(super) n_layers: usize,
+    pub(super) n_heads: usize,
     /// As many as query heads when absent.
-    n_kv_heads: Option<usize>,
-    context_len: usize,
+    pub(super) n_kv_heads: Option<usize>,
+    /// An even share of the width when absent.
+    pub(super) d_head: Option<usize>,
+    pub(super) context_len: usize,
+    pub(super) eps: f64,
+    pub(super) is_tied: bool,
+    pub(super) activation_key: &'static str,
+    pub(super) activation: &'static str,
+    pub(super) rope: rope::Defaults,
 }
 
+const DEFAULTS: Defaults = Defaults {
+    vocab_size: 32_000,
+    d_model: 4_096,
+    d_ff: 11_008,
+    n_layers: 32,
+    n_heads: 32,
+    n_kv_heads: None,
+    d_head: None,
+    context_len: 2_048,
+    eps: 1e-6,
+    is_tied: false,
+    activation_key: "hidden_act",
+    activation: "silu",
+    rope: rope::DEFAULTS,
+};
+
 fn read_llama(fields: &Fields<'_>) -> Result<ModelConfig> {
-    let defaults = Defaults { vocab_size: 32_000, d_ff: 11_008, n_kv_heads: None, context_len: 2_048 };
-    let (mut config, mut stack) = read_common(fields, &defaults)?;
-    let attention_bias = fields.flag("attention_bias", false)?;
-    (stack.attention.qkv_bias, stack.attention.out_bias) = (attention_bias, attention_bias);
+    let (config, mut stack) = read_common(fields, &DEFAULTS)?;
+    read_attention_bias(fields, &mut stack)?;
     if let FeedForward::Gated { bias, .. } = &mut stack.feed_forward {
         *bias = fields.flag("mlp_bias", false)?;
     }
-    config.shape = Shape::DecoderOnly(stack);
-    Ok(config)
+    Ok(ModelConfig { shape: Shape::DecoderOnly(stack), ..config })
+}
+
+pub(super) fn read_attention_bias(fields: &Fields<'_>, stack: &mut Stack) -> Result<()> {
+    let bias = fields.flag("attention_bias", false)?;
+    (stack.attention.qkv_bias, stack.attention.out_bias) = (bias, bias);
+    Ok(())
 }
 
 fn read_mistral(fields: &Fields<'_>) -> Result<ModelConfig> {
-    let defaults = Defaults { vocab_size: 32_000, d_ff: 14_336, n_kv_heads: Some(8), context_len: 4_096 * 32 };
-    let (mut config, mut stack) = read_common(fields, &defaults)?;
+    let defaults = Defaults { d_ff: 14_336, n_kv_heads: Some(8), context_len: 4_096 * 32, ..DEFAULTS };
+    let (config, mut stack) = read_common(fields, &defaults)?;
     let tokens = if fields.is_given("sliding_window") { fields.size_if_given("sliding_window")? } else { Some(4096) };
     stack.attention.window = tokens.map(|tokens| Window { tokens, full_every: 0 });
-    config.shape = Shape::DecoderOnly(stack);
-    Ok(config)
+    Ok(ModelConfig { shape: Shape::DecoderOnly(stack), ..config })
+}
+
+fn read_mixtral(fields: &Fields<'_>) -> Result<ModelConfig> {
+    let defaults = Defaults {
+        d_ff: 14_336,
+        n_kv_heads: Some(8),
+        context_len: 4_096 * 32,
+        eps: 1e-5,
+        rope: rope::Defaults { theta: 1e6, ..rope::DEFAULTS },
+        ..DEFAULTS
+    };
+    let (config, mut stack) = read_common(fields, &defaults)?;
+    stack.attention.window = uniform_window(fields)?;
+    stack.feed_forward = FeedForward::Experts {
+        activation: stack.feed_forward.activation(),
+        d_ff: stack.d_ff(),
+        n_experts: fields.size("num_local_experts", 8)?,
+        n_active: fields.size("num_experts_per_tok", 2)?,
+    };
+    Ok(ModelConfig { shape: Shape::DecoderOnly(stack), ..config })
+}
+
+fn uniform_window(fields: &Fields<'_>) -> Result<Option<Window>> {
+    Ok(fields.size_if_given("sliding_window")?.map(|tokens| Window { tokens, full_every: 0 }))
 }
 
 fn read_qwen2(fields: &Fields<'_>) -> Result<ModelConfig> {
-    let defaults = Defaults { vocab_size: 151_936, d_ff: 22_016, n_kv_heads: Some(32), context_len: 32_768 };
-    let (mut config, mut stack) = read_common(fields, &defaults)?;
+    let (config, mut stack) = read_qwen(fields, DEFAULTS)?;
     stack.attention.qkv_bias = true;
+    Ok(ModelConfig { shape: Shape::DecoderOnly(stack), ..config })
+}
+
+fn read_qwen3(fields: &Fields<'_>) -> Result<ModelConfig> {
+    let (config, mut stack) = read_qwen(fields, Defaults { d_head: Some(128), ..DEFAULTS })?;
+    read_attention_bias(fields, &mut stack)?;
+    stack.attention.qk_norm = QkNorm::PerHead;
+    Ok(ModelConfig { shape: Shape::DecoderOnly(stack), ..config })
+}
+
+fn read_qwen(fields: &Fields<'_>, defaults: Defaults) -> Result<(ModelConfig, Stack)> {
+    let defaults =
+        Defaults { vocab_size: 151_936, d_ff: 22_016, n_kv_heads: Some(32), context_len: 32_768, ..defaults };
+    let (config, mut stack) = read_common(fields, &defaults)?;
     if fields.flag("use_sliding_window", false)? {
-        stack.attention.window = qwen2_window(fields, &stack)?;
+        let n_full = fields.whole("max_window_layers", 28)?;
+        let tokens = fields.size("sliding_window", 4096)?;
+        stack.attention.window = window::read(fields, &stack, tokens, |layer| (layer as u64) < n_full)?;
     }
-    config.shape = Shape::DecoderOnly(stack);
-    Ok(config)
+    Ok((config, stack))
 }
 
-/// The window of a model in which only the layers of type `sliding_attention` have one.
-fn qwen2_window(fields: &Fields<'_>, stack: &Stack) -> Result<Option<Window>> {
-    let n_layers = stack.n_layers;
-    let tokens = fields.size("sliding_window", 4096)?;
-    let is_full: Vec<bool> = match fields.texts_if_given("layer_types")? {
-        Some(types) if types.len() == n_layers => types.iter().map(|kind| *kind == "full_attention").collect(),
-        Some(types) => {
-            let message =
-                format!("'layer_types' has {} entries, expected one for each of {n_layers} layers", types.len());
-            return Err(fields.error(message));
-        }
-        None => {
-            let n_full = fields.whole("max_window_layers", 28)?;
-            (0..n_layers).map(|layer| (layer as u64) < n_full).collect()
-        }
+fn read_phi3(fields: &Fields<'_>) -> Result<ModelConfig> {
+    let defaults = Defaults {
+        vocab_size: 32_064,
+        d_model: 3_072,
+        d_ff: 8_192,
+        context_len: 4_096,
+        eps: 1e-5,
+        rope: rope::Defaults { original_context_len: Some(4_096), ..rope::DEFAULTS },
+        ..DEFAULTS
     };
-    let window = match is_full.iter().position(|&full| full) {
-        _ if is_full.iter().all(|&full| full) => return Ok(None),
-        None => Window { tokens, full_every: 0 },
-        Some(first) => Window { tokens, full_every: first + 1 },
-    };
-    let windowed = Stack { attention: Attention { window: Some(window), ..stack.attention.clone() }, ..stack.clone() };
-    let is_pattern = is_full.iter().enumerate().all(|(layer, &full)| full == is_full_layer(&windowed, layer));
-    let message = "layers with and without a sliding window are mixed in a way that is not supported; \
-                   expected all with one, or every n-th without";
-    if is_pattern { Ok(Some(window)) } else { Err(fields.error(message)) }
+    let (config, mut stack) = read_common(fields, &defaults)?;
+    stack.attention.window = uniform_window(fields)?;
+    Ok(ModelConfig { shape: Shape::DecoderOnly(stack), ..config })
 }
 
-fn is_full_layer(stack: &Stack, layer: usize) -> bool {
-    stack.causal_visibility(layer) == Visibility::Causal
+fn read_olmo2(fields: &Fields<'_>) -> Result<ModelConfig> {
+    let (config, mut stack) = read_common(fields, &Defaults { vocab_size: 50_304, eps: 1e-5, ..DEFAULTS })?;
+    read_attention_bias(fields, &mut stack)?;
+    stack.attention.qk_norm = QkNorm::AllHeads;
+    Ok(ModelConfig { shape: Shape::DecoderOnly(stack), placement: Placement::ResPost, ..config })
 }
 
 /// What all kin have in common; `shape` is to be replaced by the stack once it is complete.
-fn read_common(fields: &Fields<'_>, defaults: &Defaults) -> Result<(ModelConfig, Stack)> {
-    let d_model = fields.size("hidden_size", 4096)?;
-    let n_heads = fields.size("num_attention_heads", 32)?;
-    let d_head = match fields.size_if_given("head_dim")? {
+pub(super) fn read_common(fields: &Fields<'_>, defaults: &Defaults) -> Result<(ModelConfig, Stack)> {
+    let d_model = fields.size("hidden_size", defaults.d_model)?;
+    let n_heads = fields.size("num_attention_heads", defaults.n_heads)?;
+    let d_head = match fields.size_if_given("head_dim")?.or(defaults.d_head) {
         Some(d_head) => d_head,
         None => even_share(fields, d_model, n_heads)?,
     };
@@ -161,53 +282,53 @@ fn read_common(fields: &Fields<'_>, defaults: &Defaults) -> Result<(ModelConfig,
         out_bias: false,
         scale: ScoreScale::InverseSqrt,
         window: None,
+        qk_norm: QkNorm::None,
+        score_cap: None,
     };
     let feed_forward = FeedForward::Gated {
-        activation: fields.activation("hidden_act", "silu")?,
+        activation: fields.activation(defaults.activation_key, defaults.activation)?,
         d_ff: fields.size("intermediate_size", defaults.d_ff)?,
         bias: false,
     };
-    let stack = Stack { n_layers: fields.size("num_hidden_layers", 32)?, attention, feed_forward };
+    let stack = Stack { n_layers: fields.size("num_hidden_layers", defaults.n_layers)?, attention, feed_forward };
+    let context_len = fields.size("max_position_embeddings", defaults.context_len)?;
     let config = ModelConfig {
         shape: Shape::DecoderOnly(stack.clone()),
         d_model,
         vocab_size: fields.size("vocab_size", defaults.vocab_size)?,
-        context_len: fields.size("max_position_embeddings", defaults.context_len)?,
-        position: Position::Rotary { theta: theta(fields)?, n_rotated: d_head, interleaved: false },
-        norm: Norm::Rms { eps: fields.positive("rms_norm_eps", 1e-6)? as f32 },
+        context_len,
+        position: Position::Rotary(rope::read(fields, &defaults.rope, d_head, context_len)?),
+        norm: Norm::Rms { eps: fields.positive("rms_norm_eps", defaults.eps)? as f32 },
         placement: Placement::Pre,
         embedding: PLAIN_EMBEDDING,
-        head: if fields.flag("tie_word_embeddings", false)? {
-            Head::Tied { bias: false, scaled: false }
-        } else {
-            Head::Untied
-        },
+        head: head(fields.flag("tie_word_embeddings", defaults.is_tied)?),
+        logit_cap: None,
     };
     Ok((config, stack))
-}
-
-/// The base of the rotary frequencies: in `rope_parameters`, or in older files beside `rope_scaling`.
-fn theta(fields: &Fields<'_>) -> Result<f64> {
-    let rope = match fields.object("rope_parameters")? {
-        Some(rope) => Some(rope),
-        None => fields.object("rope_scaling")?,
-    };
-    let beside = fields.positive("rope_theta", 10_000.0)?;
-    let Some(rope) = rope else { return Ok(beside) };
-    let kind = rope.text("rope_type", rope.text("type", "default")?)?;
-    if kind != "default" {
-        return Err(rope.error(format!("rotary positions of type '{kind}' are not supported yet; expected 'default'")));
-    }
-    rope.positive("rope_theta", beside)
 }
 
 fn write_llama(config: &ModelConfig) -> Map<String, Value> {
     let mut map = write_common(config);
     let stack = config.last_stack();
     let Attention { qkv_bias, out_bias, .. } = stack.attention;
-    let (FeedForward::Gated { bias, .. } | FeedForward::Plain { bias, .. }) = stack.feed_forward;
     map.insert("attention_bias".to_owned(), json!(qkv_bias || out_bias));
-    map.insert("mlp_bias".to_owned(), json!(bias));
+    map.insert("mlp_bias".to_owned(), json!(stack.feed_forward.has_bias()));
+    map
+}
+
+fn write_mixtral(config: &ModelConfig) -> Map<String, Value> {
+    let mut map = write_mistral(config);
+    if let FeedForward::Experts { n_experts, n_active, .. } = config.last_stack().feed_forward {
+        map.insert("num_local_experts".to_owned(), json!(n_experts));
+        map.insert("num_experts_per_tok".to_owned(), json!(n_active));
+    }
+    map
+}
+
+fn write_qwen3(config: &ModelConfig) -> Map<String, Value> {
+    let mut map = write_qwen2(config);
+    let Attention { qkv_bias, out_bias, .. } = config.last_stack().attention;
+    map.insert("attention_bias".to_owned(), json!(qkv_bias || out_bias));
     map
 }
 
@@ -222,25 +343,19 @@ fn write_qwen2(config: &ModelConfig) -> Map<String, Value> {
     let mut map = write_common(config);
     let stack = config.last_stack();
     let window = stack.attention.window;
-    let kind = |layer| if is_full_layer(stack, layer) { "full_attention" } else { "sliding_attention" };
-    map.insert("layer_types".to_owned(), (0..stack.n_layers).map(kind).collect());
+    map.insert("layer_types".to_owned(), window::layer_types(stack));
     map.insert("max_window_layers".to_owned(), json!(if window.is_some() { 0 } else { stack.n_layers }));
     map.insert("sliding_window".to_owned(), json!(window.map(|window| window.tokens)));
     map.insert("use_sliding_window".to_owned(), json!(window.is_some()));
     map
 }
 
-fn write_common(config: &ModelConfig) -> Map<String, Value> {
+pub(super) fn write_common(config: &ModelConfig) -> Map<String, Value> {
     let stack = config.last_stack();
-    let (FeedForward::Plain { activation, .. } | FeedForward::Gated { activation, .. }) = stack.feed_forward;
-    let theta = match config.position {
-        Position::Rotary { theta, .. } => theta,
-        _ => 10_000.0,
-    };
-    object(json!({
+    let mut map = object(json!({
         "attention_dropout": 0.0,
         "head_dim": stack.attention.d_head,
-        "hidden_act": activation_name(activation),
+        "hidden_act": activation_name(stack.feed_forward.activation()),
         "hidden_size": config.d_model,
         "intermediate_size": stack.d_ff(),
         "max_position_embeddings": config.context_len,
@@ -248,9 +363,8 @@ fn write_common(config: &ModelConfig) -> Map<String, Value> {
         "num_hidden_layers": stack.n_layers,
         "num_key_value_heads": stack.attention.n_kv_heads,
         "rms_norm_eps": shortest(config.norm.eps()),
-        "rope_parameters": { "rope_theta": theta, "rope_type": "default" },
-        // For readers older than `rope_parameters`.
-        "rope_theta": theta,
         "tie_word_embeddings": config.head != Head::Untied,
-    }))
+    }));
+    rope::write(config, &mut map);
+    map
 }

@@ -1,7 +1,7 @@
 //! Marian, the translation models of OPUS-MT: sines and cosines, layer norm after each part. Pegasus is the same with the
 //! norms before each part and one at the end of each stack.
 
-use super::{Family, both_stacks, full_heads, no_copy, object};
+use super::{Family, PLAIN_EMBEDDING, both_stacks, full_heads, no_copy, object};
 use crate::config::{Embedding, FeedForward, Head, ModelConfig, Norm, Placement, Position, Shape, Stack};
 use crate::error::Result;
 use crate::weights::config_json::{Fields, activation_name};
@@ -42,7 +42,7 @@ pub(super) static PEGASUS: Family = Family {
     embedding_copy: no_copy,
 };
 
-const ROWS: &[Row] = &[
+pub(super) const ROWS: &[Row] = &[
     Row::plain("embedding", &["model.shared"])
         .also(&["model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight"]),
     Row::plain("encoder.{}.attention.norm", &["model.encoder.layers.{}.self_attn_layer_norm"]),
@@ -107,7 +107,7 @@ fn read_pegasus(fields: &Fields<'_>) -> Result<ModelConfig> {
     read_common(fields, 50_265, Placement::Pre)
 }
 
-fn read_common(fields: &Fields<'_>, vocab_size: usize, placement: Placement) -> Result<ModelConfig> {
+pub(super) fn read_common(fields: &Fields<'_>, vocab_size: usize, placement: Placement) -> Result<ModelConfig> {
     fields.must_be("tie_word_embeddings", true)?;
     let d_model = fields.size("d_model", 1024)?;
     let activation = fields.activation("activation_function", "gelu")?;
@@ -129,8 +129,9 @@ fn read_common(fields: &Fields<'_>, vocab_size: usize, placement: Placement) -> 
         position: Position::Sinusoidal,
         norm: Norm::Layer { eps: EPS, bias: true },
         placement,
-        embedding: Embedding { scaled: fields.flag("scale_embedding", false)?, norm: false, n_segment_types: 0 },
+        embedding: Embedding { scaled: fields.flag("scale_embedding", false)?, ..PLAIN_EMBEDDING },
         head: Head::Tied { bias: true, scaled: false },
+        logit_cap: None,
     })
 }
 
@@ -153,12 +154,11 @@ fn write_marian(config: &ModelConfig) -> Map<String, Value> {
     map
 }
 
-fn write_pegasus(config: &ModelConfig) -> Map<String, Value> {
+pub(super) fn write_pegasus(config: &ModelConfig) -> Map<String, Value> {
     let [encoder, decoder] = both_stacks(config);
-    let (FeedForward::Plain { activation, .. } | FeedForward::Gated { activation, .. }) = encoder.feed_forward;
     object(json!({
         "activation_dropout": 0.0,
-        "activation_function": activation_name(activation),
+        "activation_function": activation_name(encoder.feed_forward.activation()),
         "attention_dropout": 0.0,
         "d_model": config.d_model,
         "decoder_attention_heads": decoder.attention.n_heads,

@@ -1,32 +1,49 @@
 //! The published families of models, one file each: how `config.json` maps to our configuration and back, and what the
 //! weights are called.
 //!
-//! Adding a family is one file here and one line in [`FAMILIES`]. `write` puts down what the family can say of a
+//! Adding a family is one file here, or a few lines in that of its kin, and one line in [`FAMILIES`]. `write` puts down what the family can say of a
 //! configuration and no more: whether that was all of it is found out by reading it back
 //! ([`architecture_of`](super::architecture_of)).
 
+mod bart;
 mod bert;
+mod gemma;
 mod gpt2;
+mod gpt_neox;
 mod llama;
 mod marian;
+mod opt;
+mod rope;
 mod t5;
+#[cfg(test)]
+mod tests;
+mod window;
 
 use super::config_json::{Fields, SpecialIds};
 use super::names::{Names, Row};
-use crate::config::{Attention, Embedding, ModelConfig, ScoreScale, Shape, Stack};
+use crate::config::{Attention, Embedding, Head, ModelConfig, QkNorm, ScoreScale, Shape, Stack};
 use crate::error::Result;
 use genera_tokens::TokenId;
 use serde_json::{Map, Value};
 use std::fmt;
 
 /// Every known family.
-pub static FAMILIES: [&Family; 8] = [
+pub static FAMILIES: [&Family; 17] = [
     &gpt2::GPT2,
     &llama::LLAMA,
     &llama::MISTRAL,
+    &llama::MIXTRAL,
     &llama::QWEN2,
+    &llama::QWEN3,
+    &llama::PHI3,
+    &llama::OLMO2,
+    &gemma::GEMMA2,
+    &gemma::GEMMA3,
+    &gpt_neox::GPT_NEOX,
+    &opt::OPT,
     &marian::MARIAN,
     &marian::PEGASUS,
+    &bart::BART,
     &t5::T5,
     &bert::BERT,
 ];
@@ -82,7 +99,7 @@ impl PartialEq for Family {
 }
 
 /// Embeddings as they are.
-const PLAIN_EMBEDDING: Embedding = Embedding { scaled: false, norm: false, n_segment_types: 0 };
+const PLAIN_EMBEDDING: Embedding = Embedding { scaled: false, norm: false, n_segment_types: 0, per_stack: false };
 
 /// As many key/value heads as query heads, together as wide as the model.
 fn full_heads(fields: &Fields<'_>, n_heads: usize, d_model: usize, bias: bool) -> Result<Attention> {
@@ -94,7 +111,14 @@ fn full_heads(fields: &Fields<'_>, n_heads: usize, d_model: usize, bias: bool) -
         out_bias: bias,
         scale: ScoreScale::InverseSqrt,
         window: None,
+        qk_norm: QkNorm::None,
+        score_cap: None,
     })
+}
+
+/// The embedding table as the head, or a table of its own.
+fn head(is_tied: bool) -> Head {
+    if is_tied { Head::Tied { bias: false, scaled: false } } else { Head::Untied }
 }
 
 /// The width of a head when all together are as wide as the model.

@@ -5,7 +5,9 @@
 //! `scale_decoder_outputs`, and whether there is a head of its own is seen from the weights.
 
 use super::{Family, PLAIN_EMBEDDING, both_stacks, object};
-use crate::config::{Attention, FeedForward, Head, ModelConfig, Norm, Placement, Position, ScoreScale, Shape, Stack};
+use crate::config::{
+    Attention, FeedForward, Head, ModelConfig, Norm, Placement, Position, QkNorm, ScoreScale, Shape, Stack,
+};
 use crate::error::Result;
 use crate::weights::config_json::{Fields, activation, activation_name, shortest};
 use crate::weights::names::Row;
@@ -80,9 +82,17 @@ const CONTEXT_LEN: usize = 512;
 fn read(fields: &Fields<'_>) -> Result<ModelConfig> {
     let n_layers = fields.size("num_layers", 6)?;
     let (n_heads, d_head) = (fields.size("num_heads", 8)?, fields.size("d_kv", 64)?);
-    let scale = ScoreScale::One;
-    let (qkv_bias, out_bias, window) = (false, false, None);
-    let attention = Attention { n_heads, n_kv_heads: n_heads, d_head, qkv_bias, out_bias, scale, window };
+    let attention = Attention {
+        n_heads,
+        n_kv_heads: n_heads,
+        d_head,
+        qkv_bias: false,
+        out_bias: false,
+        scale: ScoreScale::One,
+        window: None,
+        qk_norm: QkNorm::None,
+        score_cap: None,
+    };
     let encoder = Stack { n_layers, attention, feed_forward: feed_forward(fields)? };
     let decoder = Stack { n_layers: fields.size("num_decoder_layers", n_layers)?, ..encoder.clone() };
     Ok(ModelConfig {
@@ -98,6 +108,7 @@ fn read(fields: &Fields<'_>) -> Result<ModelConfig> {
         placement: Placement::Pre,
         embedding: PLAIN_EMBEDDING,
         head: head(fields)?,
+        logit_cap: None,
     })
 }
 
@@ -136,7 +147,9 @@ fn write(config: &ModelConfig) -> Map<String, Value> {
         FeedForward::Plain { activation, .. } => activation_name(activation).to_owned(),
         FeedForward::Gated { activation: Activation::GeluTanh, .. } => "gated-gelu".to_owned(),
         FeedForward::Gated { activation: Activation::GeluErf, .. } => "gated-gelu_python".to_owned(),
-        FeedForward::Gated { activation, .. } => format!("gated-{}", activation_name(activation)),
+        FeedForward::Gated { activation, .. } | FeedForward::Experts { activation, .. } => {
+            format!("gated-{}", activation_name(activation))
+        }
     };
     let is_scaled = matches!(config.head, Head::Tied { scaled: true, .. });
     let mut map = object(json!({

@@ -1,0 +1,140 @@
+//! Files in the spelling of older versions say what newer ones say; what is not supported is named.
+
+use super::FAMILIES;
+use crate::config::{
+    FeedForward, ModelConfig, Placement, Position, QkNorm, RotaryScaling, ScoreScale, Window, long_rope_factor,
+};
+use crate::weights::architecture_of;
+use crate::weights::config_json::{Fields, parse};
+use serde_json::{Map, Value, json};
+use std::path::Path;
+
+fn read(json: Value) -> Result<ModelConfig, String> {
+    let Value::Object(map) = json else { panic!("an object") };
+    parse(Path::new("config.json"), &map).map(|published| published.model).map_err(|error| error.to_string())
+}
+
+fn rotary(config: &ModelConfig) -> crate::config::Rotary {
+    match &config.position {
+        Position::Rotary(rotary) => rotary.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn older_spellings_say_the_same() {
+    let llama3 = json!({ "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 512 });
+    let with = |kind: &str, theta: bool| {
+        let mut scaling = llama3.clone();
+        scaling[kind] = json!("llama3");
+        if theta {
+            scaling["rope_theta"] = json!(5e5);
+        }
+        scaling
+    };
+    let pairs = [
+        (
+            json!({ "model_type": "llama", "rope_parameters": with("rope_type", true) }),
+            json!({ "model_type": "llama", "rope_theta": 5e5, "rope_scaling": with("type", false) }),
+        ),
+        (
+            json!({ "model_type": "phi3", "rope_parameters": { "rope_theta": 1e4, "rope_type": "default", "partial_rotary_factor": 0.75 } }),
+            json!({ "model_type": "phi3", "rope_theta": 1e4, "rope_scaling": null, "partial_rotary_factor": 0.75 }),
+        ),
+        (
+            json!({ "model_type": "gpt_neox", "rope_parameters": { "rope_theta": 2e4, "rope_type": "default", "partial_rotary_factor": 0.5 } }),
+            json!({ "model_type": "gpt_neox", "rotary_emb_base": 2e4, "rotary_pct": 0.5 }),
+        ),
+        (
+            json!({ "model_type": "gemma3_text", "num_hidden_layers": 6, "rope_parameters": {
+                "full_attention": { "rope_type": "linear", "factor": 8.0, "rope_theta": 3e6 },
+                "sliding_attention": { "rope_type": "default", "rope_theta": 2e4 },
+            } }),
+            json!({ "model_type": "gemma3_text", "num_hidden_layers": 6, "rope_theta": 3e6, "rope_local_base_freq": 2e4,
+                "rope_scaling": { "rope_type": "linear", "factor": 8.0 }, "sliding_window_pattern": 6 }),
+        ),
+    ];
+    for (newer, older) in pairs {
+        assert_eq!(read(newer).unwrap(), read(older.clone()).unwrap(), "{older}");
+    }
+}
+
+#[test]
+fn what_a_file_leaves_out_is_as_first_published() {
+    let config = read(json!({ "model_type": "gemma3_text" })).unwrap();
+    let stack = config.last_stack();
+    assert_eq!(stack.attention.window, Some(Window { tokens: 4096, full_every: 6 }));
+    assert_eq!((stack.attention.qk_norm, stack.attention.scale), (QkNorm::PerHead, ScoreScale::InverseSqrt));
+    assert_eq!((rotary(&config).theta, rotary(&config).local_theta), (1e6, Some(1e4)));
+    let config = read(json!({ "model_type": "gemma2", "query_pre_attn_scalar": 224 })).unwrap();
+    assert_eq!((config.last_stack().attention.score_cap, config.logit_cap), (Some(50.0), Some(30.0)));
+    assert_eq!(config.last_stack().attention.scale, ScoreScale::InverseSqrtOf(224.0));
+    let config = read(json!({ "model_type": "mixtral" })).unwrap();
+    assert!(matches!(config.last_stack().feed_forward, FeedForward::Experts { n_experts: 8, n_active: 2, .. }));
+    let config = read(json!({ "model_type": "gpt_neox" })).unwrap();
+    assert_eq!((rotary(&config).n_rotated, config.placement), (24, Placement::Parallel));
+    let factors = vec![1.0; 48];
+    let config = read(json!({ "model_type": "phi3", "max_position_embeddings": 131_072, "rope_scaling":
+        { "type": "su", "short_factor": factors, "long_factor": factors } }))
+    .unwrap();
+    let RotaryScaling::LongRope { original_context_len, attention_factor, .. } = rotary(&config).scaling else {
+        panic!("{config:?}")
+    };
+    assert_eq!((original_context_len, attention_factor), (4096, None));
+    // √(1 + 5/12), as published for a context 32 times as long.
+    assert!((long_rope_factor(32.0, 4096) - 1.190_238).abs() < 1e-6);
+}
+
+#[test]
+fn what_is_not_supported_is_named() {
+    let message = |json| read(json).unwrap_err();
+    let unknown = message(json!({ "model_type": "mamba" }));
+    for family in FAMILIES {
+        assert!(unknown.contains(family.model_type), "{unknown}");
+    }
+    let rope = message(json!({ "model_type": "llama", "rope_scaling": { "type": "spiral", "factor": 2.0 } }));
+    assert!(rope.contains("'spiral'") && rope.contains("linear, dynamic, llama3, yarn, longrope"), "{rope}");
+    for (json, part) in [
+        (json!({ "model_type": "llama", "rope_scaling": { "rope_type": "linear" } }), "needs 'factor'"),
+        (json!({ "model_type": "phi3", "rope_scaling": { "type": "longrope" } }), "needs 'short_factor'"),
+        (
+            json!({ "model_type": "phi3", "rope_scaling": { "type": "longrope", "short_factor": [1.0], "long_factor": [1.0] } }),
+            "48 pairs of features",
+        ),
+        (
+            json!({ "model_type": "opt", "hidden_size": 1024, "num_attention_heads": 16, "word_embed_proj_dim": 512 }),
+            "'word_embed_proj_dim' is 512",
+        ),
+        (json!({ "model_type": "opt", "_remove_final_layer_norm": true }), "'_remove_final_layer_norm' is true"),
+        (
+            json!({ "model_type": "gemma2", "use_bidirectional_attention": true }),
+            "'use_bidirectional_attention' is true",
+        ),
+        (json!({ "model_type": "gemma3_text", "attn_logit_softcapping": 50.0 }), "'attn_logit_softcapping' is 50"),
+        (json!({ "model_type": "bart", "normalize_before": true }), "'normalize_before' is true"),
+        (json!({ "model_type": "mixtral", "num_experts_per_tok": 9 }), "1 to 8 experts"),
+        (
+            json!({ "model_type": "gemma3_text", "num_hidden_layers": 2, "layer_types": ["linear_attention", "full_attention"] }),
+            "'linear_attention'",
+        ),
+    ] {
+        let found = message(json);
+        assert!(found.contains(part), "{found}");
+    }
+}
+
+/// What a family reads, it writes so that it reads the same; the same or a plainer family is found for it.
+#[test]
+fn every_family_writes_what_it_reads() {
+    for family in FAMILIES {
+        let mut map: Map<String, Value> = Map::new();
+        map.insert("model_type".to_owned(), json!(family.model_type));
+        let config = parse(Path::new("config.json"), &map).unwrap().model;
+        let mut written = (family.write)(&config);
+        written.insert("vocab_size".to_owned(), json!(config.vocab_size));
+        assert_eq!((family.read)(&Fields::new(Path::new("config.json"), &written)).unwrap(), config);
+        let found = architecture_of(&config).unwrap().model_type;
+        let plainer = matches!((family.model_type, found), ("mistral" | "phi3", "llama"));
+        assert!(plainer || found == family.model_type, "{}: {found}", family.model_type);
+    }
+}
