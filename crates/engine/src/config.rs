@@ -206,7 +206,7 @@ pub struct Rotary {
 
 impl Rotary {
     /// One base for all layers, not scaled, pairs in halves.
-    pub fn plain(theta: f64, n_rotated: usize) -> Self {
+    pub const fn plain(theta: f64, n_rotated: usize) -> Self {
         Self { theta, n_rotated, interleaved: false, scaling: RotaryScaling::None, local_theta: None }
     }
 }

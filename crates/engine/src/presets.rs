@@ -1,8 +1,8 @@
 //! Families of architectures, as rows: what makes a GPT-2 a GPT-2, whatever its size.
 
 use crate::config::{
-    Attention, Embedding, FeedForward, Head, ModelConfig, Norm, Placement, Position, QkNorm, Rotary, RotaryScaling,
-    ScoreScale, Shape, Stack, Window,
+    Attention, Embedding, FeedForward, Head, ModelConfig, Norm, Placement, Position, QkNorm, Rotary, ScoreScale, Shape,
+    Stack, Window,
 };
 use crate::error::Result;
 use genera_tensor::Activation;
@@ -110,13 +110,7 @@ pub const ALL: &[Preset] = &[
         summary: "language model: rotary positions, RMS norm before each part, SwiGLU, no biases, head of its own",
         architecture: Architecture {
             stacks: Stacks::DecoderOnly,
-            position: Position::Rotary(Rotary {
-                theta: 10_000.0,
-                n_rotated: 0,
-                interleaved: false,
-                scaling: RotaryScaling::None,
-                local_theta: None,
-            }),
+            position: Position::Rotary(Rotary::plain(10_000.0, 0)),
             norm: Norm::Rms { eps: 1e-6 },
             placement: Placement::Pre,
             activation: Activation::Silu,

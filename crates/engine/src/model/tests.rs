@@ -10,11 +10,10 @@ use genera_tokens::{Batch, IGNORE, Source};
 fn batch(has_source: bool) -> Batch {
     const T: usize = 12;
     let (ids, mut targets) = (tokens(2 * T, 1), tokens(2 * T, 2));
-    let mut batch = Batch::dense(2, T, ids, Vec::new());
+    targets[2 * T - 3..].fill(IGNORE);
+    let mut batch = Batch::dense(2, T, ids, targets);
     batch.positions = [(0..5).collect::<Vec<u32>>(), (0..7).collect(), (0..9).collect(), (0..3).collect()].concat();
     batch.segments = [vec![1; 5], vec![2; 7], vec![1; 9], vec![0; 3]].concat();
-    targets[2 * T - 3..].fill(IGNORE);
-    batch.targets = targets;
     batch.source = has_source.then(|| Source { len: 6, tokens: tokens(12, 3), lens: vec![6, 4] });
     batch
 }
@@ -52,20 +51,21 @@ fn length(values: &[f32]) -> f64 {
 
 #[test]
 fn gradients_are_slopes_of_the_loss() {
-    const STEP: f64 = 5e-3;
     let device = Device::cpu(1);
     for (name, config) in all() {
         let (model, batch) = (model(&config, DType::F32, &device), batch(config.is_encoder_decoder()));
         let gradients = gradients(&model, &batch, 0);
+        // A token that changes its expert makes a jump, of which small steps meet few.
+        let step = if name == "experts" { 5e-4 } else { 5e-3 };
         for (i, spec) in model.params().specs().iter().enumerate().filter(|(_, spec)| spec.role != Role::Fixed) {
             let id = ParamId(i);
             let gradient = gradients.get(id).map(Tensor::to_vec).unwrap_or_default();
             // What no token goes through has none; below, rounding is all that would be compared.
-            if length(&gradient) < 2e-3 {
+            if length(&gradient) < 1e-5 / step {
                 continue;
             }
-            let at = |k: f64| loss(&moved(&model, id, &gradient, k * STEP), &batch);
-            let slope = (8.0 * (at(1.0) - at(-1.0)) - (at(2.0) - at(-2.0))) / (12.0 * STEP);
+            let at = |k: f64| loss(&moved(&model, id, &gradient, k * step), &batch);
+            let slope = (8.0 * (at(1.0) - at(-1.0)) - (at(2.0) - at(-2.0))) / (12.0 * step);
             let error = (slope - length(&gradient)).abs() / length(&gradient);
             assert!(error < 2e-2, "{name}, {}: slope {slope}, gradient {}", spec.name, length(&gradient));
         }

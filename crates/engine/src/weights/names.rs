@@ -1,9 +1,9 @@
 //! Published weight names as data: each family of models has a table of [`Row`]s.
 //!
 //! A row pairs a parameter of ours with the one or several tensors that hold its numbers in a published file. `{}` stands
-//! for the layer, a second one for the expert. A row names either a whole parameter (`embedding.position`), or a module, whose `.weight` and `.bias`
-//! then follow under the same names. The fused first matrix of a gated feed-forward layer, gate on top of up, is called
-//! `gate_up` in the tables, so that one family can have both kinds.
+//! for the layer, a second one for the expert. A row names either a whole parameter (`embedding.position`), or a module,
+//! whose `.weight` and `.bias` then follow under the same names. The fused first matrix of a gated feed-forward layer, gate
+//! on top of up, is called `gate_up` in the tables, so that one family can have both kinds.
 
 use crate::config::{ModelConfig, Stack};
 use crate::params::ParamSpec;

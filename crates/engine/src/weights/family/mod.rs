@@ -1,8 +1,8 @@
 //! The published families of models, one file each: how `config.json` maps to our configuration and back, and what the
 //! weights are called.
 //!
-//! Adding a family is one file here, or a few lines in that of its kin, and one line in [`FAMILIES`]. `write` puts down what the family can say of a
-//! configuration and no more: whether that was all of it is found out by reading it back
+//! Adding a family is one file here, or a few lines in that of its kin, and one line in [`FAMILIES`]. `write` puts down what
+//! the family can say of a configuration and no more: whether that was all of it is found out by reading it back
 //! ([`architecture_of`](super::architecture_of)).
 
 mod bart;
