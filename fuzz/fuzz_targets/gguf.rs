@@ -8,7 +8,7 @@ use std::path::Path;
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(mut reader) = Reader::new(Path::new("fuzz"), Box::new(Cursor::new(bytes.to_vec()))) else { return };
-    let _ = understand(&reader);
+    let _ = understand(&mut reader);
     let names: Vec<String> = reader.entries().iter().map(|entry| entry.name.clone()).collect();
     for name in names {
         let _ = reader.read(&name);

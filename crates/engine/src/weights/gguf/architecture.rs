@@ -4,6 +4,7 @@
 use super::header::Sound;
 use super::metadata::Metadata;
 use super::reader::Reader;
+use crate::error::{Error, Result};
 use serde_json::{Map, Value as Json, json};
 
 /// Architectures by their names in GGUF and in `config.json`.
@@ -20,11 +21,19 @@ const SIZES: [(&str, &str); 7] = [
     ("attention.head_count_kv", "num_key_value_heads"),
 ];
 
+/// Factors on the wavelengths of rotary positions, in a tensor beside the weights.
+pub(super) const ROPE_FACTORS: &str = "rope_freqs.weight";
+
 /// The file's `config.json`.
 ///
 /// # Errors
-/// What is missing or not supported, in words.
-pub(super) fn config_json(reader: &Reader) -> Sound<Map<String, Json>> {
+/// When a value is missing, of another type or not supported, or when the file cannot be read.
+pub(super) fn config_json(reader: &mut Reader) -> Result<Map<String, Json>> {
+    let factors = if reader.find(ROPE_FACTORS).is_some() { Some(reader.read(ROPE_FACTORS)?) } else { None };
+    of_metadata(reader, factors).map_err(|message| Error::file(reader.path(), message))
+}
+
+fn of_metadata(reader: &Reader, factors: Option<Vec<f32>>) -> Sound<Map<String, Json>> {
     let metadata = Metadata(reader.metadata());
     let name = metadata.text("general.architecture")?.ok_or("it does not name its architecture")?;
     let known: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();
@@ -53,7 +62,13 @@ pub(super) fn config_json(reader: &Reader) -> Sound<Map<String, Json>> {
     let embedding = reader.find("token_embd.weight").ok_or("it has no tensor 'token_embd.weight'")?;
     insert("vocab_size", json!(embedding.shape[0]));
     let scaling = metadata.text(&key("rope.scaling.type"))?.unwrap_or("none");
-    if scaling != "none" {
+    if let Some(factors) = factors {
+        // Factors of long rotary positions, but that the scores stay as they are.
+        insert(
+            "rope_scaling",
+            json!({ "rope_type": "longrope", "short_factor": factors, "long_factor": factors, "attention_factor": 1.0 }),
+        );
+    } else if scaling != "none" {
         insert(
             "rope_scaling",
             json!({

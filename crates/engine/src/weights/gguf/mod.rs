@@ -44,8 +44,8 @@ pub struct GgufModel {
 /// # Cost
 /// Memory: four bytes a parameter, and two more for those in matrices when it computes in bf16.
 pub fn load_gguf(path: &Path, device: &Device, compute: DType) -> Result<GgufModel> {
-    let reader = Reader::open(path)?;
-    let (PublishedConfig { model, special, .. }, tokenizer) = understand(&reader)?;
+    let mut reader = Reader::open(path)?;
+    let (PublishedConfig { model, special, .. }, tokenizer) = understand(&mut reader)?;
     let transformer = load_from(model, Some(names::NAMES), Box::new(reader), device, compute)?;
     Ok(GgufModel { transformer, special, tokenizer })
 }
@@ -54,16 +54,17 @@ pub fn load_gguf(path: &Path, device: &Device, compute: DType) -> Result<GgufMod
 ///
 /// # Errors
 /// When a value is missing, of another type, out of range, or asks for something that is not supported.
-pub fn understand(reader: &Reader) -> Result<(PublishedConfig, Option<TokenizerFiles>)> {
-    let unknown = |message: String| Error::file(reader.path(), message);
-    let map = architecture::config_json(reader).map_err(unknown)?;
-    let mut published = config_json::parse(reader.path(), &map)?;
+pub fn understand(reader: &mut Reader) -> Result<(PublishedConfig, Option<TokenizerFiles>)> {
+    let path = reader.path().to_owned();
+    let unknown = |message: String| Error::file(&path, message);
+    let map = architecture::config_json(reader)?;
+    let mut published = config_json::parse(&path, &map)?;
     let metadata = Metadata(reader.metadata());
     if metadata.text("general.architecture").map_err(unknown)? == Some("llama")
-        && let Position::Rotary { interleaved, .. } = &mut published.model.position
+        && let Position::Rotary(rotary) = &mut published.model.position
     {
         // The rows of queries and keys lie so that pairs are neighbours.
-        *interleaved = true;
+        rotary.interleaved = true;
     }
     let end = &mut published.special.end;
     let end_of_turn = metadata.id("tokenizer.ggml.eot_token_id").map_err(unknown)?.filter(|id| !end.contains(id));
