@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Compares the speed of `genera bench train` with that of PyTorch on the same work, in interleaved rounds.
+"""Compares the speed of `genera bench train` with that of PyTorch, candle and burn on the same work, in interleaved rounds.
 
-    compare.py GENERA [--quick] [--models a,b]
+    compare.py GENERA [--quick] [--models a,b] [--peers pytorch,burn]
 
 Every round runs each program once, so that what else the machine does meets all of them. Prints for each program the median
-over the rounds, and how many times as fast Genera is in the same storage type and against the fastest of PyTorch's modes.
+over the rounds, and how many times as fast Genera is: as PyTorch in the same storage type, as the fastest of PyTorch's modes,
+and as the fastest of candle's and of burn's. Those two train models a, b and c, in f32.
 
-Needs: pip install torch (and a C++ compiler for torch.compile)
+Needs: pip install torch (and a C++ compiler for torch.compile); cargo for candle and burn, whose first build takes minutes
 """
 
 import argparse
@@ -25,21 +26,55 @@ KEEP_MEMORY = {
     "MALLOC_TRIM_THRESHOLD_": "4000000000",
     "MALLOC_MMAP_THRESHOLD_": "4000000000",
 }
+PEERS = ["pytorch", "candle", "burn"]
+# Title, the peer whose rows Genera's are related to, and whether only to those of the same storage type.
+RATIOS = [
+    ("to the best of its type", "pytorch", True),
+    ("to the best of all", "pytorch", False),
+    ("to candle", "candle", False),
+    ("to burn", "burn", False),
+]
 
 
-def programs(genera, model, steps, quick):
+def build(peer):
+    """The program of a peer that is written in Rust; None where it cannot be built."""
+    target = HERE / peer / "target"
+    command = ["cargo", "build", "--release", "--quiet", "--target-dir", str(target)]
+    print(f"building {peer}", file=sys.stderr)
+    try:
+        # In its own directory: cargo reads the flags of the compiler from there.
+        done = subprocess.run(command, cwd=HERE / peer, capture_output=True, text=True)
+    except OSError as error:
+        print(f"{peer} is left out: cannot start cargo: {error}", file=sys.stderr)
+        return None
+    if done.returncode != 0:
+        print(f"{peer} is left out, for it cannot be built:\n{done.stderr.strip()}", file=sys.stderr)
+        return None
+    return target / "release" / f"genera-peer-{peer}"
+
+
+def modes(name, command, quick):
+    """A peer's rows: as it is, which a quick comparison leaves out, and with freed memory kept."""
+    as_it_is = {} if quick else {name: (command, {})}
+    return as_it_is | {f"{name}, memory kept": (command, KEEP_MEMORY)}
+
+
+def programs(arguments, model, steps):
     """Name -> (command, environment)."""
     table = {}
     for dtype in ["f32", "bf16"]:
         recipe = ROOT / "recipes" / f"bench-{model}.toml"
-        command = [genera, "bench", "train", recipe, "--set", f"train.dtype={dtype}", "--steps", str(steps), "--json"]
-        table[f"genera {dtype}"] = (command, {})
-        peer = [sys.executable, HERE / "pytorch_train.py", model, "--dtype", dtype, "--steps", str(steps)]
-        modes = {"compile": ["--compile"]} if quick else {"eager": [], "compile": ["--compile"]}
-        for mode, options in modes.items():
-            if not quick:
-                table[f"pytorch {mode} {dtype}"] = (peer + options, {})
-            table[f"pytorch {mode} {dtype}, memory kept"] = (peer + options, KEEP_MEMORY)
+        options = ["--set", f"train.dtype={dtype}", "--steps", str(steps), "--json"]
+        table[f"genera {dtype}"] = ([arguments.genera, "bench", "train", recipe, *options], {})
+        if "pytorch" in arguments.peers:
+            peer = [sys.executable, HERE / "pytorch_train.py", model, "--dtype", dtype, "--steps", str(steps)]
+            if not arguments.quick:
+                table |= modes(f"pytorch eager {dtype}", peer, quick=False)
+            table |= modes(f"pytorch compile {dtype}", [*peer, "--compile"], arguments.quick)
+    for peer, program in arguments.built.items() if model in ["a", "b", "c"] else []:
+        # A step of candle takes several times as long as one of the others.
+        n_steps = max(3, steps // 3) if peer == "candle" else steps
+        table |= modes(f"{peer} f32", [program, model, "--steps", str(n_steps)], arguments.quick)
     return table
 
 
@@ -51,9 +86,9 @@ def measure(command, environment):
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def compare(genera, model, arguments):
+def compare(arguments, model):
     steps, rounds = (5, 2) if arguments.quick else (10, 5)
-    table = programs(genera, model, steps, arguments.quick)
+    table = programs(arguments, model, steps)
     results = {name: [] for name in table}
     for i in range(rounds):
         for name, (command, environment) in table.items():
@@ -63,25 +98,37 @@ def compare(genera, model, arguments):
                 results[name].append(result)
     median = lambda name, key: statistics.median(result[key] for result in results[name])
     speeds = {name: median(name, "tokens_per_s") for name in table if results[name]}
-    peers = [name for name in speeds if name.startswith("pytorch")]
-    best = max((speeds[name] for name in peers), default=float("nan"))
     print(f"\nmodel {model}, medians of {rounds} rounds of {steps} steps")
-    print(f"{'':<36} {'tokens/s':>9} {'to the best of its type':>24} {'to the best of all':>19} {'memory':>9}")
+    titles = "".join(f" {title:>{len(title) + 1}}" for title, _, _ in RATIOS)
+    print(f"{'':<34} {'tokens/s':>9}{titles} {'memory':>9}")
     for name, speed in speeds.items():
-        same = [speeds[peer] for peer in peers if f" {name.split()[-1]}" in f" {peer}".replace(",", " ")]
-        ratios = (f"{speed / max(same):.2f}", f"{speed / best:.2f}") if name.startswith("genera") and same else ("", "")
-        memory = median(name, "peak_memory_bytes") / 1e9
-        print(f"{name:<36} {speed:>9,.0f} {ratios[0]:>24} {ratios[1]:>19} {memory:>6.2f} GB")
+        ratios = "".join(f" {ratio(speeds, name, *of):>{len(title) + 1}}" for title, *of in RATIOS)
+        print(f"{name:<34} {speed:>9,.0f}{ratios} {median(name, 'peak_memory_bytes') / 1e9:>6.2f} GB")
+
+
+def ratio(speeds, name, peer, is_same_type):
+    """How many times as fast a row of Genera is as the fastest of the peer's; blank where there is none."""
+    words = lambda row: row.replace(",", "").split()
+    program, dtype = words(name)[:2]
+    wanted = {peer, dtype} if is_same_type else {peer}
+    others = [speed for row, speed in speeds.items() if wanted <= set(words(row))]
+    return f"{speeds[name] / max(others):.2f}" if program == "genera" and others else ""
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("genera", help="the program, built with --release")
-    parser.add_argument("--quick", action="store_true", help="PyTorch's fastest mode alone, two rounds")
+    parser.add_argument("--quick", action="store_true", help="each peer's fastest mode alone, two rounds")
     parser.add_argument("--models", default="a,b,c,encoder-decoder", help="comma between")
+    parser.add_argument("--peers", default=",".join(PEERS), help="comma between")
     arguments = parser.parse_args()
+    arguments.peers = arguments.peers.split(",")
+    if unknown := set(arguments.peers) - set(PEERS):
+        parser.error(f"--peers: {', '.join(unknown)} is none of {', '.join(PEERS)}")
+    built = {peer: build(peer) for peer in arguments.peers if peer != "pytorch"}
+    arguments.built = {peer: program for peer, program in built.items() if program}
     for model in arguments.models.split(","):
-        compare(arguments.genera, model, arguments)
+        compare(arguments, model)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ Developer tasks of Genera.
   cargo xtask check          formatting, clippy, documentation, links, reference pages, licences of dependencies
   cargo xtask check --full   the same, and what needs PyTorch: exported models in transformers
   cargo xtask docs           writes docs/reference from the lists in the code
-  cargo xtask bench peers    the speed of training beside PyTorch's, for all models (--quick: its fastest mode, two rounds)
+  cargo xtask bench peers    the speed of training beside that of PyTorch, candle and burn (--help: its options)
   cargo xtask fuzz SECONDS   runs every fuzz target for so long (needs cargo-fuzz)
 ";
 
@@ -26,8 +26,7 @@ fn main() -> ExitCode {
     let outcome = match words[..] {
         ["check"] => check::run_all(false),
         ["check", "--full"] => check::run_all(true),
-        ["bench", "peers"] => bench::peers(&[]),
-        ["bench", "peers", "--quick"] => bench::peers(&["--quick"]),
+        ["bench", "peers", ref options @ ..] => bench::peers(options),
         ["docs"] => reference::write(),
         ["fuzz", seconds] => fuzz::run_all(seconds),
         _ => {
