@@ -16,7 +16,9 @@ Developer tasks of Genera.
   cargo xtask check          formatting, clippy, documentation, links, reference pages, licences of dependencies
   cargo xtask check --full   the same, and what needs PyTorch: exported models in transformers
   cargo xtask docs           writes docs/reference from the lists in the code
-  cargo xtask bench peers    the speed of training beside that of PyTorch, candle and burn (--help: its options)
+  cargo xtask bench peers    the speed of training beside that of PyTorch, candle and burn, then bench kernels
+                             (--help: its options)
+  cargo xtask bench kernels  products and attention beside those of PyTorch and Rust crates (--quick: two rounds)
   cargo xtask fuzz SECONDS   runs every fuzz target for so long (needs cargo-fuzz)
 ";
 
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
         ["check"] => check::run_all(false),
         ["check", "--full"] => check::run_all(true),
         ["bench", "peers", ref options @ ..] => bench::peers(options),
+        ["bench", "kernels", ref options @ ..] => bench::kernels(options),
         ["docs"] => reference::write(),
         ["fuzz", seconds] => fuzz::run_all(seconds),
         _ => {

@@ -1,7 +1,9 @@
-//! What this machine can do at best: the rate of its matrix products and of its memory.
+//! What this machine can do at best: the rate of its matrix products, of attention and of its memory.
 
-use genera_tensor::backend::{Matmul, Matrix};
-use genera_tensor::{DType, Device, Tensor};
+use genera_tensor::backend::{
+    Attention, AttentionBackward, AttentionGradients, AttentionSizes, Heads, Mask, Matmul, Matrix,
+};
+use genera_tensor::{DType, Device, Key, Tensor, Visibility};
 use std::time::{Duration, Instant};
 
 /// The three products of a linear layer, y = x·Wᵀ.
@@ -40,6 +42,24 @@ pub struct Layer {
     pub n_out: usize,
 }
 
+/// Sizes of causal attention over one row, every head with keys and values of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SelfAttention {
+    /// Heads H.
+    pub n_heads: usize,
+    /// Width K of a head.
+    pub d_head: usize,
+    /// Positions T.
+    pub context_len: usize,
+}
+
+impl SelfAttention {
+    /// Operations of both passes: 4·T·T·K a head forward and 10·T·T·K backward, half of them under the causal mask.
+    pub fn flops(self) -> f64 {
+        (4 + 10) as f64 / 2.0 * (self.n_heads * self.context_len * self.context_len * self.d_head) as f64
+    }
+}
+
 /// Time for which a rate is measured.
 const TIME: Duration = Duration::from_millis(300);
 
@@ -57,8 +77,8 @@ pub fn peak(device: &Device, dtype: DType) -> f64 {
 /// FLOP/s.
 pub fn product(device: &Device, dtype: DType, layer: Layer, product: Product) -> f64 {
     let Layer { n_tokens, n_in, n_out } = layer;
-    let zeros = |rows, columns| Tensor::zeros(device, [rows, columns], dtype);
-    let (x, w, dy) = (zeros(n_tokens, n_in), zeros(n_out, n_in), zeros(n_tokens, n_out));
+    let [x, w, dy] =
+        [[n_tokens, n_in], [n_out, n_in], [n_tokens, n_out]].map(|shape| random(device, shape).cast(dtype));
     let [m, n, k] = match product {
         Product::Forward => [n_tokens, n_out, n_in],
         Product::InputGradient => [n_tokens, n_in, n_out],
@@ -75,6 +95,27 @@ pub fn product(device: &Device, dtype: DType, layer: Layer, product: Product) ->
         device.kernels().matmul(Matmul::product([m, n, k], a, b, c.view_mut(), false));
     });
     2.0 * (m * n * k) as f64 / seconds
+}
+
+/// Shortest time of attention forward and backward in `dtype`.
+///
+/// # Units
+/// Seconds.
+pub fn attention(device: &Device, dtype: DType, shape: SelfAttention) -> f64 {
+    let SelfAttention { n_heads: h, d_head, context_len: t } = shape;
+    let sizes = AttentionSizes { b: 1, t, s: t, h, g: h, d_head, scale: 1.0 / (d_head as f32).sqrt(), cap: None };
+    let [qkv, dout] = [3, 1].map(|n| random(device, [t, n * h * d_head]).cast(dtype));
+    let (mut out, mut gradient, mut log_sum_exp) = (dout.copy(), qkv.copy(), vec![0.0; h * t]);
+    let [q, k, v] = [0, h, 2 * h].map(|first_head| Heads { data: qkv.view(), n_heads_stored: 3 * h, first_head });
+    let (mask, bias) = (Mask::new(Visibility::Causal), None);
+    fastest(|| {
+        let sums = &mut log_sum_exp[..];
+        device.kernels().attention(Attention { sizes, q, k, v, mask, bias, out: out.view_mut(), log_sum_exp: sums });
+        let (out, dout, log_sum_exp, dbias) = (out.view(), dout.view(), &log_sum_exp[..], None);
+        let into = AttentionGradients::Fused(gradient.view_mut());
+        let call = AttentionBackward { sizes, q, k, v, mask, bias, out, log_sum_exp, dout, into, dbias };
+        device.kernels().attention_backward(call);
+    })
 }
 
 /// Best rate at which all threads together read memory that no cache holds.
@@ -95,7 +136,14 @@ pub fn read_bandwidth(n_threads: usize) -> f64 {
     (8 * N_WORDS) as f64 / seconds
 }
 
-/// Seconds of the fastest of the calls that fit into [`TIME`], at least two.
+/// Numbers in 0..1; a processor may multiply zeros faster.
+fn random(device: &Device, shape: [usize; 2]) -> Tensor {
+    let mut values = vec![0.0; shape[0] * shape[1]];
+    Key::new(1).uniforms(0, &mut values);
+    Tensor::from_f32(device, shape, &values)
+}
+
+/// Seconds of the fastest of the calls that fit into [`TIME`], after one that warms up.
 fn fastest(mut call: impl FnMut()) -> f64 {
     call();
     let (start, mut best) = (Instant::now(), f64::INFINITY);
@@ -121,6 +169,9 @@ mod tests {
             let rate = product(&device, DType::F32, layer, kind);
             assert!((1e6..1e13).contains(&rate), "{}: {rate}", kind.name());
         }
+        let shape = SelfAttention { n_heads: 2, d_head: 16, context_len: 33 };
+        let rate = shape.flops() / attention(&device, DType::F32, shape);
+        assert!((1e6..1e13).contains(&rate), "attention: {rate}");
         assert!((1e8..1e13).contains(&read_bandwidth(1)));
     }
 }

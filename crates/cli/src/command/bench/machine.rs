@@ -3,16 +3,16 @@
 use crate::command::Common;
 use crate::failure::Outcome;
 use crate::machine;
-use crate::rates::{self, Layer, Product};
+use crate::rates::{self, Layer, Product, SelfAttention};
 use crate::show::number;
-use genera_tensor::DType;
+use genera_tensor::{DType, Device};
 use serde::Serialize;
 use std::process::ExitCode;
 
 /// Whether more shapes are measured.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Also small and skinny products.
+    /// Also the products of a small model (model B) and of few tokens.
     #[arg(long)]
     all: bool,
 }
@@ -20,38 +20,49 @@ pub struct Arguments {
 /// The products of model A of the speed comparisons (recipes/bench-a.toml): queries, keys and values; attention's output;
 /// up; down; head.
 const SHAPES: [(&str, Layer); 5] = [
-    ("qkv", layer(3072, 384, 1152)),
-    ("out", layer(3072, 384, 384)),
-    ("up", layer(3072, 384, 1536)),
-    ("down", layer(3072, 1536, 384)),
-    ("head", layer(3072, 384, 8192)),
+    ("A qkv", layer(3072, 384, 1152)),
+    ("A out", layer(3072, 384, 384)),
+    ("A up", layer(3072, 384, 1536)),
+    ("A down", layer(3072, 1536, 384)),
+    ("A head", layer(3072, 384, 8192)),
 ];
 
-/// What small models and generation do.
-const SMALL: [(&str, Layer); 4] = [
-    ("qkv of width 128", layer(4096, 128, 384)),
-    ("up of width 128", layer(4096, 128, 512)),
+/// What small models (model B) and generation do.
+const SMALL: [(&str, Layer); 6] = [
+    ("B qkv", layer(4096, 128, 384)),
+    ("B out", layer(4096, 128, 128)),
+    ("B up, head", layer(4096, 128, 512)),
+    ("B down", layer(4096, 512, 128)),
     ("16 tokens", layer(16, 768, 3072)),
     ("1 token", layer(1, 768, 3072)),
 ];
 
+/// Attention alone: eight heads of 64 over a short and a long context.
+const ATTENTION: [SelfAttention; 2] = [attention(1024), attention(4096)];
+
 const fn layer(n_tokens: usize, n_in: usize, n_out: usize) -> Layer {
     Layer { n_tokens, n_in, n_out }
+}
+
+const fn attention(context_len: usize) -> SelfAttention {
+    SelfAttention { n_heads: 8, d_head: 64, context_len }
 }
 
 /// What was measured.
 #[derive(Debug, Serialize)]
 struct Ceilings {
     n_cores: usize,
+    n_threads: usize,
     device: String,
     read_bytes_per_s: f64,
     f32_flops_per_s: f64,
     bf16_flops_per_s: f64,
-    products: Vec<Measured>,
+    products: Vec<MeasuredProduct>,
+    attention: [MeasuredAttention; 2],
 }
 
 #[derive(Debug, Serialize)]
-struct Measured {
+struct MeasuredProduct {
     layer: &'static str,
     n_tokens: usize,
     n_in: usize,
@@ -61,29 +72,32 @@ struct Measured {
     bf16_flops_per_s: f64,
 }
 
+/// Forward and backward together.
+#[derive(Debug, Serialize)]
+struct MeasuredAttention {
+    n_heads: usize,
+    d_head: usize,
+    context_len: usize,
+    f32_seconds: f64,
+    f32_flops_per_s: f64,
+    bf16_seconds: f64,
+    bf16_flops_per_s: f64,
+}
+
 pub fn run(arguments: &Arguments, common: Common) -> Outcome {
     let device = machine::device(common.threads);
     let small = if arguments.all { &SMALL[..] } else { &[] };
-    let mut products = Vec::new();
-    for &(name, layer) in SHAPES.iter().chain(small) {
-        let Layer { n_tokens, n_in, n_out } = layer;
-        products.extend(Product::ALL.map(|product| Measured {
-            layer: name,
-            n_tokens,
-            n_in,
-            n_out,
-            product: product.name(),
-            f32_flops_per_s: rates::product(&device, DType::F32, layer, product),
-            bf16_flops_per_s: rates::product(&device, DType::Bf16, layer, product),
-        }));
-    }
+    let shapes = SHAPES.iter().chain(small);
+    let n_threads = device.kernels().n_threads();
     let ceilings = Ceilings {
         n_cores: machine::n_cores(),
+        n_threads,
         device: device.kernels().name(),
-        read_bytes_per_s: rates::read_bandwidth(device.kernels().n_threads()),
+        read_bytes_per_s: rates::read_bandwidth(n_threads),
         f32_flops_per_s: rates::peak(&device, DType::F32),
         bf16_flops_per_s: rates::peak(&device, DType::Bf16),
-        products,
+        products: shapes.flat_map(|&(name, layer)| measure_layer(&device, name, layer)).collect(),
+        attention: ATTENTION.map(|shape| measure_attention(&device, shape)),
     };
     if common.json {
         println!("{}", serde_json::to_string(&ceilings)?);
@@ -93,18 +107,38 @@ pub fn run(arguments: &Arguments, common: Common) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
+fn measure_layer(device: &Device, name: &'static str, layer: Layer) -> [MeasuredProduct; 3] {
+    let Layer { n_tokens, n_in, n_out } = layer;
+    Product::ALL.map(|product| MeasuredProduct {
+        layer: name,
+        n_tokens,
+        n_in,
+        n_out,
+        product: product.name(),
+        f32_flops_per_s: rates::product(device, DType::F32, layer, product),
+        bf16_flops_per_s: rates::product(device, DType::Bf16, layer, product),
+    })
+}
+
+fn measure_attention(device: &Device, shape: SelfAttention) -> MeasuredAttention {
+    let SelfAttention { n_heads, d_head, context_len } = shape;
+    let [f32_seconds, bf16_seconds] = [DType::F32, DType::Bf16].map(|dtype| rates::attention(device, dtype, shape));
+    let (f32_flops_per_s, bf16_flops_per_s) = (shape.flops() / f32_seconds, shape.flops() / bf16_seconds);
+    MeasuredAttention { n_heads, d_head, context_len, f32_seconds, f32_flops_per_s, bf16_seconds, bf16_flops_per_s }
+}
+
 fn print(ceilings: &Ceilings) {
     println!("{} on {} cores", ceilings.device, ceilings.n_cores);
     println!("reads memory at    {:.1} GB/s", ceilings.read_bytes_per_s / 1e9);
     println!("products of 768³   {} in f32", number::flops_per_s(ceilings.f32_flops_per_s));
     println!("                   {} in bf16\n", number::flops_per_s(ceilings.bf16_flops_per_s));
     println!(
-        "{:<17} {:>6} {:>6} {:>6}  {:<16} {:>13} {:>13}",
+        "{:<10} {:>6} {:>6} {:>6}  {:<16} {:>13} {:>13}",
         "layer", "tokens", "in", "out", "product", "f32", "bf16"
     );
     for product in &ceilings.products {
         println!(
-            "{:<17} {:>6} {:>6} {:>6}  {:<16} {:>13} {:>13}",
+            "{:<10} {:>6} {:>6} {:>6}  {:<16} {:>13} {:>13}",
             product.layer,
             product.n_tokens,
             product.n_in,
@@ -112,6 +146,18 @@ fn print(ceilings: &Ceilings) {
             product.product,
             number::flops_per_s(product.f32_flops_per_s),
             number::flops_per_s(product.bf16_flops_per_s),
+        );
+    }
+    println!("\n{:<27} {:>6}  {:>10} {:>24}", "attention, both passes", "T", "f32", "bf16");
+    for attention in &ceilings.attention {
+        println!(
+            "{:<27} {:>6}  {:>7.2} ms {:>13} {:>7.2} ms {:>13}",
+            format!("causal, {} heads of {}", attention.n_heads, attention.d_head),
+            attention.context_len,
+            1e3 * attention.f32_seconds,
+            number::flops_per_s(attention.f32_flops_per_s),
+            1e3 * attention.bf16_seconds,
+            number::flops_per_s(attention.bf16_flops_per_s),
         );
     }
 }

@@ -24,7 +24,7 @@ enum What {
     ///
     /// Example: genera bench train recipes/bench-a.toml --set train.dtype=bf16 --json
     Train(train::Arguments),
-    /// The ceilings: memory bandwidth, and the rate of matrix products of a Transformer's shapes.
+    /// The ceilings: memory bandwidth, and the rate of matrix products and of attention of a Transformer's shapes.
     ///
     /// Example: genera bench machine --threads 1
     Machine(machine::Arguments),

@@ -1,0 +1,118 @@
+#!/usr/bin/env python3
+"""Compares Genera's matrix products and attention with those of PyTorch and of the Rust crates gemm and faer, shape by shape.
+
+    kernels.py GENERA [--quick]
+
+The shapes are those of `genera bench machine --all`. The programs take turns, and each figure is the best over all rounds, since
+what else the machine does can only make one slower. A ratio says how many times as fast Genera is. A peer that cannot be built or
+started is left out, with the reason.
+
+Needs: pip install torch; cargo
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+
+from compare import KEEP_MEMORY
+
+HERE = pathlib.Path(__file__).parent
+CARGO = ["cargo", "run", "--release", "--quiet", "--locked"]
+# Command, directory (where cargo looks for its settings), environment.
+PEERS = {
+    "PyTorch": ([sys.executable, HERE / "pytorch_kernels.py"], HERE, KEEP_MEMORY),
+    "gemm": (CARGO, HERE / "products", {}),
+    "faer": ([*CARGO, "--features", "own-kernels"], HERE / "products", {}),
+}
+LABELS = {
+    "products": "{layer:<10} {n_tokens:>6} {n_in:>6} {n_out:>6}  {product:<16}",
+    "attention": "{n_heads} heads of {d_head}, T = {context_len}",
+}
+DTYPES = ["f32", "bf16"]
+
+
+class Failed(Exception):
+    pass
+
+
+def measure(command, directory, environment, shapes=None):
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=directory,
+        env=os.environ | environment,
+        input=json.dumps(shapes),
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode != 0:
+        raise Failed(done.stderr.strip() or f"exit code {done.returncode}")
+    return json.loads(done.stdout)
+
+
+def keep_best(table, measured):
+    """Puts into `table`, (kind, dtype) -> label -> row, the rows that are faster than what it holds."""
+    for kind, label in LABELS.items():
+        for dtype in DTYPES:
+            rate = f"{dtype}_flops_per_s"
+            rows = table.setdefault((kind, dtype), {})
+            for row in measured.get(kind, []):
+                name = label.format(**row)
+                if row.get(rate, 0) > rows.get(name, {}).get(rate, 0):
+                    rows[name] = row
+
+
+def measure_all(genera, n_rounds):
+    """Name of the program -> table of its best rows."""
+    tables = {"Genera": {}} | {name: {} for name in PEERS}
+    for i in range(n_rounds):
+        for name in list(tables):
+            print(f"kernels, round {i + 1} of {n_rounds}: {name}", file=sys.stderr)
+            if name == "Genera":
+                measured = shapes = measure([genera, "bench", "machine", "--all", "--json"], None, {})
+            else:
+                try:
+                    measured = measure(*PEERS[name], shapes)
+                except (Failed, OSError) as reason:
+                    print(f"{name} is left out: {reason}", file=sys.stderr)
+                    del tables[name]
+                    continue
+            print(f"  {measured['device']}", file=sys.stderr)
+            keep_best(tables[name], measured)
+    return tables
+
+
+def show(tables, kind, dtype, unit, figure):
+    """Prints one line a shape: Genera's figure, and that of every peer with the ratio of the rates."""
+    rate = f"{dtype}_flops_per_s"
+    ours, *peers = ((name, table[kind, dtype]) for name, table in tables.items() if table[kind, dtype])
+    ratios = {name: {label: ours[1][label][rate] / row[rate] for label, row in rows.items()} for name, rows in peers}
+    width = max(map(len, ours[1]))
+    print(f"\n{f'{kind} in {dtype}, {unit}':<{width}} {'Genera':>8}" + "".join(f" {name:>9} ratio" for name in ratios))
+    for label, row in ours[1].items():
+        line = f"{label:<{width}} {figure(row, dtype):>8.1f}"
+        for name, rows in peers:
+            measured = label in rows
+            line += f" {figure(rows[label], dtype):>9.1f} {ratios[name][label]:>5.2f}" if measured else f" {'–':>9} {'':5}"
+        print(line)
+    if peers:
+        means = (statistics.geometric_mean(of_peer.values()) for of_peer in ratios.values())
+        print(f"{'geometric mean':<{width}} {'':8}" + "".join(f" {'':9} {mean:>5.2f}" for mean in means))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("genera", help="the program, built with --release")
+    parser.add_argument("--quick", action="store_true", help="two rounds instead of three")
+    arguments = parser.parse_args()
+    tables = measure_all(arguments.genera, 2 if arguments.quick else 3)
+    for dtype in DTYPES:
+        show(tables, "products", dtype, "GFLOP/s", lambda row, dtype: row[f"{dtype}_flops_per_s"] / 1e9)
+        show(tables, "attention", dtype, "ms", lambda row, dtype: row[f"{dtype}_seconds"] * 1e3)
+
+
+if __name__ == "__main__":
+    main()
