@@ -14,7 +14,7 @@ const HELP: &str = "\
 Developer tasks of Genera.
 
   cargo xtask check          formatting, clippy, documentation, links, reference pages, licences of dependencies
-  cargo xtask check --full   the same, and what needs PyTorch: exported models in transformers
+  cargo xtask check --full   the same, and what needs PyTorch: exported models in transformers, loss curves
   cargo xtask docs           writes docs/reference from the lists in the code
   cargo xtask bench peers    the speed of training beside that of PyTorch, candle and burn, then bench kernels
                              (--help: its options)

@@ -4,6 +4,7 @@ use genera_tensor::backend::{
     Attention, AttentionBackward, AttentionGradients, AttentionSizes, Heads, Mask, Matmul, Matrix,
 };
 use genera_tensor::{DType, Device, Key, Tensor, Visibility};
+use serde::{Serialize, Serializer};
 use std::time::{Duration, Instant};
 
 /// The three products of a linear layer, y = x·Wᵀ.
@@ -29,6 +30,17 @@ impl Product {
             Self::WeightGradient => "weight gradient",
         }
     }
+
+    /// Storage type of its result, when the operands are in `dtype`.
+    fn result(self, dtype: DType) -> DType {
+        if self == Self::WeightGradient { DType::F32 } else { dtype }
+    }
+}
+
+impl Serialize for Product {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
 }
 
 /// Sizes of a linear layer's product.
@@ -40,6 +52,28 @@ pub struct Layer {
     pub n_in: usize,
     /// Columns of y.
     pub n_out: usize,
+}
+
+impl Layer {
+    /// Operations of each of its products: a multiplication and an addition count as two.
+    pub fn flops(self) -> f64 {
+        2.0 * (self.n_tokens * self.n_in * self.n_out) as f64
+    }
+
+    /// Memory traffic of a product that reads its operands and writes its result once.
+    ///
+    /// # Units
+    /// Bytes.
+    pub fn bytes(self, dtype: DType, product: Product) -> f64 {
+        let Self { n_tokens, n_in, n_out } = self;
+        let (x, w, y) = (n_tokens * n_in, n_out * n_in, n_tokens * n_out);
+        let (read, written) = match product {
+            Product::Forward => (x + w, y),
+            Product::InputGradient => (y + w, x),
+            Product::WeightGradient => (y + x, w),
+        };
+        (read * dtype.size_bytes() + written * product.result(dtype).size_bytes()) as f64
+    }
 }
 
 /// Sizes of causal attention over one row, every head with keys and values of its own.
@@ -84,8 +118,7 @@ pub fn product(device: &Device, dtype: DType, layer: Layer, product: Product) ->
         Product::InputGradient => [n_tokens, n_in, n_out],
         Product::WeightGradient => [n_out, n_in, n_tokens],
     };
-    let out = if product == Product::WeightGradient { DType::F32 } else { dtype };
-    let mut c = Tensor::zeros(device, [m, n], out);
+    let mut c = Tensor::zeros(device, [m, n], product.result(dtype));
     let seconds = fastest(|| {
         let (a, b) = match product {
             Product::Forward => (Matrix::new(x.view(), n_in), Matrix::transposed(w.view(), n_in)),
@@ -94,7 +127,7 @@ pub fn product(device: &Device, dtype: DType, layer: Layer, product: Product) ->
         };
         device.kernels().matmul(Matmul::product([m, n, k], a, b, c.view_mut(), false));
     });
-    2.0 * (m * n * k) as f64 / seconds
+    layer.flops() / seconds
 }
 
 /// Shortest time of attention forward and backward in `dtype`.
@@ -173,5 +206,11 @@ mod tests {
         let rate = shape.flops() / attention(&device, DType::F32, shape);
         assert!((1e6..1e13).contains(&rate), "attention: {rate}");
         assert!((1e8..1e13).contains(&read_bandwidth(1)));
+        assert_eq!(layer.flops(), 2.0 * 245_760.0);
+        assert_eq!(layer.bytes(DType::Bf16, Product::Forward), 2.0 * (64.0 * 48.0 + 80.0 * 48.0 + 64.0 * 80.0));
+        assert_eq!(
+            layer.bytes(DType::Bf16, Product::WeightGradient),
+            2.0 * (64.0 * 48.0 + 64.0 * 80.0) + 4.0 * 80.0 * 48.0
+        );
     }
 }

@@ -113,6 +113,34 @@ fn a_model_can_be_looked_into() {
     assert!(page.contains("<svg") && !page.contains("src=\"http"), "one page that needs nothing else");
 }
 
+/// Whoever reads what a replay writes computes the loss that was logged.
+#[test]
+fn a_run_can_be_repeated_elsewhere() {
+    let bench = tiny();
+    let set = ["train.steps=2", "train.log_every=1", "train.dropout=0", "train.dtype=f32", "data.layout=contiguous"];
+    let set = set.iter().flat_map(|set| ["--set", set]);
+    bench.run(&["train", "tiny.toml", "--run", "run"].into_iter().chain(set).collect::<Vec<&str>>());
+    bench.run(&["replay", "run", "--output", "replay"]);
+    let lines = |file: &str| -> Vec<serde_json::Value> {
+        bench.read_text(file).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let batches = lines("replay/batches.jsonl");
+    assert_eq!(batches.len(), 2);
+    let ids = |row: &serde_json::Value| serde_json::from_value::<Vec<usize>>(row.clone()).unwrap();
+    let rows = batches[0]["tokens"].as_array().unwrap().iter().zip(batches[0]["targets"].as_array().unwrap());
+    let mut nats = Vec::new();
+    for (tokens, targets) in rows {
+        let tokens: Vec<String> = ids(tokens).iter().map(usize::to_string).collect();
+        let ask = ["logits", "--model", "replay/initial", "--tokens", &tokens.join(","), "--json"];
+        let logits: Vec<f64> = serde_json::from_value(bench.json(&ask)["logits"].clone()).unwrap();
+        let logits = logits.chunks(logits.len() / tokens.len());
+        let loss = |(row, target): (&[f64], usize)| row.iter().map(|x| x.exp()).sum::<f64>().ln() - row[target];
+        nats.extend(logits.zip(ids(targets)).map(loss));
+    }
+    let (found, logged) = (nats.iter().sum::<f64>() / nats.len() as f64, number(&lines("run/log.jsonl")[0]["loss"]));
+    assert!((found - logged).abs() < 1e-5, "{found}, and {logged} in the log");
+}
+
 #[test]
 fn lines_are_translated_and_evaluated() {
     let bench = Bench::new();
@@ -190,6 +218,18 @@ fn the_machine_is_measured() {
     let ceilings = bench.json(&["bench", "machine", "--json", "--threads", "1"]);
     assert_eq!(ceilings["products"].as_array().unwrap().len(), 15);
     assert!(number(&ceilings["f32_flops_per_s"]) > 1e8 && number(&ceilings["read_bytes_per_s"]) > 1e8, "{ceilings}");
+}
+
+#[test]
+fn a_training_is_drawn_below_its_ceilings() {
+    let bench = tiny();
+    let drawn = bench.json(&["bench", "roofline", "tiny.toml", "--steps", "1", "--output", "roofline.svg", "--json"]);
+    // Three products each of qkv, out, up, down and head.
+    assert_eq!(drawn["products"].as_array().unwrap().len(), 15, "{drawn}");
+    assert!(number(&drawn["step"]["flops_per_byte"]) > 0.1, "{drawn}");
+    assert!(bench.read_text("roofline.svg").contains("weight gradient"));
+    let message = bench.refusal(&["bench", "roofline", "tiny.toml", "--output", "roofline.png"]);
+    assert!(message.contains("end it in .svg"), "{message}");
 }
 
 /// A table with two columns is enough for a model that answers.

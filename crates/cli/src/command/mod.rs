@@ -8,6 +8,7 @@ pub mod inspect;
 pub mod logits;
 pub mod quickstart;
 pub mod reference;
+pub mod replay;
 pub mod report;
 pub mod resume;
 pub mod score;

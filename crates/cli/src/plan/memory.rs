@@ -45,7 +45,7 @@ fn packed_bytes(recipe: &Recipe, config: &ModelConfig, dtype: DType) -> usize {
 }
 
 /// The memory that training by a recipe needs.
-fn needed(recipe: &Recipe, config: &ModelConfig, dtype: DType) -> TrainMemory {
+pub fn needed(recipe: &Recipe, config: &ModelConfig, dtype: DType) -> TrainMemory {
     let (rows, lens) = largest_batch(recipe, config);
     let train = &recipe.train;
     TrainMemory::of(

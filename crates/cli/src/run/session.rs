@@ -438,7 +438,8 @@ fn prepare_again(recipe: &Recipe, run: &RunDirectory, surroundings: &Surrounding
     Ok(prepared)
 }
 
-fn loader_settings(recipe: &Recipe, prepared: &Prepared, config: &ModelConfig) -> LoaderSettings {
+/// How the batches of a recipe are cut from its data.
+pub fn loader_settings(recipe: &Recipe, prepared: &Prepared, config: &ModelConfig) -> LoaderSettings {
     let (data, special) = (&recipe.data, prepared.tokenizer.vocab().special);
     let context = recipe.model.context_len;
     let layout = match data.layout {

@@ -6,6 +6,7 @@ pub mod html;
 pub mod lines;
 pub mod monitor;
 pub mod number;
+pub mod roofline;
 pub mod status_line;
 pub mod svg;
 

@@ -28,7 +28,7 @@ pub struct Chart<'c> {
 const SIZE: (u32, u32) = (760, 360);
 
 /// Colours that differ for most colour-blind people as well (Okabe and Ito, "Color universal design", 2008).
-const COLORS: [RGBColor; 7] = [
+pub(super) const COLORS: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(0, 158, 115),

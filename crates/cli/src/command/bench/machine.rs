@@ -67,7 +67,7 @@ struct MeasuredProduct {
     n_tokens: usize,
     n_in: usize,
     n_out: usize,
-    product: &'static str,
+    product: Product,
     f32_flops_per_s: f64,
     bf16_flops_per_s: f64,
 }
@@ -114,7 +114,7 @@ fn measure_layer(device: &Device, name: &'static str, layer: Layer) -> [Measured
         n_tokens,
         n_in,
         n_out,
-        product: product.name(),
+        product,
         f32_flops_per_s: rates::product(device, DType::F32, layer, product),
         bf16_flops_per_s: rates::product(device, DType::Bf16, layer, product),
     })
@@ -143,7 +143,7 @@ fn print(ceilings: &Ceilings) {
             product.n_tokens,
             product.n_in,
             product.n_out,
-            product.product,
+            product.product.name(),
             number::flops_per_s(product.f32_flops_per_s),
             number::flops_per_s(product.bf16_flops_per_s),
         );

@@ -1,6 +1,7 @@
 //! `genera bench`: how fast this machine is, and how fast it trains.
 
 mod machine;
+mod roofline;
 mod train;
 
 use super::Common;
@@ -11,6 +12,7 @@ use crate::failure::Outcome;
 /// Examples:
 ///   genera bench train recipes/bench-a.toml --steps 20
 ///   genera bench machine
+///   genera bench roofline recipes/bench-a.toml --output roofline.svg
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Arguments {
@@ -28,11 +30,16 @@ enum What {
     ///
     /// Example: genera bench machine --threads 1
     Machine(machine::Arguments),
+    /// Draw the ceilings, and a recipe's matrix products and whole training step below them.
+    ///
+    /// Example: genera bench roofline recipes/bench-a.toml --output roofline.svg
+    Roofline(roofline::Arguments),
 }
 
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
     match arguments.what {
-        What::Train(arguments) => train::run(arguments, common),
+        What::Train(arguments) => train::run(&arguments, common),
         What::Machine(arguments) => machine::run(&arguments, common),
+        What::Roofline(arguments) => roofline::run(&arguments, common),
     }
 }

@@ -8,6 +8,7 @@ use crate::plan::{memory, trial};
 use crate::rates;
 use crate::run::session::compute_dtype;
 use crate::show::number;
+use genera_engine::ModelConfig;
 use genera_engine::params::ParamCount;
 use genera_engine::recipe::{Reasons, Recipe};
 use genera_tensor::{Pass, Profile, Spent};
@@ -28,16 +29,16 @@ pub struct Arguments {
     set: Vec<String>,
     /// Steps that are measured, after two that are not.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    steps: u32,
+    pub(super) steps: u32,
 }
 
 /// What was measured.
 #[derive(Debug, Serialize)]
-struct Measured {
+pub(super) struct Measured {
     /// Median over the steps.
     tokens_per_s: f64,
     /// Median; training counts three forward passes, attention included.
-    flops_per_s: f64,
+    pub(super) flops_per_s: f64,
     /// Share of the rate of large matrix products here.
     share_of_peak: f64,
     /// Of the whole process.
@@ -46,12 +47,12 @@ struct Measured {
     peak_tensor_bytes: usize,
     /// What `genera inspect` plans for the same run.
     planned_bytes: usize,
-    seconds_per_step: f64,
+    pub(super) seconds_per_step: f64,
     n_steps: u32,
-    n_parameters: usize,
-    n_step_tokens: usize,
-    dtype: &'static str,
-    device: String,
+    pub(super) n_parameters: usize,
+    pub(super) n_step_tokens: usize,
+    pub(super) dtype: &'static str,
+    pub(super) device: String,
     loss: f64,
     /// Where the time of a step goes; the parts sum to the mean step.
     operations: Vec<Operation>,
@@ -70,11 +71,8 @@ struct Operation {
 /// Steps before those that are measured: they find no memory ready.
 const N_WARM_UP: u32 = 2;
 
-pub fn run(arguments: Arguments, common: Common) -> Outcome {
-    let mut recipe = Recipe::load(&arguments.recipe)?;
-    Overrides::parse(&arguments.set)?.apply(&mut recipe)?;
-    recipe.complete(&mut Reasons::default())?;
-    let measured = measure(recipe, arguments.steps, common)?;
+pub fn run(arguments: &Arguments, common: Common) -> Outcome {
+    let measured = measure(arguments.recipe()?, arguments.steps, common)?;
     if common.json {
         println!("{}", serde_json::to_string(&measured)?);
     } else {
@@ -83,9 +81,34 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-fn measure(mut recipe: Recipe, n_steps: u32, common: Common) -> Outcome<Measured> {
+impl Arguments {
+    /// The recipe with all its keys.
+    ///
+    /// # Errors
+    /// When the file or a change of it cannot be used.
+    pub(super) fn recipe(&self) -> Outcome<Recipe> {
+        let mut recipe = Recipe::load(&self.recipe)?;
+        Overrides::parse(&self.set)?.apply(&mut recipe)?;
+        recipe.complete(&mut Reasons::default())?;
+        Ok(recipe)
+    }
+}
+
+/// The model of a recipe.
+///
+/// # Errors
+/// When its sizes do not fit together.
+pub(super) fn config(recipe: &Recipe) -> Outcome<ModelConfig> {
+    Ok(recipe.model.config(recipe.tokenizer.vocab_size.unwrap_or(256))?)
+}
+
+/// Trains on random tokens.
+///
+/// # Errors
+/// When the recipe cannot be used, or does not fit into memory.
+pub(super) fn measure(mut recipe: Recipe, n_steps: u32, common: Common) -> Outcome<Measured> {
     let device = machine::device(common.threads).profiled();
-    let config = recipe.model.config(recipe.tokenizer.vocab_size.unwrap_or(256))?;
+    let config = config(&recipe)?;
     let dtype = compute_dtype(&recipe);
     memory::fit(&mut recipe, &mut Reasons::default(), &config, dtype)?;
     let peak = rates::peak(&device, dtype);
