@@ -20,6 +20,7 @@ use std::time::Duration;
 
 /// What to train on.
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 pub struct Arguments {
     /// The recipe, of which the model, the batch and the optimizer are used.
     #[arg(value_name = "RECIPE.toml")]

@@ -1,7 +1,7 @@
 //! GGUF, the single-file format of llama.cpp, versions 2 and 3: metadata, then tensors in blocks.
 //!
-//! A file is read as a model directory is: [`architecture`] says its metadata in the words of a `config.json`, which the
-//! families understand, [`names`] says what the tensors are called, and [`tokenizer`] makes a `tokenizer.json`.
+//! A file is read as a model directory is: `architecture` says its metadata in the words of a `config.json`, which the
+//! families understand, `names` says what the tensors are called, and `tokenizer` makes a `tokenizer.json`.
 
 mod architecture;
 mod blocks;
