@@ -7,11 +7,11 @@ use genera_data::{load_tokenizer, tokenizer_from_json};
 use genera_engine::checkpoint::{Checkpoint, Rejected, latest_good};
 use genera_engine::model::Transformer;
 use genera_engine::recipe::{GenerateRecipe, Recipe};
-use genera_engine::weights::{GgufModel, SpecialIds, load_gguf, load_hf, read_config};
+use genera_engine::weights::{GgufModel, Purpose, SpecialIds, load_gguf, load_hf, read_config};
 use genera_modality::{Codebook, Modality, Text, Translation};
 use genera_tensor::{DType, Device};
 use std::borrow::Cow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A model with everything that is needed to use it.
 pub struct LoadedModel {
@@ -31,22 +31,66 @@ pub struct LoadedModel {
     pub step: Option<u64>,
 }
 
-/// Loads a model to compute in `dtype`.
+/// Which model, and how it computes.
+#[derive(Clone, Debug, clap::Args)]
+#[group(skip)]
+pub struct ModelArguments {
+    /// A run directory, one of its checkpoints, a model directory in the Hugging Face layout, or a GGUF file.
+    #[arg(long = "model", value_name = "MODEL")]
+    pub path: PathBuf,
+    /// What products are computed with.
+    #[arg(long, value_name = "PRECISION", value_enum, default_value_t)]
+    pub precision: Precision,
+}
+
+/// What products are computed with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Precision {
+    /// Quantised weights as they are stored, with what they multiply rounded to 8 bits; other weights as f32.
+    #[default]
+    Stored,
+    /// f32: quantised weights are widened, so that nothing is rounded any further.
+    F32,
+    /// bf16: half of the memory of f32.
+    Bf16,
+}
+
+impl Precision {
+    fn purpose(self) -> Purpose {
+        match self {
+            Precision::Stored => Purpose::UseAsStored(DType::F32),
+            Precision::F32 => Purpose::Use(DType::F32),
+            Precision::Bf16 => Purpose::Use(DType::Bf16),
+        }
+    }
+}
+
+impl ModelArguments {
+    /// Loads the model, to be used and not to be trained.
+    ///
+    /// # Errors
+    /// As [`load`].
+    pub fn load(&self, device: &Device) -> Outcome<LoadedModel> {
+        load(&self.path, self.precision.purpose(), device)
+    }
+}
+
+/// Loads a model.
 ///
 /// # Errors
 /// When there is no model at `path`, or its files cannot be used.
-pub fn load(path: &Path, dtype: DType, device: &Device) -> Outcome<LoadedModel> {
+pub fn load(path: &Path, purpose: Purpose, device: &Device) -> Outcome<LoadedModel> {
     if path.join("recipe.toml").is_file() {
-        return of_run(path, dtype, device);
+        return of_run(path, purpose, device);
     }
     if path.join("config.json").is_file() {
-        return of_directory(path, dtype, device);
+        return of_directory(path, purpose, device);
     }
     if let Some(run) = run_of_checkpoint(path) {
-        return of_checkpoint(&run, Checkpoint::open(path)?, dtype, device);
+        return of_checkpoint(&run, Checkpoint::open(path)?, purpose, device);
     }
     if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) {
-        return of_gguf(path, dtype, device);
+        return of_gguf(path, purpose, device);
     }
     let what = if path.exists() { "holds no model" } else { "does not exist" };
     Err(Failure::new(format!(
@@ -56,7 +100,7 @@ pub fn load(path: &Path, dtype: DType, device: &Device) -> Outcome<LoadedModel> 
     )))
 }
 
-fn of_run(path: &Path, dtype: DType, device: &Device) -> Outcome<LoadedModel> {
+fn of_run(path: &Path, purpose: Purpose, device: &Device) -> Outcome<LoadedModel> {
     let run = RunDirectory::open(path)?;
     let (checkpoint, rejected) = latest_good(path)?;
     warn_of_rejected(&rejected);
@@ -67,7 +111,7 @@ fn of_run(path: &Path, dtype: DType, device: &Device) -> Outcome<LoadedModel> {
             path.display()
         )));
     };
-    of_checkpoint(&run, checkpoint, dtype, device)
+    of_checkpoint(&run, checkpoint, purpose, device)
 }
 
 /// The run whose `checkpoints/` this directory lies in.
@@ -76,10 +120,18 @@ fn run_of_checkpoint(path: &Path) -> Option<RunDirectory> {
     RunDirectory::open(path.parent()?.parent()?).ok()
 }
 
-fn of_checkpoint(run: &RunDirectory, checkpoint: Checkpoint, dtype: DType, device: &Device) -> Outcome<LoadedModel> {
+fn of_checkpoint(
+    run: &RunDirectory,
+    checkpoint: Checkpoint,
+    purpose: Purpose,
+    device: &Device,
+) -> Outcome<LoadedModel> {
     let recipe = Recipe::load(&run.recipe())?;
     let codebook: Codebook = load_tokenizer(&run.data())?;
-    let transformer = checkpoint.model(dtype, device)?;
+    let mut transformer = checkpoint.model(purpose.compute(), device)?;
+    if !matches!(purpose, Purpose::Training(_)) {
+        transformer.params_mut().freeze();
+    }
     let (modality, _) = plan::data::modality_of(&recipe.data)?;
     let special = SpecialIds::of(&codebook.vocab().special, transformer.config());
     let step = Some(checkpoint.manifest.step);
@@ -87,9 +139,9 @@ fn of_checkpoint(run: &RunDirectory, checkpoint: Checkpoint, dtype: DType, devic
     Ok(LoadedModel { transformer, codebook, modality, special, defaults, recipe, step })
 }
 
-fn of_directory(path: &Path, dtype: DType, device: &Device) -> Outcome<LoadedModel> {
+fn of_directory(path: &Path, purpose: Purpose, device: &Device) -> Outcome<LoadedModel> {
     let special = read_config(path)?.special;
-    let transformer = load_hf(path, device, dtype)?;
+    let transformer = load_hf(path, device, purpose)?;
     let codebook = if path.join("tokenizer.json").is_file() { Some(load_tokenizer(path)?) } else { None };
     // Such a directory does not say what it makes, but its shape does.
     let modality: &dyn Modality = if transformer.config().is_encoder_decoder() { &Translation } else { &Text };
@@ -104,8 +156,8 @@ fn of_directory(path: &Path, dtype: DType, device: &Device) -> Outcome<LoadedMod
     })
 }
 
-fn of_gguf(path: &Path, dtype: DType, device: &Device) -> Outcome<LoadedModel> {
-    let GgufModel { transformer, special, tokenizer } = load_gguf(path, device, dtype)?;
+fn of_gguf(path: &Path, purpose: Purpose, device: &Device) -> Outcome<LoadedModel> {
+    let GgufModel { transformer, special, tokenizer } = load_gguf(path, device, purpose)?;
     let codebook = tokenizer
         .map(|files| tokenizer_from_json(&files.tokenizer, Some(&files.config)))
         .transpose()

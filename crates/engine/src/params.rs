@@ -2,7 +2,7 @@
 
 use crate::config::{FeedForward, Head, ModelConfig, Placement, Position, QkNorm, Stack};
 use genera_tensor::backend::{Matrix, PackedMatrix};
-use genera_tensor::{DType, ParamId, Shape as TensorShape, Tape, Tensor, Var};
+use genera_tensor::{DType, Device, ParamId, Shape as TensorShape, Tape, Tensor, Var, Weight};
 use std::sync::Arc;
 
 /// What a parameter is for: decides how it starts and how it is trained.
@@ -28,6 +28,13 @@ pub enum Role {
     Fixed,
 }
 
+impl Role {
+    /// Whether vectors are multiplied by it.
+    pub(crate) fn is_product(self) -> bool {
+        matches!(self, Role::Matrix | Role::Query | Role::Residual | Role::Head)
+    }
+}
+
 /// Name, shape and role of one parameter.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParamSpec {
@@ -42,11 +49,14 @@ pub struct ParamSpec {
 /// Rows of a fused matrix that make a published model's single weight: query, key and value lie on top of each other.
 pub const FUSED_QKV: &str = "qkv";
 
+/// The table of a vector for each token.
+pub(crate) const EMBEDDING: &str = "embedding.weight";
+
 /// The list of a model's parameters, in a fixed order.
 pub fn layout(config: &ModelConfig) -> Vec<ParamSpec> {
     let mut list = Layout { config, specs: Vec::new() };
     let d = config.d_model;
-    list.push("embedding.weight", &[config.vocab_size, d], Role::Embedding);
+    list.push(EMBEDDING, &[config.vocab_size, d], Role::Embedding);
     if config.embedding.n_segment_types > 0 {
         list.push("embedding.segment", &[config.embedding.n_segment_types, d], Role::Embedding);
     }
@@ -208,11 +218,21 @@ impl ParamCount {
     }
 }
 
+/// What is kept of a parameter.
+#[derive(Clone, Debug)]
+pub enum Kept {
+    /// Its numbers, in f32.
+    Numbers(Tensor),
+    /// Of a matrix, only the form that products use: it is not trained any more.
+    Packed(Arc<PackedMatrix>),
+}
+
 /// The learned numbers: master copies in f32, and the rounded copies that products use.
 #[derive(Debug)]
 pub struct Params {
     specs: Vec<ParamSpec>,
-    masters: Vec<Tensor>,
+    /// None of a matrix that is kept packed only.
+    masters: Vec<Option<Tensor>>,
     /// bf16 copies of the matrices, when the model computes in bf16.
     rounded: Vec<Option<Tensor>>,
     /// Rearranged copies of the matrices, when the model only generates.
@@ -228,13 +248,34 @@ impl Params {
     /// # Panics
     /// When a tensor is not f32 or has another shape than its spec.
     pub fn new(specs: Vec<ParamSpec>, masters: Vec<Tensor>, compute: DType) -> Self {
-        assert_eq!(specs.len(), masters.len(), "one tensor a parameter");
-        for (spec, master) in specs.iter().zip(&masters) {
-            let fits = spec.shape == master.shape() && master.dtype() == DType::F32;
-            assert!(fits, "{} must be f32 {}, found {master:?}", spec.name, spec.shape);
-        }
-        let (rounded, packed) = (specs.iter().map(|_| None).collect(), specs.iter().map(|_| None).collect());
+        Self::kept(specs, masters.into_iter().map(Kept::Numbers).collect(), compute)
+    }
+
+    /// Takes what is kept of every parameter, in the order of `specs`. `compute` is the storage type of what products
+    /// are given and give.
+    ///
+    /// # Panics
+    /// When something has another type or shape than its spec.
+    pub fn kept(specs: Vec<ParamSpec>, kept: Vec<Kept>, compute: DType) -> Self {
+        assert_eq!(specs.len(), kept.len(), "one tensor a parameter");
+        let n = specs.len();
+        let (masters, packed) = (Vec::with_capacity(n), Vec::with_capacity(n));
+        let rounded = specs.iter().map(|_| None).collect();
         let mut params = Self { specs, masters, rounded, packed, compute, is_tied: false };
+        for (i, kept) in kept.into_iter().enumerate() {
+            let (spec, found) = (&params.specs[i], format!("{kept:?}"));
+            let fits = match &kept {
+                Kept::Numbers(master) => spec.shape == master.shape() && master.dtype() == DType::F32,
+                Kept::Packed(packed) => spec.shape == [packed.n_columns, packed.n_rows].into(),
+            };
+            assert!(fits, "{} must be f32 {}, found {found}", spec.name, spec.shape);
+            let (master, packed) = match kept {
+                Kept::Numbers(master) => (Some(master), None),
+                Kept::Packed(packed) => (None, Some(packed)),
+            };
+            params.masters.push(master);
+            params.packed.push(packed);
+        }
         params.round_all();
         params
     }
@@ -278,20 +319,45 @@ impl Params {
     }
 
     /// The f32 numbers of a parameter.
+    ///
+    /// # Panics
+    /// When only its packed form is kept.
     pub fn master(&self, id: ParamId) -> &Tensor {
-        &self.masters[id.0]
+        self.masters[id.0].as_ref().unwrap_or_else(|| panic!("{} is kept packed only", self.specs[id.0].name))
+    }
+
+    /// The f32 numbers of a parameter, unpacked if need be.
+    pub fn numbers(&self, id: ParamId) -> Tensor {
+        match (&self.masters[id.0], &self.packed[id.0]) {
+            (Some(master), _) => master.clone(),
+            (None, Some(packed)) => {
+                let device = self.device();
+                let rows: Vec<u32> = (0..packed.n_columns as u32).collect();
+                let mut out = Tensor::scratch(device, self.specs[id.0].shape, DType::F32);
+                device.kernels().unpack(packed, &rows, out.view_mut().into_f32());
+                out
+            }
+            (None, None) => unreachable!("something of every parameter is kept"),
+        }
+    }
+
+    /// Where the numbers are. Norms are never packed, so there is always a tensor.
+    fn device(&self) -> &Device {
+        self.masters.iter().flatten().next().expect("a model has a norm").device()
     }
 
     /// The f32 numbers of a parameter and their rounded copy, for an optimizer that updates both.
     pub fn for_update(&mut self, id: ParamId) -> (&mut Tensor, Option<&mut Tensor>) {
+        let master = self.masters[id.0].as_mut();
+        let master = master.unwrap_or_else(|| panic!("{} is kept packed only", self.specs[id.0].name));
         self.packed[id.0] = None;
-        (&mut self.masters[id.0], self.rounded[id.0].as_mut())
+        (master, self.rounded[id.0].as_mut())
     }
 
     /// Replaces the f32 numbers of a parameter.
     pub fn set(&mut self, id: ParamId, values: &Tensor) {
         assert_eq!(values.shape(), self.specs[id.0].shape, "{} keeps its shape", self.specs[id.0].name);
-        self.masters[id.0] = values.copy();
+        self.masters[id.0] = Some(values.copy());
         self.packed[id.0] = None;
         self.round(id.0);
     }
@@ -299,26 +365,55 @@ impl Params {
     /// Rearranges every matrix that a model multiplies by, for generation; undone for a parameter when it is updated.
     pub fn pack(&mut self) {
         for i in 0..self.specs.len() {
-            let is_product = matches!(self.specs[i].role, Role::Matrix | Role::Query | Role::Residual | Role::Head);
-            let is_tied_head = self.is_tied && self.specs[i].name == "embedding.weight";
-            if is_product || is_tied_head {
-                let weight = self.rounded[i].as_ref().unwrap_or(&self.masters[i]);
-                let [n, k] = weight.dims();
-                let packed = weight.device().kernels().pack(Matrix::transposed(weight.view(), k), k, n);
-                self.packed[i] = Some(Arc::new(packed));
+            let is_tied_head = self.is_tied && self.specs[i].name == EMBEDDING;
+            if self.specs[i].role.is_product() || is_tied_head {
+                let Some(weight) = self.rounded[i].as_ref().or(self.masters[i].as_ref()) else { continue };
+                self.packed[i] = Some(Arc::new(packed(weight)));
+            }
+        }
+    }
+
+    /// Memory of the packed matrices that every token is multiplied by.
+    pub fn product_bytes(&self) -> usize {
+        let is_read = |i: &usize| self.specs[*i].role.is_product() || self.is_tied;
+        let packed = (0..self.specs.len()).filter(is_read).filter_map(|i| self.packed[i].as_ref());
+        packed.map(|packed| packed.n_bytes).sum()
+    }
+
+    /// Keeps only the packed form of every matrix that a model multiplies by: half of the memory or less, and the model
+    /// cannot be trained or saved any more.
+    pub fn freeze(&mut self) {
+        self.pack();
+        for i in 0..self.specs.len() {
+            if self.packed[i].is_some() {
+                (self.masters[i], self.rounded[i]) = (None, None);
             }
         }
     }
 
     /// A parameter in f32 on the tape: norms, biases, look-up tables.
     pub fn exact(&self, tape: &Tape<'_>, id: ParamId) -> Var {
-        tape.parameter(id, &self.masters[id.0])
+        tape.parameter(id, self.master(id))
     }
 
-    /// A matrix on the tape in the storage type of the products.
-    pub fn matrix(&self, tape: &Tape<'_>, id: ParamId) -> Var {
-        let tensor = self.rounded[id.0].as_ref().unwrap_or(&self.masters[id.0]);
-        tape.parameter(id, tensor).with_packed(self.packed[id.0].clone())
+    /// A table of vectors to look up: in f32, unless only its packed form is kept.
+    pub fn table(&self, tape: &Tape<'_>, id: ParamId) -> Weight {
+        match (&self.masters[id.0], &self.packed[id.0]) {
+            (None, Some(packed)) => Weight::Packed(packed.clone()),
+            _ => self.exact(tape, id).into(),
+        }
+    }
+
+    /// A matrix to multiply by, in the storage type of the products.
+    pub fn matrix(&self, tape: &Tape<'_>, id: ParamId) -> Weight {
+        let packed = self.packed[id.0].clone();
+        match (&self.masters[id.0], packed) {
+            (None, Some(packed)) => Weight::Packed(packed),
+            (_, packed) => {
+                let tensor = self.rounded[id.0].as_ref().unwrap_or_else(|| self.master(id));
+                Weight::Plain { var: tape.parameter(id, tensor), packed }
+            }
+        }
     }
 
     fn round_all(&mut self) {
@@ -327,8 +422,18 @@ impl Params {
 
     fn round(&mut self, i: usize) {
         let is_matrix = self.specs[i].shape.sizes().len() == 2 && self.specs[i].role != Role::RelativeBias;
-        self.rounded[i] = (self.compute == DType::Bf16 && is_matrix).then(|| self.masters[i].cast(DType::Bf16));
+        let master = self.masters[i].as_ref().filter(|_| self.compute == DType::Bf16 && is_matrix);
+        self.rounded[i] = master.map(|master| master.cast(DType::Bf16));
     }
+}
+
+/// A weight rearranged for products.
+///
+/// # Shapes
+/// weight: [N, K].
+pub(crate) fn packed(weight: &Tensor) -> PackedMatrix {
+    let [n, k] = weight.dims();
+    weight.device().kernels().pack(Matrix::transposed(weight.view(), k), k, n)
 }
 
 #[cfg(test)]
@@ -336,7 +441,6 @@ mod tests {
     use super::*;
     use crate::model::{Transformer, initial_params};
     use crate::train::fixture::{config, preset};
-    use genera_tensor::Device;
 
     /// Without a head, the embedding table is looked up and never multiplied by.
     #[test]

@@ -4,7 +4,7 @@
 
 use genera_engine::generate::{Generator, Limits, Request, Sampling};
 use genera_engine::model::{Mode, Rows, Transformer};
-use genera_engine::weights::{GgufModel, load_gguf};
+use genera_engine::weights::{GgufModel, Purpose, load_gguf};
 use genera_tensor::{DType, Device, Tape};
 use serde::Deserialize;
 use std::ops::ControlFlow;
@@ -53,7 +53,8 @@ fn last_logits(model: &Transformer, tokens: &[u32]) -> Vec<f32> {
 fn smollm2_says_what_it_says_elsewhere() {
     let Some((path, golden)) = files() else { return };
     let device = Device::cpu(2);
-    let GgufModel { transformer: mut model, tokenizer, .. } = load_gguf(&path, &device, DType::F32).unwrap();
+    let GgufModel { transformer: mut model, tokenizer, .. } =
+        load_gguf(&path, &device, Purpose::Training(DType::F32)).unwrap();
     assert!(tokenizer.unwrap().config.contains("chat_template"));
     for row in &golden.rows {
         let logits = last_logits(&model, &row.tokens);

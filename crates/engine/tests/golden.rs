@@ -5,7 +5,7 @@
 
 use genera_engine::generate::{Generator, Limits, Request, Sampling};
 use genera_engine::model::{Mode, Rows, Transformer};
-use genera_engine::weights::{CardFacts, SpecialIds, export_hf, load_hf, read_config};
+use genera_engine::weights::{CardFacts, Purpose, SpecialIds, export_hf, load_hf, read_config};
 use genera_tensor::{DType, Device, Tape};
 use serde_json::Value;
 use std::ops::ControlFlow;
@@ -145,7 +145,7 @@ fn marian_difference(found: &[f32]) -> f32 {
 #[test]
 fn logits_are_those_of_the_published_implementation() {
     for (name, dir) in models() {
-        let model = load_hf(&dir, &Device::cpu(2), DType::F32).unwrap();
+        let model = load_hf(&dir, &Device::cpu(2), Purpose::Training(DType::F32)).unwrap();
         check(&name, &model, &Expected::read(&dir));
     }
 }
@@ -154,14 +154,14 @@ fn logits_are_those_of_the_published_implementation() {
 fn a_round_trip_changes_no_bit() {
     for (name, dir) in models() {
         let device = Device::cpu(1);
-        let model = load_hf(&dir, &device, DType::F32).unwrap();
+        let model = load_hf(&dir, &device, Purpose::Training(DType::F32)).unwrap();
         let special = read_config(&dir).unwrap().special;
         let out = tempfile::tempdir().unwrap();
         let exported =
             export_hf(&model, out.path(), &special, &CardFacts { name: name.clone(), ..CardFacts::default() });
         assert_eq!(exported.unwrap().note, None, "{name}");
         assert_eq!(read_config(out.path()).unwrap().special, special, "{name}");
-        assert_same(&name, &model, &load_hf(out.path(), &device, DType::F32).unwrap());
+        assert_same(&name, &model, &load_hf(out.path(), &device, Purpose::Training(DType::F32)).unwrap());
     }
 }
 

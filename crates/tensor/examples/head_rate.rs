@@ -32,7 +32,7 @@ fn main() {
 fn pass(device: &Device, x: &Tensor, weight: &Tensor, spec: &LossSpec) {
     let tape = Tape::new(device);
     let (x, weight) = (tape.parameter(ParamId(0), x), tape.parameter(ParamId(1), weight));
-    let loss = linear_cross_entropy(&tape, &x, &weight, None, spec).loss;
+    let loss = linear_cross_entropy(&tape, &x, &weight.into(), None, spec).loss;
     tape.backward(&loss, &mut Gradients::new(2));
 }
 

@@ -10,10 +10,12 @@ mod dtype;
 mod memory;
 pub mod op;
 mod profile;
+pub mod quant;
 mod rng;
 mod shape;
 mod tape;
 mod tensor;
+mod weight;
 
 pub use backend::{Activation, NormKind, Visibility};
 pub use device::Device;
@@ -24,3 +26,4 @@ pub use rng::Key;
 pub use shape::{MAX_AXES, Shape};
 pub use tape::{Gradients, ParamId, Tape, Var};
 pub use tensor::Tensor;
+pub use weight::Weight;

@@ -81,7 +81,7 @@ mod tests {
         let start = Instant::now();
         let tape = Tape::new(&device);
         let x = Var::constant(Tensor::from_f32(&device, [1, 3], &[1.0, 2.0, 3.0]));
-        let y = linear(&tape, &x, &tape.parameter(ParamId(0), &weight), Linear::plain(DType::F32));
+        let y = linear(&tape, &x, &tape.parameter(ParamId(0), &weight).into(), Linear::plain(DType::F32));
         let y = scale(&tape, &y, 2.0);
         tape.backward_from(&y, Tensor::from_f32(&device, [1, 2], &[1.0, 1.0]), &mut Gradients::new(1));
         let whole = start.elapsed();

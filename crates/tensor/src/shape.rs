@@ -158,13 +158,13 @@ mod tests {
                 "cannot multiply a [2, 3, 1] (not [M, K]) by b [K 4, N 5]: a has 3 axes",
             ),
             (
-                &|tape, x, w| op::linear(tape, x, w, plain.clone()),
+                &|tape, x, w| op::linear(tape, x, &w.into(), plain.clone()),
                 &[2, 4, 3],
                 &[5, 4],
                 "cannot multiply x [M 2·4, K 3] by weight [N 5, K 4]: K differs",
             ),
             (
-                &|tape, x, w| op::linear(tape, x, w, Linear { bias: Some(w.clone()), ..plain.clone() }),
+                &|tape, x, w| op::linear(tape, x, &w.into(), Linear { bias: Some(w.clone()), ..plain.clone() }),
                 &[2, 4],
                 &[5, 4],
                 "cannot multiply x [M 2, K 4] by weight [N 5, K 4] and add bias [5, 4] (not [N]): bias has 2 axes",

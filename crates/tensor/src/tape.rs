@@ -1,6 +1,6 @@
 //! The tape: what was computed, and how to send a gradient back through it.
 
-use crate::backend::{Kernels, PackedMatrix};
+use crate::backend::Kernels;
 use crate::device::Device;
 use crate::dtype::{DType, ViewMut};
 use crate::profile::Pass;
@@ -9,7 +9,6 @@ use crate::tensor::Tensor;
 use std::cell::RefCell;
 use std::panic::Location;
 use std::path::Path;
-use std::sync::Arc;
 
 /// Which parameter of a model a gradient belongs to: an index into the model's list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,19 +27,12 @@ pub struct Slot {
 pub struct Var {
     tensor: Tensor,
     slot: Option<Slot>,
-    packed: Option<Arc<PackedMatrix>>,
 }
 
 impl Var {
     /// A value without gradient.
     pub fn constant(tensor: Tensor) -> Self {
-        Self { tensor, slot: None, packed: None }
-    }
-
-    /// The same weight with its rearranged form beside it, which products then use.
-    #[must_use]
-    pub fn with_packed(self, packed: Option<Arc<PackedMatrix>>) -> Self {
-        Self { packed, ..self }
+        Self { tensor, slot: None }
     }
 
     /// The numbers.
@@ -56,11 +48,6 @@ impl Var {
     /// Where its gradient goes; `None` when none is wanted.
     pub fn slot(&self) -> Option<Slot> {
         self.slot
-    }
-
-    /// The rearranged form, if there is one.
-    pub fn packed(&self) -> Option<&PackedMatrix> {
-        self.packed.as_deref()
     }
 
     /// The same value under another shape; gradients arrive in the shape it was made with.
@@ -125,7 +112,7 @@ impl<'a> Tape<'a> {
 
     fn leaf(&self, node: Node<'a>, tensor: Tensor, dtype: DType) -> Var {
         let slot = self.is_recording.then(|| self.record(node, tensor.shape(), dtype));
-        Var { tensor, slot, packed: None }
+        Var { tensor, slot }
     }
 
     fn mark(&self, name: &'static str, pass: Pass) {
@@ -155,7 +142,7 @@ impl<'a> Tape<'a> {
             return Var::constant(result);
         }
         let slot = self.record(Node::Operation(Box::new(backward), name), result.shape(), result.dtype());
-        Var { tensor: result, slot: Some(slot), packed: None }
+        Var { tensor: result, slot: Some(slot) }
     }
 
     /// Computes `stretch(inputs)` keeping only the inputs, and computes it again when the gradient comes back: memory
@@ -185,7 +172,7 @@ impl<'a> Tape<'a> {
             }
         };
         let slot = self.record(Node::Operation(Box::new(replay), "replay"), result.shape(), result.dtype());
-        Var { tensor: result, slot: Some(slot), packed: None }
+        Var { tensor: result, slot: Some(slot) }
     }
 
     /// Sends the gradient 1 back from the scalar `loss` and adds what arrives at the parameters to `gradients`.

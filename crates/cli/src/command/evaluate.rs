@@ -4,16 +4,16 @@ use super::Common;
 use crate::answers::{self, Settings, sampling_of};
 use crate::failure::{Failure, Outcome, While};
 use crate::model::LoadedModel;
+use crate::model::ModelArguments;
 use crate::prompts::{GROUP, Group};
 use crate::show::number;
 use crate::show::status_line::StatusLine;
-use crate::{machine, model, stories};
+use crate::{machine, stories};
 use genera_data::{Aligned, ByteCounter, Corpus as _};
 use genera_engine::generate::Sampling;
 use genera_eval::metric::{Bleu, Chrf, ExactMatch, Metric, TextMetric};
 use genera_eval::{Bootstrap, Corpus, Figure, Report};
 use genera_modality::demo::{SequenceTask, SequenceTaskKind};
-use genera_tensor::DType;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -29,9 +29,8 @@ const EVALUATION_SEED: u64 = crate::plan::data::demo_seed(0, 2);
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Arguments {
-    /// A run directory, one of its checkpoints, a model directory in the Hugging Face layout, or a GGUF file.
-    #[arg(long, value_name = "MODEL")]
-    model: PathBuf,
+    #[command(flatten)]
+    model: ModelArguments,
     /// The task.
     #[arg(long, value_enum)]
     task: Task,
@@ -81,14 +80,14 @@ impl Task {
 
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
     let device = machine::device(common.threads);
-    let mut model = model::load(&arguments.model, DType::F32, &device)?;
+    let model = arguments.model.load(&device)?;
     let wants_pairs = arguments.task != Task::Stories;
     if model.modality.is_paired() != wants_pairs {
         let kind = |is_paired| if is_paired { "a sequence-to-sequence model" } else { "a model of single texts" };
         return Err(Failure::new(format!(
             "this task needs {}, and {} holds {}",
             kind(wants_pairs),
-            arguments.model.display(),
+            arguments.model.path.display(),
             kind(!wants_pairs)
         )));
     }
@@ -98,13 +97,12 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     {
         return Err(Failure::new(format!(
             "{} learned {kind}, so its answers to {wanted} would say nothing; evaluate a run of recipes/{wanted}.toml",
-            arguments.model.display()
+            arguments.model.path.display()
         )));
     }
     if arguments.task == Task::Stories && arguments.beam.is_some() {
         return Err(Failure::new("stories are sampled, so --beam has no part in them; leave it out"));
     }
-    model.transformer.params_mut().pack();
     let (said, report) = match arguments.task {
         Task::Stories => tell(&arguments, &model)?,
         Task::Translation => {
@@ -160,7 +158,7 @@ fn tell(arguments: &Arguments, model: &LoadedModel) -> Outcome<(Vec<String>, Rep
     let recipe = model.recipe.as_ref().ok_or_else(|| {
         Failure::new(format!(
             "{} has no recipe that says which stories are known; name a run",
-            arguments.model.display()
+            arguments.model.path.display()
         ))
     })?;
     let told = stories::tell(&model.speaking()?, recipe, arguments.n)?;

@@ -2,11 +2,10 @@
 
 use super::Common;
 use crate::failure::{Failure, Outcome, While};
-use crate::model::{self, LoadedModel};
+use crate::model::{LoadedModel, ModelArguments};
 use crate::prompts::Prompts;
 use crate::{answers, machine};
 use genera_engine::generate::{Sampling, WhenFull};
-use genera_tensor::DType;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -20,9 +19,8 @@ use std::process::ExitCode;
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Arguments {
-    /// A run directory, one of its checkpoints, a model directory in the Hugging Face layout, or a GGUF file.
-    #[arg(long, value_name = "MODEL")]
-    model: PathBuf,
+    #[command(flatten)]
+    model: ModelArguments,
     /// The beginning of the text, or one source line.
     #[arg(long, value_name = "TEXT", conflicts_with = "input")]
     prompt: Option<String>,
@@ -89,8 +87,7 @@ impl Arguments {
 
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
     let device = machine::device(common.threads);
-    let mut model = model::load(&arguments.model, DType::F32, &device)?;
-    model.transformer.params_mut().pack();
+    let model = arguments.model.load(&device)?;
     let settings = settings(&arguments, &model);
     if arguments.logprobs.is_some() && !common.json {
         return Err(Failure::new("--logprobs is reported with --json only; add it"));

@@ -2,11 +2,10 @@
 
 use super::Common;
 use crate::failure::{Failure, Outcome};
-use crate::{machine, model};
+use crate::machine;
+use crate::model::ModelArguments;
 use genera_engine::generate::logits_of;
-use genera_tensor::DType;
 use serde::Serialize;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Print the logits that a model gives for token ids.
@@ -14,9 +13,8 @@ use std::process::ExitCode;
 /// Example: genera logits --model runs/stories --tokens 5,9,2 --json
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// A run directory, one of its checkpoints, a model directory in the Hugging Face layout, or a GGUF file.
-    #[arg(long, value_name = "MODEL")]
-    model: PathBuf,
+    #[command(flatten)]
+    model: ModelArguments,
     /// Token ids, separated by commas: what the decoder reads, or the encoder of an encoder-decoder.
     #[arg(long, value_name = "IDS", value_delimiter = ',', required = true)]
     tokens: Vec<u32>,
@@ -33,7 +31,7 @@ struct Logits {
 
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
     let device = machine::device(common.threads);
-    let model = model::load(&arguments.model, DType::F32, &device)?;
+    let model = arguments.model.load(&device)?;
     let decoder_tokens = arguments.decoder_tokens.map(|tokens| vec![tokens]);
     if model.transformer.config().is_encoder_decoder() && decoder_tokens.is_none() {
         return Err(Failure::new("an encoder-decoder also needs --decoder-tokens: the ids that its decoder reads"));

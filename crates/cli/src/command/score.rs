@@ -3,11 +3,11 @@
 use super::Common;
 use crate::answers::warn_of_unknown;
 use crate::failure::{Failure, Outcome, While};
+use crate::machine;
+use crate::model::ModelArguments;
 use crate::model::SpeakingModel;
-use crate::{machine, model};
 use genera_data::{Aligned, ByteCounter, Corpus, Document, Files, ReadOptions};
 use genera_engine::generate::{Score, ScoreSettings, Scored, score};
-use genera_tensor::DType;
 use genera_tokens::Role;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -18,9 +18,8 @@ use std::process::ExitCode;
 /// Example: genera score --model runs/stories --file my.txt --json
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// A run directory, one of its checkpoints, a model directory in the Hugging Face layout, or a GGUF file.
-    #[arg(long, value_name = "MODEL")]
-    model: PathBuf,
+    #[command(flatten)]
+    model: ModelArguments,
     /// The text; for sequence-to-sequence models the source lines.
     #[arg(long, value_name = "FILE")]
     file: PathBuf,
@@ -41,8 +40,7 @@ struct Scores {
 
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
     let device = machine::device(common.threads);
-    let mut model = model::load(&arguments.model, DType::F32, &device)?;
-    model.transformer.params_mut().pack();
+    let model = arguments.model.load(&device)?;
     let is_paired = model.transformer.config().is_encoder_decoder();
     let corpus: Box<dyn Corpus> = match (&arguments.target, is_paired) {
         (Some(target), true) => Box::new(Aligned::open(&arguments.file, target)?),

@@ -41,7 +41,7 @@ impl Embeddings {
         rows: &Rows,
         mode: Mode<'_>,
     ) -> Var {
-        let mut x = embedding(tape, &params.exact(tape, self.tokens), &rows.tokens, self.scale);
+        let mut x = embedding(tape, &params.table(tape, self.tokens), &rows.tokens, self.scale);
         if let Some(id) = self.positions {
             x = embedding_add(tape, x, &params.exact(tape, id), &rows.positions, 1.0);
         }

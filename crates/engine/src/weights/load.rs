@@ -7,14 +7,36 @@ use super::shards::Shards;
 use crate::config::{Head, ModelConfig, Position, Rotary, RotaryScaling};
 use crate::error::{Error, Result};
 use crate::model::Transformer;
-use crate::params::{ParamSpec, Params, Role, layout};
+use crate::params::{EMBEDDING, Kept, ParamSpec, Params, Role, layout, packed};
+use genera_tensor::quant::{BlockRows, Format};
 use genera_tensor::{DType, Device, Shape, Tensor};
 use std::collections::HashSet;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Most bytes that the fixed tables of a position scheme may take: no weights stand behind them.
 const MAX_TABLE_BYTES: u128 = 1 << 30;
+
+/// What a model is loaded for, which decides what is kept of its matrices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To be trained or saved: the numbers in f32, and products in this type.
+    Training(DType),
+    /// To be used: only the form that products use, in this type.
+    Use(DType),
+    /// To be used, quantised blocks as they are stored; products of other matrices are in this type.
+    UseAsStored(DType),
+}
+
+impl Purpose {
+    /// Storage type of what products are given and give.
+    pub fn compute(self) -> DType {
+        match self {
+            Purpose::Training(dtype) | Purpose::Use(dtype) | Purpose::UseAsStored(dtype) => dtype,
+        }
+    }
+}
 
 /// Loads `config.json` and the weights beside it: `model.safetensors`, or several files with their index; f32, bf16 or f16.
 ///
@@ -22,10 +44,11 @@ const MAX_TABLE_BYTES: u128 = 1 << 30;
 /// When a file is missing, malformed or not supported, and when names or shapes do not fit the configuration.
 ///
 /// # Cost
-/// Memory: four bytes a parameter, and two more for those in matrices when it computes in bf16.
-pub fn load_hf(dir: &Path, device: &Device, compute: DType) -> Result<Transformer> {
+/// Memory: for training four bytes a parameter, and two more for those in matrices when it computes in bf16; otherwise
+/// what products need.
+pub fn load_hf(dir: &Path, device: &Device, purpose: Purpose) -> Result<Transformer> {
     let PublishedConfig { model, family, .. } = read_config(dir)?;
-    load_from(model, family.map(Family::names), Box::new(Shards::open(dir)?), device, compute)
+    load_from(model, family.map(Family::names), Box::new(Shards::open(dir)?), device, purpose)
 }
 
 /// Loads the weights of a model whose architecture is known.
@@ -37,7 +60,7 @@ pub(super) fn load_from(
     table: Option<Names>,
     store: Box<dyn Store>,
     device: &Device,
-    compute: DType,
+    purpose: Purpose,
 ) -> Result<Transformer> {
     let mut files = Files { table, store };
     let model = ModelConfig { head: files.settled_head(&model)?, ..model };
@@ -46,8 +69,9 @@ pub(super) fn load_from(
     // Everything is found and measured before anything is allocated.
     let found = specs.iter().map(|spec| files.locate(&model, spec)).collect::<Result<Vec<_>>>()?;
     files.refuse_unknown(&model, &found)?;
-    let masters = specs.iter().zip(&found).map(|(spec, found)| files.read(spec, found, device));
-    let params = Params::new(specs.clone(), masters.collect::<Result<Vec<_>>>()?, compute);
+    let kept = specs.iter().zip(&found).map(|(spec, found)| files.keep(spec, found, device, purpose));
+    let kept = kept.collect::<Result<Vec<_>>>()?;
+    let params = Params::kept(specs, kept, purpose.compute());
     Ok(Transformer::new(model, params, device))
 }
 
@@ -67,6 +91,14 @@ pub(super) trait Store {
     /// # Errors
     /// When it holds no real numbers or cannot be read.
     fn read(&mut self, name: &str) -> Result<Vec<f32>>;
+
+    /// The blocks of a tensor that is stored in quantised ones.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    fn read_blocks(&mut self, _name: &str) -> Result<Option<(Format, Vec<u8>)>> {
+        Ok(None)
+    }
 }
 
 /// The weights of a model under the names that its kind of files gives them.
@@ -87,7 +119,7 @@ impl Files {
     /// Where a parameter's numbers are.
     fn locate(&self, model: &ModelConfig, spec: &ParamSpec) -> Result<Found> {
         let Sources { tensors, lie, mut also, or_zeros } = self.sources(model, spec)?;
-        if spec.name == "embedding.weight" && model.head != Head::Untied {
+        if spec.name == EMBEDDING && model.head != Head::Untied {
             also.extend(self.head_name(model));
         }
         let also: Vec<String> = also.iter().filter_map(|name| self.present(name)).collect();
@@ -140,7 +172,7 @@ impl Files {
     /// The head as the weights have it. Files that call it tied may carry one of its own all the same.
     fn settled_head(&mut self, model: &ModelConfig) -> Result<Head> {
         let Head::Tied { bias, scaled } = model.head else { return Ok(model.head) };
-        let embedding = self.sources(model, &table("embedding.weight", model))?.tensors[0].name.clone();
+        let embedding = self.sources(model, &table(EMBEDDING, model))?.tensors[0].name.clone();
         let head = self.head_name(model).and_then(|name| self.present(&name));
         let (Some(head), Some(embedding)) = (head, self.present(&embedding)) else { return Ok(model.head) };
         if self.store.read(&head)? == self.store.read(&embedding)? {
@@ -169,6 +201,32 @@ impl Files {
             unknown.len(),
             n_layers.join(" and ")
         )))
+    }
+
+    /// What is to be kept of a parameter.
+    fn keep(&mut self, spec: &ParamSpec, found: &Found, device: &Device, purpose: Purpose) -> Result<Kept> {
+        let is_used = spec.role.is_product() || spec.name == EMBEDDING;
+        if !is_used || matches!(purpose, Purpose::Training(_)) {
+            return Ok(Kept::Numbers(self.read(spec, found, device)?));
+        }
+        if let Purpose::UseAsStored(_) = purpose
+            && let Some(parts) = self.read_blocks(found)?
+        {
+            let width = spec.shape.last();
+            let rows: Vec<_> = parts.iter().map(|(format, bytes)| BlockRows::new(*format, width, bytes)).collect();
+            return Ok(Kept::Packed(Arc::new(device.kernels().pack_blocks(width, &rows))));
+        }
+        let numbers = self.read(spec, found, device)?;
+        let weight = if purpose.compute() == DType::F32 { numbers } else { numbers.cast(purpose.compute()) };
+        Ok(Kept::Packed(Arc::new(packed(&weight))))
+    }
+
+    /// The blocks that make a parameter; `None` where some part of it has none.
+    fn read_blocks(&mut self, found: &Found) -> Result<Option<Vec<(Format, Vec<u8>)>>> {
+        if found.lie != Lie::Plain {
+            return Ok(None);
+        }
+        found.names.iter().map(|name| self.store.read_blocks(name)).collect()
     }
 
     fn read(&mut self, spec: &ParamSpec, found: &Found, device: &Device) -> Result<Tensor> {

@@ -22,4 +22,4 @@ pub use export::{Exported, export_hf};
 pub use express::architecture_of;
 pub use family::{FAMILIES, Family};
 pub use gguf::{GgufModel, TokenizerFiles, load_gguf};
-pub use load::load_hf;
+pub use load::{Purpose, load_hf};

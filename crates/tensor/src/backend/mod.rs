@@ -13,6 +13,7 @@ pub mod cpu;
 pub mod reference;
 
 use crate::dtype::{DType, View, ViewMut};
+use crate::quant::BlockRows;
 use crate::rng::Key;
 use std::any::Any;
 use std::ops::Range;
@@ -78,10 +79,21 @@ pub struct PackedMatrix {
     pub n_rows: usize,
     /// Number of columns N of the logical matrix.
     pub n_columns: usize,
-    /// Storage type of the matrix it was made of.
-    pub dtype: DType,
+    /// What it was made of.
+    pub elements: Elements,
+    /// Memory that it takes, which a product with few rows reads once.
+    pub n_bytes: usize,
     /// The backend's own form.
     pub panels: Box<dyn Any + Send + Sync>,
+}
+
+/// What a [`PackedMatrix`] was made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Elements {
+    /// A matrix of this storage type.
+    Plain(DType),
+    /// Blocks of small codes.
+    Blocks,
 }
 
 /// The right-hand side of a product.
@@ -97,6 +109,10 @@ pub enum Rhs<'a> {
 ///
 /// With two f32 operands the products are f32. As soon as one operand is bf16 both are rounded to bf16, and their
 /// products are summed in f32. The element (i, j) is the same whatever m is and wherever row i stands.
+///
+/// With a right-hand side of blocks, `a` is rounded to blocks itself: 32 neighbours x of a row become `scale · code`, with
+/// scale = max |x| / 127 and the code nearest to x / scale. Products of codes are summed exactly over each group, and the
+/// scales (rounded to f16 on the right-hand side), offsets and sums of the groups in f32.
 #[derive(Debug)]
 pub struct Matmul<'a> {
     /// Rows of the result.
@@ -464,6 +480,16 @@ pub trait Kernels: Send + Sync {
 
     /// Rearranges the right-hand matrix b: [k, n] for repeated use.
     fn pack(&self, b: Matrix<'_>, k: usize, n: usize) -> PackedMatrix;
+
+    /// Rearranges rows of quantised blocks, those of `parts` one behind the other, for products with a right-hand side
+    /// whose columns they are.
+    ///
+    /// # Panics
+    /// When a row has another length than `k`, or a plain format.
+    fn pack_blocks(&self, k: usize, parts: &[BlockRows<'_>]) -> PackedMatrix;
+
+    /// The numbers of some columns of a packed matrix: [columns, k]. The scales of blocks have been rounded to f16.
+    fn unpack(&self, packed: &PackedMatrix, columns: &[u32], out: &mut [f32]);
 
     /// See [`Attention`].
     fn attention(&self, call: Attention<'_>);

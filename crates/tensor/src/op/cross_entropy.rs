@@ -5,11 +5,12 @@
 
 use super::check::{Checker, Input};
 use super::softmax::formula as softmax_formula;
-use crate::backend::{CrossEntropy, IGNORE, Matmul, Matrix, Rhs};
+use crate::backend::{CrossEntropy, IGNORE, Matmul, Matrix};
 use crate::dtype::{DType, View, ViewMut};
 use crate::shape;
 use crate::tape::{Sink, Slot, Tape, Var};
 use crate::tensor::Tensor;
+use crate::weight::Weight;
 use std::sync::Arc;
 
 /// Rows of logits held at once are chosen so that the block stays near this size, which the last-level cache holds.
@@ -74,13 +75,19 @@ pub fn cross_entropy(tape: &Tape<'_>, logits: &Var, spec: &LossSpec) -> HeadLoss
 /// products' operands are bf16, for the rounded gradient. With fewer rows the work that each block does once outweighs the
 /// products: blocks of 8 MiB took 2.7 times as long for V = 128,000 in f32, 3.1 times in bf16 (D = 256, one thread of an AMD
 /// EPYC; the example `head_rate` prints the times).
-pub fn linear_cross_entropy(tape: &Tape<'_>, x: &Var, weight: &Var, bias: Option<&Var>, spec: &LossSpec) -> HeadLoss {
-    let mut parts = vec![("multiply x", "M.. D", x.tensor().shape()), ("by weight", "V D", weight.tensor().shape())];
+pub fn linear_cross_entropy(
+    tape: &Tape<'_>,
+    x: &Var,
+    weight: &Weight,
+    bias: Option<&Var>,
+    spec: &LossSpec,
+) -> HeadLoss {
+    let mut parts = vec![("multiply x", "M.. D", x.tensor().shape()), ("by weight", "V D", weight.shape())];
     parts.extend(bias.map(|bias| ("and add bias", "V", bias.tensor().shape())));
     parts.push(("for targets", "M", [spec.targets.len()].into()));
     let [m, d, n_classes] = shape::sizes(&parts);
     let slots = [x.slot(), weight.slot(), bias.and_then(Var::slot)];
-    let mut head = HeadGradients::new(tape, x.tensor(), weight.tensor(), slots);
+    let mut head = HeadGradients::new(tape, x.tensor(), weight, slots);
     let mut measured = RowLosses::new(m);
     let block = logits_block_rows(m, n_classes);
     let mut logits = Tensor::scratch(tape.device(), [block, n_classes], DType::F32);
@@ -95,7 +102,7 @@ pub fn linear_cross_entropy(tape: &Tape<'_>, x: &Var, weight: &Var, bias: Option
             n: n_classes,
             k: d,
             a: Matrix::new(x.tensor().view().slice(rows.start * d..rows.end * d), d),
-            b: weight.packed().map_or_else(|| Rhs::Matrix(Matrix::transposed(weight.tensor().view(), d)), Rhs::Packed),
+            b: weight.transposed(),
             c: logits.view_mut().into_slice(elements.clone()),
             accumulate: false,
             bias: bias.map(|bias| bias.tensor().view()),
@@ -114,7 +121,7 @@ pub fn linear_cross_entropy(tape: &Tape<'_>, x: &Var, weight: &Var, bias: Option
             tape.kernels().soft_cap_backward(cap, capped, dlogits.into_slice(elements.clone()));
         }
         let dlogits = gradient.as_ref().unwrap_or(&logits).view().slice(elements);
-        head.add_block(tape, dlogits, x.tensor(), weight.tensor(), rows);
+        head.add_block(tape, dlogits, x.tensor(), weight, rows);
     }
     let loss = tape.push(measured.total(tape, spec), &slots, move |sink, dloss| head.send(sink, dloss.view().get(0)));
     HeadLoss { loss, nlls: measured.nlls, hits: measured.hits }
@@ -177,7 +184,7 @@ struct HeadGradients {
 }
 
 impl HeadGradients {
-    fn new(tape: &Tape<'_>, x: &Tensor, weight: &Tensor, slots: [Option<Slot>; 3]) -> Self {
+    fn new(tape: &Tape<'_>, x: &Tensor, weight: &Weight, slots: [Option<Slot>; 3]) -> Self {
         let make = |slot: Option<Slot>, shape, dtype| slot.map(|_| Tensor::scratch(tape.device(), shape, dtype));
         Self {
             slots,
@@ -197,16 +204,15 @@ impl HeadGradients {
         tape: &Tape<'_>,
         dlogits: View<'_>,
         x: &Tensor,
-        weight: &Tensor,
+        weight: &Weight,
         rows: std::ops::Range<usize>,
     ) {
-        let [n_classes, d] = weight.dims();
+        let [n_classes, d] = weight.shape().sizes().try_into().expect("a matrix");
         let (m, kernels) = (rows.len(), tape.kernels());
         let flat = rows.start * d..rows.end * d;
         if let Some(dx) = &mut self.dx {
-            let (dlogits, w) = (Matrix::new(dlogits, n_classes), Matrix::new(weight.view(), d));
             let block = dx.view_mut().into_slice(flat.clone());
-            kernels.matmul(Matmul::product([m, d, n_classes], dlogits, w, block, false));
+            weight.send_back(tape.device(), Matrix::new(dlogits, n_classes), m, block, false);
         }
         if let Some(dweight) = &mut self.dweight {
             let (dlogits, x) = (Matrix::transposed(dlogits, n_classes), Matrix::new(x.view().slice(flat), d));
@@ -256,7 +262,9 @@ pub(super) fn check(checker: &mut Checker) {
             .case(&format!("cross-entropy, smoothing {smoothing}"), &[Input::f32([4, V])], operation, |x| loss(&x[0]));
 
         let inputs = [Input::new([4, 6]), Input::new([V, 6]), Input::f32([V])];
-        let fused = move |tape: &Tape<'_>, x: &[Var]| linear_cross_entropy(tape, &x[0], &x[1], x.get(2), &spec).loss;
+        let fused = move |tape: &Tape<'_>, x: &[Var]| {
+            linear_cross_entropy(tape, &x[0], &Weight::from(&x[1]), x.get(2), &spec).loss
+        };
         let formula = |x: &[Vec<f64>]| {
             let logits = super::matmul::formula_nt(&x[0], &x[1], 6);
             let capped = |z: f64| cap.map_or(z, |cap| f64::from(cap) * (z / f64::from(cap)).tanh());
@@ -289,9 +297,9 @@ mod tests {
             };
             let (x, weight) = (normals(0, m), normals(1, n_classes));
             let head = if in_blocks {
-                linear_cross_entropy(&tape, &x, &weight, None, &spec)
+                linear_cross_entropy(&tape, &x, &Weight::from(&weight), None, &spec)
             } else {
-                cross_entropy(&tape, &linear(&tape, &x, &weight, Linear::plain(DType::F32)), &spec)
+                cross_entropy(&tape, &linear(&tape, &x, &Weight::from(&weight), Linear::plain(DType::F32)), &spec)
             };
             let mut gradients = Gradients::new(2);
             tape.backward(&head.loss, &mut gradients);

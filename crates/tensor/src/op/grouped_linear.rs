@@ -2,11 +2,12 @@
 
 use super::check::{Checker, Input};
 use super::matmul::formula_nt;
-use crate::backend::{Matmul, Matrix, Rhs};
+use crate::backend::{Matmul, Matrix};
 use crate::dtype::DType;
 use crate::shape;
 use crate::tape::{Tape, Var};
 use crate::tensor::Tensor;
+use crate::weight::Weight;
 use std::ops::Range;
 
 /// Neighbouring rows with the weight that they are multiplied by.
@@ -15,7 +16,7 @@ pub struct Group {
     /// The rows; may be none.
     pub rows: Range<usize>,
     /// [N, K]
-    pub weight: Var,
+    pub weight: Weight,
 }
 
 /// The product of each group of rows with its weight. The groups follow each other and cover all rows.
@@ -26,7 +27,7 @@ pub struct Group {
 /// # Cost
 /// A product for each group that has rows; the weights of the others are not read and get no gradient.
 pub fn grouped_linear(tape: &Tape<'_>, x: &Var, groups: &[Group], out: DType) -> Var {
-    let weight = groups.first().expect("at least one group").weight.tensor().shape();
+    let weight = groups.first().expect("at least one group").weight.shape();
     let [m, k, n] = shape::sizes(&[("multiply x", "M.. K", x.tensor().shape()), ("by weights", "N K", weight)]);
     let groups: Vec<Group> = groups.iter().filter(|group| !group.rows.is_empty()).cloned().collect();
     let covered = groups.iter().fold(0, |end, group| if group.rows.start == end { group.rows.end } else { m + 1 });
@@ -34,10 +35,9 @@ pub fn grouped_linear(tape: &Tape<'_>, x: &Var, groups: &[Group], out: DType) ->
     let x_tensor = x.tensor().clone();
     let mut y = Tensor::scratch(tape.device(), [m, n], out);
     for Group { rows, weight } in &groups {
-        let b = weight.packed().map_or_else(|| Rhs::Matrix(Matrix::transposed(weight.tensor().view(), k)), Rhs::Packed);
         let c = y.view_mut().into_slice(rows.start * n..rows.end * n);
         let a = Matrix::new(x_tensor.view().slice(rows.start * k..rows.end * k), k);
-        tape.kernels().matmul(Matmul { b, ..Matmul::product([rows.len(), n, k], a, a, c, false) });
+        tape.kernels().matmul(Matmul { b: weight.transposed(), ..Matmul::product([rows.len(), n, k], a, a, c, false) });
     }
     let x_slot = x.slot();
     let slots: Vec<_> = groups.iter().map(|group| group.weight.slot()).chain([x_slot]).collect();
@@ -47,9 +47,8 @@ pub fn grouped_linear(tape: &Tape<'_>, x: &Var, groups: &[Group], out: DType) ->
         // dx = dy · w and dw = dyᵀ · x, group by group
         sink.accumulate(x_slot, |mut dx, is_later| {
             for Group { rows, weight } in &groups {
-                let (dy, w) = (Matrix::new(dy_of(rows), n), Matrix::new(weight.tensor().view(), k));
                 let dx = dx.reborrow().into_slice(rows.start * k..rows.end * k);
-                kernels.matmul(Matmul::product([rows.len(), k, n], dy, w, dx, is_later));
+                weight.send_back(dy.device(), Matrix::new(dy_of(rows), n), rows.len(), dx, is_later);
             }
         });
         for Group { rows, weight } in &groups {
@@ -66,7 +65,7 @@ pub(super) fn check(checker: &mut Checker) {
     let (k, n, dtype) = (6, 9, checker.dtype());
     let rows = [0..3, 3..3, 3..8];
     let operation = |tape: &Tape<'_>, x: &[Var]| {
-        let group = |(rows, weight): (&Range<usize>, &Var)| Group { rows: rows.clone(), weight: weight.clone() };
+        let group = |(rows, weight): (&Range<usize>, &Var)| Group { rows: rows.clone(), weight: weight.into() };
         let groups: Vec<Group> = rows.iter().zip(&x[1..]).map(group).collect();
         grouped_linear(tape, &x[0], &groups, dtype)
     };

@@ -3,11 +3,12 @@
 use super::activation::formula as activated;
 use super::check::{Checker, Input};
 use super::matmul::formula_nt;
-use crate::backend::{Activation, Matmul, Matrix, Rhs};
+use crate::backend::{Activation, Matmul, Matrix};
 use crate::dtype::DType;
 use crate::shape;
 use crate::tape::{Tape, Var};
 use crate::tensor::Tensor;
+use crate::weight::Weight;
 
 /// What happens to the product on its way to memory.
 #[derive(Clone, Debug)]
@@ -33,9 +34,9 @@ impl Linear {
 ///
 /// # Shapes
 /// x: [.., K]; weight: [N, K], as published models store it; result: [M, N], M the number of rows of x.
-pub fn linear(tape: &Tape<'_>, x: &Var, weight: &Var, with: Linear) -> Var {
-    let (x_tensor, w_tensor) = (x.tensor().clone(), weight.tensor().clone());
-    let mut parts = vec![("multiply x", "M.. K", x_tensor.shape()), ("by weight", "N K", w_tensor.shape())];
+pub fn linear(tape: &Tape<'_>, x: &Var, weight: &Weight, with: Linear) -> Var {
+    let x_tensor = x.tensor().clone();
+    let mut parts = vec![("multiply x", "M.. K", x_tensor.shape()), ("by weight", "N K", weight.shape())];
     parts.extend(with.bias.as_ref().map(|bias| ("and add bias", "N", bias.tensor().shape())));
     parts.extend(with.residual.as_ref().map(|residual| ("and add residual", "M.. N", residual.tensor().shape())));
     let [m, k, n] = shape::sizes(&parts);
@@ -47,7 +48,7 @@ pub fn linear(tape: &Tape<'_>, x: &Var, weight: &Var, with: Linear) -> Var {
         n,
         k,
         a: Matrix::new(x_tensor.view(), k),
-        b: weight.packed().map_or_else(|| Rhs::Matrix(Matrix::transposed(w_tensor.view(), k)), Rhs::Packed),
+        b: weight.transposed(),
         c: y.view_mut(),
         accumulate: false,
         bias: with.bias.as_ref().map(|bias| bias.tensor().view()),
@@ -55,7 +56,7 @@ pub fn linear(tape: &Tape<'_>, x: &Var, weight: &Var, with: Linear) -> Var {
         pre_activation: pre.as_mut().map(Tensor::view_mut),
         residual: with.residual.as_ref().map(|residual| residual.tensor().view()),
     });
-    let (x_slot, w_slot) = (x.slot(), weight.slot());
+    let (x_slot, w_slot, weight) = (x.slot(), weight.slot(), weight.clone());
     let (b_slot, r_slot) = (with.bias.and_then(|bias| bias.slot()), with.residual.and_then(|residual| residual.slot()));
     tape.push(y, &[x_slot, w_slot, b_slot, r_slot], move |sink, dy| {
         let device = sink.device().clone();
@@ -71,8 +72,7 @@ pub fn linear(tape: &Tape<'_>, x: &Var, weight: &Var, with: Linear) -> Var {
         sink.accumulate(b_slot, |mut out, is_later| kernels.sum_rows(dsum.view(), out.f32(), is_later));
         // dx = dsum · w and dw = dsumᵀ · x
         sink.accumulate(x_slot, |out, is_later| {
-            let (dsum, w) = (Matrix::new(dsum.view(), n), Matrix::new(w_tensor.view(), k));
-            kernels.matmul(Matmul::product([m, k, n], dsum, w, out, is_later));
+            weight.send_back(&device, Matrix::new(dsum.view(), n), m, out, is_later);
         });
         sink.accumulate(w_slot, |out, is_later| {
             let (dsum, x) = (Matrix::transposed(dsum.view(), n), Matrix::new(x_tensor.view(), k));
@@ -92,7 +92,7 @@ pub(super) fn check(checker: &mut Checker) {
     for (name, activation) in fused {
         let operation = |tape: &Tape<'_>, x: &[Var]| {
             let (bias, residual) = (Some(x[2].clone()), Some(x[3].clone()));
-            linear(tape, &x[0], &x[1], Linear { bias, activation, residual, out: DType::F32 })
+            linear(tape, &x[0], &Weight::from(&x[1]), Linear { bias, activation, residual, out: DType::F32 })
         };
         let formula = |x: &[Vec<f64>]| {
             let f = |sum| activation.map_or(sum, |kind| activated(kind, sum));
@@ -101,6 +101,6 @@ pub(super) fn check(checker: &mut Checker) {
         };
         checker.case(name, &inputs, operation, formula);
     }
-    let plain = |tape: &Tape<'_>, x: &[Var]| linear(tape, &x[0], &x[1], Linear::plain(dtype));
+    let plain = |tape: &Tape<'_>, x: &[Var]| linear(tape, &x[0], &Weight::from(&x[1]), Linear::plain(dtype));
     checker.case("linear, plain", &inputs[..2], plain, |x| formula_nt(&x[0], &x[1], k));
 }

@@ -1,6 +1,8 @@
-//! `genera bench`: how fast this machine is, and how fast it trains.
+//! `genera bench`: how fast this machine is, and how fast it trains and generates.
 
+mod generate;
 mod machine;
+mod operations;
 mod roofline;
 mod train;
 
@@ -26,6 +28,10 @@ enum What {
     ///
     /// Example: genera bench train recipes/bench-a.toml --set train.dtype=bf16 --json
     Train(train::Arguments),
+    /// Read prompts of random tokens and go on with them: tokens/s of both, peak memory, share of the memory bandwidth.
+    ///
+    /// Example: genera bench generate --model model.gguf --prompt-tokens 512 --tokens 128
+    Generate(generate::Arguments),
     /// The ceilings: memory bandwidth, and the rate of matrix products and of attention of a Transformer's shapes.
     ///
     /// Example: genera bench machine --threads 1
@@ -39,6 +45,7 @@ enum What {
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
     match arguments.what {
         What::Train(arguments) => train::run(&arguments, common),
+        What::Generate(arguments) => generate::run(&arguments, common),
         What::Machine(arguments) => machine::run(&arguments, common),
         What::Roofline(arguments) => roofline::run(&arguments, common),
     }

@@ -1,5 +1,6 @@
 //! `genera bench train`: how fast this machine trains.
 
+use super::operations::{self, Operation};
 use crate::command::Common;
 use crate::failure::Outcome;
 use crate::machine;
@@ -11,12 +12,10 @@ use crate::show::number;
 use genera_engine::ModelConfig;
 use genera_engine::params::ParamCount;
 use genera_engine::recipe::{Reasons, Recipe};
-use genera_tensor::{Pass, Profile, Spent};
 use genera_tokens::Batch;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 /// What to train on.
 #[derive(Debug, clap::Args)]
@@ -57,16 +56,6 @@ pub(super) struct Measured {
     loss: f64,
     /// Where the time of a step goes; the parts sum to the mean step.
     operations: Vec<Operation>,
-}
-
-#[derive(Debug, Serialize)]
-struct Operation {
-    name: &'static str,
-    /// Forward or backward, or neither.
-    pass: &'static str,
-    n_calls: f64,
-    seconds: f64,
-    share: f64,
 }
 
 /// Steps before those that are measured: they find no memory ready.
@@ -127,7 +116,7 @@ pub(super) fn measure(mut recipe: Recipe, n_steps: u32, common: Common) -> Outco
     profile.restart();
     let mut reports = (0..n_steps).map(|_| trainer.step(&micro)).collect::<Result<Vec<_>, _>>()?;
     let loss = reports.last().map_or(f64::NAN, |report| report.loss);
-    let operations = operations(profile, n_steps);
+    let operations = operations::of(profile, n_steps);
     reports.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
     let median = &reports[reports.len() / 2];
     Ok(Measured {
@@ -148,26 +137,6 @@ pub(super) fn measure(mut recipe: Recipe, n_steps: u32, common: Common) -> Outco
     })
 }
 
-/// The time of a step by operation, the longest first.
-fn operations(profile: &Profile, n_steps: u32) -> Vec<Operation> {
-    let spent = profile.spent();
-    let whole: Duration = spent.iter().map(|(_, _, spent)| spent.time).sum();
-    let one = |(name, pass, spent): (&'static str, Pass, Spent)| Operation {
-        name,
-        pass: match pass {
-            Pass::Forward => "forward",
-            Pass::Backward => "backward",
-            Pass::Outside => "",
-        },
-        n_calls: spent.n as f64 / f64::from(n_steps),
-        seconds: spent.time.as_secs_f64() / f64::from(n_steps),
-        share: spent.time.as_secs_f64() / whole.as_secs_f64(),
-    };
-    let mut operations: Vec<Operation> = spent.into_iter().map(one).collect();
-    operations.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
-    operations
-}
-
 fn print(measured: &Measured) {
     println!("{}", measured.device);
     println!(
@@ -186,8 +155,5 @@ fn print(measured: &Measured) {
     if let Some(bytes) = measured.peak_memory_bytes {
         println!("peak memory    {} (planned {})", number::bytes(bytes), number::bytes(measured.planned_bytes));
     }
-    println!("\n{:<16} {:<9} {:>6} {:>9} {:>6}", "a step", "", "calls", "ms", "%");
-    for Operation { name, pass, n_calls, seconds, share } in &measured.operations {
-        println!("{name:<16} {pass:<9} {n_calls:>6.0} {:>9.2} {:>6.1}", 1e3 * seconds, 100.0 * share);
-    }
+    operations::print(&measured.operations);
 }

@@ -4,24 +4,23 @@
 //! families understand, `names` says what the tensors are called, and `tokenizer` makes a `tokenizer.json`.
 
 mod architecture;
-mod blocks;
 mod header;
 mod metadata;
 mod names;
 mod reader;
 mod tokenizer;
 
-pub use blocks::Format;
 pub use header::Value;
 pub use reader::{Entry, Reader};
 pub use tokenizer::TokenizerFiles;
 
 use super::config_json::{self, PublishedConfig, SpecialIds};
-use super::load::{Store, load_from};
+use super::load::{Purpose, Store, load_from};
 use crate::config::Position;
 use crate::error::{Error, Result};
 use crate::model::Transformer;
-use genera_tensor::{DType, Device};
+use genera_tensor::Device;
+use genera_tensor::quant::Format;
 use metadata::Metadata;
 use std::path::Path;
 
@@ -36,17 +35,18 @@ pub struct GgufModel {
     pub tokenizer: Option<TokenizerFiles>,
 }
 
-/// Loads a file, its weights widened to f32.
+/// Loads a file.
 ///
 /// # Errors
 /// When it cannot be read, is malformed, or when its architecture, its formats or its tokenizer are not known.
 ///
 /// # Cost
-/// Memory: four bytes a parameter, and two more for those in matrices when it computes in bf16.
-pub fn load_gguf(path: &Path, device: &Device, compute: DType) -> Result<GgufModel> {
+/// Memory: as [`load_hf`](super::load_hf); quantised blocks, where they are kept, take little more than in the file, but
+/// for those of 2, 3, 5 and 6 bits, which are kept in 4 or 8.
+pub fn load_gguf(path: &Path, device: &Device, purpose: Purpose) -> Result<GgufModel> {
     let mut reader = Reader::open(path)?;
     let (PublishedConfig { model, special, .. }, tokenizer) = understand(&mut reader)?;
-    let transformer = load_from(model, Some(names::NAMES), Box::new(reader), device, compute)?;
+    let transformer = load_from(model, Some(names::NAMES), Box::new(reader), device, purpose)?;
     Ok(GgufModel { transformer, special, tokenizer })
 }
 
@@ -88,5 +88,10 @@ impl Store for Reader {
 
     fn read(&mut self, name: &str) -> Result<Vec<f32>> {
         self.read(name)
+    }
+
+    fn read_blocks(&mut self, name: &str) -> Result<Option<(Format, Vec<u8>)>> {
+        let format = self.find(name).map(|entry| entry.format).filter(|format| format.coding().is_some());
+        format.map(|format| Ok((format, self.read_bytes(name)?))).transpose()
     }
 }

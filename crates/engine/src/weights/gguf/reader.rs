@@ -1,9 +1,9 @@
 //! A GGUF file that is being read: its metadata, and its tensors as f32.
 
-use super::blocks::Format;
 use super::header::{self, Header, RawEntry, Sound, Value};
 use crate::error::{Error, Result};
 use crate::weights::safetensors::Content;
+use genera_tensor::quant::Format;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::fs::File;
@@ -84,6 +84,20 @@ impl Reader {
     /// The tensor of a name.
     pub fn find(&self, name: &str) -> Option<&Entry> {
         self.by_name.get(name).map(|&i| &self.entries[i])
+    }
+
+    /// The bytes of a tensor.
+    ///
+    /// # Errors
+    /// As [`Reader::read`].
+    pub fn read_bytes(&mut self, name: &str) -> Result<Vec<u8>> {
+        let entry = self.find(name).ok_or_else(|| Error::file(&self.path, format!("has no tensor '{name}'")))?;
+        let (start, len) = (entry.range.start, entry.range.end - entry.range.start);
+        let mut bytes = vec![0; len as usize];
+        let content = &mut self.content;
+        let read = content.seek(SeekFrom::Start(self.data_start + start)).and_then(|_| content.read_exact(&mut bytes));
+        read.map_err(|source| Error::io("cannot read", &self.path, source))?;
+        Ok(bytes)
     }
 
     /// The elements of a tensor, as f32.

@@ -1,6 +1,7 @@
 //! The processor: threads, and vector instructions chosen once at run time.
 
 mod attention;
+mod blocks;
 mod isa;
 mod lanes;
 mod matmul;
@@ -20,10 +21,11 @@ pub use isa::Isa;
 
 use self::pool::Pool;
 use crate::backend::{
-    Activation, AdamW, Attention, AttentionBackward, CopyColumns, CrossEntropy, Kernels, Matmul, Matrix, Norm,
-    NormBackward, PackedMatrix, Rotary,
+    Activation, AdamW, Attention, AttentionBackward, CopyColumns, CrossEntropy, Elements, Kernels, Matmul, Matrix,
+    Norm, NormBackward, PackedMatrix, Rhs, Rotary,
 };
 use crate::dtype::{View, ViewMut};
+use crate::quant::BlockRows;
 use crate::rng::Key;
 
 /// The backend of the processor.
@@ -31,6 +33,7 @@ pub struct Cpu {
     pool: Pool,
     isa: Isa,
     matmul: matmul::Workspace,
+    blocks: blocks::Workspace,
 }
 
 impl Cpu {
@@ -45,7 +48,12 @@ impl Cpu {
     /// When this processor lacks them.
     pub fn with_isa(n_threads: usize, isa: Isa) -> Self {
         assert!(isa.is_available(), "this processor lacks the instructions {}", isa.name());
-        Self { pool: Pool::new(n_threads), isa, matmul: matmul::Workspace::default() }
+        Self {
+            pool: Pool::new(n_threads),
+            isa,
+            matmul: matmul::Workspace::default(),
+            blocks: blocks::Workspace::default(),
+        }
     }
 
     /// The vector instructions in use.
@@ -65,11 +73,28 @@ impl Kernels for Cpu {
     }
 
     fn matmul(&self, call: Matmul<'_>) {
-        matmul::matmul(&self.pool, self.isa, &self.matmul, call)
+        match call.b {
+            Rhs::Packed(packed) if packed.elements == Elements::Blocks => {
+                blocks::matmul(&self.pool, self.isa, &self.blocks, call, packed);
+            }
+            _ => matmul::matmul(&self.pool, self.isa, &self.matmul, call),
+        }
     }
 
     fn pack(&self, b: Matrix<'_>, k: usize, n: usize) -> PackedMatrix {
         matmul::pack(&self.pool, self.isa, b, k, n)
+    }
+
+    fn pack_blocks(&self, k: usize, parts: &[BlockRows<'_>]) -> PackedMatrix {
+        blocks::pack(&self.pool, self.isa, k, parts)
+    }
+
+    fn unpack(&self, packed: &PackedMatrix, columns: &[u32], out: &mut [f32]) {
+        packed.check_columns(columns, out.len());
+        match packed.elements {
+            Elements::Blocks => blocks::unpack(&self.pool, packed, columns, out),
+            Elements::Plain(_) => matmul::unpack(&self.pool, packed, columns, out),
+        }
     }
 
     fn attention(&self, call: Attention<'_>) {

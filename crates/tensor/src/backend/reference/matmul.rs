@@ -1,7 +1,8 @@
 //! Matrix products with their epilogue.
 
+use super::blocks;
 use crate::backend::reference::pointwise::activate;
-use crate::backend::{Matmul, Matrix, PackedMatrix, Rhs};
+use crate::backend::{Elements, Matmul, Matrix, PackedMatrix, Rhs};
 use crate::dtype::DType;
 use half::bf16;
 
@@ -10,6 +11,11 @@ type Panels = Vec<f32>;
 
 pub(super) fn matmul(mut call: Matmul<'_>) {
     call.check();
+    if let Rhs::Packed(packed) = call.b
+        && packed.elements == Elements::Blocks
+    {
+        return blocks::matmul(call, packed);
+    }
     let rounds = call.rounds_to_bf16();
     let operand = |value: f32| if rounds { bf16::from_f32(value).to_f32() } else { value };
     for i in 0..call.m {
@@ -71,8 +77,19 @@ impl Rhs<'_> {
     pub(in crate::backend) fn dtype(&self) -> DType {
         match self {
             Rhs::Matrix(matrix) => matrix.data.dtype(),
-            Rhs::Packed(packed) => packed.dtype,
+            Rhs::Packed(PackedMatrix { elements: Elements::Plain(dtype), .. }) => *dtype,
+            // Has no part in the choice between f32 and bf16.
+            Rhs::Packed(PackedMatrix { elements: Elements::Blocks, .. }) => DType::F32,
         }
+    }
+}
+
+impl PackedMatrix {
+    /// Panics unless there are these columns, and room for them.
+    pub(in crate::backend) fn check_columns(&self, columns: &[u32], room: usize) {
+        assert_eq!(columns.len() * self.n_rows, room, "room for {} columns of {}", columns.len(), self.n_rows);
+        let beyond = columns.iter().find(|&&column| column as usize >= self.n_columns);
+        assert!(beyond.is_none(), "column {beyond:?} is not one of the matrix, which has {}", self.n_columns);
     }
 }
 
@@ -81,7 +98,7 @@ fn check_len(name: &str, found: usize, expected: usize) {
 }
 
 /// Everything that comes after the sum of products of element (i, j).
-fn finish(call: &mut Matmul<'_>, i: usize, j: usize, sum: f32) {
+pub(super) fn finish(call: &mut Matmul<'_>, i: usize, j: usize, sum: f32) {
     let at = i * call.n + j;
     let mut value = sum + call.bias.map_or(0.0, |bias| bias.get(j));
     if let Some(pre_activation) = &mut call.pre_activation {
@@ -109,5 +126,20 @@ fn rhs_element(b: &Rhs<'_>, p: usize, j: usize) -> f32 {
 pub(super) fn pack(b: Matrix<'_>, k: usize, n: usize) -> PackedMatrix {
     b.check("b", k, n);
     let elements: Panels = (0..k * n).map(|at| b.get(at / n, at % n)).collect();
-    PackedMatrix { n_rows: k, n_columns: n, dtype: b.data.dtype(), panels: Box::new(elements) }
+    let (n_bytes, panels) = (4 * elements.len(), Box::new(elements));
+    PackedMatrix { n_rows: k, n_columns: n, elements: Elements::Plain(b.data.dtype()), n_bytes, panels }
+}
+
+/// The numbers of some columns, one behind the other.
+pub(super) fn unpack(packed: &PackedMatrix, columns: &[u32], out: &mut [f32]) {
+    packed.check_columns(columns, out.len());
+    for (&column, out) in columns.iter().zip(out.chunks_exact_mut(packed.n_rows)) {
+        match packed.elements {
+            Elements::Blocks => blocks::unpack(packed, column as usize, out),
+            Elements::Plain(_) => {
+                let element = |p| rhs_element(&Rhs::Packed(packed), p, column as usize);
+                out.iter_mut().enumerate().for_each(|(p, out)| *out = element(p));
+            }
+        }
+    }
 }

@@ -7,6 +7,7 @@
 #![allow(clippy::needless_range_loop)]
 
 mod attention;
+mod blocks;
 mod matmul;
 mod norm;
 mod optimizer;
@@ -23,6 +24,7 @@ use crate::backend::{
     NormBackward, PackedMatrix, Rotary,
 };
 use crate::dtype::{View, ViewMut};
+use crate::quant::BlockRows;
 use crate::rng::Key;
 
 /// The backend of plain loops.
@@ -44,6 +46,14 @@ impl Kernels for Reference {
 
     fn pack(&self, b: Matrix<'_>, k: usize, n: usize) -> PackedMatrix {
         matmul::pack(b, k, n)
+    }
+
+    fn pack_blocks(&self, k: usize, parts: &[BlockRows<'_>]) -> PackedMatrix {
+        blocks::pack(k, parts)
+    }
+
+    fn unpack(&self, packed: &PackedMatrix, columns: &[u32], out: &mut [f32]) {
+        matmul::unpack(packed, columns, out)
     }
 
     fn attention(&self, call: Attention<'_>) {

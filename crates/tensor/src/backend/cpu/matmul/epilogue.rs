@@ -62,7 +62,7 @@ impl Shared {
 }
 
 /// The end of a product: where its sums go and what is added to them.
-pub(super) struct Epilogue<'a> {
+pub(in crate::backend::cpu) struct Epilogue<'a> {
     c: Shared,
     pre_activation: Option<Shared>,
     n: usize,
@@ -76,19 +76,19 @@ pub(super) struct Epilogue<'a> {
 unsafe impl Sync for Epilogue<'_> {}
 
 /// Sums of some rows and columns of the result.
-pub(super) struct Sums<'a> {
+pub(in crate::backend::cpu) struct Sums<'a> {
     /// Rows of `width`.
-    pub(super) values: &'a mut [f32],
+    pub(in crate::backend::cpu) values: &'a mut [f32],
     /// Columns stored, those beyond the matrix included.
-    pub(super) width: usize,
+    pub(in crate::backend::cpu) width: usize,
     /// Rows of the result.
-    pub(super) rows: Range<usize>,
+    pub(in crate::backend::cpu) rows: Range<usize>,
     /// Columns of the result, at most `width`.
-    pub(super) columns: Range<usize>,
+    pub(in crate::backend::cpu) columns: Range<usize>,
 }
 
 impl<'a> Epilogue<'a> {
-    pub(super) fn new(call: &'a mut Matmul<'_>) -> Self {
+    pub(in crate::backend::cpu) fn new(call: &'a mut Matmul<'_>) -> Self {
         Self {
             c: Shared::new(&mut call.c),
             pre_activation: call.pre_activation.as_mut().map(Shared::new),
@@ -116,7 +116,7 @@ impl<'a> Epilogue<'a> {
     ///
     /// # Safety
     /// The call that this was made of had been checked; nobody else uses these elements of the results.
-    pub(super) unsafe fn finish(&self, isa: Isa, sums: Sums<'_>) {
+    pub(in crate::backend::cpu) unsafe fn finish(&self, isa: Isa, sums: Sums<'_>) {
         isa.run(Finish { epilogue: self, sums });
     }
 

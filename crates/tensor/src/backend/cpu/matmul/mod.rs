@@ -19,11 +19,12 @@ pub(super) mod scratch;
 mod tests;
 
 pub(super) use driver::{Workspace, matmul};
-pub(super) use panels::pack;
+pub(super) use epilogue::{Epilogue, Sums};
+pub(super) use panels::{pack, unpack};
 
 /// Asks for the cache line at `address`, which need not exist.
 #[inline(always)]
-fn prefetch<T>(address: *const T) {
+pub(super) fn prefetch<T>(address: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch reads nothing, so any address will do.
     unsafe {

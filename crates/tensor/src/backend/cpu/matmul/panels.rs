@@ -4,8 +4,8 @@ use super::kernel::KernelSet;
 use super::pack::{self, Operand, Target, Word};
 use super::scratch::Scratch;
 use crate::backend::cpu::isa::Isa;
-use crate::backend::cpu::pool::Pool;
-use crate::backend::{Matrix, PackedMatrix};
+use crate::backend::cpu::pool::{Pool, chunks};
+use crate::backend::{Elements, Matrix, PackedMatrix};
 use crate::dtype::{DType, View};
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -111,7 +111,7 @@ impl PackedPanels {
         let own: &Self = packed.panels.downcast_ref().expect("a matrix packed by a cpu backend");
         let kernels = if rounds { KernelSet::bf16(isa) } else { KernelSet::f32(isa) };
         assert_eq!(own.layout.full_width, kernels.panel_width(), "a matrix is packed for other vector instructions");
-        if !rounds || packed.dtype == DType::Bf16 {
+        if !rounds || packed.elements == Elements::Plain(DType::Bf16) {
             return own;
         }
         own.rounded.get_or_init(|| Box::new(own.round(pool, isa, packed.n_rows, kernels)))
@@ -154,7 +154,30 @@ pub(in crate::backend::cpu) fn pack(pool: &Pool, isa: Isa, b: Matrix<'_>, k: usi
     };
     let layout = PanelLayout::new(kernels, n, word.n_steps(k));
     let panels = PackedPanels::new(pool, isa, word, Operand::rhs(b, k), layout);
-    PackedMatrix { n_rows: k, n_columns: n, dtype, panels: Box::new(panels) }
+    let (elements, n_bytes) = (Elements::Plain(dtype), 4 * layout.n_words());
+    PackedMatrix { n_rows: k, n_columns: n, elements, n_bytes, panels: Box::new(panels) }
+}
+
+/// The numbers of some columns, one behind the other.
+pub(in crate::backend::cpu) fn unpack(pool: &Pool, packed: &PackedMatrix, columns: &[u32], out: &mut [f32]) {
+    let own: &PackedPanels = packed.panels.downcast_ref().expect("a matrix packed by a cpu backend");
+    let (layout, is_f32) = (own.layout, packed.elements == Elements::Plain(DType::F32));
+    let k = packed.n_rows;
+    pool.for_each(chunks(out, k.max(1)), |i, out| {
+        let column = columns[i] as usize;
+        let panel = column / layout.full_width;
+        let (width, first) = (layout.width(panel), layout.offset(panel) + column % layout.full_width);
+        for (row, out) in out.iter_mut().enumerate() {
+            let step = if is_f32 { row } else { row / 2 };
+            // SAFETY: the panel has the step.
+            let word = unsafe { *own.as_ptr().add(first + step * width) };
+            *out = f32::from_bits(match (is_f32, row % 2) {
+                (true, _) => word,
+                (false, 0) => word << 16,
+                (false, _) => word & 0xffff_0000,
+            });
+        }
+    });
 }
 
 /// A pointer that tasks share, each to write to words of its own.
