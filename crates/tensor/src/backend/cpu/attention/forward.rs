@@ -35,6 +35,10 @@ struct State<'a> {
     words: Words,
     task: &'a Task,
     spans: Vec<Span>,
+    /// Keys up to the last that a line sees.
+    n_keys: usize,
+    /// Where the values lie in memory as the products read them, and are not read often.
+    direct: Option<Rhs<'a>>,
     window: Window,
     /// Steps of a sum over the features.
     n_steps: usize,
@@ -67,7 +71,7 @@ impl Program for Forward<'_> {
     fn run<V: Lanes>(self, v: V) {
         let mut memory = ThreadMemory::take();
         let mut state = State::new(&self, &mut memory);
-        let n_keys = self.inputs.n_keys(self.task.row);
+        let n_keys = state.n_keys;
         for start in (0..n_keys).step_by(BLOCK) {
             let block = start..(start + BLOCK).min(n_keys);
             if !visible::seen_by_any(&state.spans, &block).is_empty() {
@@ -94,6 +98,11 @@ impl<'a> State<'a> {
         let (n_lines, d_head) = (task.lines.len(), inputs.sizes.d_head);
         let (n_steps, width) = (words.n_steps(d_head), d_head.next_multiple_of(GRAIN));
         let window = Window::new(inputs, task);
+        let spans = inputs.spans(task);
+        let last = spans.iter().map(|span| span.end).max().unwrap_or(0);
+        let n_keys = inputs.n_keys(task.row).min(last);
+        let is_read_once = n_lines <= MAX_ROWS && d_head.is_multiple_of(GRAIN);
+        let direct = if is_read_once { words.in_place(inputs.values(task, 0..n_keys)) } else { None };
         let n_block_steps = words.n_steps(BLOCK);
         let [queries, keys, values, scores, weights, max, sums, out, biases] = memory.parts([
             n_lines * n_steps,
@@ -111,14 +120,17 @@ impl<'a> State<'a> {
         max.fill(f32::NEG_INFINITY);
         sums.fill(0.0);
         out.fill(0.0);
-        // Features that only fill up the width.
-        values.fill(0.0);
-        let spans = inputs.spans(task);
+        if direct.is_none() {
+            // Features that only fill up the width.
+            values.fill(0.0);
+        }
         Self {
             inputs,
             words,
             task,
             spans,
+            n_keys,
+            direct,
             window,
             n_steps,
             width,
@@ -139,15 +151,22 @@ impl<'a> State<'a> {
         let (words, width, n_grains) = (self.words, self.width, block.len().next_multiple_of(GRAIN));
         if block.len() < n_grains {
             // Keys that only fill up the last grain.
-            self.keys.fill(0.0);
-            self.values[..words.n_steps(n_grains) * width].fill(0.0);
+            for step in self.keys.chunks_exact_mut(BLOCK) {
+                step[block.len()..n_grains].fill(0.0);
+            }
+            if self.direct.is_none() {
+                self.values[..words.n_steps(n_grains) * width].fill(0.0);
+            }
         }
-        let n_keys = self.inputs.n_keys(self.task.row);
+        let n_keys = self.n_keys;
         let part = |start: usize| start..(start + PART).min(block.end);
         let ahead = |start: usize| (start + AHEAD).min(n_keys)..(start + AHEAD + PART).min(n_keys);
         for start in block.clone().step_by(PART) {
             self.inputs.keys(self.task, ahead(start)).prefetch();
             words.across(self.inputs.keys(self.task, part(start)), &mut self.keys[start - block.start..], BLOCK);
+        }
+        if self.direct.is_some() {
+            return self.inputs.values(self.task, block.clone()).prefetch();
         }
         for start in block.clone().step_by(PART) {
             self.inputs.values(self.task, ahead(start)).prefetch();
@@ -182,7 +201,14 @@ impl<'a> State<'a> {
         }
         let steps = words.n_steps(columns.start)..words.n_steps(columns.end);
         let weights = words.weights_along(self.scores, BLOCK, lines.len(), columns, self.weights);
-        let values = Rhs { words: &self.values[steps.start * width..], stride: width };
+        let (values, steps) = match self.direct {
+            None => (Rhs { words: &self.values[steps.start * width..], stride: width }, steps),
+            // Of a last grain that is not full, only the keys that there are.
+            Some(Rhs { words, stride }) => {
+                let words = &words[(first_key + steps.start) * stride..];
+                (Rhs { words, stride }, steps.start..steps.end.min(self.n_keys - first_key))
+            }
+        };
         let out = Sums { values: &mut self.out[lines.start * width..], stride: width, accumulate: true };
         words.multiply([lines.len(), steps.len(), width], weights, values, out);
     }

@@ -100,6 +100,14 @@ impl Words {
         }
     }
 
+    /// Rows with the sums running down the columns as they lie in memory, where that is what [`Words::down`] would make.
+    pub(super) fn in_place<'a>(&self, from: Rows<'a>) -> Option<Rhs<'a>> {
+        match from.data {
+            View::F32(words) if !self.are_pairs() => Some(Rhs { words, stride: from.stride }),
+            _ => None,
+        }
+    }
+
     /// Packs rows as they are, each a sum: word (row, step) at `row · stride + step` of `to`.
     pub(super) fn along(&self, from: Rows<'_>, to: &mut [f32], stride: usize) {
         let operand = Operand { data: from.data, stride: from.stride, across: false, k: from.width };

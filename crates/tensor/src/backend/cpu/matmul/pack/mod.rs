@@ -5,6 +5,8 @@
 //! lines lie side by side, in packed rows the steps do.
 
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 mod portable;
 
@@ -93,6 +95,8 @@ pub(crate) unsafe fn pack(
         match isa {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 | Isa::Avx512Bf16 => avx512::pack(isa, word, operand, &block),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => avx2::pack(word, operand, &block),
             _ => portable::pack(isa, word, operand, &block),
         }
     }
