@@ -36,6 +36,7 @@
 //! # }
 //! ```
 
+pub mod chat;
 pub mod curate;
 mod document;
 mod encode;
@@ -51,6 +52,7 @@ mod split;
 pub mod tokenize;
 mod write;
 
+pub use chat::{ChatMessage, ChatTemplate, encode_chat};
 pub use curate::CurationSettings;
 pub use document::{Content, Document, Origin, Piece};
 pub use encode::{Encode, TextEncoder};
