@@ -2,10 +2,14 @@
 
 mod encode;
 mod functions;
+mod messages;
 mod template;
+mod turns;
 
 pub use encode::encode_chat;
+pub use messages::{first_messages, messages_from_json};
 pub use template::ChatTemplate;
+pub use turns::{encode_answer, encode_turns};
 
 /// One turn of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
