@@ -1,5 +1,6 @@
 //! Opening a model: a run directory, a directory in the Hugging Face layout, or a GGUF file.
 
+use crate::base;
 use crate::failure::{Failure, Outcome, While};
 use crate::plan;
 use crate::run::directory::RunDirectory;
@@ -7,7 +8,7 @@ use genera_data::{load_tokenizer, tokenizer_from_json};
 use genera_engine::checkpoint::{Checkpoint, Rejected, latest_good};
 use genera_engine::model::Transformer;
 use genera_engine::recipe::{GenerateRecipe, Recipe};
-use genera_engine::weights::{GgufModel, SpecialIds, load_gguf, load_hf, read_config};
+use genera_engine::weights::{GgufModel, SpecialIds, load_adapter, load_gguf, load_hf, read_config};
 use genera_modality::{Codebook, Modality, Text, Translation};
 use genera_tensor::{DType, Device};
 use std::borrow::Cow;
@@ -31,11 +32,19 @@ pub struct LoadedModel {
     pub step: Option<u64>,
 }
 
-/// Loads a model to compute in `dtype`.
+/// Loads a model to compute in `dtype`, with an adapter in PEFT's layout where one is given.
 ///
 /// # Errors
-/// When there is no model at `path`, or its files cannot be used.
-pub fn load(path: &Path, dtype: DType, device: &Device) -> Outcome<LoadedModel> {
+/// When there is no model at `path`, its files cannot be used, or the adapter does not fit it.
+pub fn load(path: &Path, adapter: Option<&Path>, dtype: DType, device: &Device) -> Outcome<LoadedModel> {
+    let mut model = bare(path, dtype, device)?;
+    if let Some(adapter) = adapter {
+        load_adapter(&mut model.transformer, adapter)?;
+    }
+    Ok(model)
+}
+
+fn bare(path: &Path, dtype: DType, device: &Device) -> Outcome<LoadedModel> {
     if path.join("recipe.toml").is_file() {
         return of_run(path, dtype, device);
     }
@@ -79,9 +88,18 @@ fn run_of_checkpoint(path: &Path) -> Option<RunDirectory> {
 fn of_checkpoint(run: &RunDirectory, checkpoint: Checkpoint, dtype: DType, device: &Device) -> Outcome<LoadedModel> {
     let recipe = Recipe::load(&run.recipe())?;
     let codebook: Codebook = load_tokenizer(&run.data())?;
-    let transformer = checkpoint.model(dtype, device)?;
+    let transformer = if recipe.lora.rank.is_some() {
+        let mut base = base::open(&mut recipe.clone(), dtype, device)?.ok_or_else(|| {
+            Failure::new(format!("{} has adapters, but its recipe names no base", run.path().display()))
+        })?;
+        checkpoint.adapt(&mut base.transformer)?;
+        base.transformer
+    } else {
+        checkpoint.model(dtype, device)?
+    };
     let (modality, _) = plan::data::modality_of(&recipe.data)?;
-    let special = SpecialIds::of(&codebook.vocab().special, transformer.config());
+    let special = base::special_of(run)?;
+    let special = special.unwrap_or_else(|| SpecialIds::of(&codebook.vocab().special, transformer.config()));
     let step = Some(checkpoint.manifest.step);
     let (codebook, defaults, recipe) = (Some(codebook), recipe.generate.clone(), Some(recipe));
     Ok(LoadedModel { transformer, codebook, modality, special, defaults, recipe, step })

@@ -1,5 +1,9 @@
 //! The learned numbers of a model: names, shapes, roles, and where they are kept.
 
+mod adapters;
+
+pub use adapters::{Adapter, NewAdapter};
+
 use crate::config::{FeedForward, Head, ModelConfig, Placement, Position, QkNorm, Stack};
 use genera_tensor::backend::{Matrix, PackedMatrix};
 use genera_tensor::{DType, ParamId, Shape as TensorShape, Tape, Tensor, Var};
@@ -26,6 +30,8 @@ pub enum Role {
     RelativeBias,
     /// Not trained: kept as loaded.
     Fixed,
+    /// One of the small matrices beside a frozen weight.
+    Adapter,
 }
 
 /// Name, shape and role of one parameter.
@@ -220,6 +226,10 @@ pub struct Params {
     compute: DType,
     /// Whether the embedding table is the head too.
     is_tied: bool,
+    /// Number of the model's own parameters, where adapters follow them.
+    n_own: usize,
+    /// By weight; empty without any.
+    adapters: Vec<Vec<Adapter>>,
 }
 
 impl Params {
@@ -234,7 +244,8 @@ impl Params {
             assert!(fits, "{} must be f32 {}, found {master:?}", spec.name, spec.shape);
         }
         let (rounded, packed) = (specs.iter().map(|_| None).collect(), specs.iter().map(|_| None).collect());
-        let mut params = Self { specs, masters, rounded, packed, compute, is_tied: false };
+        let mut params =
+            Self { specs, masters, rounded, packed, compute, is_tied: false, n_own: 0, adapters: Vec::new() };
         params.round_all();
         params
     }
@@ -312,13 +323,18 @@ impl Params {
 
     /// A parameter in f32 on the tape: norms, biases, look-up tables.
     pub fn exact(&self, tape: &Tape<'_>, id: ParamId) -> Var {
-        tape.parameter(id, &self.masters[id.0])
+        self.on_tape(tape, id, &self.masters[id.0])
     }
 
     /// A matrix on the tape in the storage type of the products.
     pub fn matrix(&self, tape: &Tape<'_>, id: ParamId) -> Var {
         let tensor = self.rounded[id.0].as_ref().unwrap_or(&self.masters[id.0]);
-        tape.parameter(id, tensor).with_packed(self.packed[id.0].clone())
+        self.on_tape(tape, id, tensor).with_packed(self.packed[id.0].clone())
+    }
+
+    /// Nobody wants the gradient of what is frozen.
+    fn on_tape(&self, tape: &Tape<'_>, id: ParamId, tensor: &Tensor) -> Var {
+        if self.is_trained(id) { tape.parameter(id, tensor) } else { Var::constant(tensor.clone()) }
     }
 
     fn round_all(&mut self) {

@@ -59,7 +59,8 @@ impl Modality for Preference {
         for answer in [chosen, rejected] {
             let one = answered(codebook, prompt, answer).map_err(|error| of_document(error, document))?;
             let spans = one.spans();
-            let ends_well = matches!(spans, [given, made, ..] if given.role == Role::Condition && made.role == Role::Target);
+            let ends_well =
+                matches!(spans, [given, made, ..] if given.role == Role::Condition && made.role == Role::Target);
             if !ends_well {
                 let problem = format!("{}: an empty prompt or answer; both must have a token", document.origin);
                 return Err(Error::Settings { problem });

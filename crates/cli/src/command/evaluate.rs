@@ -32,6 +32,9 @@ pub struct Arguments {
     /// A run directory, one of its checkpoints, a model directory in the Hugging Face layout, or a GGUF file.
     #[arg(long, value_name = "MODEL")]
     model: PathBuf,
+    /// An adapter in PEFT's layout for it (LoRA).
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<PathBuf>,
     /// The task.
     #[arg(long, value_enum)]
     task: Task,
@@ -81,7 +84,7 @@ impl Task {
 
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
     let device = machine::device(common.threads);
-    let mut model = model::load(&arguments.model, DType::F32, &device)?;
+    let mut model = model::load(&arguments.model, arguments.adapter.as_deref(), DType::F32, &device)?;
     let wants_pairs = arguments.task != Task::Stories;
     if model.modality.is_paired() != wants_pairs {
         let kind = |is_paired| if is_paired { "a sequence-to-sequence model" } else { "a model of single texts" };

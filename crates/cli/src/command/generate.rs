@@ -23,6 +23,9 @@ pub struct Arguments {
     /// A run directory, one of its checkpoints, a model directory in the Hugging Face layout, or a GGUF file.
     #[arg(long, value_name = "MODEL")]
     model: PathBuf,
+    /// An adapter in PEFT's layout for it (LoRA).
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<PathBuf>,
     /// The beginning of the text, or one source line.
     #[arg(long, value_name = "TEXT", conflicts_with = "input")]
     prompt: Option<String>,
@@ -89,7 +92,7 @@ impl Arguments {
 
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
     let device = machine::device(common.threads);
-    let mut model = model::load(&arguments.model, DType::F32, &device)?;
+    let mut model = model::load(&arguments.model, arguments.adapter.as_deref(), DType::F32, &device)?;
     model.transformer.params_mut().pack();
     let settings = settings(&arguments, &model);
     if arguments.logprobs.is_some() && !common.json {

@@ -17,6 +17,9 @@ pub struct Arguments {
     /// A run directory, one of its checkpoints, a model directory in the Hugging Face layout, or a GGUF file.
     #[arg(long, value_name = "MODEL")]
     model: PathBuf,
+    /// An adapter in PEFT's layout for it (LoRA).
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<PathBuf>,
     /// Token ids, separated by commas: what the decoder reads, or the encoder of an encoder-decoder.
     #[arg(long, value_name = "IDS", value_delimiter = ',', required = true)]
     tokens: Vec<u32>,
@@ -33,7 +36,7 @@ struct Logits {
 
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
     let device = machine::device(common.threads);
-    let model = model::load(&arguments.model, DType::F32, &device)?;
+    let model = model::load(&arguments.model, arguments.adapter.as_deref(), DType::F32, &device)?;
     let decoder_tokens = arguments.decoder_tokens.map(|tokens| vec![tokens]);
     if model.transformer.config().is_encoder_decoder() && decoder_tokens.is_none() {
         return Err(Failure::new("an encoder-decoder also needs --decoder-tokens: the ids that its decoder reads"));

@@ -1,7 +1,7 @@
 //! `genera replay`: what another program needs to train as a run did, for comparison.
 
 use super::Common;
-use crate::failure::{Outcome, While};
+use crate::failure::{Failure, Outcome, While};
 use crate::machine;
 use crate::run::directory::RunDirectory;
 use crate::run::export;
@@ -55,6 +55,12 @@ const NO_TARGET: i64 = -100;
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
     let run = RunDirectory::open(&arguments.run)?;
     let recipe = Recipe::load(&run.recipe())?;
+    if recipe.base.path.is_some() {
+        return Err(Failure::new(format!(
+            "{} began with a base, whose weights are where base.path says; only runs that begin with new weights are replayed",
+            arguments.run.display()
+        )));
+    }
     let prepared = load_prepared(&run.data())?;
     let config = recipe.model.config(prepared.tokenizer.vocab().size)?;
     let device = machine::device(common.threads);
@@ -64,6 +70,7 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     let facts = export::Facts {
         recipe: &recipe,
         prepared: &prepared,
+        special: None,
         step: 0,
         n_tokens: 0,
         n_flops: 0.0,

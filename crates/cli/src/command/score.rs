@@ -21,6 +21,9 @@ pub struct Arguments {
     /// A run directory, one of its checkpoints, a model directory in the Hugging Face layout, or a GGUF file.
     #[arg(long, value_name = "MODEL")]
     model: PathBuf,
+    /// An adapter in PEFT's layout for it (LoRA).
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<PathBuf>,
     /// The text; for sequence-to-sequence models the source lines.
     #[arg(long, value_name = "FILE")]
     file: PathBuf,
@@ -41,7 +44,7 @@ struct Scores {
 
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
     let device = machine::device(common.threads);
-    let mut model = model::load(&arguments.model, DType::F32, &device)?;
+    let mut model = model::load(&arguments.model, arguments.adapter.as_deref(), DType::F32, &device)?;
     model.transformer.params_mut().pack();
     let is_paired = model.transformer.config().is_encoder_decoder();
     let corpus: Box<dyn Corpus> = match (&arguments.target, is_paired) {

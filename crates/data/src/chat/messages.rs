@@ -27,7 +27,8 @@ pub fn first_messages(text: &str) -> Result<Vec<ChatMessage>> {
     Ok(vec![ChatMessage::new("user", text)])
 }
 
-const EXPECTED: &str = "expected [{\"role\": \"user\", \"content\": \"…\"}, {\"role\": \"assistant\", \"content\": \"…\"}]";
+const EXPECTED: &str =
+    "expected [{\"role\": \"user\", \"content\": \"…\"}, {\"role\": \"assistant\", \"content\": \"…\"}]";
 
 fn of_value(message: &Value, number: usize) -> Result<ChatMessage> {
     let bad = |problem: &str| Error::settings(format!("message {number} {problem}; {EXPECTED}"));
@@ -38,7 +39,9 @@ fn of_value(message: &Value, number: usize) -> Result<ChatMessage> {
     };
     let content = match content {
         Value::String(text) => text.clone(),
-        Value::Array(parts) => parts.iter().map(text_of).collect::<Option<_>>().ok_or_else(|| bad("is not all text"))?,
+        Value::Array(parts) => {
+            parts.iter().map(text_of).collect::<Option<_>>().ok_or_else(|| bad("is not all text"))?
+        }
         _ => return Err(bad("has no content")),
     };
     Ok(ChatMessage::new(role, content))

@@ -25,11 +25,7 @@ pub fn encode_answer(tokenizer: &dyn Tokenizer, messages: &[ChatMessage]) -> Res
     encode(tokenizer, messages, |i| i + 1 == messages.len())
 }
 
-fn encode(
-    tokenizer: &dyn Tokenizer,
-    messages: &[ChatMessage],
-    is_wanted: impl Fn(usize) -> bool,
-) -> Result<TokenSeq> {
+fn encode(tokenizer: &dyn Tokenizer, messages: &[ChatMessage], is_wanted: impl Fn(usize) -> bool) -> Result<TokenSeq> {
     let template = template_of(tokenizer)?;
     let marked = Marked::new(tokenizer, messages);
     let whole = template.render_dateless(&marked.messages, false)?;

@@ -83,7 +83,12 @@ mod tests {
 
     #[test]
     fn fields_become_text_target_and_kept_fields() {
-        let columns = Columns { text: Some("en".into()), target: Some("de".into()), fields: vec!["year".into()], ..Columns::default() };
+        let columns = Columns {
+            text: Some("en".into()),
+            target: Some("de".into()),
+            fields: vec!["year".into()],
+            ..Columns::default()
+        };
         let found = documents("{\"de\": \"ja\\n\", \"en\": \"yes\", \"year\": 1999}\n\n", &columns);
         let document = found[0].as_ref().unwrap();
         assert_eq!(document.as_text(), Some("yes"));
