@@ -31,7 +31,9 @@ def learned(tokenizer, messages, tokens):
         ids = lambda part, prompt: tokenizer.apply_chat_template(
             part, add_generation_prompt=prompt, tokenize=True, return_dict=False
         )
-        start, end = len(ids(messages[:i], True)), len(ids(messages[: i + 1], False))
+        # A token that reaches over the border belongs to what follows it.
+        common = lambda prefix: next((n for n, pair in enumerate(zip(prefix, tokens)) if pair[0] != pair[1]), len(prefix))
+        start, end = common(ids(messages[:i], True)), common(ids(messages[: i + 1], False))
         special = [at for at in range(start, end) if tokens[at] in tokenizer.all_special_ids]
         for at in range(start, special[-1] + 1 if special else end):
             marks[at] = True

@@ -118,6 +118,8 @@ def main():
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
     is_right = True
     for directory in sorted(arguments.directory.iterdir()):
         config = directory / "config.json"

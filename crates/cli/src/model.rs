@@ -11,7 +11,6 @@ use genera_engine::recipe::{GenerateRecipe, Recipe};
 use genera_engine::weights::{GgufModel, SpecialIds, load_adapter, load_gguf, load_hf, read_config};
 use genera_modality::{Codebook, Modality, Text, Translation};
 use genera_tensor::{DType, Device};
-use std::borrow::Cow;
 use std::path::Path;
 
 /// A model with everything that is needed to use it.
@@ -163,12 +162,7 @@ impl LoadedModel {
     /// When it has no tokenizer.
     pub fn speaking(&self) -> Outcome<SpeakingModel<'_>> {
         let codebook = self.codebook()?;
-        Ok(SpeakingModel {
-            transformer: &self.transformer,
-            codebook,
-            modality: self.modality,
-            special: Cow::Borrowed(&self.special),
-        })
+        Ok(SpeakingModel { transformer: &self.transformer, codebook, modality: self.modality, special: &self.special })
     }
 }
 
@@ -181,13 +175,17 @@ pub struct SpeakingModel<'m> {
     pub codebook: &'m Codebook,
     /// The kind of data it makes.
     pub modality: &'m dyn Modality,
-    special: Cow<'m, SpecialIds>,
+    special: &'m SpecialIds,
 }
 
 impl<'m> SpeakingModel<'m> {
-    /// A model whose special tokens are those of its tokenizer.
-    pub fn new(transformer: &'m Transformer, codebook: &'m Codebook, modality: &'m dyn Modality) -> Self {
-        let special = Cow::Owned(SpecialIds::of(&codebook.vocab().special, transformer.config()));
+    /// A model that is being trained.
+    pub fn new(
+        transformer: &'m Transformer,
+        codebook: &'m Codebook,
+        modality: &'m dyn Modality,
+        special: &'m SpecialIds,
+    ) -> Self {
         Self { transformer, codebook, modality, special }
     }
 

@@ -10,6 +10,7 @@ use genera_data::Loader;
 use genera_data::prepare::load_prepared;
 use genera_engine::model::{Transformer, initial_params};
 use genera_engine::recipe::Recipe;
+use genera_engine::weights::SpecialIds;
 use genera_tensor::DType;
 use genera_tokens::{Batch, IGNORE};
 use serde::Serialize;
@@ -65,12 +66,13 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     let config = recipe.model.config(prepared.tokenizer.vocab().size)?;
     let device = machine::device(common.threads);
     let params = initial_params(&config, recipe.train.seed, DType::F32, &device);
+    let special = SpecialIds::of(&prepared.tokenizer.vocab().special, &config);
     let model = Transformer::new(config, params, &device);
-    let loader = Loader::new(vec![(prepared.train.clone(), 1.0)], loader_settings(&recipe, &prepared, model.config()))?;
+    let loader = Loader::new(vec![(prepared.train.clone(), 1.0)], loader_settings(&recipe, &prepared, &special))?;
     let facts = export::Facts {
         recipe: &recipe,
         prepared: &prepared,
-        special: None,
+        special: &special,
         step: 0,
         n_tokens: 0,
         n_flops: 0.0,

@@ -15,8 +15,8 @@ pub struct Facts<'r> {
     pub recipe: &'r Recipe,
     /// On what.
     pub prepared: &'r Prepared,
-    /// Ids with a meaning, where they are those of a base.
-    pub special: Option<SpecialIds>,
+    /// Ids that open, close and fill.
+    pub special: &'r SpecialIds,
     /// Steps done.
     pub step: u64,
     /// Tokens seen.
@@ -34,9 +34,7 @@ pub struct Facts<'r> {
 /// # Errors
 /// When a file cannot be written.
 pub fn write(model: &Transformer, directory: &Path, facts: &Facts<'_>) -> Outcome<Option<String>> {
-    let of_tokenizer = || SpecialIds::of(&facts.prepared.tokenizer.vocab().special, model.config());
-    let special = facts.special.clone().unwrap_or_else(of_tokenizer);
-    let exported = export_hf(model, directory, &special, &card(facts))?;
+    let exported = export_hf(model, directory, facts.special, &card(facts))?;
     facts.prepared.tokenizer.save(directory)?;
     Ok(exported.note)
 }

@@ -17,7 +17,6 @@ use crate::stories::{self, Floor};
 use crate::{machine, model, plan, rates};
 use genera_data::prepare::{Prepared, load_prepared, load_summary};
 use genera_data::{Layout, Loader, LoaderSettings, Padded, Prefetch, Validation};
-use genera_engine::ModelConfig;
 use genera_engine::checkpoint::{Checkpoints, Progress, RunLock, latest_good};
 use genera_engine::model::{Transformer, initial_params};
 use genera_engine::params::ParamCount;
@@ -41,6 +40,8 @@ pub struct Session {
     recipe_text: String,
     prepared: Prepared,
     modality: &'static dyn Modality,
+    /// Ids that open, close and fill.
+    special: SpecialIds,
     trainer: Trainer,
     loader: Arc<Loader>,
     /// Pairs of answers, where it learns from those.
@@ -194,7 +195,9 @@ impl Session {
         surroundings: Surroundings,
     ) -> Outcome<Self> {
         let (modality, _) = plan::data::modality_of(&recipe.data)?;
-        let settings = loader_settings(&recipe, &prepared, trainer.model().config());
+        let of_tokenizer = || SpecialIds::of(&prepared.tokenizer.vocab().special, trainer.model().config());
+        let special = base::special_of(&run)?.unwrap_or_else(of_tokenizer);
+        let settings = loader_settings(&recipe, &prepared, &special);
         let loader = Arc::new(Loader::new(vec![(prepared.train.clone(), 1.0)], settings)?);
         let step = trainer.n_steps();
         let rows = super::log::read(&run.log()).during("cannot read the log")?;
@@ -223,6 +226,7 @@ impl Session {
             monitor,
             preferences,
             first_validation,
+            special,
             clock: Clock { earlier: Duration::from_secs_f64(earlier), started: Instant::now(), first_step: step },
             interrupt: Interrupt::listen()?,
             since_row: SinceRow::default(),
@@ -401,10 +405,16 @@ impl Session {
 
     fn sample(&mut self) -> Outcome<()> {
         let (recipe, codebook, modality) = (&self.recipe, self.codebook().clone(), self.modality);
+        let special = self.special.clone();
         let step = self.trainer.n_steps();
         let validation = self.prepared.validation.clone();
         let text = self.trainer.with_averaged(|model| {
-            samples::make(&SpeakingModel::new(model, &codebook, modality), recipe, validation.as_deref(), step)
+            samples::make(
+                &SpeakingModel::new(model, &codebook, modality, &special),
+                recipe,
+                validation.as_deref(),
+                step,
+            )
         })?;
         samples::write(&self.run.samples(), step, &text).during("cannot write a sample")?;
         self.monitor.sample(step, &text);
@@ -434,12 +444,11 @@ impl Session {
             self.prepared.tokenizer.save(&directory)?;
             return Ok(());
         }
-        let special = base::special_of(&self.run)?;
         let rows = super::log::read(&self.run.log()).during("cannot read the log")?;
         let facts = export::Facts {
             recipe: &self.recipe,
             prepared: &self.prepared,
-            special,
+            special: &self.special,
             step: self.trainer.n_steps(),
             n_tokens: self.trainer.n_tokens(),
             n_flops: super::log::n_flops(rows.iter().filter_map(Row::steps)),
@@ -548,13 +557,13 @@ fn prepare_again(recipe: &Recipe, run: &RunDirectory, surroundings: &Surrounding
 }
 
 /// How the batches of a recipe are cut from its data.
-pub fn loader_settings(recipe: &Recipe, prepared: &Prepared, config: &ModelConfig) -> LoaderSettings {
-    let (data, special) = (&recipe.data, prepared.tokenizer.vocab().special);
+pub fn loader_settings(recipe: &Recipe, prepared: &Prepared, special: &SpecialIds) -> LoaderSettings {
+    let data = &recipe.data;
     let context = recipe.model.context_len;
     let layout = match data.layout {
         Some(recipe::Layout::Contiguous) => Layout::Contiguous,
         Some(recipe::Layout::Padded) => Layout::Padded(Padded {
-            begin: SpecialIds::of(&special, config).decoder_start.unwrap_or(0),
+            begin: special.decoder_start.unwrap_or(0),
             max_source_len: data.max_source_len.unwrap_or(context),
             max_target_len: data.max_target_len.unwrap_or(context),
             max_tokens: data.tokens_per_batch,
