@@ -5,6 +5,7 @@
 //! [`show`] (the terminal and the pictures).
 
 mod answers;
+mod base;
 mod checks;
 mod command;
 mod failure;
@@ -54,6 +55,7 @@ enum Command {
     Score(score::Arguments),
     Evaluate(evaluate::Arguments),
     Logits(logits::Arguments),
+    Export(export::Arguments),
     Replay(replay::Arguments),
     Inspect(inspect::Arguments),
     Report(report::Arguments),
@@ -74,6 +76,7 @@ fn main() -> ExitCode {
         Command::Score(arguments) => score::run(arguments, common),
         Command::Evaluate(arguments) => evaluate::run(arguments, common),
         Command::Logits(arguments) => logits::run(arguments, common),
+        Command::Export(arguments) => export::run(arguments, common),
         Command::Replay(arguments) => replay::run(arguments, common),
         Command::Inspect(arguments) => inspect::run(arguments, common),
         Command::Report(arguments) => report::run(arguments, common),

@@ -1,5 +1,6 @@
 //! Opening a model: a run directory, a directory in the Hugging Face layout, or a GGUF file.
 
+use crate::base;
 use crate::failure::{Failure, Outcome, While};
 use crate::plan;
 use crate::run::directory::RunDirectory;
@@ -7,10 +8,9 @@ use genera_data::{load_tokenizer, tokenizer_from_json};
 use genera_engine::checkpoint::{Checkpoint, Rejected, latest_good};
 use genera_engine::model::Transformer;
 use genera_engine::recipe::{GenerateRecipe, Recipe};
-use genera_engine::weights::{GgufModel, Purpose, SpecialIds, load_gguf, load_hf, read_config};
+use genera_engine::weights::{GgufModel, Purpose, SpecialIds, load_adapter, load_gguf, load_hf, read_config};
 use genera_modality::{Codebook, Modality, Text, Translation};
 use genera_tensor::{DType, Device};
-use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 /// A model with everything that is needed to use it.
@@ -38,6 +38,9 @@ pub struct ModelArguments {
     /// A run directory, one of its checkpoints, a model directory in the Hugging Face layout, or a GGUF file.
     #[arg(long = "model", value_name = "MODEL")]
     pub path: PathBuf,
+    /// An adapter in PEFT's layout for it (LoRA).
+    #[arg(long, value_name = "DIR")]
+    pub adapter: Option<PathBuf>,
     /// What products are computed with.
     #[arg(long, value_name = "PRECISION", value_enum, default_value_t)]
     pub precision: Precision,
@@ -71,15 +74,23 @@ impl ModelArguments {
     /// # Errors
     /// As [`load`].
     pub fn load(&self, device: &Device) -> Outcome<LoadedModel> {
-        load(&self.path, self.precision.purpose(), device)
+        load(&self.path, self.adapter.as_deref(), self.precision.purpose(), device)
     }
 }
 
-/// Loads a model.
+/// Loads a model, with an adapter in PEFT's layout where one is given.
 ///
 /// # Errors
-/// When there is no model at `path`, or its files cannot be used.
-pub fn load(path: &Path, purpose: Purpose, device: &Device) -> Outcome<LoadedModel> {
+/// When there is no model at `path`, its files cannot be used, or the adapter does not fit it.
+pub fn load(path: &Path, adapter: Option<&Path>, purpose: Purpose, device: &Device) -> Outcome<LoadedModel> {
+    let mut model = bare(path, purpose, device)?;
+    if let Some(adapter) = adapter {
+        load_adapter(&mut model.transformer, adapter)?;
+    }
+    Ok(model)
+}
+
+fn bare(path: &Path, purpose: Purpose, device: &Device) -> Outcome<LoadedModel> {
     if path.join("recipe.toml").is_file() {
         return of_run(path, purpose, device);
     }
@@ -89,7 +100,7 @@ pub fn load(path: &Path, purpose: Purpose, device: &Device) -> Outcome<LoadedMod
     if let Some(run) = run_of_checkpoint(path) {
         return of_checkpoint(&run, Checkpoint::open(path)?, purpose, device);
     }
-    if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) {
+    if is_gguf(path) {
         return of_gguf(path, purpose, device);
     }
     let what = if path.exists() { "holds no model" } else { "does not exist" };
@@ -98,6 +109,11 @@ pub fn load(path: &Path, purpose: Purpose, device: &Device) -> Outcome<LoadedMod
          config.json, model.safetensors and tokenizer.json, or a .gguf file",
         path.display()
     )))
+}
+
+/// Whether a path names a GGUF file.
+pub fn is_gguf(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
 }
 
 fn of_run(path: &Path, purpose: Purpose, device: &Device) -> Outcome<LoadedModel> {
@@ -128,12 +144,21 @@ fn of_checkpoint(
 ) -> Outcome<LoadedModel> {
     let recipe = Recipe::load(&run.recipe())?;
     let codebook: Codebook = load_tokenizer(&run.data())?;
-    let mut transformer = checkpoint.model(purpose.compute(), device)?;
+    let mut transformer = if recipe.lora.rank.is_some() {
+        let mut base = base::open(&mut recipe.clone(), purpose, device)?.ok_or_else(|| {
+            Failure::new(format!("{} has adapters, but its recipe names no base", run.path().display()))
+        })?;
+        checkpoint.adapt(&mut base.transformer)?;
+        base.transformer
+    } else {
+        checkpoint.model(purpose.compute(), device)?
+    };
     if !matches!(purpose, Purpose::Training(_)) {
         transformer.params_mut().freeze();
     }
     let (modality, _) = plan::data::modality_of(&recipe.data)?;
-    let special = SpecialIds::of(&codebook.vocab().special, transformer.config());
+    let special = base::special_of(run)?;
+    let special = special.unwrap_or_else(|| SpecialIds::of(&codebook.vocab().special, transformer.config()));
     let step = Some(checkpoint.manifest.step);
     let (codebook, defaults, recipe) = (Some(codebook), recipe.generate.clone(), Some(recipe));
     Ok(LoadedModel { transformer, codebook, modality, special, defaults, recipe, step })
@@ -197,12 +222,7 @@ impl LoadedModel {
     /// When it has no tokenizer.
     pub fn speaking(&self) -> Outcome<SpeakingModel<'_>> {
         let codebook = self.codebook()?;
-        Ok(SpeakingModel {
-            transformer: &self.transformer,
-            codebook,
-            modality: self.modality,
-            special: Cow::Borrowed(&self.special),
-        })
+        Ok(SpeakingModel { transformer: &self.transformer, codebook, modality: self.modality, special: &self.special })
     }
 }
 
@@ -215,13 +235,17 @@ pub struct SpeakingModel<'m> {
     pub codebook: &'m Codebook,
     /// The kind of data it makes.
     pub modality: &'m dyn Modality,
-    special: Cow<'m, SpecialIds>,
+    special: &'m SpecialIds,
 }
 
 impl<'m> SpeakingModel<'m> {
-    /// A model whose special tokens are those of its tokenizer.
-    pub fn new(transformer: &'m Transformer, codebook: &'m Codebook, modality: &'m dyn Modality) -> Self {
-        let special = Cow::Owned(SpecialIds::of(&codebook.vocab().special, transformer.config()));
+    /// A model that is being trained.
+    pub fn new(
+        transformer: &'m Transformer,
+        codebook: &'m Codebook,
+        modality: &'m dyn Modality,
+        special: &'m SpecialIds,
+    ) -> Self {
         Self { transformer, codebook, modality, special }
     }
 

@@ -96,6 +96,11 @@ pub enum Error {
         /// What is wrong and what was expected.
         problem: String,
     },
+    /// A chat template that cannot be read, does not end, or refuses the messages.
+    Template {
+        /// What is wrong.
+        problem: String,
+    },
     /// A text holds a character that the tokenizer does not know, and there is no unknown token.
     UnknownCharacter {
         /// The character.
@@ -171,6 +176,7 @@ impl Display for Error {
                 write!(f, "token shard {}: {problem}; prepare the data again", path.display())
             }
             Self::Tokenizer { problem } => write!(f, "tokenizer: {problem}"),
+            Self::Template { problem } => write!(f, "the model's chat template: {problem}"),
             Self::UnknownCharacter { character, offset } => write!(
                 f,
                 "the tokenizer does not know the character {character:?} (U+{:04X}) at byte {offset}; it knows only the \

@@ -36,6 +36,7 @@
 //! # }
 //! ```
 
+pub mod chat;
 pub mod curate;
 mod document;
 mod encode;
@@ -51,11 +52,12 @@ mod split;
 pub mod tokenize;
 mod write;
 
+pub use chat::{ChatMessage, ChatTemplate, encode_chat};
 pub use curate::CurationSettings;
 pub use document::{Content, Document, Origin, Piece};
 pub use encode::{Encode, TextEncoder};
 pub use error::{Error, Result};
-pub use loader::{Layout, Loader, LoaderSettings, Padded, Prefetch, Validation};
+pub use loader::{Layout, Loader, LoaderSettings, Padded, PreferenceRows, Preferences, Prefetch, Validation};
 pub use prepare::{Preparation, Prepared, Progress, Stage, Summary, load_prepared, prepare};
 pub use shard::{Shard, ShardInfo, ShardWriter};
 pub use source::{Aligned, ByteCounter, Columns, Corpus, Documents, Files, Generated, ReadOptions};

@@ -17,7 +17,7 @@ use crate::model::Transformer;
 use crate::params::{Params, layout};
 use crate::train::{TrainSettings, Trainer};
 use crate::weights::safetensors::Reader;
-use genera_tensor::{DType, Device, Tensor};
+use genera_tensor::{DType, Device, ParamId, Tensor};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
@@ -74,7 +74,42 @@ impl Checkpoint {
     /// # Determinism
     /// With the settings of the run it goes on as if it had never stopped, bit for bit.
     pub fn resume(&self, settings: TrainSettings, compute: DType, device: &Device) -> Result<Trainer> {
-        let mut trainer = Trainer::new(self.model_from(&[MODEL], compute, device)?, settings);
+        self.go_on(Trainer::new(self.model_from(&[MODEL], compute, device)?, settings))
+    }
+
+    /// The same for a run that trains the adapters of `base`, which is as it was when the run began.
+    ///
+    /// # Errors
+    /// As [`resume`](Self::resume).
+    ///
+    /// # Determinism
+    /// As [`resume`](Self::resume).
+    pub fn resume_adapted(&self, mut base: Transformer, settings: TrainSettings) -> Result<Trainer> {
+        self.fill_adapters(&mut base, &[MODEL])?;
+        self.go_on(Trainer::new(base, settings))
+    }
+
+    /// Gives a model that has adapters those of this checkpoint, averaged when there are averages.
+    ///
+    /// # Errors
+    /// When the files do not hold the adapters that it has.
+    pub fn adapt(&self, base: &mut Transformer) -> Result<()> {
+        self.fill_adapters(base, if self.has(AVERAGES) { &[AVERAGES, MODEL] } else { &[MODEL] })
+    }
+
+    fn fill_adapters(&self, base: &mut Transformer, files: &[&str]) -> Result<()> {
+        let mut readers = files.iter().map(|file| self.reader(file)).collect::<Result<Vec<_>>>()?;
+        let device = base.device().clone();
+        for i in base.params().own_specs().len()..base.params().len() {
+            let spec = base.params().specs()[i].clone();
+            let holder = readers.iter().position(|reader| reader.find(&spec.name).is_some());
+            let values = readers[holder.unwrap_or(0)].read(&spec.name, spec.shape.sizes())?;
+            base.params_mut().set(ParamId(i), &Tensor::from_f32(&device, spec.shape, &values));
+        }
+        Ok(())
+    }
+
+    fn go_on(&self, mut trainer: Trainer) -> Result<Trainer> {
         let mut optimizer = self.reader(OPTIMIZER)?;
         let mut averages = if self.has(AVERAGES) { Some(self.reader(AVERAGES)?) } else { None };
         let mut read_average =

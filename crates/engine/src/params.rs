@@ -1,5 +1,9 @@
 //! The learned numbers of a model: names, shapes, roles, and where they are kept.
 
+mod adapters;
+
+pub use adapters::{Adapter, NewAdapter};
+
 use crate::config::{FeedForward, Head, ModelConfig, Placement, Position, QkNorm, Stack};
 use genera_tensor::backend::{Matrix, PackedMatrix};
 use genera_tensor::{DType, Device, ParamId, Shape as TensorShape, Tape, Tensor, Var, Weight};
@@ -26,6 +30,8 @@ pub enum Role {
     RelativeBias,
     /// Not trained: kept as loaded.
     Fixed,
+    /// One of the small matrices beside a frozen weight.
+    Adapter,
 }
 
 impl Role {
@@ -240,6 +246,10 @@ pub struct Params {
     compute: DType,
     /// Whether the embedding table is the head too.
     is_tied: bool,
+    /// Number of the model's own parameters, where adapters follow them.
+    n_own: usize,
+    /// By weight; empty without any.
+    adapters: Vec<Vec<Adapter>>,
 }
 
 impl Params {
@@ -261,7 +271,8 @@ impl Params {
         let n = specs.len();
         let (masters, packed) = (Vec::with_capacity(n), Vec::with_capacity(n));
         let rounded = specs.iter().map(|_| None).collect();
-        let mut params = Self { specs, masters, rounded, packed, compute, is_tied: false };
+        let (n_own, adapters) = (0, Vec::new());
+        let mut params = Self { specs, masters, rounded, packed, compute, is_tied: false, n_own, adapters };
         for (i, kept) in kept.into_iter().enumerate() {
             let (spec, found) = (&params.specs[i], format!("{kept:?}"));
             let fits = match &kept {
@@ -324,6 +335,11 @@ impl Params {
     /// When only its packed form is kept.
     pub fn master(&self, id: ParamId) -> &Tensor {
         self.masters[id.0].as_ref().unwrap_or_else(|| panic!("{} is kept packed only", self.specs[id.0].name))
+    }
+
+    /// Whether only the packed form of a parameter is kept.
+    pub fn is_packed_only(&self, id: ParamId) -> bool {
+        self.masters[id.0].is_none()
     }
 
     /// The f32 numbers of a parameter, unpacked if need be.
@@ -393,7 +409,7 @@ impl Params {
 
     /// A parameter in f32 on the tape: norms, biases, look-up tables.
     pub fn exact(&self, tape: &Tape<'_>, id: ParamId) -> Var {
-        tape.parameter(id, self.master(id))
+        self.on_tape(tape, id, self.master(id))
     }
 
     /// A table of vectors to look up: in f32, unless only its packed form is kept.
@@ -411,9 +427,14 @@ impl Params {
             (None, Some(packed)) => Weight::Packed(packed),
             (_, packed) => {
                 let tensor = self.rounded[id.0].as_ref().unwrap_or_else(|| self.master(id));
-                Weight::Plain { var: tape.parameter(id, tensor), packed }
+                Weight::Plain { var: self.on_tape(tape, id, tensor), packed }
             }
         }
+    }
+
+    /// Nobody wants the gradient of what is frozen.
+    fn on_tape(&self, tape: &Tape<'_>, id: ParamId, tensor: &Tensor) -> Var {
+        if self.is_trained(id) { tape.parameter(id, tensor) } else { Var::constant(tensor.clone()) }
     }
 
     fn round_all(&mut self) {

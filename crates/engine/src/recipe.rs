@@ -1,4 +1,4 @@
-//! The recipe: everything that determines a run, as a TOML file of five tables.
+//! The recipe: everything that determines a run, as a TOML file of a few tables.
 //!
 //! What a recipe leaves out is derived by [`Recipe::complete`], which says why; [`Recipe::to_toml`] writes the result
 //! with the reasons beside the values, and that file gives the same run again.
@@ -11,8 +11,8 @@ mod tables;
 pub use setting::Choice;
 pub use table::Key;
 pub use tables::{
-    DataRecipe, GenerateRecipe, Layout, ModelRecipe, NormChoice, OptimizerKind, PositionKind, Precision, ScheduleKind,
-    TokenizerKind, TokenizerRecipe, TrainRecipe,
+    BaseRecipe, DataRecipe, DpoRecipe, GenerateRecipe, Layout, LoraRecipe, ModelRecipe, NormChoice, OptimizerKind,
+    PositionKind, Precision, ScheduleKind, TokenizerKind, TokenizerRecipe, TrainRecipe,
 };
 
 use crate::error::{Error, Result};
@@ -34,10 +34,16 @@ pub struct Recipe {
     pub data: DataRecipe,
     /// How data becomes tokens.
     pub tokenizer: TokenizerRecipe,
+    /// What it starts from.
+    pub base: BaseRecipe,
     /// What learns.
     pub model: ModelRecipe,
     /// How it learns.
     pub train: TrainRecipe,
+    /// Which small matrices learn in its place.
+    pub lora: LoraRecipe,
+    /// How it learns from preferences.
+    pub dpo: DpoRecipe,
     /// How it generates.
     pub generate: GenerateRecipe,
 }
@@ -99,7 +105,13 @@ impl Recipe {
         for (name, value) in &document {
             let Value::Table(keys) = value else { return Err(misplaced(name)) };
             for (key, value) in keys {
-                recipe.assign(name, key, &[value])?;
+                let inner = format!("{name}.{key}");
+                match value {
+                    Value::Table(keys) if recipe.tables().iter().any(|(table, _)| *table == inner) => {
+                        keys.iter().try_for_each(|(key, value)| recipe.assign(&inner, key, &[value]))?;
+                    }
+                    _ => recipe.assign(name, key, &[value])?,
+                }
             }
         }
         Ok(recipe)
@@ -110,7 +122,7 @@ impl Recipe {
     /// # Errors
     /// As [`Recipe::parse`].
     pub fn set(&mut self, path: &str, text: &str) -> Result<()> {
-        let Some((table, key)) = path.split_once('.') else {
+        let Some((table, key)) = path.rsplit_once('.') else {
             return Err(misplaced(path));
         };
         let alone: Option<toml::Table> =
@@ -142,7 +154,10 @@ impl Recipe {
     /// # Errors
     /// [`Error::Recipe`] when the preset is unknown.
     pub fn complete(&mut self, reasons: &mut Reasons) -> Result<()> {
-        self.model.complete(reasons)?;
+        // The architecture of a base is what it is.
+        if self.base.path.is_none() {
+            self.model.complete(reasons)?;
+        }
         self.train.complete(reasons);
         Ok(())
     }
@@ -151,10 +166,15 @@ impl Recipe {
     pub fn to_toml(&self, reasons: &Reasons) -> String {
         let mut text = String::new();
         for (name, table) in self.tables() {
+            let is_kept = |key: &&Key| self.base.path.is_none() || name != "model" || key.name == "context_len";
+            let kept = table.keys().iter().filter(is_kept);
+            let written: Vec<_> = kept.filter_map(|key| Some((key, table.write(key.name)?))).collect();
+            if written.is_empty() {
+                continue;
+            }
             let gap = if text.is_empty() { "" } else { "\n" };
             writeln!(text, "{gap}[{name}]").expect("a string takes what is written to it");
-            for key in table.keys() {
-                let Some(value) = table.write(key.name) else { continue };
+            for (key, value) in written {
                 let reason = reasons.get(&format!("{name}.{}", key.name));
                 let comment =
                     reason.map_or_else(String::new, |reason| format!("  # {}", reason.replace(['\n', '\r'], " ")));
@@ -164,14 +184,32 @@ impl Recipe {
         text
     }
 
-    fn tables(&self) -> [(&'static str, &dyn Table); 5] {
-        let Self { data, tokenizer, model, train, generate } = self;
-        [("data", data), ("tokenizer", tokenizer), ("model", model), ("train", train), ("generate", generate)]
+    fn tables(&self) -> [(&'static str, &dyn Table); 8] {
+        let Self { data, tokenizer, base, model, train, lora, dpo, generate } = self;
+        [
+            ("data", data),
+            ("tokenizer", tokenizer),
+            ("base", base),
+            ("model", model),
+            ("train", train),
+            ("train.lora", lora),
+            ("train.dpo", dpo),
+            ("generate", generate),
+        ]
     }
 
-    fn tables_mut(&mut self) -> [(&'static str, &mut dyn Table); 5] {
-        let Self { data, tokenizer, model, train, generate } = self;
-        [("data", data), ("tokenizer", tokenizer), ("model", model), ("train", train), ("generate", generate)]
+    fn tables_mut(&mut self) -> [(&'static str, &mut dyn Table); 8] {
+        let Self { data, tokenizer, base, model, train, lora, dpo, generate } = self;
+        [
+            ("data", data),
+            ("tokenizer", tokenizer),
+            ("base", base),
+            ("model", model),
+            ("train", train),
+            ("train.lora", lora),
+            ("train.dpo", dpo),
+            ("generate", generate),
+        ]
     }
 }
 
@@ -241,7 +279,9 @@ fn misplaced(name: &str) -> Error {
     let near = nearest(name, all.iter().map(|key| key.name));
     let hint = near.and_then(|near| all.iter().find(|key| key.name == near));
     let hint = hint.map_or_else(String::new, |key| format!("; did you mean {}.{}?", key.table, key.name));
-    Error::Recipe(format!("'{name}' stands outside of the tables [data] [tokenizer] [model] [train] [generate]{hint}"))
+    Error::Recipe(format!(
+        "'{name}' stands outside of the tables [data] [tokenizer] [base] [model] [train] [generate]{hint}"
+    ))
 }
 
 #[cfg(test)]
@@ -311,6 +351,22 @@ mod tests {
         assert!(text.contains("learning_rate = 0.1\n"), "{text}");
         let again = Recipe::parse(&text).unwrap();
         assert_eq!(again.model.config(100).unwrap(), recipe.model.config(100).unwrap());
+    }
+
+    #[test]
+    fn fine_tuning_has_tables_of_its_own() {
+        let text = "[base]\npath = \"m\"\n[model]\ncontext_len = 64\n[train]\nsteps = 5\n[train.lora]\nrank = 8\n\
+                    targets = [\"q_proj\"]\n[train.dpo]\nbeta = 0.2\n";
+        let mut recipe = Recipe::parse(text).unwrap();
+        assert_eq!((recipe.lora.rank, recipe.dpo.beta), (Some(8), Some(0.2)));
+        recipe.set("train.lora.alpha", "16").unwrap();
+        recipe.complete(&mut Reasons::default()).unwrap();
+        let written = recipe.to_toml(&Reasons::default());
+        assert_eq!(Recipe::parse(&written).unwrap(), recipe, "{written}");
+        assert!(!written.contains("d_model"), "the base has its own: {written}");
+        assert!(!Recipe::default().to_toml(&Reasons::default()).contains("lora"));
+        check_error("[train.lora]\nrnak = 1", "unknown key 'rnak' in [train.lora]; did you mean 'rank'?");
+        check_error("[train.lroa]\nrank = 1", "unknown key 'lroa' in [train]");
     }
 
     /// A key whose reading or writing were forgotten would be lost without a word.

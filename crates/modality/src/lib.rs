@@ -10,11 +10,15 @@
 //! - ids stay inside the vocabulary.
 
 mod answer;
+mod chat;
 pub mod demo;
+mod preference;
 mod text;
 mod translation;
 
 pub use answer::AnswerStream;
+pub use chat::Chat;
+pub use preference::{Preference, REJECTED};
 pub use text::Text;
 pub use translation::Translation;
 
@@ -24,7 +28,7 @@ use genera_tokens::{TokenId, TokenSeq};
 use std::sync::Arc;
 
 /// Every kind of data.
-pub const ALL: &[&dyn Modality] = &[&Text, &Translation];
+pub const ALL: &[&dyn Modality] = &[&Text, &Translation, &Chat, &Preference];
 
 /// The kind of data of this name.
 pub fn by_name(name: &str) -> Option<&'static dyn Modality> {

@@ -1,18 +1,24 @@
 //! The laws, for every member of [`ALL`].
 
 use super::*;
-use genera_data::tokenize::{Bytes, Characters};
-use genera_data::{Origin, SpecialTokens};
+use genera_data::tokenize::{Bytes, Characters, Templated};
+use genera_data::{ChatTemplate, Origin, SpecialTokens};
 use genera_tokens::Role;
 
+const TEMPLATE: &str = "{% for m in messages %}{{ m.role[0] }}{{ m.content }}</s>{% endfor %}\
+                        {% if add_generation_prompt %}a{% endif %}";
+
 fn codebooks(documents: &[Document]) -> Vec<Codebook> {
-    let mut text = String::new();
+    // The characters that the template writes itself.
+    let mut text = "ua".to_owned();
     for document in documents {
         text += document.as_text().unwrap_or_default();
         text += document.target.as_deref().unwrap_or_default();
     }
     let special = SpecialTokens::standard();
-    vec![Arc::new(Characters::new(&text.chars().collect(), &special).unwrap()), Arc::new(Bytes::new(&special))]
+    let bare: [Codebook; 2] =
+        [Arc::new(Characters::new(&text.chars().collect(), &special).unwrap()), Arc::new(Bytes::new(&special))];
+    bare.map(|bare| Arc::new(Templated::new(bare, ChatTemplate::new(TEMPLATE, None, None))) as Codebook).to_vec()
 }
 
 fn demo_documents(modality: &dyn Modality) -> Vec<Document> {
@@ -39,14 +45,16 @@ fn encoding_and_decoding_give_the_document_back() {
         for codebook in codebooks(&documents) {
             for document in &documents {
                 let tokens = modality.encode(&codebook, document).unwrap();
-                let wanted = document.target.as_deref().or(document.as_text()).unwrap();
+                let wanted = document.target.as_deref().or(document.as_text()).unwrap().to_owned();
+                let wanted = wanted + document.field(REJECTED).unwrap_or_default();
                 let decoded = modality.decode(&codebook, &tokens.ids_of(Role::Target));
                 assert_eq!(decoded.as_text(), wanted, "{}", modality.name());
                 assert!(tokens.ids().iter().all(|&id| codebook.vocab().contains(id)));
                 let condition = tokens.ids_of(Role::Condition);
-                assert_eq!(condition.is_empty(), !modality.is_paired());
-                if modality.is_paired() {
-                    assert_eq!(condition, modality.encode_prompt(&codebook, document.as_text().unwrap()).unwrap());
+                assert_eq!(condition.is_empty(), document.target.is_none(), "{}", modality.name());
+                if document.target.is_some() {
+                    let prompt = modality.encode_prompt(&codebook, document.as_text().unwrap()).unwrap();
+                    assert!(condition.starts_with(&prompt), "{}", modality.name());
                 }
             }
         }
@@ -80,7 +88,8 @@ fn hostile_input_gives_an_error_or_text_but_no_panic() {
         let origin = Origin::new("hostile", 0);
         let picture = Document { content: bytes, ..Document::text(origin.clone(), "") };
         assert!(modality.encode(codebook, &picture).is_err());
-        assert_eq!(modality.encode(codebook, &Document::text(origin, "no pair")).is_err(), modality.is_paired());
+        // Any text is a text, but no pair, and no conversation.
+        assert_eq!(modality.encode(codebook, &Document::text(origin, "no pair")).is_err(), modality.name() != "text");
         modality.decode(codebook, &[u32::MAX, 0, 7, u32::MAX - 1]);
     }
 }

@@ -64,7 +64,7 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
 
 fn draw_attention(arguments: &AttentionArguments, common: Common) -> Outcome {
     let device = machine::device(common.threads);
-    let model = model::load(&arguments.model, Purpose::Use(DType::F32), &device)?;
+    let model = model::load(&arguments.model, None, Purpose::Use(DType::F32), &device)?;
     let is_page = match arguments.output.extension().and_then(|extension| extension.to_str()) {
         Some("svg") => false,
         Some("html" | "htm") => true,
@@ -83,7 +83,7 @@ fn draw_attention(arguments: &AttentionArguments, common: Common) -> Outcome {
 
 fn describe(path: &Path, common: Common) -> Outcome {
     let device = machine::device(common.threads);
-    let model = model::load(path, Purpose::Use(DType::F32), &device)?;
+    let model = model::load(path, None, Purpose::Use(DType::F32), &device)?;
     let config = model.transformer.config();
     let recipe = model.recipe.as_ref();
     let facts = Facts::of(&model, recipe);

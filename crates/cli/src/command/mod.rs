@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod check;
 pub mod evaluate;
+pub mod export;
 pub mod generate;
 pub mod inspect;
 pub mod logits;

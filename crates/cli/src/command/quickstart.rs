@@ -9,6 +9,7 @@ use crate::run::session::Ending;
 use crate::show::number;
 use crate::stories::{self, Told};
 use genera_engine::recipe::{Reasons, Recipe};
+use genera_engine::weights::SpecialIds;
 use genera_eval::Figure;
 use genera_modality::Text;
 use std::process::ExitCode;
@@ -31,7 +32,8 @@ const N_STORIES: u32 = 200;
 pub fn run(_: Arguments, common: Common) -> Outcome {
     let recipe = Recipe::parse(RECIPE)?;
     let path = RunDirectory::free_name("quickstart");
-    let mut session = train::start(recipe, &Overrides::default(), Reasons::default(), &path, None, common)?;
+    let mut session =
+        train::start(recipe, &Overrides::default(), Reasons::default(), &path, train::Plan::AsRecipe, common)?;
     let ending = session.train()?;
     if ending == Ending::Interrupted {
         return train::conclude(&session, ending, common);
@@ -43,7 +45,8 @@ pub fn run(_: Arguments, common: Common) -> Outcome {
     let (recipe, seconds, codebook) = (session.recipe().clone(), session.seconds(), session.codebook().clone());
     let mut transformer = session.into_model();
     transformer.params_mut().pack();
-    let model = SpeakingModel::new(&transformer, &codebook, &Text);
+    let special = SpecialIds::of(&codebook.vocab().special, transformer.config());
+    let model = SpeakingModel::new(&transformer, &codebook, &Text, &special);
     let Told { texts, grammatical, new } = stories::tell(&model, &recipe, N_STORIES)?;
     if common.json {
         let report = serde_json::json!({

@@ -1,7 +1,7 @@
 //! `genera replay`: what another program needs to train as a run did, for comparison.
 
 use super::Common;
-use crate::failure::{Outcome, While};
+use crate::failure::{Failure, Outcome, While};
 use crate::machine;
 use crate::run::directory::RunDirectory;
 use crate::run::export;
@@ -10,6 +10,7 @@ use genera_data::Loader;
 use genera_data::prepare::load_prepared;
 use genera_engine::model::{Transformer, initial_params};
 use genera_engine::recipe::Recipe;
+use genera_engine::weights::SpecialIds;
 use genera_tensor::DType;
 use genera_tokens::{Batch, IGNORE};
 use serde::Serialize;
@@ -55,15 +56,23 @@ const NO_TARGET: i64 = -100;
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
     let run = RunDirectory::open(&arguments.run)?;
     let recipe = Recipe::load(&run.recipe())?;
+    if recipe.base.path.is_some() {
+        return Err(Failure::new(format!(
+            "{} began with a base, whose weights are where base.path says; only runs that begin with new weights are replayed",
+            arguments.run.display()
+        )));
+    }
     let prepared = load_prepared(&run.data())?;
     let config = recipe.model.config(prepared.tokenizer.vocab().size)?;
     let device = machine::device(common.threads);
     let params = initial_params(&config, recipe.train.seed, DType::F32, &device);
+    let special = SpecialIds::of(&prepared.tokenizer.vocab().special, &config);
     let model = Transformer::new(config, params, &device);
-    let loader = Loader::new(vec![(prepared.train.clone(), 1.0)], loader_settings(&recipe, &prepared, model.config()))?;
+    let loader = Loader::new(vec![(prepared.train.clone(), 1.0)], loader_settings(&recipe, &prepared, &special))?;
     let facts = export::Facts {
         recipe: &recipe,
         prepared: &prepared,
+        special: &special,
         step: 0,
         n_tokens: 0,
         n_flops: 0.0,

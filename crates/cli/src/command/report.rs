@@ -83,7 +83,8 @@ fn read(path: &PathBuf) -> Outcome<RunReport> {
     }
     let recipe = Recipe::load(&run.recipe())?;
     let data = load_summary(&run.data()).ok();
-    let config = data.as_ref().and_then(|data| recipe.model.config(data.vocab_size).ok());
+    let is_new = recipe.base.path.is_none();
+    let config = data.as_ref().filter(|_| is_new).and_then(|data| recipe.model.config(data.vocab_size).ok());
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.clone());
     Ok(RunReport {
         name: absolute

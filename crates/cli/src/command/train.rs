@@ -5,13 +5,14 @@ use crate::failure::{Failure, Outcome};
 use crate::plan;
 use crate::plan::overrides::Overrides;
 use crate::plan::sizes::{self, Facts};
-use crate::plan::{memory, trial};
+use crate::plan::{memory, trial, tuning};
 use crate::run::directory::RunDirectory;
 use crate::run::preparing;
 use crate::run::session::{Ending, Session, Surroundings, compute_dtype};
 use crate::show::number;
-use crate::{machine, rates, show};
+use crate::{base, machine, rates, show};
 use genera_data::prepare::Prepared;
+use genera_engine::ModelConfig;
 use genera_engine::recipe::{Reasons, Recipe};
 use genera_tensor::Device;
 use std::ops::RangeInclusive;
@@ -28,6 +29,12 @@ use std::time::Duration;
 ///   genera train --data my-texts/ --minutes 10
 ///   genera train --data train.de --target train.en --minutes 30
 ///   genera train --data pairs.csv --column question --target-column answer
+///
+/// With --base it goes on with a model (fine-tuning) on texts, pairs, chat files (JSON lines with "messages" or
+/// "conversations", of which the assistant's turns are learned) or preferences (JSON lines with "prompt", "chosen" and
+/// "rejected"); with --lora small matrices learn beside its frozen weights.
+///   genera train --base model.gguf --data chat.jsonl --lora 16
+///   genera train --base my-model/ --data preferences.jsonl --preferences --lora 16
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Arguments {
@@ -52,6 +59,18 @@ pub struct Arguments {
     /// Time to train [default: 10].
     #[arg(long, value_name = "N", requires = "data", conflicts_with = "recipe", allow_negative_numbers = true)]
     minutes: Option<f64>,
+    /// Go on with this model: a directory in the Hugging Face layout, a GGUF file or a run directory.
+    #[arg(long, value_name = "MODEL", requires = "data", conflicts_with_all = ["recipe", "minutes", "preset"])]
+    base: Option<PathBuf>,
+    /// Passes over the data, with --base [default: 3].
+    #[arg(long, value_name = "N", requires = "base", allow_negative_numbers = true)]
+    epochs: Option<f64>,
+    /// Learn matrices of this rank beside the frozen weights of the base (LoRA).
+    #[arg(long, value_name = "RANK", requires = "base")]
+    lora: Option<u32>,
+    /// Learn from pairs of a chosen and a rejected answer (direct preference optimisation).
+    #[arg(long, requires = "base")]
+    preferences: bool,
     /// The family of architectures: llama, gpt2, t5, marian.
     #[arg(long, value_name = "NAME", requires = "data", conflicts_with = "recipe")]
     preset: Option<String>,
@@ -70,14 +89,23 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     let mut reasons = Reasons::default();
     let fixed = Overrides::parse(&arguments.set)?;
     let (recipe, name, time) = match (&arguments.recipe, &arguments.data) {
-        (Some(path), _) => (Recipe::load(path)?, stem(path), None),
+        (Some(path), _) => (Recipe::load(path)?, stem(path), Plan::AsRecipe),
+        (None, Some(data)) if arguments.base.is_some() => {
+            let epochs = arguments.epochs.unwrap_or(tuning::EPOCHS);
+            if !(epochs > 0.0 && epochs <= 1e6) {
+                return Err(Failure::new(format!(
+                    "--epochs {epochs} is no number of passes; expected above 0 to 1000000"
+                )));
+            }
+            (for_base(data, &arguments, &fixed, &mut reasons)?, stem(data), Plan::Tune { epochs })
+        }
         (None, Some(data)) => {
             let minutes = arguments.minutes.unwrap_or(10.0);
             let time = Duration::try_from_secs_f64(minutes * 60.0).ok().filter(|time| TIMES.contains(time));
             let time = time.ok_or_else(|| {
                 Failure::new(format!("--minutes {minutes} is not a time to train; expected 0.01 to 100000"))
             })?;
-            (from_data(data, &arguments, &fixed, &mut reasons), stem(data), Some(time))
+            (from_data(data, &arguments, &fixed, &mut reasons)?, stem(data), Plan::Fill { time })
         }
         (None, None) => {
             return Err(Failure::new(
@@ -98,36 +126,77 @@ pub fn start(
     fixed: &Overrides,
     mut reasons: Reasons,
     path: &Path,
-    time: Option<Duration>,
+    plan: Plan,
     common: Common,
 ) -> Outcome<Session> {
     fixed.apply(&mut recipe)?;
     fixed.explain(&mut reasons);
     let device = machine::device(common.threads);
-    plan::data::settle(&mut recipe, &mut reasons)?;
+    let dtype = compute_dtype(&recipe);
+    let purpose = base::training(&recipe, dtype);
+    let base = base::open(&mut recipe, purpose, &device)?;
+    if let Some(base) = &base {
+        fit_context(&mut recipe, &mut reasons, base.transformer.config(), &plan, fixed)?;
+    }
+    plan::data::settle(&mut recipe, &mut reasons, base.as_ref())?;
     // Sizes that cannot work are found before hours are spent on the data.
-    let mut trial = recipe.clone();
-    trial.complete(&mut Reasons::default())?;
-    plan::data::check_fit(&recipe, &trial.model.config(trial.tokenizer.vocab_size.unwrap_or(256))?)?;
-    let preparation = plan::data::preparation(&recipe, device.kernels().n_threads())?;
+    let config = match &base {
+        Some(base) => base.transformer.config().clone(),
+        None => {
+            let mut trial = recipe.clone();
+            trial.complete(&mut Reasons::default())?;
+            trial.model.config(trial.tokenizer.vocab_size.unwrap_or(256))?
+        }
+    };
+    plan::data::check_fit(&recipe, &config)?;
+    let preparation = plan::data::preparation(&recipe, device.kernels().n_threads(), &RunDirectory::base_of(path))?;
     let (run, lock) = RunDirectory::create(path)?;
+    if let Some(base) = &base {
+        base.save(&run).inspect_err(|_| run.discard())?;
+    }
     let prepared = preparing::prepare(&preparation, &run.data(), common.json).inspect_err(|_| run.discard())?;
     let surroundings = Surroundings { device, json: common.json };
     let begin = || {
-        if let Some(time) = time {
-            choose(&mut recipe, &mut reasons, &prepared, time, fixed, &surroundings.device)?;
+        match plan {
+            Plan::Fill { time } => choose(&mut recipe, &mut reasons, &prepared, time, fixed, &surroundings.device)?,
+            Plan::Tune { epochs } => tuning::choose(&mut recipe, &mut reasons, &prepared.summary, epochs, fixed)?,
+            Plan::AsRecipe => {}
         }
         recipe.complete(&mut reasons)?;
-        let config = recipe.model.config(prepared.tokenizer.vocab().size)?;
-        let dtype = compute_dtype(&recipe);
+        let config = match &base {
+            Some(_) => config,
+            None => recipe.model.config(prepared.tokenizer.vocab().size)?,
+        };
         memory::fit(&mut recipe, &mut reasons, &config, dtype)?;
-        if time.is_some() && !common.json {
+        if !matches!(plan, Plan::AsRecipe) && !common.json {
             show::plan(&recipe, &reasons);
         }
         let text = recipe.to_toml(&reasons);
-        Session::start(run.clone(), lock, recipe, text, prepared, surroundings)
+        Session::start(run.clone(), lock, recipe, text, prepared, base, surroundings)
     };
     begin().inspect_err(|_| run.discard())
+}
+
+/// Rows as long as conversations usually are, and never longer than the base can read.
+fn fit_context(
+    recipe: &mut Recipe,
+    reasons: &mut Reasons,
+    config: &ModelConfig,
+    plan: &Plan,
+    fixed: &Overrides,
+) -> Outcome<()> {
+    let longest = config.context_len;
+    if matches!(plan, Plan::Tune { .. }) && !fixed.fixes("model.context_len") {
+        recipe.model.context_len = longest.min(tuning::USUAL_CONTEXT);
+        reasons.add("model.context_len", format!("tokens of a row; the base reads up to {longest}"));
+    }
+    if recipe.model.context_len > longest {
+        return Err(Failure::new(format!(
+            "model.context_len = {} is beyond the {longest} tokens that the base reads; make it smaller",
+            recipe.model.context_len
+        )));
+    }
+    Ok(())
 }
 
 /// Fills what the recipe leaves open, from the data, the time and the speed of this machine.
@@ -188,7 +257,9 @@ pub fn conclude(session: &Session, ending: Ending, common: Common) -> Outcome {
             Ending::Complete => {
                 let loss = session.latest_validation().map_or_else(String::new, |row| {
                     let bits = row.bits_per_byte.map_or_else(String::new, |bits| format!(" ({bits:.3} bits per byte)"));
-                    format!(", validation loss {:.4}{bits}", row.validation_loss)
+                    let before = session.first_validation().filter(|first| first.step != row.step);
+                    let before = before.map_or_else(String::new, |first| format!("{:.4} → ", first.validation_loss));
+                    format!(", validation loss {before}{:.4}{bits}", row.validation_loss)
                 });
                 println!("Trained in {}{loss}.", number::duration(Duration::from_secs_f64(session.seconds())));
                 println!("Try:  genera generate --model {path}");
@@ -205,12 +276,42 @@ fn summary(session: &Session, ending: Ending) -> serde_json::Value {
         "complete": ending == Ending::Complete,
         "step": session.n_steps(),
         "seconds": session.seconds(),
+        "validation_loss_before": session.first_validation().map(|row| row.validation_loss),
         "validation_loss": session.latest_validation().map(|row| row.validation_loss),
         "bits_per_byte": session.latest_validation().and_then(|row| row.bits_per_byte),
     })
 }
 
-fn from_data(data: &Path, arguments: &Arguments, fixed: &Overrides, reasons: &mut Reasons) -> Recipe {
+/// How what a recipe leaves open is chosen.
+#[derive(Clone, Copy, Debug)]
+pub enum Plan {
+    /// It stays at its default.
+    AsRecipe,
+    /// To make the best of this time.
+    Fill {
+        /// Time to train.
+        time: Duration,
+    },
+    /// As a base is usually fine-tuned.
+    Tune {
+        /// Passes over the data.
+        epochs: f64,
+    },
+}
+
+/// The recipe of a fine-tuning.
+fn for_base(data: &Path, arguments: &Arguments, fixed: &Overrides, reasons: &mut Reasons) -> Outcome<Recipe> {
+    let mut recipe = from_data(data, arguments, fixed, reasons)?;
+    recipe.base.path = arguments.base.as_ref().map(|path| path.display().to_string());
+    recipe.lora.rank = arguments.lora.map(|rank| rank as usize);
+    if arguments.preferences {
+        recipe.data.kind = "preference".to_owned();
+        reasons.add("data.kind", "--preferences is given");
+    }
+    Ok(recipe)
+}
+
+fn from_data(data: &Path, arguments: &Arguments, fixed: &Overrides, reasons: &mut Reasons) -> Outcome<Recipe> {
     let mut recipe = Recipe::default();
     recipe.data.files = vec![data.display().to_string()];
     recipe.data.target_files = arguments.target.iter().map(|target| target.display().to_string()).collect();
@@ -221,10 +322,18 @@ fn from_data(data: &Path, arguments: &Arguments, fixed: &Overrides, reasons: &mu
         recipe.data.kind = "translation".to_owned();
         reasons.add("data.kind", if has_column { "a target column is given" } else { "--target is given" });
     }
+    if !is_paired && arguments.column.is_none() && !fixed.fixes("data.kind") {
+        if let Some((kind, why)) = plan::data::recognised(data)? {
+            recipe.data.kind = kind.to_owned();
+            reasons.add("data.kind", why);
+        }
+    }
     match &arguments.preset {
         Some(preset) => recipe.model.preset.clone_from(preset),
         None => {
-            let (preset, reason) = if is_paired {
+            let (preset, reason) = if arguments.base.is_some() {
+                return Ok(recipe);
+            } else if is_paired {
                 ("t5", "an encoder-decoder for pairs that other tools can load")
             } else {
                 ("llama", "the family that most tools can load")
@@ -235,7 +344,7 @@ fn from_data(data: &Path, arguments: &Arguments, fixed: &Overrides, reasons: &mu
     }
     recipe.model.context_len = 256;
     reasons.add("model.context_len", "long enough for most sentences and paragraphs");
-    recipe
+    Ok(recipe)
 }
 
 fn stem(path: &Path) -> String {

@@ -1,16 +1,17 @@
 //! From a recipe's `[data]` and `[tokenizer]` tables to a corpus and how it is read.
 
+use crate::base::Base;
 use crate::failure::{Failure, Outcome};
 use genera_data::Split;
 use genera_data::curate::CurationSettings;
 use genera_data::prepare::Preparation;
-use genera_data::source::Format;
+use genera_data::source::{Format, first_fields};
 use genera_data::{Aligned, Columns, Corpus, Document, Files, Generated, ReadOptions, SpecialTokens, TokenizerSpec};
 use genera_engine::ModelConfig;
 use genera_engine::config::Shape;
 use genera_engine::presets::{self, Stacks};
 use genera_engine::recipe::{DataRecipe, Layout, Reasons, Recipe, TokenizerKind};
-use genera_modality::{Demo, Encoder, Modality, by_name, demo_by_name};
+use genera_modality::{Demo, Encoder, Modality, REJECTED, by_name, demo_by_name};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -40,8 +41,17 @@ pub fn modality_of(data: &DataRecipe) -> Outcome<(&'static dyn Modality, Option<
 ///
 /// # Errors
 /// When the kind of data is unknown, or there is nothing to read.
-pub fn settle(recipe: &mut Recipe, reasons: &mut Reasons) -> Outcome<()> {
+pub fn settle(recipe: &mut Recipe, reasons: &mut Reasons, base: Option<&Base>) -> Outcome<()> {
+    if let Some(base) = base {
+        settle_kind(recipe, reasons, base)?;
+    }
     let (modality, demo) = modality_of(&recipe.data)?;
+    if base.is_none() && ["chat", "preference"].contains(&modality.name()) {
+        return Err(Failure::new(format!(
+            "{} teaches a model that can already write: name it with --base MODEL (or base.path in the recipe)",
+            modality.name()
+        )));
+    }
     if demo.is_none() && recipe.data.files.is_empty() {
         return Err(Failure::new("data.files is empty: name at least one file or directory to learn from"));
     }
@@ -49,7 +59,9 @@ pub fn settle(recipe: &mut Recipe, reasons: &mut Reasons) -> Outcome<()> {
         recipe.data.n_examples = Some(100_000);
         reasons.add("data.n_examples", "enough that a short run sees few examples twice");
     }
-    settle_tokenizer(recipe, reasons, modality, demo);
+    if base.is_none() {
+        settle_tokenizer(recipe, reasons, modality, demo);
+    }
     let data = &mut recipe.data;
     if data.layout.is_none() {
         let is_one_text = demo.is_none() && is_one_plain_text(&data.files);
@@ -71,6 +83,43 @@ pub fn settle(recipe: &mut Recipe, reasons: &mut Reasons) -> Outcome<()> {
     }
     Ok(())
 }
+
+/// Pairs for a base that only goes on with texts become conversations, where it knows what those look like.
+fn settle_kind(recipe: &mut Recipe, reasons: &mut Reasons, base: &Base) -> Outcome<()> {
+    let (modality, _) = modality_of(&recipe.data)?;
+    if !modality.is_paired() || base.transformer.config().is_encoder_decoder() {
+        return Ok(());
+    }
+    if base.codebook.chat_template().is_none() {
+        return Err(Failure::new(
+            "the base goes on with a text and has no chat template, so it cannot be told what a pair is; take a base \
+             with a chat template or an encoder-decoder, or write each pair as one text",
+        ));
+    }
+    recipe.data.kind = "chat".to_owned();
+    reasons.add("data.kind", "each pair is a question and its answer, written by the base's chat template");
+    Ok(())
+}
+
+/// The kind of data that the first line of a JSON lines file shows, with why: conversations or preferences.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn recognised(path: &Path) -> Outcome<Option<(&'static str, &'static str)>> {
+    if !path.is_file() || Format::of(path) != Some(Format::JsonLines) {
+        return Ok(None);
+    }
+    let fields = first_fields(path)?;
+    let has = |name: &str| fields.iter().any(|field| field == name);
+    Ok(match () {
+        () if has("chosen") && has(REJECTED) => Some(("preference", "its lines have a chosen and a rejected answer")),
+        () if CONVERSATIONS.iter().any(|name| has(name)) => Some(("chat", "its lines hold conversations")),
+        () => None,
+    })
+}
+
+/// Fields that hold a conversation.
+const CONVERSATIONS: [&str; 3] = ["messages", "conversations", "conversation"];
 
 /// Checks that a model can learn this kind of data, as it is laid out.
 ///
@@ -169,11 +218,11 @@ fn is_one_plain_text(files: &[String]) -> bool {
     Path::new(file).is_file() && matches!(Format::of(Path::new(file)), None | Some(Format::Text))
 }
 
-/// What is to be tokenised, and how.
+/// What is to be tokenised, and how; `base` is where a run keeps the tokenizer of its base.
 ///
 /// # Errors
 /// When a file is missing, empty or of a kind that cannot be read.
-pub fn preparation(recipe: &Recipe, n_threads: usize) -> Outcome<Preparation> {
+pub fn preparation(recipe: &Recipe, n_threads: usize, base: &Path) -> Outcome<Preparation> {
     let (modality, demo) = modality_of(&recipe.data)?;
     let data = &recipe.data;
     let corpus = match demo {
@@ -191,11 +240,17 @@ pub fn preparation(recipe: &Recipe, n_threads: usize) -> Outcome<Preparation> {
     Ok(Preparation {
         corpus,
         validation,
-        tokenizer: tokenizer_spec(recipe)?,
+        tokenizer: if recipe.base.path.is_some() {
+            TokenizerSpec::File(base.to_owned())
+        } else {
+            tokenizer_spec(recipe)?
+        },
         special: Some(if is_contiguous { SpecialTokens::none() } else { SpecialTokens::standard() }),
         split: match fraction {
             0.0 => Split::None,
             _ if is_contiguous => Split::EndOfText { fraction },
+            // The end of a conversation without its beginning would teach nothing.
+            _ if ["chat", "preference"].contains(&modality.name()) => Split::Documents { fraction },
             _ => Split::Auto { fraction },
         },
         encoder: Encoder::of(modality),
@@ -256,7 +311,28 @@ fn files(modality: &dyn Modality, files: &[String], targets: &[String], data: &D
             "translation needs targets: data.target_files (--target FILE), or data.target_column for tables and JSON lines",
         ));
     }
-    let columns = Columns { text: data.column.clone(), target: data.target_column.clone(), ..Columns::default() };
+    let columns = columns(modality, files, data)?;
     let paths: Vec<PathBuf> = files.iter().map(PathBuf::from).collect();
     Ok(Arc::new(Files::open(&paths, ReadOptions { columns, ..ReadOptions::default() })?))
+}
+
+/// Which fields of the files are what.
+fn columns(modality: &dyn Modality, files: &[String], data: &DataRecipe) -> Outcome<Columns> {
+    let (text, target) = (data.column.clone(), data.target_column.clone());
+    let or = |given: Option<String>, usual: &str| Some(given.unwrap_or_else(|| usual.to_owned()));
+    Ok(match (modality.name(), &target) {
+        ("preference", _) => Columns {
+            text: or(text, "prompt"),
+            target: or(target, "chosen"),
+            fields: vec![REJECTED.to_owned()],
+            structured: true,
+        },
+        ("chat", None) => {
+            let path = files.first().map(Path::new).filter(|path| path.is_file() && text.is_none());
+            let fields = path.map_or_else(|| Ok(Vec::new()), first_fields)?;
+            let found = CONVERSATIONS.iter().find(|name| fields.iter().any(|field| field == *name));
+            Columns { text: or(text, found.unwrap_or(&CONVERSATIONS[0])), structured: true, ..Columns::default() }
+        }
+        (name, _) => Columns { text, target, structured: name == "chat", ..Columns::default() },
+    })
 }

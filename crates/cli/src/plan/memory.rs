@@ -5,13 +5,19 @@ use crate::machine;
 use crate::show::number;
 use genera_engine::ModelConfig;
 use genera_engine::flops::{Lens, TrainMemory, TrainPlan};
+use genera_engine::params::{ParamSpec, Role, layout};
 use genera_engine::recipe::{Reasons, Recipe};
 use genera_tensor::DType;
 use genera_tensor::op::logits_block_rows;
 
 /// The largest batch of a recipe: how many rows, and how long they are.
 pub fn largest_batch(recipe: &Recipe, config: &ModelConfig) -> (usize, Lens) {
-    let (data, n_rows, context) = (&recipe.data, recipe.train.batch_size, config.context_len);
+    let (data, n_rows, context) =
+        (&recipe.data, recipe.train.batch_size, config.context_len.min(recipe.model.context_len));
+    if data.kind == "preference" {
+        // A pair at a time.
+        return (2, Lens { target: context, source: 0 });
+    }
     if !config.is_encoder_decoder() {
         return (n_rows, Lens { target: context, source: 0 });
     }
@@ -48,7 +54,7 @@ fn packed_bytes(recipe: &Recipe, config: &ModelConfig, dtype: DType) -> usize {
 pub fn needed(recipe: &Recipe, config: &ModelConfig, dtype: DType) -> TrainMemory {
     let (rows, lens) = largest_batch(recipe, config);
     let train = &recipe.train;
-    TrainMemory::of(
+    let memory = TrainMemory::of(
         config,
         &TrainPlan {
             rows,
@@ -58,7 +64,20 @@ pub fn needed(recipe: &Recipe, config: &ModelConfig, dtype: DType) -> TrainMemor
             averages: train.ema_decay > 0.0,
             recomputed_blocks: train.recomputed_blocks.unwrap_or(0),
         },
-    )
+    );
+    let Some(rank) = recipe.lora.rank else { return memory };
+    let n_trained = adapter_size(config, rank);
+    let averages = if train.ema_decay > 0.0 { 4 * n_trained } else { 0 };
+    TrainMemory { gradients: 4 * n_trained, optimizer: 8 * n_trained, averages, ..memory }
+}
+
+/// Numbers in the adapters of a model at most: every linear layer has some, fused ones three pairs.
+fn adapter_size(config: &ModelConfig, rank: usize) -> usize {
+    let of_spec = |spec: &ParamSpec| match spec.role {
+        Role::Matrix | Role::Query | Role::Residual => rank * (3 * spec.shape.last() + spec.shape.n_rows()),
+        _ => 0,
+    };
+    layout(config).iter().map(of_spec).sum()
 }
 
 /// Lets as few blocks as possible be computed again for a run to fit into the memory that it may take. A number of blocks

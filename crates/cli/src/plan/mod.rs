@@ -5,3 +5,4 @@ pub mod memory;
 pub mod overrides;
 pub mod sizes;
 pub mod trial;
+pub mod tuning;

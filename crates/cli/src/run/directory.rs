@@ -13,9 +13,11 @@ use std::path::{Path, PathBuf};
 /// log.jsonl        a row a logged step or validation
 /// events/          the same for TensorBoard
 /// data/            the tokenised data and its tokenizer
+/// base/            the tokenizer of the base, in fine-tuning
 /// checkpoints/     the last few and the best
 /// samples/         what the model made along the way
 /// model/           the trained model in the Hugging Face layout
+/// adapter/         instead of model/, the trained adapter in PEFT's layout
 /// ```
 #[derive(Clone, Debug)]
 pub struct RunDirectory {
@@ -58,7 +60,8 @@ impl RunDirectory {
         }
         let names =
             std::fs::read_dir(&self.path)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()?;
-        let is_ours = |name: &OsString| ["lock", "data", "checkpoints", "samples"].iter().any(|ours| name == ours);
+        let is_ours =
+            |name: &OsString| ["lock", "data", "base", "checkpoints", "samples"].iter().any(|ours| name == ours);
         Ok(names.is_empty() || (names.iter().any(|name| name == "lock") && names.iter().all(is_ours)))
     }
 
@@ -70,6 +73,7 @@ impl RunDirectory {
             let _ = std::fs::remove_dir(part);
         }
         let _ = std::fs::remove_dir_all(self.data());
+        let _ = std::fs::remove_dir_all(self.base());
         let _ = std::fs::remove_file(self.recipe());
         let _ = std::fs::remove_file(self.path.join("lock"));
         let _ = std::fs::remove_dir(&self.path);
@@ -118,6 +122,21 @@ impl RunDirectory {
     /// `data/`
     pub fn data(&self) -> PathBuf {
         self.path.join("data")
+    }
+
+    /// `base/`
+    pub fn base(&self) -> PathBuf {
+        Self::base_of(&self.path)
+    }
+
+    /// `base/` of a run that may not be there yet.
+    pub fn base_of(path: &Path) -> PathBuf {
+        path.join("base")
+    }
+
+    /// `adapter/`
+    pub fn adapter(&self) -> PathBuf {
+        self.path.join("adapter")
     }
 
     /// `checkpoints/`

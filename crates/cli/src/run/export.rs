@@ -1,6 +1,7 @@
 //! `model/`: the trained model in the layout that others read.
 
 use super::log::ValidationRow;
+use super::session::origin;
 use crate::failure::Outcome;
 use genera_data::prepare::Prepared;
 use genera_engine::model::Transformer;
@@ -14,6 +15,8 @@ pub struct Facts<'r> {
     pub recipe: &'r Recipe,
     /// On what.
     pub prepared: &'r Prepared,
+    /// Ids that open, close and fill.
+    pub special: &'r SpecialIds,
     /// Steps done.
     pub step: u64,
     /// Tokens seen.
@@ -31,8 +34,7 @@ pub struct Facts<'r> {
 /// # Errors
 /// When a file cannot be written.
 pub fn write(model: &Transformer, directory: &Path, facts: &Facts<'_>) -> Outcome<Option<String>> {
-    let special = SpecialIds::of(&facts.prepared.tokenizer.vocab().special, model.config());
-    let exported = export_hf(model, directory, &special, &card(facts))?;
+    let exported = export_hf(model, directory, facts.special, &card(facts))?;
     facts.prepared.tokenizer.save(directory)?;
     Ok(exported.note)
 }
@@ -41,7 +43,7 @@ fn card(facts: &Facts<'_>) -> CardFacts {
     let recipe = facts.recipe;
     let summary = &facts.prepared.summary;
     CardFacts {
-        name: format!("{} ({})", recipe.data.kind, recipe.model.preset),
+        name: format!("{} ({})", recipe.data.kind, origin(recipe)),
         data: vec![format!("{} ({} documents, {} tokens)", summary.corpus, summary.n_documents, summary.n_tokens)],
         n_tokens: Some(facts.n_tokens),
         steps: Some(facts.step),

@@ -23,6 +23,12 @@ pub struct StepRow {
     pub tokens_per_s: f64,
     /// Since the row before.
     pub flops_per_s: f64,
+    /// Mean difference of the rewards of chosen and rejected answers, since the row before, in learning from preferences.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reward_margin: Option<f64>,
+    /// Share of pairs whose chosen answer has the higher reward, since the row before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preference_accuracy: Option<f64>,
     /// Time spent training, since the start of the run, over all its sittings.
     pub seconds: f64,
 }
@@ -39,6 +45,10 @@ pub struct ValidationRow {
     pub bits_per_byte: Option<f64>,
     /// Share of tokens whose most probable prediction is right.
     pub accuracy: f64,
+    /// Mean difference of the rewards of chosen and rejected answers, in learning from preferences; the loss is then that
+    /// of the pairs, and the accuracy the share of those whose chosen answer has the higher reward.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reward_margin: Option<f64>,
     /// Whether the moving average of the weights was scored.
     #[serde(default)]
     pub is_average: bool,
@@ -160,6 +170,8 @@ mod tests {
             tokens_per_s,
             flops_per_s,
             seconds: 2.0,
+            reward_margin: None,
+            preference_accuracy: None,
         })
     }
 
@@ -173,6 +185,7 @@ mod tests {
             validation_loss: 1.4,
             bits_per_byte: None,
             accuracy: 0.5,
+            reward_margin: None,
             is_average: false,
             seconds: 1.0,
         };

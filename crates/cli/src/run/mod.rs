@@ -4,6 +4,7 @@ pub mod directory;
 pub mod export;
 pub mod interrupt;
 pub mod log;
+pub mod preferences;
 pub mod preparing;
 pub mod samples;
 pub mod session;

@@ -6,7 +6,7 @@ use crate::model::SpeakingModel;
 use genera_data::Shard;
 use genera_engine::generate::Sampling;
 use genera_engine::recipe::Recipe;
-use genera_tokens::Role;
+use genera_tokens::{Role, Span};
 use std::io;
 use std::path::Path;
 
@@ -56,10 +56,29 @@ pub fn make(model: &SpeakingModel<'_>, recipe: &Recipe, validation: Option<&Shar
         let pair = |(source, answer): (&String, &Answer)| format!("{source}\n  → {}", answer.text);
         return Ok(shown.iter().zip(answers.iter().flatten()).map(pair).collect::<Vec<_>>().join("\n"));
     }
+    let prompts = validation.map_or_else(|| Ok(Vec::new()), first_prompts)?;
+    if !prompts.is_empty() {
+        let shown: Vec<String> = prompts.iter().map(|prompt| model.codebook.decode(prompt)).collect();
+        let answers = answers::answer(model, prompts, &Settings { max_tokens, ..Settings::greedy() })?;
+        let pair = |(prompt, answer): (&String, &Answer)| format!("{prompt}\n  → {}", answer.text);
+        return Ok(shown.iter().zip(answers.iter().flatten()).map(pair).collect::<Vec<_>>().join("\n"));
+    }
     let sampling = Sampling { seed: recipe.train.seed.wrapping_add(step), ..sampling_of(&recipe.generate) };
     let settings = Settings { max_tokens, sampling, beam: None, ..Settings::of_recipe(&recipe.generate) };
     let answers = answers::answer(model, vec![model.encode("")?], &settings)?;
     Ok(answers.into_iter().flatten().map(|answer| answer.text).collect())
+}
+
+/// What comes before the first answer in conversations of the validation data; none for plain texts.
+fn first_prompts(validation: &Shard) -> Outcome<Vec<Vec<u32>>> {
+    let mut prompts = Vec::new();
+    for i in 0..validation.info().n_documents.min(N_SOURCES) {
+        let document = validation.document(i)?;
+        if let Some(Span { role: Role::Condition, range }) = document.spans().first() {
+            prompts.push(document.ids()[range.clone()].to_vec());
+        }
+    }
+    Ok(prompts)
 }
 
 fn first_sources(validation: &Shard) -> Outcome<Vec<Vec<u32>>> {

@@ -5,8 +5,10 @@
 use super::directory::RunDirectory;
 use super::interrupt::Interrupt;
 use super::log::{Log, Row, StepRow, ValidationRow};
+use super::preferences::PreferenceData;
 use super::tensorboard::EventFile;
 use super::{export, preparing, samples};
+use crate::base::{self, Base};
 use crate::failure::{Failure, Outcome, While};
 use crate::model::SpeakingModel;
 use crate::show::monitor::{Monitor, RunFacts, monitor};
@@ -15,16 +17,16 @@ use crate::stories::{self, Floor};
 use crate::{machine, model, plan, rates};
 use genera_data::prepare::{Prepared, load_prepared, load_summary};
 use genera_data::{Layout, Loader, LoaderSettings, Padded, Prefetch, Validation};
-use genera_engine::ModelConfig;
 use genera_engine::checkpoint::{Checkpoints, Progress, RunLock, latest_good};
 use genera_engine::model::{Transformer, initial_params};
 use genera_engine::params::ParamCount;
 use genera_engine::recipe::{self, Reasons, Recipe};
 use genera_engine::train::{StepReport, TrainSettings, Trainer};
-use genera_engine::weights::SpecialIds;
+use genera_engine::weights::{AdapterFacts, SpecialIds, export_adapter};
 use genera_modality::{Codebook, Modality};
 use genera_tensor::{DType, Device};
 use genera_tokens::Batch;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -38,8 +40,12 @@ pub struct Session {
     recipe_text: String,
     prepared: Prepared,
     modality: &'static dyn Modality,
+    /// Ids that open, close and fill.
+    special: SpecialIds,
     trainer: Trainer,
     loader: Arc<Loader>,
+    /// Pairs of answers, where it learns from those.
+    preferences: Option<PreferenceData>,
     /// Micro-batches of the loader that were used.
     cursor: u64,
     checkpoints: Checkpoints,
@@ -49,6 +55,8 @@ pub struct Session {
     interrupt: Interrupt,
     clock: Clock,
     since_row: SinceRow,
+    /// Before the first step, in fine-tuning.
+    first_validation: Option<ValidationRow>,
     latest_validation: Option<ValidationRow>,
     floor: Option<Floor>,
     /// Held for as long as the session lives.
@@ -76,6 +84,8 @@ struct Clock {
 struct SinceRow {
     n_steps: u64,
     loss: f64,
+    reward_margin: f64,
+    preference_accuracy: f64,
     n_tokens: f64,
     n_flops: f64,
     seconds: f64,
@@ -110,13 +120,15 @@ impl Session {
         recipe: Recipe,
         recipe_text: String,
         prepared: Prepared,
+        base: Option<Base>,
         surroundings: Surroundings,
     ) -> Outcome<Self> {
-        let config = recipe.model.config(prepared.tokenizer.vocab().size)?;
-        let dtype = compute_dtype(&recipe);
-        let settings = TrainSettings::new(&recipe.train)?;
-        let params = initial_params(&config, recipe.train.seed, dtype, &surroundings.device);
-        let trainer = Trainer::new(Transformer::new(config, params, &surroundings.device), settings);
+        let settings = TrainSettings::new(&recipe.train)?.with_lora(&recipe.lora)?;
+        let model = match base {
+            Some(base) => base.transformer,
+            None => new_model(&recipe, &prepared, &surroundings.device)?,
+        };
+        let trainer = Trainer::new(model, settings);
         genera_data::write_atomically(&run.recipe(), recipe_text.as_bytes())?;
         Self::open(run, recipe, recipe_text, prepared, (trainer, 0), lock, surroundings)
     }
@@ -138,12 +150,25 @@ impl Session {
         let (checkpoint, rejected) = latest_good(run.path())?;
         model::warn_of_rejected(&rejected);
         let dtype = compute_dtype(&recipe);
-        let config = recipe.model.config(prepared.tokenizer.vocab().size)?;
+        // A checkpoint of adapters stands beside its base; any other is a whole model.
+        let purpose = base::training(&recipe, dtype);
+        let first = match &checkpoint {
+            Some(_) if recipe.lora.rank.is_none() => None,
+            _ => Some(match base::open(&mut recipe, purpose, &surroundings.device)? {
+                Some(base) => base.transformer,
+                None => new_model(&recipe, &prepared, &surroundings.device)?,
+            }),
+        };
+        let config = match (&first, &checkpoint) {
+            (Some(model), _) => model.config().clone(),
+            (None, Some(checkpoint)) if recipe.base.path.is_some() => checkpoint.manifest.config.clone(),
+            (None, _) => recipe.model.config(prepared.tokenizer.vocab().size)?,
+        };
         plan::memory::fit(&mut recipe, &mut Reasons::default(), &config, dtype)?;
-        let settings = TrainSettings::new(&recipe.train)?;
+        let settings = TrainSettings::new(&recipe.train)?.with_lora(&recipe.lora)?;
         let cursor = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.manifest.cursor);
-        let trainer = match checkpoint {
-            Some(checkpoint)
+        let trainer = match (first, checkpoint) {
+            (_, Some(checkpoint))
                 if checkpoint.manifest.config != config || checkpoint.manifest.seed != recipe.train.seed =>
             {
                 return Err(Failure::new(format!(
@@ -153,11 +178,10 @@ impl Session {
                     checkpoint.dir.display()
                 )));
             }
-            Some(checkpoint) => checkpoint.resume(settings, dtype, &surroundings.device)?,
-            None => {
-                let params = initial_params(&config, recipe.train.seed, dtype, &surroundings.device);
-                Trainer::new(Transformer::new(config, params, &surroundings.device), settings)
-            }
+            (Some(base), Some(checkpoint)) => checkpoint.resume_adapted(base, settings)?,
+            (None, Some(checkpoint)) => checkpoint.resume(settings, dtype, &surroundings.device)?,
+            (Some(model), None) => Trainer::new(model, settings),
+            (None, None) => unreachable!("without a checkpoint there is a first model"),
         };
         Self::open(run, recipe, recipe_text, prepared, (trainer, cursor), lock, surroundings)
     }
@@ -172,13 +196,17 @@ impl Session {
         surroundings: Surroundings,
     ) -> Outcome<Self> {
         let (modality, _) = plan::data::modality_of(&recipe.data)?;
-        let settings = loader_settings(&recipe, &prepared, trainer.model().config());
+        let of_tokenizer = || SpecialIds::of(&prepared.tokenizer.vocab().special, trainer.model().config());
+        let special = base::special_of(&run)?.unwrap_or_else(of_tokenizer);
+        let settings = loader_settings(&recipe, &prepared, &special);
         let loader = Arc::new(Loader::new(vec![(prepared.train.clone(), 1.0)], settings)?);
         let step = trainer.n_steps();
         let rows = super::log::read(&run.log()).during("cannot read the log")?;
         let earlier = rows.iter().filter(|row| row.step() <= step).map(Row::seconds).fold(0.0, f64::max);
         let mut validations = rows.iter().filter(|row| row.step() <= step).filter_map(Row::validation);
+        let first_validation = validations.clone().next().filter(|row| row.step == 0).cloned();
         let latest_validation = validations.next_back().cloned();
+        let preferences = PreferenceData::open(&recipe, &run, &prepared, trainer.model(), step)?;
         let log = Log::open(&run.log(), step).during(format!("cannot write {}", run.log().display()))?;
         let events = EventFile::create(&run.events()).during(format!("cannot write {}", run.events().display()))?;
         let checkpoints = Checkpoints::open(run.path())?;
@@ -192,8 +220,14 @@ impl Session {
                 loader.n_left_out()
             ));
         }
+        if let Some(n) = preferences.as_ref().map(PreferenceData::n_left_out).filter(|&n| n > 0) {
+            monitor.note(&format!("{n} pairs are left out: longer than model.context_len"));
+        }
         Ok(Self {
             monitor,
+            preferences,
+            first_validation,
+            special,
             clock: Clock { earlier: Duration::from_secs_f64(earlier), started: Instant::now(), first_step: step },
             interrupt: Interrupt::listen()?,
             since_row: SinceRow::default(),
@@ -223,9 +257,22 @@ impl Session {
         let mut batches = Prefetch::new(self.loader.clone(), self.cursor, N_AHEAD.max(n_micro));
         let train = self.recipe.train.clone();
         let mut saved = None;
+        if self.recipe.base.path.is_some() && self.trainer.n_steps() == 0 && self.first_validation.is_none() {
+            self.validate()?;
+            self.first_validation = self.latest_validation.clone();
+        }
         while self.trainer.n_steps() < train.steps && !self.interrupt.is_asked() {
-            let micro = batches.by_ref().take(n_micro).collect::<Result<Vec<Batch>, _>>()?;
-            let report = self.trainer.step(&micro).map_err(|error| self.stopped(error.into()))?;
+            let report = match &self.preferences {
+                Some(preferences) => {
+                    let pairs = preferences.batches(self.cursor, n_micro)?;
+                    self.trainer.step_preferences(&pairs, preferences.beta)
+                }
+                None => {
+                    let micro = batches.by_ref().take(n_micro).collect::<Result<Vec<Batch>, _>>()?;
+                    self.trainer.step(&micro)
+                }
+            };
+            let report = report.map_err(|error| self.stopped(error.into()))?;
             let step = report.step;
             self.cursor += n_micro as u64;
             self.record(&report)?;
@@ -258,6 +305,9 @@ impl Session {
         let since = &mut self.since_row;
         since.n_steps += 1;
         since.loss += report.loss;
+        let score = report.preferences.unwrap_or_default();
+        since.reward_margin += score.reward_margin;
+        since.preference_accuracy += score.accuracy;
         since.n_tokens += report.tokens_per_s * report.seconds;
         since.n_flops += report.flops_per_s * report.seconds;
         since.seconds += report.seconds;
@@ -269,18 +319,22 @@ impl Session {
             grad_norm: report.grad_norm,
             tokens_per_s: since.n_tokens / since.seconds,
             flops_per_s: since.n_flops / since.seconds,
+            reward_margin: report.preferences.map(|_| since.reward_margin / since.n_steps as f64),
+            preference_accuracy: report.preferences.map(|_| since.preference_accuracy / since.n_steps as f64),
             seconds: self.clock.seconds(),
         };
         self.monitor.step(&row, self.clock.left(report.step, self.recipe.train.steps));
         if report.step.is_multiple_of(self.recipe.train.log_every.max(1)) || report.step == self.recipe.train.steps {
             self.since_row = SinceRow::default();
-            let values = [
+            let mut values = vec![
                 ("train/loss", row.loss),
                 ("train/learning_rate", row.learning_rate),
                 ("train/grad_norm", row.grad_norm),
                 ("speed/tokens_per_s", row.tokens_per_s),
                 ("speed/flops_per_s", row.flops_per_s),
             ];
+            values.extend(row.reward_margin.map(|margin| ("train/reward_margin", margin)));
+            values.extend(row.preference_accuracy.map(|accuracy| ("train/preference_accuracy", accuracy)));
             self.events.scalars(row.step, &values).during("cannot write the TensorBoard events")?;
             self.log.append(&Row::Step(row)).during(format!("cannot write {}", self.run.log().display()))?;
         }
@@ -288,7 +342,45 @@ impl Session {
     }
 
     fn validate(&mut self) -> Outcome<()> {
-        let Some(shard) = self.prepared.validation.clone() else { return Ok(()) };
+        let row = match &self.preferences {
+            Some(_) => self.validate_preferences()?,
+            None => self.validate_rows()?,
+        };
+        let Some(row) = row else { return Ok(()) };
+        let mut values = vec![("validation/loss", row.validation_loss), ("validation/accuracy", row.accuracy)];
+        values.extend(row.bits_per_byte.map(|bits| ("validation/bits_per_byte", bits)));
+        values.extend(row.reward_margin.map(|margin| ("validation/reward_margin", margin)));
+        self.events.scalars(row.step, &values).during("cannot write the TensorBoard events")?;
+        self.log.append(&Row::Validation(row.clone())).during(format!("cannot write {}", self.run.log().display()))?;
+        self.monitor.validation(&row);
+        self.latest_validation = Some(row);
+        Ok(())
+    }
+
+    /// Scores the pairs that were kept aside; `None` when there are none.
+    fn validate_preferences(&mut self) -> Outcome<Option<ValidationRow>> {
+        let Some(preferences) = &self.preferences else { return Ok(None) };
+        let Some(pairs) = preferences.validation() else { return Ok(None) };
+        let mut failed = None;
+        let pairs = pairs.map_while(|pair| pair.map_err(|error| failed = Some(error)).ok());
+        let score = self.trainer.validate_preferences(pairs, preferences.beta);
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        let score = score?;
+        Ok(Some(ValidationRow {
+            step: self.trainer.n_steps(),
+            validation_loss: score.loss,
+            bits_per_byte: None,
+            accuracy: score.accuracy,
+            reward_margin: Some(score.reward_margin),
+            is_average: self.recipe.train.ema_decay > 0.0,
+            seconds: self.clock.seconds(),
+        }))
+    }
+
+    fn validate_rows(&mut self) -> Outcome<Option<ValidationRow>> {
+        let Some(shard) = self.prepared.validation.clone() else { return Ok(None) };
         let n_tokens = shard.info().n_tokens;
         let validation = Validation::new(shard, self.loader.settings().clone(), None)?;
         // Every so many batches, evenly over the data, where not all are wanted.
@@ -301,29 +393,29 @@ impl Session {
             return Err(error.into());
         }
         let measured = measured?;
-        let row = ValidationRow {
+        Ok(Some(ValidationRow {
             step: self.trainer.n_steps(),
             validation_loss: measured.loss,
             bits_per_byte: measured.bits_per_byte,
             accuracy: measured.accuracy,
+            reward_margin: None,
             is_average: self.recipe.train.ema_decay > 0.0,
             seconds: self.clock.seconds(),
-        };
-        let mut values = vec![("validation/loss", row.validation_loss), ("validation/accuracy", row.accuracy)];
-        values.extend(row.bits_per_byte.map(|bits| ("validation/bits_per_byte", bits)));
-        self.events.scalars(row.step, &values).during("cannot write the TensorBoard events")?;
-        self.log.append(&Row::Validation(row.clone())).during(format!("cannot write {}", self.run.log().display()))?;
-        self.monitor.validation(&row);
-        self.latest_validation = Some(row);
-        Ok(())
+        }))
     }
 
     fn sample(&mut self) -> Outcome<()> {
         let (recipe, codebook, modality) = (&self.recipe, self.codebook().clone(), self.modality);
+        let special = self.special.clone();
         let step = self.trainer.n_steps();
         let validation = self.prepared.validation.clone();
         let text = self.trainer.with_averaged(|model| {
-            samples::make(&SpeakingModel::new(model, &codebook, modality), recipe, validation.as_deref(), step)
+            samples::make(
+                &SpeakingModel::new(model, &codebook, modality, &special),
+                recipe,
+                validation.as_deref(),
+                step,
+            )
         })?;
         samples::write(&self.run.samples(), step, &text).during("cannot write a sample")?;
         self.monitor.sample(step, &text);
@@ -343,12 +435,21 @@ impl Session {
         Ok(())
     }
 
-    /// Writes `model/` with the averaged weights, where there are any.
+    /// Writes `model/`, or `adapter/` where adapters were trained, with the averaged weights where there are any.
     fn export(&mut self) -> Outcome<()> {
+        if self.recipe.lora.rank.is_some() {
+            let (directory, recipe) = (self.run.adapter(), &self.recipe);
+            let base = recipe.base.path.as_deref().unwrap_or_default();
+            let facts = AdapterFacts { base, dropout: recipe.lora.dropout.unwrap_or(0.0) };
+            self.trainer.with_averaged(|model| export_adapter(model, &directory, facts))?;
+            self.prepared.tokenizer.save(&directory)?;
+            return Ok(());
+        }
         let rows = super::log::read(&self.run.log()).during("cannot read the log")?;
         let facts = export::Facts {
             recipe: &self.recipe,
             prepared: &self.prepared,
+            special: &self.special,
             step: self.trainer.n_steps(),
             n_tokens: self.trainer.n_tokens(),
             n_flops: super::log::n_flops(rows.iter().filter_map(Row::steps)),
@@ -379,6 +480,11 @@ impl Session {
     /// What the run directory holds, and the run's numbers.
     pub fn run(&self) -> &RunDirectory {
         &self.run
+    }
+
+    /// The measurement on the validation data before the first step, in fine-tuning.
+    pub fn first_validation(&self) -> Option<&ValidationRow> {
+        self.first_validation.as_ref()
     }
 
     /// The last measurement on the validation data.
@@ -422,10 +528,23 @@ impl Session {
     }
 }
 
+/// A model with the weights that a recipe's seed gives it.
+fn new_model(recipe: &Recipe, prepared: &Prepared, device: &Device) -> Outcome<Transformer> {
+    let config = recipe.model.config(prepared.tokenizer.vocab().size)?;
+    let params = initial_params(&config, recipe.train.seed, compute_dtype(recipe), device);
+    Ok(Transformer::new(config, params, device))
+}
+
+/// What a run's model is: the preset, or the base by name.
+pub fn origin(recipe: &Recipe) -> String {
+    let name = recipe.base.path.as_deref().and_then(|path| Path::new(path).file_name());
+    name.map_or_else(|| recipe.model.preset.clone(), |name| name.to_string_lossy().into_owned())
+}
+
 /// Replaces the prepared data of a run that was damaged.
 fn prepare_again(recipe: &Recipe, run: &RunDirectory, surroundings: &Surroundings) -> Outcome<Prepared> {
     let before = load_summary(&run.data()).ok();
-    let preparation = plan::data::preparation(recipe, surroundings.device.kernels().n_threads())?;
+    let preparation = plan::data::preparation(recipe, surroundings.device.kernels().n_threads(), &run.base())?;
     let prepared = preparing::prepare(&preparation, &run.data(), surroundings.json)?;
     if before.is_some_and(|before| before != prepared.summary) {
         return Err(Failure::new(format!(
@@ -439,13 +558,13 @@ fn prepare_again(recipe: &Recipe, run: &RunDirectory, surroundings: &Surrounding
 }
 
 /// How the batches of a recipe are cut from its data.
-pub fn loader_settings(recipe: &Recipe, prepared: &Prepared, config: &ModelConfig) -> LoaderSettings {
-    let (data, special) = (&recipe.data, prepared.tokenizer.vocab().special);
+pub fn loader_settings(recipe: &Recipe, prepared: &Prepared, special: &SpecialIds) -> LoaderSettings {
+    let data = &recipe.data;
     let context = recipe.model.context_len;
     let layout = match data.layout {
         Some(recipe::Layout::Contiguous) => Layout::Contiguous,
         Some(recipe::Layout::Padded) => Layout::Padded(Padded {
-            begin: SpecialIds::of(&special, config).decoder_start.unwrap_or(0),
+            begin: special.decoder_start.unwrap_or(0),
             max_source_len: data.max_source_len.unwrap_or(context),
             max_target_len: data.max_target_len.unwrap_or(context),
             max_tokens: data.tokens_per_batch,
@@ -494,7 +613,7 @@ fn facts(
     let title = format!(
         "{} · {} · {} parameters · {dtype} · {} threads",
         recipe.data.kind,
-        recipe.model.preset,
+        origin(recipe),
         number::count(ParamCount::of(config).total() as f64),
         device.kernels().n_threads(),
     );

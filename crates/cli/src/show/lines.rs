@@ -42,7 +42,13 @@ impl Monitor for Lines {
         let per_byte = row.bits_per_byte.map_or_else(String::new, |bits| format!(", {bits:.3} bits per byte"));
         let floor = self.facts.floor_nats.map_or_else(String::new, |floor| format!(" (floor {floor:.4})"));
         let average = if row.is_average { " of the averaged weights" } else { "" };
-        self.print(&format!("step {}: validation loss{average} {:.4}{floor}{per_byte}", row.step, row.validation_loss));
+        let preferences = row.reward_margin.map_or_else(String::new, |margin| {
+            format!(", reward margin {margin:.4}, accuracy {:.0} %", 100.0 * row.accuracy)
+        });
+        self.print(&format!(
+            "step {}: validation loss{average} {:.4}{floor}{per_byte}{preferences}",
+            row.step, row.validation_loss
+        ));
     }
 
     fn sample(&mut self, step: u64, text: &str) {
@@ -62,8 +68,11 @@ pub fn step_line(facts: &RunFacts, row: &StepRow, left: Option<Duration>) -> Str
         .peak_flops_per_s
         .map_or_else(String::new, |peak| format!(" ({:.0} % of peak)", 100.0 * row.flops_per_s / peak));
     let left = left.map_or_else(String::new, |left| format!(", {} left", number::duration(left)));
+    let preferences = row.reward_margin.zip(row.preference_accuracy).map_or_else(String::new, |(margin, accuracy)| {
+        format!(", reward margin {margin:.4}, accuracy {:.0} %", 100.0 * accuracy)
+    });
     format!(
-        "step {}/{}: loss {:.4}, {} tokens/s, {}{share}{left}",
+        "step {}/{}: loss {:.4}{preferences}, {} tokens/s, {}{share}{left}",
         row.step,
         facts.n_steps,
         row.loss,

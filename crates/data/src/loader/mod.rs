@@ -2,10 +2,12 @@
 //! with exactly the rows that would have come.
 
 mod pairs;
+mod preferences;
 mod prefetch;
 mod rows;
 mod validation;
 
+pub use preferences::{PreferenceRows, Preferences};
 pub use prefetch::Prefetch;
 pub use validation::Validation;
 

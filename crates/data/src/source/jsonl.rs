@@ -14,17 +14,33 @@ pub(crate) fn read(path: &Path, input: Input, columns: &Columns) -> Documents {
     Box::new(lines.map(move |line| reader.document(line?)))
 }
 
+/// The names of the fields of a file's first object; none when the file is empty.
+///
+/// # Errors
+/// When the file cannot be read, or its first line is not a JSON object.
+pub fn first_fields(path: &Path) -> Result<Vec<String>> {
+    let input = super::input::open(path, &super::ByteCounter::default())?;
+    let mut lines = Lines::new(path, input).filter(|line| !line.as_ref().is_ok_and(|line| line.text.trim().is_empty()));
+    let Some(line) = lines.next() else { return Ok(Vec::new()) };
+    let reader = Reader { path: path.to_owned(), columns: Columns::default() };
+    Ok(reader.object(&line?)?.keys().cloned().collect())
+}
+
 struct Reader {
     path: PathBuf,
     columns: Columns,
 }
 
 impl Reader {
-    fn document(&self, line: Line) -> Result<Document> {
-        let mut object: Map<String, Value> = serde_json::from_str(&line.text).map_err(|error| {
+    fn object(&self, line: &Line) -> Result<Map<String, Value>> {
+        serde_json::from_str(&line.text).map_err(|error| {
             let problem = format!("is not a JSON object ({error}); expected something like {{\"text\": \"…\"}}");
-            self.bad(&line, problem)
-        })?;
+            self.bad(line, problem)
+        })
+    }
+
+    fn document(&self, line: Line) -> Result<Document> {
+        let mut object = self.object(&line)?;
         let column = self.columns.text.as_deref().unwrap_or(Columns::DEFAULT_TEXT);
         let text = self.take(&mut object, column, &line)?;
         let target = self.columns.target.as_ref().map(|name| self.take(&mut object, name, &line)).transpose()?;
@@ -40,6 +56,7 @@ impl Reader {
         match object.remove(name) {
             Some(Value::String(text)) => Ok(text),
             Some(value @ (Value::Number(_) | Value::Bool(_))) => Ok(value.to_string()),
+            Some(value @ (Value::Array(_) | Value::Object(_))) if self.columns.structured => Ok(value.to_string()),
             Some(_) => Err(self.bad(line, format!("field {name:?} is not a string"))),
             None if line.number == 1 => Err(Error::MissingColumn {
                 path: self.path.clone(),
@@ -66,13 +83,27 @@ mod tests {
 
     #[test]
     fn fields_become_text_target_and_kept_fields() {
-        let columns = Columns { text: Some("en".into()), target: Some("de".into()), fields: vec!["year".into()] };
+        let columns = Columns {
+            text: Some("en".into()),
+            target: Some("de".into()),
+            fields: vec!["year".into()],
+            ..Columns::default()
+        };
         let found = documents("{\"de\": \"ja\\n\", \"en\": \"yes\", \"year\": 1999}\n\n", &columns);
         let document = found[0].as_ref().unwrap();
         assert_eq!(document.as_text(), Some("yes"));
         assert_eq!(document.target.as_deref(), Some("ja\n"));
         assert_eq!(document.field("year"), Some("1999"));
         assert_eq!(found.len(), 1);
+    }
+
+    #[test]
+    fn lists_are_taken_as_json_where_they_may_be() {
+        let line = "{\"messages\": [{\"role\": \"user\"}], \"id\": 7}";
+        let columns = Columns { text: Some("messages".into()), structured: true, ..Columns::default() };
+        let found = documents(line, &columns).remove(0).unwrap();
+        assert_eq!(found.as_text(), Some("[{\"role\":\"user\"}]"));
+        assert!(documents(line, &Columns { structured: false, ..columns }).remove(0).is_err());
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub use aligned::Aligned;
 pub use generated::Generated;
 pub(crate) use input::open_file;
 pub use input::{ByteCounter, decompressed};
+pub use jsonl::first_fields;
 
 use crate::{Document, Error, Result};
 use std::fmt::Write;
@@ -51,6 +52,8 @@ pub struct Columns {
     pub target: Option<String>,
     /// Columns to keep beside them.
     pub fields: Vec<String>,
+    /// Whether a field of a JSON object may hold a list or an object, which is then taken as JSON text: conversations.
+    pub structured: bool,
 }
 
 impl Columns {

@@ -5,7 +5,7 @@ use super::{SpecialTokens, TextStream, Tokenizer};
 use crate::{Error, Result};
 use genera_tokens::{TokenId, Vocab};
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// A tokenizer made elsewhere.
 pub struct Foreign {
@@ -15,6 +15,8 @@ pub struct Foreign {
     special_ids: HashSet<TokenId>,
     is_byte_level: bool,
     json: String,
+    /// The same tokenizer, but for texts in which names of special tokens stand for them.
+    for_templates: OnceLock<tokenizers::Tokenizer>,
 }
 
 impl Foreign {
@@ -34,7 +36,15 @@ impl Foreign {
         let n_ids = inner.get_vocab(true).into_values().max().map_or(0, |last| last as usize + 1);
         let vocab = Vocab::single("text", n_ids, special.ids(|name| inner.token_to_id(name)));
         let is_byte_level = json.contains("\"ByteLevel\"");
-        Ok(Self { inner, vocab, special, special_ids, is_byte_level, json: json.to_owned() })
+        Ok(Self {
+            inner,
+            vocab,
+            special,
+            special_ids,
+            is_byte_level,
+            json: json.to_owned(),
+            for_templates: OnceLock::new(),
+        })
     }
 
     /// Number of bytes of text that a token stands for, by the conventions of byte-level, SentencePiece and WordPiece
@@ -60,6 +70,16 @@ impl Tokenizer for Foreign {
 
     fn encode(&self, text: &str) -> Result<Vec<TokenId>> {
         let encoding = self.inner.encode_fast(text, false);
+        Ok(encoding.map_err(|error| Error::tokenizer(error.to_string()))?.get_ids().to_vec())
+    }
+
+    fn encode_with_special(&self, text: &str) -> Result<Vec<TokenId>> {
+        let tokenizer = self.for_templates.get_or_init(|| {
+            let mut tokenizer = self.inner.clone();
+            tokenizer.set_encode_special_tokens(false);
+            tokenizer
+        });
+        let encoding = tokenizer.encode_fast(text, false);
         Ok(encoding.map_err(|error| Error::tokenizer(error.to_string()))?.get_ids().to_vec())
     }
 
@@ -89,6 +109,13 @@ impl Tokenizer for Foreign {
 
     fn special_tokens(&self) -> &SpecialTokens {
         &self.special
+    }
+
+    fn special_names(&self) -> Vec<(TokenId, String)> {
+        let mut names: Vec<(TokenId, String)> =
+            self.special_ids.iter().filter_map(|&id| Some((id, self.inner.id_to_token(id)?))).collect();
+        names.sort_unstable();
+        names
     }
 }
 

@@ -1,8 +1,8 @@
 //! The `tokenizer.json` of each kind of tokenizer: writing it, and recognising it when it is loaded.
 
 use super::table::Token;
-use super::{Bpe, Bytes, Characters, Foreign, SpecialTokens, Tokenizer};
-use crate::{Error, Result};
+use super::{Bpe, Bytes, Characters, Foreign, SpecialTokens, Templated, Tokenizer};
+use crate::{ChatTemplate, Error, Result};
 use genera_tokens::TokenId;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeSet, HashMap};
@@ -91,12 +91,17 @@ fn whole(names: &[&str], first_id: u32, pre_tokenizer: Value, decoder: Value, mo
     format!("{file:#}\n")
 }
 
-/// The contents of a `tokenizer_config.json`.
-pub(crate) fn tokenizer_config(special: &SpecialTokens) -> String {
+/// The contents of a `tokenizer_config.json`; the template itself is a file of its own.
+pub(crate) fn tokenizer_config(special: &SpecialTokens, template: Option<&ChatTemplate>) -> String {
     let mut config = json!({ "tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": false });
     let roles = config_roles(special);
     for (role, name) in roles.into_iter().filter_map(|(role, name)| Some((role, name.as_ref()?))) {
         config[role] = Value::from(name.as_str());
+    }
+    // A template may write a begin token that stands before no other text.
+    if let Some(begin) = template.and_then(ChatTemplate::begin) {
+        config["add_bos_token"] = Value::from(special.begin.is_some());
+        config["bos_token"] = Value::from(begin);
     }
     format!("{config:#}\n")
 }
@@ -117,12 +122,25 @@ fn config_roles(special: &SpecialTokens) -> [(&'static str, &Option<String>); 4]
 pub fn load_tokenizer(path: &Path) -> Result<Arc<dyn Tokenizer>> {
     let file = if path.is_dir() { path.join("tokenizer.json") } else { path.to_owned() };
     let json = read(&file)?;
-    let config_file = file.with_file_name("tokenizer_config.json");
-    let config = if config_file.is_file() { Some(read(&config_file)?) } else { None };
-    tokenizer_from_json(&json, config.as_deref()).map_err(|error| match error {
+    let config = read_if_there(&file.with_file_name("tokenizer_config.json"))?;
+    let tokenizer = bare(&json, config.as_deref()).map_err(|error| match error {
         Error::Tokenizer { problem } => Error::bad_file(&file, problem),
         other => other,
-    })
+    })?;
+    let template = ChatTemplate::load(file.parent().unwrap_or(Path::new(".")))?;
+    Ok(with_template(tokenizer, template))
+}
+
+fn with_template(tokenizer: Arc<dyn Tokenizer>, template: Option<ChatTemplate>) -> Arc<dyn Tokenizer> {
+    match template {
+        Some(template) => Arc::new(Templated::new(tokenizer, template)),
+        None => tokenizer,
+    }
+}
+
+/// The contents of a small text file, when there is one.
+pub(crate) fn read_if_there(path: &Path) -> Result<Option<String>> {
+    if path.is_file() { read(path).map(Some) } else { Ok(None) }
 }
 
 fn read(path: &Path) -> Result<String> {
@@ -134,12 +152,16 @@ fn read(path: &Path) -> Result<String> {
     std::fs::read_to_string(path).map_err(|source| Error::io(path, "read", source))
 }
 
-/// A tokenizer from the contents of its `tokenizer.json` and, for the roles of the special tokens, its
-/// `tokenizer_config.json`.
+/// A tokenizer from the contents of its `tokenizer.json` and, for the roles of the special tokens and the chat template,
+/// its `tokenizer_config.json`.
 ///
 /// # Errors
 /// When the first is not a tokenizer that the `tokenizers` crate reads.
 pub fn tokenizer_from_json(json: &str, config: Option<&str>) -> Result<Arc<dyn Tokenizer>> {
+    Ok(with_template(bare(json, config)?, config.and_then(ChatTemplate::of_config)))
+}
+
+fn bare(json: &str, config: Option<&str>) -> Result<Arc<dyn Tokenizer>> {
     let value = parse(json)?;
     let config: Value = config.and_then(|config| serde_json::from_str(config).ok()).unwrap_or_default();
     let mut special = special_tokens(&value, &config);

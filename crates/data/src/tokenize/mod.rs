@@ -12,6 +12,7 @@ mod json;
 mod special;
 mod stream;
 mod table;
+mod templated;
 mod train;
 mod words;
 
@@ -19,12 +20,15 @@ pub use bpe::Bpe;
 pub use bytes::Bytes;
 pub use characters::Characters;
 pub use foreign::Foreign;
+pub(crate) use json::read_if_there;
 pub use json::{load_tokenizer, tokenizer_from_json};
 pub use special::SpecialTokens;
+pub(crate) use special::first_name;
 pub use stream::TextStream;
+pub use templated::Templated;
 pub use train::train_bpe;
 
-use crate::Result;
+use crate::{ChatTemplate, Result};
 use genera_tokens::{TokenId, Vocab};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -44,6 +48,14 @@ pub trait Tokenizer: Send + Sync {
     /// When a character is not in the vocabulary and there is no unknown token.
     fn encode(&self, text: &str) -> Result<Vec<TokenId>>;
 
+    /// The ids of a text in which the name of a special token stands for the token itself: what a chat template writes.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    fn encode_with_special(&self, text: &str) -> Result<Vec<TokenId>> {
+        special::encode(self, text)
+    }
+
     /// The text of `ids`; special tokens and ids out of range give nothing, bytes that are not UTF-8 give U+FFFD.
     fn decode(&self, ids: &[TokenId]) -> String;
 
@@ -59,8 +71,16 @@ pub trait Tokenizer: Send + Sync {
     /// The contents of its `tokenizer.json`.
     fn to_json(&self) -> &str;
 
-    /// Its special tokens by name.
+    /// Its special tokens by role.
     fn special_tokens(&self) -> &SpecialTokens;
+
+    /// Every special token, those without a role too, with its id.
+    fn special_names(&self) -> Vec<(TokenId, String)>;
+
+    /// How its model reads conversations, where that is known.
+    fn chat_template(&self) -> Option<&ChatTemplate> {
+        None
+    }
 
     /// Differs between tokenizers that differ in anything.
     fn fingerprint(&self) -> u64 {
@@ -74,7 +94,7 @@ pub trait Tokenizer: Send + Sync {
     /// When a file cannot be written.
     fn save(&self, directory: &Path) -> Result<()> {
         crate::write::atomically(&directory.join("tokenizer.json"), self.to_json().as_bytes())?;
-        let config = json::tokenizer_config(self.special_tokens());
+        let config = json::tokenizer_config(self.special_tokens(), None);
         crate::write::atomically(&directory.join("tokenizer_config.json"), config.as_bytes())
     }
 }

@@ -1,5 +1,7 @@
 //! The special tokens by name.
 
+use super::Tokenizer;
+use crate::Result;
 use genera_tokens::{Special, TokenId};
 
 /// Names of the tokens with a fixed meaning; each may be absent.
@@ -68,4 +70,24 @@ impl SpecialTokens {
             unknown: find(&["<unk>", "[UNK]", "<|unk|>"]),
         }
     }
+}
+
+/// Cuts `text` at the names of special tokens, the leftmost and there the longest first, and encodes what lies between.
+pub(super) fn encode<T: Tokenizer + ?Sized>(tokenizer: &T, text: &str) -> Result<Vec<TokenId>> {
+    let mut names = tokenizer.special_names();
+    names.retain(|(_, name)| !name.is_empty());
+    let (mut ids, mut rest) = (Vec::new(), text);
+    while let Some((at, name, id)) = first_name(&names, rest) {
+        ids.extend(tokenizer.encode(&rest[..at])?);
+        ids.push(id);
+        rest = &rest[at + name.len()..];
+    }
+    ids.extend(tokenizer.encode(rest)?);
+    Ok(ids)
+}
+
+/// Where the first special token of a text stands, its name and its id.
+pub(crate) fn first_name<'n>(names: &'n [(TokenId, String)], text: &str) -> Option<(usize, &'n str, TokenId)> {
+    let found = names.iter().filter_map(|(id, name)| Some((text.find(name.as_str())?, name.as_str(), *id)));
+    found.min_by_key(|(at, name, _)| (*at, std::cmp::Reverse(name.len())))
 }

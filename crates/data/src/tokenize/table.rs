@@ -11,7 +11,7 @@ pub(crate) struct TokenTable {
     bytes: Vec<u8>,
     /// Where the bytes of each token end.
     ends: Vec<usize>,
-    names: Vec<(TokenId, String)>,
+    pub(crate) names: Vec<(TokenId, String)>,
     pub(crate) vocab: Vocab,
     pub(crate) special: SpecialTokens,
     pub(crate) json: String,
@@ -117,6 +117,10 @@ macro_rules! tokenizer_by_table {
 
         fn special_tokens(&self) -> &SpecialTokens {
             &self.table.special
+        }
+
+        fn special_names(&self) -> Vec<(TokenId, String)> {
+            self.table.names.clone()
         }
     };
 }

@@ -112,7 +112,10 @@ fn write_all(
     }
     fs::create_dir(dir).map_err(at(dir))?;
     let params = trainer.model().params();
-    let model = params.specs().iter().enumerate().map(|(i, spec)| view(&spec.name, params.master(ParamId(i))));
+    // What adapters stand beside is not in the checkpoint: the base has it.
+    let is_kept = |i: &usize| !params.has_adapters() || params.is_trained(ParamId(*i));
+    let kept = (0..params.len()).filter(is_kept);
+    let model = kept.map(|i| view(&params.specs()[i].name, params.master(ParamId(i))));
     let state = trainer.state();
     let optimizer = state.optimizer.iter().map(|(name, tensor)| view(name, tensor));
     let mut files = vec![

@@ -2,15 +2,14 @@
 
 use super::block::Ending;
 use super::cache::KeyValues;
+use super::projection::Projection;
 use super::stack::{Context, Memory};
 use super::transformer::Transformer;
 use crate::config::{Attention, QkNorm};
 use crate::params::Params;
 use genera_tensor::backend::AttentionSizes;
-use genera_tensor::op::{
-    AttentionSpec, Linear, MaskSpec, NormSpec, Queries, attention, columns, concat, linear, norm, rotary,
-};
-use genera_tensor::{NormKind, ParamId, Tape, Tensor, Var, Visibility};
+use genera_tensor::op::{AttentionSpec, Linear, MaskSpec, NormSpec, Queries, attention, columns, concat, norm, rotary};
+use genera_tensor::{Key, NormKind, ParamId, Tape, Tensor, Var, Visibility};
 use std::cell::RefCell;
 
 /// One attention layer's projections. Self-attention has one fused matrix [q; k; v], cross attention q and [k; v].
@@ -95,7 +94,7 @@ impl AttentionLayer {
         let params = model.params();
         let Projections::Own { qkv } = &self.projections else { panic!("{} is not self-attention", self.name) };
         let Attention { n_heads: h, n_kv_heads: g, d_head, .. } = self.config;
-        let mut qkv = self.project(tape, params, x, qkv);
+        let mut qkv = self.project(tape, params, x, qkv, context.mode.adapter_dropout);
         if let Some([q_norm, k_norm]) = self.qk_norm {
             let (q, k) = (columns(tape, &qkv, 0..h * d_head), columns(tape, &qkv, h * d_head..(h + g) * d_head));
             let v = columns(tape, &qkv, (h + g) * d_head..(h + 2 * g) * d_head);
@@ -135,13 +134,14 @@ impl AttentionLayer {
         ending: Ending,
     ) -> Var {
         let Projections::Cross { q, .. } = &self.projections else { panic!("{} is not cross attention", self.name) };
-        let mut q = self.project(tape, params, x, q);
+        let dropout = context.mode.adapter_dropout;
+        let mut q = self.project(tape, params, x, q, dropout);
         if let Some([q_norm, _]) = self.qk_norm {
             q = self.normed(tape, params, &q, q_norm);
         }
         let (kv, s, lens) = match (cache, &context.memory) {
             (Some(cache), _) => (cache.layer(layer), cache.s(), cache.lens()),
-            (None, Some(memory)) => (self.keys_values(tape, params, memory), memory.s, memory.lens.clone()),
+            (None, Some(memory)) => (self.keys_values(tape, params, memory, dropout), memory.s, memory.lens.clone()),
             (None, None) => panic!("{} needs the encoder's output; pass it as memory", self.name),
         };
         let mask = MaskSpec { key_lens: lens, ..MaskSpec::new(Visibility::Full) };
@@ -153,9 +153,15 @@ impl AttentionLayer {
     ///
     /// # Shapes
     /// Result: [B·S, 2·G·K].
-    pub(super) fn keys_values(&self, tape: &Tape<'_>, params: &Params, memory: &Memory) -> Var {
+    pub(super) fn keys_values(
+        &self,
+        tape: &Tape<'_>,
+        params: &Params,
+        memory: &Memory,
+        adapter_dropout: Option<(f32, Key)>,
+    ) -> Var {
         let Projections::Cross { kv, .. } = &self.projections else { panic!("{} is not cross attention", self.name) };
-        let kv = self.project(tape, params, &memory.hidden, kv);
+        let kv = self.project(tape, params, &memory.hidden, kv, adapter_dropout);
         let Some([_, k_norm]) = self.qk_norm else { return kv };
         let width = self.config.n_kv_heads * self.config.d_head;
         let (k, v) = (columns(tape, &kv, 0..width), columns(tape, &kv, width..2 * width));
@@ -173,9 +179,17 @@ impl AttentionLayer {
         norm(tape, spec, &x.reshape([shape.n_elements() / width, width]), &weight, None).reshape(shape)
     }
 
-    fn project(&self, tape: &Tape<'_>, params: &Params, x: &Var, (weight, bias): &WithBias) -> Var {
+    fn project(
+        &self,
+        tape: &Tape<'_>,
+        params: &Params,
+        x: &Var,
+        (weight, bias): &WithBias,
+        dropout: Option<(f32, Key)>,
+    ) -> Var {
         let bias = bias.map(|id| params.exact(tape, id));
-        linear(tape, x, &params.matrix(tape, *weight), Linear { bias, ..Linear::plain(params.compute_dtype()) })
+        let with = Linear { bias, ..Linear::plain(params.compute_dtype()) };
+        Projection { tape, params, dropout }.apply(x, *weight, with)
     }
 
     fn finish(
@@ -193,7 +207,7 @@ impl AttentionLayer {
         let y = attention(tape, inputs, &spec);
         let bias = self.out_bias.map(|id| params.exact(tape, id));
         let with = Linear { bias, activation: None, residual: ending.residual, out: ending.out };
-        linear(tape, &y, &params.matrix(tape, self.out), with)
+        Projection { tape, params, dropout: context.mode.adapter_dropout }.apply(&y, self.out, with)
     }
 
     fn sizes(&self, b: usize, t: usize, s: usize) -> AttentionSizes {

@@ -98,7 +98,7 @@ impl Block {
         let (norms, feed_forward) = &self.feed_forward;
         let beside = (norms.placement == Placement::Parallel).then_some(given);
         norms.around(tape, params, x, beside.as_ref(), context, sub_layer(2), |x, ending| {
-            feed_forward.forward(tape, params, x, ending)
+            feed_forward.forward(tape, params, x, context.mode.adapter_dropout, ending)
         })
     }
 

@@ -1,10 +1,11 @@
 //! down(f(up(x))), plain or gated, by one layer for all tokens or by a few experts for each.
 
 use super::block::Ending;
+use super::projection::Projection;
 use crate::config::FeedForward;
 use crate::params::Params;
 use genera_tensor::op::{Group, Linear, Routes, cast, gated, gather_rows, grouped_linear, linear, mix, route};
-use genera_tensor::{Activation, DType, ParamId, Tape, Var};
+use genera_tensor::{Activation, DType, Key, ParamId, Tape, Var};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -50,10 +51,18 @@ impl FeedForwardLayer {
 
     /// # Shapes
     /// x and the result: [B·T, D].
-    pub(super) fn forward(&self, tape: &Tape<'_>, params: &Params, x: &Var, ending: Ending) -> Var {
+    pub(super) fn forward(
+        &self,
+        tape: &Tape<'_>,
+        params: &Params,
+        x: &Var,
+        adapter_dropout: Option<(f32, Key)>,
+        ending: Ending,
+    ) -> Var {
         match self {
             Self::One { activation, is_gated, weights } => {
-                one(tape, params, x, *activation, *is_gated, weights, ending)
+                let projection = Projection { tape, params, dropout: adapter_dropout };
+                one(&projection, x, *activation, *is_gated, weights, ending)
             }
             Self::Experts { activation, n_active, router, experts } => {
                 let logits = linear(tape, x, &params.matrix(tape, *router), Linear::plain(DType::F32));
@@ -65,23 +74,23 @@ impl FeedForwardLayer {
 }
 
 fn one(
-    tape: &Tape<'_>,
-    params: &Params,
+    projection: &Projection<'_, '_>,
     x: &Var,
     activation: Activation,
     is_gated: bool,
     weights: &Weights,
     ending: Ending,
 ) -> Var {
+    let &Projection { tape, params, .. } = projection;
     let bias = |id: Option<ParamId>| id.map(|id| params.exact(tape, id));
     let in_product = (!is_gated).then_some(activation);
     let up = Linear { bias: bias(weights.up_bias), activation: in_product, ..Linear::plain(params.compute_dtype()) };
-    let mut h = linear(tape, x, &params.matrix(tape, weights.up), up);
+    let mut h = projection.apply(x, weights.up, up);
     if is_gated {
         h = gated(tape, activation, &h);
     }
     let down = Linear { bias: bias(weights.down_bias), activation: None, residual: ending.residual, out: ending.out };
-    linear(tape, &h, &params.matrix(tape, weights.down), down)
+    projection.apply(&h, weights.down, down)
 }
 
 /// Each token through its experts. Tokens are ordered by expert, so that each expert's product is one.

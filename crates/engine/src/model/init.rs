@@ -48,7 +48,7 @@ fn standard_deviation(config: &ModelConfig, spec: &ParamSpec) -> Option<f32> {
         Role::Matrix => Some(matrix),
         Role::Query => Some(matrix * query_factor(config)),
         Role::Residual => Some(matrix / (2.0 * depth(config, &spec.name) as f32).sqrt()),
-        Role::NormWeight | Role::Bias | Role::RelativeBias | Role::Fixed => None,
+        Role::NormWeight | Role::Bias | Role::RelativeBias | Role::Fixed | Role::Adapter => None,
     }
 }
 

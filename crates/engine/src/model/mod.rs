@@ -13,6 +13,7 @@ mod head;
 mod init;
 mod norm;
 mod position;
+mod projection;
 mod stack;
 #[cfg(test)]
 mod tests;

@@ -104,7 +104,7 @@ impl StackLayers {
     pub(super) fn cross_cache(&self, tape: &Tape<'_>, params: &Params, memory: &Memory) -> CrossCache {
         let keys_values = |block: &Block| {
             let cross = block.cross().expect("every block of a decoder with an encoder has cross attention");
-            cross.keys_values(tape, params, memory).into_tensor()
+            cross.keys_values(tape, params, memory, None).into_tensor()
         };
         CrossCache { layers: self.blocks.iter().map(keys_values).collect(), s: memory.s, lens: memory.lens.clone() }
     }
@@ -125,7 +125,8 @@ fn replayed<'a>(
     inputs.extend(bias.map(|(bias, _)| bias.clone()));
     let origin = bias.map(|(_, origin)| *origin);
     let memory = context.memory.as_ref().map(|memory| (memory.s, memory.lens.clone()));
-    let mode = Mode { dropout: context.mode.dropout, ..Mode::default() };
+    let Mode { dropout, adapter_dropout, .. } = context.mode;
+    let mode = Mode { dropout, adapter_dropout, ..Mode::default() };
     let (rows, mask, salt) = (context.rows.clone(), context.mask.clone(), context.salt);
     let angles = context.angles.clone();
     tape.checkpoint(inputs, move |tape, inputs| {

@@ -30,6 +30,8 @@ pub struct Transformer {
 pub struct Mode<'m> {
     /// Probability of dropout, and the key of this pass's masks.
     pub dropout: Option<(f32, Key)>,
+    /// The same for what goes into the adapters.
+    pub adapter_dropout: Option<(f32, Key)>,
     /// The first so many blocks, the encoder's before the decoder's, keep only their input and are computed again on the way
     /// back: by then the blocks above them have given their memory up.
     pub recomputed_blocks: usize,

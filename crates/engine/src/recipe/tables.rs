@@ -149,7 +149,7 @@ choice!(OptimizerKind {
 table! {
     /// What it learns from.
     "data" => DataRecipe {
-        /// Kind of data: text, translation, or a built-in source such as stories, copy, reverse, sort.
+        /// Kind of data: text, translation, chat, preference, or a built-in source such as stories, copy, reverse, sort.
         kind: String = "text".to_owned(),
         /// Files and directories to learn from; relative to where the program is started.
         files: Vec<String> = Vec::new(),
@@ -197,6 +197,38 @@ table! {
         vocab_size: Option<usize> = None,
         /// The `tokenizer.json` of kind "file".
         file: Option<String> = None,
+    }
+}
+
+table! {
+    /// The model that training starts from (fine-tuning); without it a new one is made.
+    "base" => BaseRecipe {
+        /// A model directory in the Hugging Face layout, a GGUF file, or a run directory; its tokenizer is taken too.
+        path: Option<String> = None,
+        /// SHA-256 of its weights, so that a run goes on from the same ones.
+        sha256: Option<String> = None,
+    }
+}
+
+table! {
+    /// Low-rank adaptation: small matrices that are learned beside the frozen ones of the base.
+    "train.lora" => LoraRecipe {
+        /// Rank of the matrices; without it all weights are trained.
+        rank: Option<usize> = None,
+        /// Their product is multiplied by alpha / rank.
+        alpha: Option<f64> = None,
+        /// Share of the features that are silenced at random on their way into them.
+        dropout: Option<f64> = None,
+        /// The modules that have them, by the end of their published names, as "q_proj"; all linear layers of the blocks when absent.
+        targets: Option<Vec<String>> = None,
+    }
+}
+
+table! {
+    /// Direct preference optimisation, for data of kind preference.
+    "train.dpo" => DpoRecipe {
+        /// How dear it is to leave the base: the factor on the log-probability ratios.
+        beta: Option<f64> = None,
     }
 }
 

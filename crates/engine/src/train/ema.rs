@@ -1,6 +1,6 @@
 //! A moving average of the weights, which is less noisy than the weights themselves.
 
-use crate::params::{Params, Role};
+use crate::params::Params;
 use genera_tensor::{DType, ParamId, Tensor};
 
 /// The averages of all trained parameters.
@@ -14,7 +14,7 @@ pub(super) struct Averages {
 impl Averages {
     /// Averages that start at the weights.
     pub(super) fn new(params: &Params, decay: f64) -> Self {
-        let start = |i: usize| (params.specs()[i].role != Role::Fixed).then(|| params.master(ParamId(i)).copy());
+        let start = |i: usize| params.is_trained(ParamId(i)).then(|| params.master(ParamId(i)).copy());
         Self { decay, by_param: (0..params.len()).map(start).collect() }
     }
 
@@ -60,7 +60,7 @@ impl Averages {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::params::ParamSpec;
+    use crate::params::{ParamSpec, Role};
     use genera_tensor::{Device, Key};
 
     /// Numbers around a level of their own, for long enough that only the level matters.

@@ -9,9 +9,10 @@ fn is_finite(tensor: &Tensor) -> bool {
     tensor.device().kernels().sum_of_squares(tensor.view()).is_finite()
 }
 
-/// The parameter that is not finite, if there is one.
+/// The trained parameter that is not finite, if there is one.
 pub(super) fn bad_parameter(params: &Params) -> Option<&str> {
-    let bad = (0..params.len()).find(|&i| !is_finite(params.master(ParamId(i))))?;
+    let is_bad = |&i: &usize| params.is_trained(ParamId(i)) && !is_finite(params.master(ParamId(i)));
+    let bad = (0..params.len()).find(is_bad)?;
     Some(&params.specs()[bad].name)
 }
 

@@ -10,6 +10,7 @@ mod finite;
 pub(crate) mod fixture;
 mod loss;
 mod optimizer;
+mod preference;
 mod report;
 mod schedule;
 mod settings;
@@ -17,6 +18,7 @@ mod trainer;
 
 pub use loss::Validation;
 pub use optimizer::{AdamWSettings, ModelOptimizer, MuonSettings, Optimizer, OptimizerSettings, SgdSettings, Update};
+pub use preference::{PreferencePair, PreferenceScore, answer_nll};
 pub use report::StepReport;
 pub use schedule::{Descent, Schedule};
 pub use settings::TrainSettings;

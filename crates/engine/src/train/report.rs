@@ -1,5 +1,6 @@
 //! What a training step says about itself.
 
+use super::preference::PreferenceScore;
 use serde::Serialize;
 
 /// One step, as it stands in the log.
@@ -24,4 +25,7 @@ pub struct StepReport {
     pub flops_per_s: f64,
     /// How long the step took.
     pub seconds: f64,
+    /// How well the model kept to the preferences, where it learns from those.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preferences: Option<PreferenceScore>,
 }

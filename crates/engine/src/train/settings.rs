@@ -3,7 +3,7 @@
 use super::optimizer::{AdamWSettings, MuonSettings, OptimizerSettings, SgdSettings};
 use super::schedule::{Descent, Schedule};
 use crate::error::{Error, Result};
-use crate::recipe::{OptimizerKind, Reasons, Recipe, ScheduleKind, TrainRecipe};
+use crate::recipe::{LoraRecipe, OptimizerKind, Reasons, Recipe, ScheduleKind, TrainRecipe};
 
 /// How to train.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,6 +20,8 @@ pub struct TrainSettings {
     pub label_smoothing: f32,
     /// Share of features silenced at random.
     pub dropout: f32,
+    /// The same for what goes into adapters.
+    pub adapter_dropout: f32,
     /// How slowly the moving average of the weights follows them; 0 for no average.
     pub ema_decay: f64,
     /// See [`crate::model::Mode::recomputed_blocks`].
@@ -43,9 +45,24 @@ impl TrainSettings {
             clip: recipe.clip,
             label_smoothing: recipe.label_smoothing as f32,
             dropout: recipe.dropout as f32,
+            adapter_dropout: 0.0,
             ema_decay: recipe.ema_decay,
             recomputed_blocks: recipe.recomputed_blocks.unwrap_or(0),
         })
+    }
+}
+
+impl TrainSettings {
+    /// The same with dropout of what goes into the adapters.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the share is out of range.
+    pub fn with_lora(self, lora: &LoraRecipe) -> Result<Self> {
+        let dropout = lora.dropout.unwrap_or(0.0);
+        if !(dropout >= 0.0 && (dropout as f32) < 1.0) {
+            return Err(Error::Config(format!("train.lora.dropout is {dropout}; it must be from 0 to below 1")));
+        }
+        Ok(Self { adapter_dropout: dropout as f32, ..self })
     }
 }
 

@@ -3,6 +3,7 @@
 use super::ema::Averages;
 use super::loss::{self, Sums, Validation};
 use super::optimizer::{ModelOptimizer, Update};
+use super::preference::{PreferencePair, PreferenceScore, PreferenceSums};
 use super::report::StepReport;
 use super::settings::TrainSettings;
 use super::{clip, finite};
@@ -26,6 +27,16 @@ pub struct Trainer {
 
 /// Tells the streams of random numbers that grow from one seed apart.
 const DROPOUT_STREAM: u64 = 0xD209;
+const ADAPTER_STREAM: u64 = 0x10_4A;
+
+/// What was done in a step before the weights follow.
+struct Work {
+    start: Instant,
+    n_tokens: u64,
+    flops: f64,
+    loss: f64,
+    preferences: Option<PreferenceScore>,
+}
 
 /// Gives the numbers of a tensor by name and shape.
 pub type ReadTensor<'r> = dyn FnMut(&str, &[usize]) -> Result<Vec<f32>> + 'r;
@@ -61,42 +72,95 @@ impl Trainer {
     /// The new weights are a function of the old state and the batches, bit for bit, whatever the number of threads.
     pub fn step(&mut self, micro_batches: &[Batch]) -> Result<StepReport> {
         let start = Instant::now();
-        let step = self.n_steps + 1;
         let scale = 1.0 / self.n_targets(micro_batches)? as f32;
         let mut gradients = Gradients::new(self.model.params().len());
         let mut sums = Sums::default();
         for (i, batch) in micro_batches.iter().enumerate() {
             self.accumulate(batch, i, scale, &mut gradients, &mut sums)?;
         }
-        let grad_norm = clip::global_norm(&gradients);
+        let n_tokens = micro_batches.iter().map(loss::n_real_tokens).sum::<u64>();
+        let flops = micro_batches.iter().map(|batch| self.flops_of(batch)).sum();
+        self.follow(&gradients, Work { start, n_tokens, flops, loss: sums.mean_nats(), preferences: None })
+    }
+
+    /// One step of direct preference optimisation: the gradients of the pairs are added up, and the weights follow them
+    /// once.
+    ///
+    /// # Errors
+    /// As [`step`](Self::step).
+    ///
+    /// # Determinism
+    /// As [`step`](Self::step).
+    pub fn step_preferences(&mut self, pairs: &[PreferencePair], beta: f64) -> Result<StepReport> {
+        let start = Instant::now();
+        let mut gradients = Gradients::new(self.model.params().len());
+        let mut sums = PreferenceSums::default();
+        let scale = 1.0 / pairs.len().max(1) as f64;
+        for (i, pair) in pairs.iter().enumerate() {
+            let mode = self.mode(i);
+            let (loss, margin) = pair.accumulate(&self.model, beta, scale, mode, &mut gradients);
+            if !loss.is_finite() {
+                return Err(self.gone_wrong("the loss", &finite::cause_of_bad_loss(&self.model, &pair.chosen, mode)));
+            }
+            sums.add(loss, margin);
+        }
+        let score = sums.score();
+        let n_tokens = pairs.iter().map(PreferencePair::n_tokens).sum();
+        let flops = pairs.iter().map(|pair| self.flops_of(&pair.chosen) + self.flops_of(&pair.rejected)).sum();
+        self.follow(&gradients, Work { start, n_tokens, flops, loss: score.loss, preferences: Some(score) })
+    }
+
+    fn flops_of(&self, batch: &Batch) -> f64 {
+        // Nobody asks for the gradients of frozen weights, which are a third of the work.
+        let share = if self.model.params().has_adapters() { 2.0 / 3.0 } else { 1.0 };
+        share * flops::of_training_batch(self.model.config(), batch)
+    }
+
+    /// Lets the weights follow the gradients of a step.
+    fn follow(&mut self, gradients: &Gradients, work: Work) -> Result<StepReport> {
+        let step = self.n_steps + 1;
+        let grad_norm = clip::global_norm(gradients);
         self.mark("clip");
         if !grad_norm.is_finite() {
-            let cause = finite::cause_of_bad_gradient(self.model.params(), &gradients);
+            let cause = finite::cause_of_bad_gradient(self.model.params(), gradients);
             return Err(self.gone_wrong("the gradient", &cause));
         }
         let share = self.settings.schedule.share(step);
         let update = Update { step, share, gradient_scale: clip::factor(grad_norm, self.settings.clip) };
-        self.optimizer.update(self.model.params_mut(), &gradients, &update);
+        self.optimizer.update(self.model.params_mut(), gradients, &update);
         self.mark("optimizer");
         if let Some(averages) = &mut self.averages {
             averages.update(self.model.params(), step);
             self.mark("averages");
         }
-        let n_tokens = micro_batches.iter().map(loss::n_real_tokens).sum::<u64>();
+        let Work { start, n_tokens, flops, loss, preferences } = work;
         self.n_steps = step;
         self.n_tokens += n_tokens;
         let seconds = start.elapsed().as_secs_f64();
-        let flops: f64 = micro_batches.iter().map(|batch| flops::of_training_batch(self.model.config(), batch)).sum();
         Ok(StepReport {
             step,
             n_tokens: self.n_tokens,
-            loss: sums.mean_nats(),
+            loss,
             learning_rate: self.settings.optimizer.learning_rate() * share,
             grad_norm,
             tokens_per_s: n_tokens as f64 / seconds,
             flops_per_s: flops / seconds,
             seconds,
+            preferences,
         })
+    }
+
+    /// How the forward pass of micro-batch `index` of the next step behaves.
+    fn mode(&self, index: usize) -> Mode<'static> {
+        let key = Key::new(self.settings.seed).fold(DROPOUT_STREAM).fold(self.n_steps).fold(index as u64);
+        let TrainSettings { dropout, adapter_dropout, recomputed_blocks, .. } = self.settings;
+        let with = |p: f32, key: Key| (p > 0.0).then_some((p, key));
+        Mode {
+            dropout: with(dropout, key),
+            adapter_dropout: with(adapter_dropout, key.fold(ADAPTER_STREAM)),
+            recomputed_blocks,
+            probe: None,
+        }
     }
 
     /// Notes where the time went, on a device that wants to know.
@@ -115,9 +179,7 @@ impl Trainer {
         gradients: &mut Gradients,
         sums: &mut Sums,
     ) -> Result<()> {
-        let key = Key::new(self.settings.seed).fold(DROPOUT_STREAM).fold(self.n_steps).fold(index as u64);
-        let TrainSettings { dropout, label_smoothing, recomputed_blocks, .. } = self.settings;
-        let mode = Mode { dropout: (dropout > 0.0).then_some((dropout, key)), recomputed_blocks, probe: None };
+        let (mode, label_smoothing) = (self.mode(index), self.settings.label_smoothing);
         let tape = Tape::new(self.model.device());
         let loss = self.model.loss(&tape, batch, label_smoothing, scale, mode);
         if !loss.total.tensor().view().get(0).is_finite() {
@@ -169,6 +231,12 @@ impl Trainer {
     /// The model as the next step will see it.
     pub fn model(&self) -> &Transformer {
         &self.model
+    }
+
+    /// The model for a test that changes it.
+    #[cfg(test)]
+    pub(crate) fn model_mut(&mut self) -> &mut Transformer {
+        &mut self.model
     }
 
     /// How it trains.

@@ -8,7 +8,7 @@ use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use genera_tensor::Activation;
 use genera_tokens::{Special, TokenId};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -35,7 +35,7 @@ pub struct PublishedConfig {
 }
 
 /// The ids with a meaning, as the published files name them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpecialIds {
     /// `pad_token_id`
     pub padding: Option<TokenId>,

@@ -100,15 +100,15 @@ fn generation_config(special: &SpecialIds, config: &ModelConfig) -> Map<String, 
 }
 
 /// A tensor of the file to be.
-struct Written<'p> {
-    name: String,
-    shape: Vec<usize>,
-    data: Cow<'p, [f32]>,
+pub(super) struct Written<'p> {
+    pub(super) name: String,
+    pub(super) shape: Vec<usize>,
+    pub(super) data: Cow<'p, [f32]>,
 }
 
 /// The parameters under their own names.
 fn own_tensors(params: &Params) -> Vec<Written<'_>> {
-    let specs = params.specs().iter();
+    let specs = params.own_specs().iter();
     specs.flat_map(|spec| split(Sources::own(spec), values(params, &spec.name).unwrap_or_default(), spec)).collect()
 }
 
@@ -134,8 +134,12 @@ fn family_tensors<'p>(
 }
 
 fn values<'p>(params: &'p Params, name: &str) -> Option<Cow<'p, [f32]>> {
-    let tensor = params.master(params.find(name)?);
-    Some(Cow::Borrowed(tensor.view().f32()))
+    let id = params.find(name)?;
+    Some(if params.is_packed_only(id) {
+        Cow::Owned(params.numbers(id).to_vec())
+    } else {
+        Cow::Borrowed(params.master(id).view().f32())
+    })
 }
 
 /// A parameter as the tensors of the file.
@@ -174,7 +178,7 @@ fn split<'p>(sources: Sources, data: Cow<'p, [f32]>, spec: &ParamSpec) -> Vec<Wr
     sources.tensors.into_iter().map(|source| (source.name, source.shape)).map(part).collect()
 }
 
-fn write_weights(path: &Path, tensors: Vec<Written<'_>>) -> Result<()> {
+pub(super) fn write_weights(path: &Path, tensors: Vec<Written<'_>>) -> Result<()> {
     let view = |tensor: &'_ Written<'_>| (tensor.name.clone(), tensor.shape.clone());
     let named: Vec<NamedView<'_>> = tensors
         .iter()
@@ -188,7 +192,7 @@ fn write_weights(path: &Path, tensors: Vec<Written<'_>>) -> Result<()> {
     write_file(path, |out| safetensors::write(out, &metadata, &named))
 }
 
-fn write_json(path: &Path, map: &Map<String, Value>) -> Result<()> {
+pub(super) fn write_json(path: &Path, map: &Map<String, Value>) -> Result<()> {
     let mut sorted: Vec<_> = map.iter().collect();
     sorted.sort_by_key(|(key, _)| *key);
     let sorted: Map<String, Value> = sorted.into_iter().map(|(key, value)| (key.clone(), value.clone())).collect();

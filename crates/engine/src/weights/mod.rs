@@ -5,6 +5,7 @@
 //! table of weight names. [`load`] and [`export`] walk over our own list of parameters and look each one up in the table,
 //! so that neither knows any family.
 
+pub mod adapter;
 mod card;
 pub mod config_json;
 pub mod export;
@@ -16,6 +17,7 @@ mod names;
 pub mod safetensors;
 mod shards;
 
+pub use adapter::{AdapterFacts, LoraSettings, attach_new, export_adapter, load_adapter};
 pub use card::CardFacts;
 pub use config_json::{PublishedConfig, SpecialIds, read_config};
 pub use export::{Exported, export_hf};

@@ -7,5 +7,6 @@ mod rng;
 mod sequence_task;
 mod story;
 
+pub(crate) use rng::Dice;
 pub use sequence_task::{SYMBOLS, SequenceTask, SequenceTaskKind};
 pub use story::{Mistake, StoryGrammar};

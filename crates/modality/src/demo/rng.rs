@@ -12,13 +12,13 @@ const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 /// SplitMix64: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014; the constants of
 /// the mixing function are David Stafford's variant 13.
 #[derive(Clone, Debug)]
-pub(super) struct Dice {
+pub(crate) struct Dice {
     state: u64,
 }
 
 impl Dice {
     /// The choices of example `index` under `seed`.
-    pub(super) fn new(seed: u64, index: u64) -> Self {
+    pub(crate) fn new(seed: u64, index: u64) -> Self {
         // Mixed twice, so that neither neighbouring seeds nor neighbouring indices walk the same sequence.
         let key = mix(seed.wrapping_add(GOLDEN));
         Self { state: mix(key ^ index.wrapping_mul(0xd1b5_4a32_d192_ed03)) }
@@ -28,7 +28,7 @@ impl Dice {
     ///
     /// # Panics
     /// When `n` is 0.
-    pub(super) fn below(&mut self, n: usize) -> usize {
+    pub(crate) fn below(&mut self, n: usize) -> usize {
         assert!(n > 0, "a random number below 0 was asked for");
         self.state = self.state.wrapping_add(GOLDEN);
         ((u128::from(mix(self.state)) * n as u128) >> 64) as usize

@@ -21,6 +21,7 @@ mod matmul;
 mod mix;
 mod norm;
 mod offset_bias;
+mod preference;
 mod reduce;
 mod rotary;
 mod route;
@@ -44,6 +45,7 @@ pub use matmul::matmul;
 pub use mix::mix;
 pub use norm::{NormSpec, norm};
 pub use offset_bias::offset_bias;
+pub use preference::{Preference, preference};
 pub use reduce::{mean_rows, sum};
 pub use rotary::{RotarySpec, RotaryTable, rotary};
 pub use route::{Routes, route};
@@ -72,6 +74,7 @@ pub const ALL: &[(&str, Check)] = &[
     ("mix", mix::check),
     ("norm", norm::check),
     ("offset_bias", offset_bias::check),
+    ("preference", preference::check),
     ("reduce", reduce::check),
     ("rotary", rotary::check),
     ("route", route::check),

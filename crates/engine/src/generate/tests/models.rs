@@ -22,7 +22,7 @@ pub(crate) fn model(config: &ModelConfig, dtype: DType, device: &Device) -> Tran
             Role::NormWeight => (1.0, 0.2),
             Role::Bias | Role::Fixed => (0.0, 0.2),
             Role::RelativeBias | Role::Embedding | Role::Head => (0.0, 0.6),
-            Role::Matrix | Role::Query | Role::Residual => continue,
+            Role::Matrix | Role::Query | Role::Residual | Role::Adapter => continue,
         };
         let key = Key::new(17).fold(i as u64);
         let values: Vec<f32> = (0..spec.shape.n_elements() as u64).map(|j| mean + deviation * key.normal(j)).collect();

@@ -90,10 +90,12 @@ impl OptimizerSettings {
         params: &Params,
         id: ParamId,
     ) -> Option<Box<dyn Optimizer>> {
+        if !params.is_trained(id) {
+            return None;
+        }
         let weights = params.master(id);
         let decays = decays(spec.role);
         match (self, spec.role) {
-            (_, Role::Fixed) => None,
             (OptimizerSettings::Muon { matrices, .. }, Role::Matrix | Role::Query | Role::Residual) => {
                 let blocks = muon::row_blocks(config, spec);
                 Some(Box::new(muon::Muon::new(*matrices, weights, blocks, params.compute_dtype())))
@@ -108,7 +110,7 @@ impl OptimizerSettings {
 
 /// Whether weight decay shrinks a parameter: matrices and tables, not the vectors.
 fn decays(role: Role) -> bool {
-    matches!(role, Role::Embedding | Role::Head | Role::Matrix | Role::Query | Role::Residual)
+    matches!(role, Role::Embedding | Role::Head | Role::Matrix | Role::Query | Role::Residual | Role::Adapter)
 }
 
 /// The optimizers of all parameters of a model.

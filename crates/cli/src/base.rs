@@ -1,0 +1,148 @@
+//! The model that a run starts from: its weights, its tokenizer, and how to know it again.
+
+use crate::failure::{Failure, Outcome, While};
+use crate::model;
+use crate::run::directory::RunDirectory;
+use genera_engine::checkpoint::latest_good;
+use genera_engine::model::Transformer;
+use genera_engine::recipe::Recipe;
+use genera_engine::weights::{LoraSettings, Purpose, SpecialIds, attach_new};
+use genera_modality::Codebook;
+use genera_tensor::{DType, Device};
+use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// A model to start from, with its tokenizer.
+pub struct Base {
+    /// The model, with fresh adapters where the recipe wants them.
+    pub transformer: Transformer,
+    /// Its tokenizer and chat template.
+    pub codebook: Codebook,
+    /// Ids that open, close and fill.
+    pub special: SpecialIds,
+}
+
+/// Loads the base that a recipe names; `None` when it names none. A recipe that knows its checksum gets no other.
+///
+/// # Errors
+/// When it cannot be read, has no tokenizer or one with more tokens than the model, or is not the one it was.
+pub fn open(recipe: &mut Recipe, purpose: Purpose, device: &Device) -> Outcome<Option<Base>> {
+    let Some(name) = recipe.base.path.clone() else { return Ok(None) };
+    let path = Path::new(&name);
+    let loaded = model::load(path, None, purpose, device)?;
+    let codebook = loaded.codebook()?.clone();
+    let (n_tokens, n_rows) = (codebook.vocab().size, loaded.transformer.config().vocab_size);
+    if n_tokens > n_rows {
+        return Err(Failure::new(format!(
+            "{name}: its tokenizer has {n_tokens} tokens, but the model only {n_rows}; do its files belong together?"
+        )));
+    }
+    let found = checksum(path)?;
+    let known = recipe.base.sha256.get_or_insert_with(|| found.clone());
+    if *known != found {
+        return Err(Failure::new(format!(
+            "{name} is not the model that this run began with: its SHA-256 is {found}, and base.sha256 says {known}; put \
+             the old files back, or train anew"
+        )));
+    }
+    let (mut transformer, special) = (loaded.transformer, loaded.special);
+    // A base that was adapted itself is one model from here on.
+    transformer.params_mut().merge();
+    if let Some(settings) = lora_settings(recipe) {
+        attach_new(&mut transformer, &settings)?;
+    }
+    Ok(Some(Base { transformer, codebook, special }))
+}
+
+/// How the base of a recipe is loaded to be trained: beside adapters, quantised weights stay as they are stored (QLoRA).
+///
+/// # Source
+/// Dettmers, Pagnoni, Holtzman and Zettlemoyer, "QLoRA: efficient finetuning of quantized LLMs", arXiv 2305.14314.
+pub fn training(recipe: &Recipe, dtype: DType) -> Purpose {
+    let is_gguf = recipe.base.path.as_deref().is_some_and(|path| model::is_gguf(Path::new(path)));
+    if recipe.lora.rank.is_some() && is_gguf { Purpose::UseAsStored(dtype) } else { Purpose::Training(dtype) }
+}
+
+/// Which adapters a recipe wants.
+pub fn lora_settings(recipe: &Recipe) -> Option<LoraSettings> {
+    let rank = recipe.lora.rank?;
+    let alpha = recipe.lora.alpha.unwrap_or(2.0 * rank as f64);
+    Some(LoraSettings { rank, alpha, targets: recipe.lora.targets.clone(), seed: recipe.train.seed })
+}
+
+impl Base {
+    /// Keeps what a run needs of its base beside the weights: the tokenizer, and the ids with a meaning.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn save(&self, run: &RunDirectory) -> Outcome<()> {
+        let directory = run.base();
+        std::fs::create_dir_all(&directory).during(format!("cannot make {}", directory.display()))?;
+        self.codebook.save(&directory)?;
+        let json = serde_json::to_vec_pretty(&self.special)?;
+        Ok(genera_data::write_atomically(&special_file(run), &json)?)
+    }
+}
+
+/// The ids with a meaning of a run's base; `None` for a run without one.
+///
+/// # Errors
+/// When the file is damaged.
+pub fn special_of(run: &RunDirectory) -> Outcome<Option<SpecialIds>> {
+    let path = special_file(run);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let json = std::fs::read(&path).during(format!("cannot read {}", path.display()))?;
+    Ok(Some(serde_json::from_slice(&json).during(format!("{} is damaged", path.display()))?))
+}
+
+fn special_file(run: &RunDirectory) -> PathBuf {
+    run.base().join("special_ids.json")
+}
+
+/// SHA-256 of a model's weights and configuration: of a GGUF file as it is, of a directory's files in the order of their
+/// names, of a run what its newest checkpoint says of itself.
+fn checksum(path: &Path) -> Outcome<String> {
+    let files = if path.is_file() {
+        vec![path.to_owned()]
+    } else if path.join("manifest.json").is_file() {
+        vec![path.join("manifest.json")]
+    } else if path.join("recipe.toml").is_file() {
+        let (checkpoint, _) = latest_good(path)?;
+        checkpoint.map(|checkpoint| checkpoint.dir.join("manifest.json")).into_iter().collect()
+    } else {
+        weight_files(path).during(format!("cannot list {}", path.display()))?
+    };
+    let mut hash = Sha256::new();
+    for path in files {
+        let mut file = File::open(&path).during(format!("cannot open {}", path.display()))?;
+        std::io::copy(&mut file, &mut HashWriter(&mut hash)).during(format!("cannot read {}", path.display()))?;
+    }
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Takes what is written into a checksum.
+struct HashWriter<'h>(&'h mut Sha256);
+
+impl Write for HashWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn weight_files(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(directory)?.map(|entry| Ok(entry?.path()));
+    let mut files = entries.collect::<std::io::Result<Vec<PathBuf>>>()?;
+    let is_weights = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "safetensors");
+    files.retain(|path| is_weights(path) || path.file_name().is_some_and(|name| name == "config.json"));
+    files.sort();
+    Ok(files)
+}

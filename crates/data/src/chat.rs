@@ -1,0 +1,36 @@
+//! Conversations: who said what, and the template that writes them the way a model has learned to read them.
+
+mod encode;
+mod functions;
+mod messages;
+mod template;
+mod turns;
+
+pub use encode::encode_chat;
+pub use messages::{first_messages, messages_from_json};
+pub use template::ChatTemplate;
+pub use turns::{encode_answer, encode_turns};
+
+/// One turn of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChatMessage {
+    /// Who speaks: "system", "user", "assistant", "tool".
+    pub role: String,
+    /// What is said.
+    pub content: String,
+}
+
+impl ChatMessage {
+    /// The role of the turns that a model produces.
+    pub const ASSISTANT: &str = "assistant";
+
+    /// A turn.
+    pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
+        Self { role: role.into(), content: content.into() }
+    }
+
+    /// Whether it is the model's.
+    pub fn is_of_assistant(&self) -> bool {
+        self.role == Self::ASSISTANT
+    }
+}

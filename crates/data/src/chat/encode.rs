@@ -1,0 +1,118 @@
+//! Conversations as tokens.
+
+use super::ChatMessage;
+use crate::tokenize::first_name;
+use crate::{Error, Result, Tokenizer};
+use genera_tokens::TokenId;
+
+/// Characters for private use, of which one that no message holds marks what must not become a special token.
+const MARKS: std::ops::RangeInclusive<char> = '\u{f0000}'..='\u{fffff}';
+
+/// The tokens of a conversation as its model reads it; with `add_generation_prompt` they end where the answer begins.
+///
+/// What the template writes may be special tokens; what the messages say is text, whatever it says.
+///
+/// # Errors
+/// When the tokenizer has no chat template, or as [`ChatTemplate::render`](super::ChatTemplate::render).
+pub fn encode_chat(
+    tokenizer: &dyn Tokenizer,
+    messages: &[ChatMessage],
+    add_generation_prompt: bool,
+) -> Result<Vec<TokenId>> {
+    let template = template_of(tokenizer)?;
+    let marked = Marked::new(tokenizer, messages);
+    let text = template.render(&marked.messages, add_generation_prompt)?;
+    marked.encode(tokenizer, &text)
+}
+
+pub(super) fn template_of(tokenizer: &dyn Tokenizer) -> Result<&super::ChatTemplate> {
+    tokenizer.chat_template().ok_or_else(|| Error::Template {
+        problem:
+            "there is none: tokenizer_config.json has no chat_template and chat_template.jinja is missing; take a \
+                  model that was trained on conversations, or put a template beside its tokenizer"
+                .to_owned(),
+    })
+}
+
+/// Messages in which the names of special tokens are spoilt, so that they stay text.
+pub(super) struct Marked {
+    pub(super) messages: Vec<ChatMessage>,
+    mark: char,
+    names: Vec<(TokenId, String)>,
+}
+
+impl Marked {
+    pub(super) fn new(tokenizer: &dyn Tokenizer, messages: &[ChatMessage]) -> Self {
+        let mut names = tokenizer.special_names();
+        names.retain(|(_, name)| !name.is_empty());
+        let is_free = |mark: &char| !messages.iter().any(|message| message.content.contains(*mark));
+        let mark = MARKS.clone().find(is_free).unwrap_or('\u{fffd}');
+        let spoilt = |message: &ChatMessage| ChatMessage {
+            role: message.role.clone(),
+            content: spoilt(&message.content, &names, mark),
+        };
+        Self { messages: messages.iter().map(spoilt).collect(), mark, names }
+    }
+
+    /// The tokens of a text that a template made of the messages.
+    pub(super) fn encode(&self, tokenizer: &dyn Tokenizer, text: &str) -> Result<Vec<TokenId>> {
+        let mut parts = text.split(self.mark);
+        let mut ids = tokenizer.encode_with_special(parts.next().unwrap_or_default())?;
+        for part in parts {
+            let rests = self.names.iter().map(|(_, name)| (name.as_str(), rest(name)));
+            let spoilt = rests.filter(|(_, rest)| part.starts_with(rest)).max_by_key(|(_, rest)| rest.len());
+            let (name, rest) = spoilt.unwrap_or_default();
+            ids.extend(tokenizer.encode(name)?);
+            ids.extend(tokenizer.encode_with_special(&part[rest.len()..])?);
+        }
+        Ok(ids)
+    }
+}
+
+/// `text` with the first character of each special token's name replaced by `mark`.
+fn spoilt(text: &str, names: &[(TokenId, String)], mark: char) -> String {
+    let (mut out, mut left) = (String::with_capacity(text.len()), text);
+    while let Some((at, name, _)) = first_name(names, left) {
+        out += &left[..at];
+        out.push(mark);
+        out += rest(name);
+        left = &left[at + name.len()..];
+    }
+    out + left
+}
+
+/// A name without its first character.
+fn rest(name: &str) -> &str {
+    let mut characters = name.chars();
+    characters.next();
+    characters.as_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tokenize::{Bytes, Templated};
+    use crate::{ChatTemplate, SpecialTokens};
+    use std::sync::Arc;
+
+    const TEMPLATE: &str =
+        "{% for m in messages %}<s>{{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}<s>{% endif %}";
+
+    #[test]
+    fn only_the_template_makes_special_tokens() {
+        let bytes = Arc::new(Bytes::new(&SpecialTokens::standard()));
+        assert!(encode_chat(&*bytes, &[], true).unwrap_err().to_string().contains("there is none"));
+        let tokenizer = Templated::new(bytes.clone(), ChatTemplate::new(TEMPLATE, None, None));
+        let special = tokenizer.vocab().special;
+        let (begin, end) = (special.begin.unwrap(), special.end.unwrap());
+        for content in ["hi", "</s><s>", "<s", "<<s>", "\u{f0000}</s>", "", "a</s>b<pad>ü"] {
+            let text: Vec<TokenId> = content.bytes().map(TokenId::from).collect();
+            let expected = [vec![begin], text, vec![end, begin]].concat();
+            assert_eq!(
+                encode_chat(&tokenizer, &[ChatMessage::new("user", content)], true).unwrap(),
+                expected,
+                "{content}"
+            );
+        }
+    }
+}

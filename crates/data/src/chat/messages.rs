@@ -1,0 +1,94 @@
+//! Conversations as chat files write them: `[{"role": "user", "content": "…"}, …]`, or ShareGPT's `from` and `value`.
+
+use super::ChatMessage;
+use crate::{Error, Result};
+use serde_json::Value;
+
+/// The messages of a JSON list.
+///
+/// # Errors
+/// When the text is no such list: which message is wrong, and what was expected.
+pub fn messages_from_json(json: &str) -> Result<Vec<ChatMessage>> {
+    let value: Value = serde_json::from_str(json)
+        .map_err(|error| Error::settings(format!("is not a conversation in JSON ({error}); {EXPECTED}")))?;
+    let list = value.as_array().ok_or_else(|| Error::settings(format!("is not a list of messages; {EXPECTED}")))?;
+    list.iter().zip(1..).map(|(message, number)| of_value(message, number)).collect()
+}
+
+/// The messages with which something begins that is either a JSON list of them or the plain text of a user.
+///
+/// # Errors
+/// As [`messages_from_json`], for a text that begins with a list of objects.
+pub fn first_messages(text: &str) -> Result<Vec<ChatMessage>> {
+    let mut rest = text.trim_start().chars().filter(|character| !character.is_whitespace());
+    if (rest.next(), rest.next()) == (Some('['), Some('{')) {
+        return messages_from_json(text);
+    }
+    Ok(vec![ChatMessage::new("user", text)])
+}
+
+const EXPECTED: &str =
+    "expected [{\"role\": \"user\", \"content\": \"…\"}, {\"role\": \"assistant\", \"content\": \"…\"}]";
+
+fn of_value(message: &Value, number: usize) -> Result<ChatMessage> {
+    let bad = |problem: &str| Error::settings(format!("message {number} {problem}; {EXPECTED}"));
+    let (role, content) = match (&message["role"], &message["from"]) {
+        (Value::String(role), _) => (role.as_str(), &message["content"]),
+        (_, Value::String(from)) => (role_of(from), &message["value"]),
+        _ => return Err(bad("has no role")),
+    };
+    let content = match content {
+        Value::String(text) => text.clone(),
+        Value::Array(parts) => {
+            parts.iter().map(text_of).collect::<Option<_>>().ok_or_else(|| bad("is not all text"))?
+        }
+        _ => return Err(bad("has no content")),
+    };
+    Ok(ChatMessage::new(role, content))
+}
+
+/// The text of a part of a message, as in `{"type": "text", "text": "…"}`.
+fn text_of(part: &Value) -> Option<String> {
+    part.as_str().or_else(|| part["text"].as_str().filter(|_| part["type"] == "text")).map(str::to_owned)
+}
+
+/// What ShareGPT's speakers are called elsewhere.
+fn role_of(from: &str) -> &str {
+    match from {
+        "human" => "user",
+        "gpt" | "chatgpt" | "bing" | "bard" | "model" => ChatMessage::ASSISTANT,
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_spellings_are_read() {
+        let expected = vec![ChatMessage::new("user", "a"), ChatMessage::new("assistant", "bc")];
+        for json in [
+            r#"[{"role": "user", "content": "a"}, {"role": "assistant", "content": [{"type": "text", "text": "b"}, "c"]}]"#,
+            r#"[{"from": "human", "value": "a"}, {"from": "gpt", "value": "bc"}]"#,
+        ] {
+            assert_eq!(messages_from_json(json).unwrap(), expected);
+            assert_eq!(first_messages(json).unwrap(), expected);
+        }
+        assert_eq!(first_messages("[a]").unwrap(), [ChatMessage::new("user", "[a]")]);
+    }
+
+    #[test]
+    fn the_bad_message_is_named() {
+        let check = |json: &str, expect: &str| {
+            let error = messages_from_json(json).unwrap_err().to_string();
+            assert!(error.contains(expect), "{error}");
+        };
+        check("[", "not a conversation in JSON");
+        check("{}", "not a list of messages");
+        check(r#"[{"role": "user", "content": "a"}, {"content": "b"}]"#, "message 2 has no role");
+        check(r#"[{"role": "user", "content": null}]"#, "message 1 has no content");
+        check(r#"[{"role": "user", "content": [{"type": "image"}]}]"#, "message 1 is not all text");
+        check("[1]", "message 1 has no role");
+    }
+}

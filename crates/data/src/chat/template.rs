@@ -1,0 +1,225 @@
+//! The chat template of a model: a Jinja program that writes a conversation as the text that the model was trained on.
+//!
+//! Templates come with downloaded models, so they are bounded: they see nothing but the messages, every instruction, byte
+//! and item that they handle costs fuel, of which there is a fixed amount, and there is a deadline.
+
+use super::ChatMessage;
+use super::functions::{self, Refusal};
+use crate::{Error, Result};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Kwargs;
+use minijinja::{Environment, ErrorKind, State, Value, context};
+use serde_json::Value as Json;
+use std::error::Error as _;
+use std::path::Path;
+use std::sync::{Arc, OnceLock, mpsc};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Longest template that is read; published ones have some kilobytes.
+const MAX_SOURCE_BYTES: usize = 1 << 20;
+/// What a template may spend: one unit is an instruction, or 64 bytes of text. Enough for a thousand turns, and gone in
+/// a tenth of a second.
+const BASE_FUEL: u64 = 300_000;
+/// Bytes of messages that pay for one unit more.
+const BYTES_PER_FUEL: usize = 4;
+/// Calls of macros and includes within each other.
+const MAX_DEPTH: usize = 64;
+/// Stack for rendering: values that hold each other are visited and freed recursively, as deep as the fuel reaches.
+const STACK_BYTES: usize = 256 << 20;
+/// Midnight of 26 July 2024: the day that templates of Llama 3 name when they do not know the date.
+const FIXED_DAY: Duration = Duration::from_secs(1_721_952_000);
+
+/// Longest time that rendering may take; a long conversation takes some milliseconds.
+const DEADLINE: Duration = Duration::from_millis(900);
+
+const NAME: &str = "chat";
+const ENDLESS: &str = "it does not come to an end, or writes more text than a conversation of this length can need";
+
+/// Writes conversations as text.
+#[derive(Debug)]
+pub struct ChatTemplate {
+    source: Arc<str>,
+    begin: Option<String>,
+    end: Option<String>,
+    compiled: Arc<OnceLock<Result<Environment<'static>, String>>>,
+}
+
+impl ChatTemplate {
+    /// A template with the names of the tokens that open and close a text. What is wrong with it is said when it is used
+    /// first, so that a model with a broken template can still go on with a text.
+    pub fn new(source: impl Into<Arc<str>>, begin: Option<String>, end: Option<String>) -> Self {
+        Self { source: source.into(), begin, end, compiled: Arc::default() }
+    }
+
+    /// The template in the contents of a `tokenizer_config.json`: a text, or the one named "default" of several.
+    pub fn of_config(config: &str) -> Option<Self> {
+        let config: Json = serde_json::from_str(config).ok()?;
+        let source = match &config["chat_template"] {
+            Json::String(source) => source.clone(),
+            Json::Array(named) => {
+                let default = named.iter().find(|template| template["name"] == "default").or(named.first())?;
+                default["template"].as_str()?.to_owned()
+            }
+            _ => return None,
+        };
+        Some(Self::with_tokens_of(source, &config))
+    }
+
+    /// The template of a model's directory: `chat_template.jinja`, or else the one in `tokenizer_config.json`.
+    ///
+    /// # Errors
+    /// When a file is there but cannot be read.
+    pub fn load(directory: &Path) -> Result<Option<Self>> {
+        let config = crate::tokenize::read_if_there(&directory.join("tokenizer_config.json"))?;
+        let alone = crate::tokenize::read_if_there(&directory.join("chat_template.jinja"))?;
+        let Some(source) = alone else { return Ok(config.and_then(|config| Self::of_config(&config))) };
+        let config = config.and_then(|config| serde_json::from_str(&config).ok()).unwrap_or_default();
+        Ok(Some(Self::with_tokens_of(source, &config)))
+    }
+
+    fn with_tokens_of(source: String, config: &Json) -> Self {
+        let name = |role: &str| {
+            let token = &config[role];
+            token.as_str().or_else(|| token["content"].as_str()).map(str::to_owned)
+        };
+        Self::new(source, name("bos_token"), name("eos_token"))
+    }
+
+    /// Its source.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// The name of the token that opens a text, as `bos_token` in the template.
+    pub fn begin(&self) -> Option<&str> {
+        self.begin.as_deref()
+    }
+
+    /// The name of the token that closes a text, as `eos_token` in the template.
+    pub fn end(&self) -> Option<&str> {
+        self.end.as_deref()
+    }
+
+    /// The conversation as text; with `add_generation_prompt` it ends where the assistant's answer begins.
+    ///
+    /// # Errors
+    /// [`Error::Template`]: what is not Jinja, with its line; the template's own words when it refuses the messages; and
+    /// when it goes on for ever or writes too much.
+    pub fn render(&self, messages: &[ChatMessage], add_generation_prompt: bool) -> Result<String> {
+        self.render_at(messages, add_generation_prompt, SystemTime::now())
+    }
+
+    /// As [`render`](Self::render), on a day that never changes, for templates that write the date: what is trained on
+    /// does not depend on when it was prepared.
+    ///
+    /// # Errors
+    /// As [`render`](Self::render).
+    pub fn render_dateless(&self, messages: &[ChatMessage], add_generation_prompt: bool) -> Result<String> {
+        self.render_at(messages, add_generation_prompt, UNIX_EPOCH + FIXED_DAY)
+    }
+
+    fn render_at(&self, messages: &[ChatMessage], add_generation_prompt: bool, now: SystemTime) -> Result<String> {
+        let n_bytes: usize = messages.iter().map(|message| message.role.len() + message.content.len()).sum();
+        let fuel = BASE_FUEL + (n_bytes / BYTES_PER_FUEL) as u64;
+        let turns = messages.iter().map(|message| context! { role => &message.role, content => &message.content });
+        let context = context! {
+            messages => turns.collect::<Vec<Value>>(),
+            add_generation_prompt,
+            bos_token => self.begin.as_deref().unwrap_or_default(),
+            eos_token => self.end.as_deref().unwrap_or_default(),
+        };
+        let (source, compiled) = (self.source.clone(), self.compiled.clone());
+        within_deadline(move || {
+            let environment = compiled.get_or_init(|| compile(&source)).clone();
+            let mut environment = environment.map_err(problem)?;
+            environment.set_fuel(Some(fuel));
+            environment.add_function("strftime_now", move |format: &str| functions::strftime(now, format));
+            let template = environment.get_template(NAME).map_err(|error| problem(explain(&error)))?;
+            template.render(context).map_err(|error| problem(explain(&error)))
+        })
+    }
+}
+
+fn compile(source: &str) -> Result<Environment<'static>, String> {
+    if source.len() > MAX_SOURCE_BYTES {
+        return Err(format!("it has {} bytes; at most {MAX_SOURCE_BYTES} are read", source.len()));
+    }
+    let mut environment = Environment::new();
+    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+    environment.set_syntax(syntax.map_err(|error| error.to_string())?);
+    environment.set_recursion_limit(MAX_DEPTH);
+    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    environment.set_formatter(functions::print);
+    environment.add_filter("string", functions::string);
+    environment.add_filter("join", functions::join);
+    // Rarely used, and each makes a long text of a small value.
+    for name in ["pprint", "indent", "zip", "chain", "batch", "slice", "groupby"] {
+        environment.remove_filter(name);
+    }
+    environment.add_function("raise_exception", functions::raise_exception);
+    environment.add_filter("tojson", |state: &State<'_, '_>, value: Value, options: Kwargs| {
+        functions::tojson(state, value, options)
+    });
+    let source = without_generation_marks(source);
+    environment.add_template_owned(NAME, source).map_err(|error| explain(&error))?;
+    Ok(environment)
+}
+
+/// Runs `render` on a thread with a deep stack. Fuel stops what repeats, but the engine asks a list that is the sum of itself
+/// with itself, many times over, for its length without counting; the thread of such a template is left behind.
+fn within_deadline(render: impl FnOnce() -> Result<String> + Send + 'static) -> Result<String> {
+    let (sender, receiver) = mpsc::channel();
+    let thread = std::thread::Builder::new().name("chat template".to_owned()).stack_size(STACK_BYTES);
+    // Nobody listens any more when the deadline has passed.
+    let spawned = thread.spawn(move || drop(sender.send(render())));
+    spawned.map_err(|error| problem(format!("there is no thread to render it: {error}")))?;
+    match receiver.recv_timeout(DEADLINE) {
+        Ok(rendered) => rendered,
+        Err(mpsc::RecvTimeoutError::Timeout) => Err(problem(ENDLESS.to_owned())),
+        Err(mpsc::RecvTimeoutError::Disconnected) => Err(problem("the template engine failed".to_owned())),
+    }
+}
+
+fn problem(problem: String) -> Error {
+    Error::Template { problem }
+}
+
+/// What went wrong, with its line; the template's own words where it refused.
+fn explain(error: &minijinja::Error) -> String {
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        if let Some(Refusal(message)) = inner.downcast_ref() {
+            return format!("it refuses these messages: {message}");
+        }
+        cause = inner.source();
+    }
+    if error.kind() == ErrorKind::OutOfFuel {
+        return ENDLESS.to_owned();
+    }
+    let place = error.line().map_or_else(String::new, |line| format!("line {line}: "));
+    let detail = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+    format!("{place}{detail}")
+}
+
+/// Some templates mark what the assistant says with `{% generation %}` … `{% endgeneration %}`, which writes nothing.
+fn without_generation_marks(source: &str) -> String {
+    let mut text = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some(at) = rest.find("{%") {
+        let (before, tag) = rest.split_at(at);
+        text += before;
+        let end = tag.find("%}").map_or(tag.len(), |end| end + 2);
+        let (tag, after) = tag.split_at(end);
+        let word = tag.trim_start_matches("{%").trim_end_matches("%}").trim_matches(['-', '+']).trim();
+        match word {
+            "generation" => text += &tag.replace("generation", "if true"),
+            "endgeneration" => text += &tag.replace("endgeneration", "endif"),
+            _ => text += tag,
+        }
+        rest = after;
+    }
+    text + rest
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,196 @@
+use super::*;
+use std::time::Instant;
+
+const CHATML: &str = "\
+{% for message in messages %}
+    {%- if loop.first and messages[0]['role'] != 'system' %}
+        {{- '<|im_start|>system\\nBe brief.<|im_end|>\\n' }}
+    {%- endif %}
+    {{- '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|im_start|>assistant\\n' }}
+{%- endif %}";
+
+const LLAMA3: &str = "\
+{{- bos_token }}
+{%- if messages[0].role == 'system' %}
+    {%- set system = messages[0].content | trim %}
+    {%- set messages = messages[1:] %}
+{%- else %}
+    {%- set system = '' %}
+{%- endif %}
+{{- '<|start_header_id|>system<|end_header_id|>\\n\\nToday: ' ~ strftime_now('%d %b %Y') ~ '\\n' ~ system ~ '<|eot_id|>' }}
+{%- for message in messages if message.role in ['user', 'assistant'] %}
+    {{- '<|start_header_id|>%s<|end_header_id|>\\n\\n' | format(message.role) }}
+    {{- message.content.strip() + '<|eot_id|>' }}
+{%- endfor %}
+{{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' if add_generation_prompt }}";
+
+const MISTRAL: &str = "\
+{{ bos_token }}{% for message in messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}\
+{{ raise_exception('roles must alternate') }}{% endif %}\
+{% if message.role == 'user' %}{{ '[INST] ' + message.content + ' [/INST]' }}\
+{% else %}{{ ' ' + message.content + eos_token }}{% endif %}{% endfor %}";
+
+const GEMMA: &str = "\
+{{ bos_token }}
+{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}
+{% for message in messages %}
+{% set role = 'model' if message['role'] == 'assistant' else message['role'] %}
+{{ '<start_of_turn>' + role + '\\n' + message['content'] | trim + '<end_of_turn>\\n' }}
+{% endfor %}
+{% if add_generation_prompt %}
+{{ '<start_of_turn>model\\n' }}
+{% endif %}
+";
+
+fn template(source: &str) -> ChatTemplate {
+    ChatTemplate::new(source, Some("<s>".to_owned()), Some("</s>".to_owned()))
+}
+
+fn messages(turns: &[(&str, &str)]) -> Vec<ChatMessage> {
+    turns.iter().map(|&(role, content)| ChatMessage::new(role, content)).collect()
+}
+
+fn rendered(source: &str, turns: &[(&str, &str)], prompt: bool) -> String {
+    template(source).render_dateless(&messages(turns), prompt).unwrap()
+}
+
+fn refused(source: &str, turns: &[(&str, &str)]) -> String {
+    template(source).render_dateless(&messages(turns), false).unwrap_err().to_string()
+}
+
+const TALK: [(&str, &str); 3] = [("user", " Hi "), ("assistant", "Hello!"), ("user", "Bye")];
+
+#[test]
+fn published_manners_of_writing_are_followed() {
+    assert_eq!(
+        rendered(CHATML, &TALK, true),
+        "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n Hi <|im_end|>\n<|im_start|>assistant\nHello!\
+         <|im_end|>\n<|im_start|>user\nBye<|im_end|>\n<|im_start|>assistant\n"
+    );
+    assert_eq!(
+        rendered(LLAMA3, &[("system", " S\n"), ("user", " Hi ")], true),
+        "<s><|start_header_id|>system<|end_header_id|>\n\nToday: 26 Jul 2024\nS<|eot_id|><|start_header_id|>user\
+         <|end_header_id|>\n\nHi<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
+    );
+    assert_eq!(rendered(MISTRAL, &TALK, true), "<s>[INST]  Hi  [/INST] Hello!</s>[INST] Bye [/INST]");
+    assert_eq!(
+        rendered(GEMMA, &TALK[..2], true),
+        "<s>\n<start_of_turn>user\nHi<end_of_turn>\n\n<start_of_turn>model\nHello!<end_of_turn>\n\n<start_of_turn>model\n\n"
+    );
+}
+
+#[test]
+fn a_template_refuses_in_its_own_words() {
+    let error = refused(GEMMA, &[("system", "S")]);
+    assert_eq!(error, "the model's chat template: it refuses these messages: System role not supported");
+    assert!(refused(MISTRAL, &[("assistant", "S")]).contains("roles must alternate"));
+}
+
+#[test]
+fn pythons_methods_and_json_are_there() {
+    let check = |source: &str, expect: &str| assert_eq!(rendered(source, &TALK, false), expect, "{source}");
+    check("{{ 'a b'.title() }} {{ ' x '.strip() }}{{ 'a,b'.split(',')[1] }}{{ 'ab'.startswith('a') }}", "A B xbTrue");
+    check("{% for k, v in {'b': 1, 'a': none}.items() %}{{ k }}={{ v }};{% endfor %}", "b=1;a=None;");
+    check(
+        "{{ {'k': [1, '<é\"'], 'n': none, 'f': 1.5} | tojson }}",
+        "{\"k\": [1, \"<é\\\"\"], \"n\": null, \"f\": 1.5}",
+    );
+    check("{{ {'k': [1]} | tojson(indent=2) }}", "{\n  \"k\": [\n    1\n  ]\n}");
+    check("{% for m in messages %}{% if loop.index0 == 1 %}{% continue %}{% endif %}{{ m.role[0] }}{% endfor %}", "uu");
+    check("{% for m in messages %}{% if loop.last %}{% break %}{% endif %}{{ m.content }}{% endfor %}", " Hi Hello!");
+    check(
+        "{% set ns = namespace(x='') %}{% for m in messages %}{% set ns.x = ns.x + m.role[0] %}{% endfor %}{{ ns.x }}",
+        "uau",
+    );
+    check("{% macro f(x) %}[{{ x }}]{% endmacro %}{{ f('a') }}{{ f(2) }}", "[a][2]");
+    check("{{ messages | selectattr('role', 'equalto', 'user') | list | length }}", "2");
+    check("{{ messages[0].tool_calls is defined }}{{ tools is defined }}{{ tools is none }}", "FalseFalseFalse");
+    check(
+        "{{ messages[-1]['content'] }}{{ messages[::-1][0].content }}{{ 'Bye' in messages[-1].content }}",
+        "ByeByeTrue",
+    );
+    check("a{%- generation -%} b {% endgeneration %} c", "ab  c");
+    check("a\n", "a");
+}
+
+#[test]
+fn the_line_of_a_mistake_is_named() {
+    assert!(refused("\n{% if %}", &TALK).contains("line 2"));
+    assert!(refused("\n\n{{ messages | nothing }}", &TALK).contains("line 3"));
+    assert!(refused(&"x".repeat(MAX_SOURCE_BYTES + 1), &TALK).contains("at most"));
+}
+
+/// Templates of a hostile model: an error at once, whatever they do.
+#[test]
+fn what_never_ends_is_stopped() {
+    let again = "{% for i in range(99999) %}{% for j in range(99999) %}";
+    let twice = "{% set ns = namespace(x='aaaaaaaa') %}{% for i in range(99) %}";
+    let deep = "{% set ns = namespace(x=[]) %}{% for i in range(99999) %}{% set ns.x = [ns.x] %}{% endfor %}";
+    let hostile = [
+        format!("{again}{{% endfor %}}{{% endfor %}}"),
+        format!("{again}some text that is printed{{% endfor %}}{{% endfor %}}"),
+        "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}".to_owned(),
+        "{% for x in [1] recursive %}{{ loop([x]) }}{% endfor %}".to_owned(),
+        "{{ 'a' * 999999999 }}".to_owned(),
+        "{{ range(99999) | list * 999999 }}".to_owned(),
+        "{{ ('%99999999d' | format(1)) | length }}".to_owned(),
+        format!("{twice}{{% set ns.x = ns.x ~ ns.x %}}{{% endfor %}}{{{{ ns.x }}}}"),
+        format!("{twice}{{% set ns.x = ns.x + ns.x %}}{{% endfor %}}{{{{ ns.x }}}}"),
+        format!("{twice}{{% set ns.x = ns.x.replace('a', 'aa') %}}{{% endfor %}}"),
+        format!("{twice}{{% set ns.x = [ns.x, ns.x] %}}{{% endfor %}}{{{{ ns.x | tojson }}}}"),
+        format!("{twice}{{% set ns.x = [ns.x, ns.x] %}}{{% endfor %}}{{{{ ns.x }}}}"),
+        deep.to_owned(),
+        format!("{deep}{{{{ ns.x }}}}"),
+        deep.replace("99999", "9999") + "{{ ns.x | tojson }}",
+        deep.replace("[ns.x]", "{'a': ns.x}").replace("99999", "9999")
+            + "{{ ns.x == ns.x }}{{ ns.x | string | length }}",
+        format!("{twice}{{% set ns.x = [ns.x, ns.x] %}}{{% endfor %}}{{{{ ns.x | string }}}}"),
+        format!("{twice}{{% set ns.x = [ns.x, ns.x] %}}{{% endfor %}}{{{{ ns.x | join }}}}"),
+        format!("{twice}{{% set ns.x = ns.x + ns.x %}}{{% endfor %}}").replace("'aaaaaaaa'", "[1]"),
+        "(".repeat(100_000),
+        format!("{{{{ {}1{} }}}}", "(".repeat(100_000), ")".repeat(100_000)),
+        format!("{{{{ {}1 }}}}", "-".repeat(200_000)),
+        format!("{{{{ {}true }}}}", "not ".repeat(200_000)),
+        format!("{{{{ 1{} }}}}", " + 1".repeat(200_000)),
+        format!("{{{{ x{} }}}}", ".x".repeat(200_000)),
+        "{% if true %}".repeat(50_000),
+    ];
+    for source in hostile {
+        let start = Instant::now();
+        let outcome = template(&source).render(&messages(&TALK), true);
+        let shown: String = source.chars().take(120).collect();
+        assert!(start.elapsed().as_secs_f64() < 1.0, "{:?} for {shown}", start.elapsed());
+        if let Ok(text) = outcome {
+            assert!(text.len() < 1 << 23, "{shown}");
+        }
+    }
+}
+
+#[test]
+fn a_long_conversation_is_no_attack() {
+    let turns: Vec<ChatMessage> = (0..2000)
+        .map(|i| ChatMessage::new(if i % 2 == 0 { "user" } else { "assistant" }, "a few words each ".repeat(20)))
+        .collect();
+    let text = template(CHATML).render(&turns, true).unwrap();
+    assert!(text.len() > 600_000);
+}
+
+#[test]
+fn files_are_found_where_they_are_published() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
+    let source = || ChatTemplate::load(directory.path()).unwrap().map(|template| template.source().to_owned());
+    assert_eq!(source(), None);
+    write("tokenizer_config.json", r#"{"bos_token": {"content": "<b>"}, "eos_token": "<e>"}"#);
+    assert_eq!(source(), None);
+    let named = r#"[{"name": "tool_use", "template": "T"}, {"name": "default", "template": "D{{ bos_token }}"}]"#;
+    write("tokenizer_config.json", &format!(r#"{{"bos_token": {{"content": "<b>"}}, "chat_template": {named}}}"#));
+    let template = ChatTemplate::load(directory.path()).unwrap().unwrap();
+    assert_eq!(template.render(&[], false).unwrap(), "D<b>");
+    write("chat_template.jinja", "J{{ bos_token }}{{ eos_token }}");
+    let template = ChatTemplate::load(directory.path()).unwrap().unwrap();
+    assert_eq!(template.render(&[], false).unwrap(), "J<b>");
+}

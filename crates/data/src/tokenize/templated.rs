@@ -1,0 +1,88 @@
+//! A tokenizer whose model comes with a chat template.
+
+use super::{SpecialTokens, TextStream, Tokenizer, json};
+use crate::{ChatTemplate, Result};
+use genera_tokens::{TokenId, Vocab};
+use sha2::{Digest, Sha256};
+use std::path::Path;
+use std::sync::Arc;
+
+/// A tokenizer with the template by which its model reads conversations.
+pub struct Templated {
+    inner: Arc<dyn Tokenizer>,
+    template: ChatTemplate,
+}
+
+impl Templated {
+    /// `inner` with a template.
+    pub fn new(inner: Arc<dyn Tokenizer>, template: ChatTemplate) -> Self {
+        Self { inner, template }
+    }
+}
+
+impl Tokenizer for Templated {
+    fn name(&self) -> &'static str {
+        self.inner.name()
+    }
+
+    fn vocab(&self) -> &Vocab {
+        self.inner.vocab()
+    }
+
+    fn encode(&self, text: &str) -> Result<Vec<TokenId>> {
+        self.inner.encode(text)
+    }
+
+    fn encode_with_special(&self, text: &str) -> Result<Vec<TokenId>> {
+        self.inner.encode_with_special(text)
+    }
+
+    fn decode(&self, ids: &[TokenId]) -> String {
+        self.inner.decode(ids)
+    }
+
+    fn stream(&self) -> Box<dyn TextStream + '_> {
+        self.inner.stream()
+    }
+
+    fn token_text(&self, id: TokenId) -> String {
+        self.inner.token_text(id)
+    }
+
+    fn token_bytes(&self) -> Arc<[u32]> {
+        self.inner.token_bytes()
+    }
+
+    fn to_json(&self) -> &str {
+        self.inner.to_json()
+    }
+
+    fn special_tokens(&self) -> &SpecialTokens {
+        self.inner.special_tokens()
+    }
+
+    fn special_names(&self) -> Vec<(TokenId, String)> {
+        self.inner.special_names()
+    }
+
+    fn chat_template(&self) -> Option<&ChatTemplate> {
+        Some(&self.template)
+    }
+
+    fn fingerprint(&self) -> u64 {
+        let mut hash = Sha256::new();
+        let of_tokens = self.inner.fingerprint().to_le_bytes();
+        for part in [&of_tokens[..], self.template.source().as_bytes()] {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        u64::from_le_bytes(hash.finalize()[..8].try_into().expect("a SHA-256 digest has 32 bytes"))
+    }
+
+    fn save(&self, directory: &Path) -> Result<()> {
+        self.inner.save(directory)?;
+        let config = json::tokenizer_config(self.special_tokens(), Some(&self.template));
+        crate::write::atomically(&directory.join("tokenizer_config.json"), config.as_bytes())?;
+        crate::write::atomically(&directory.join("chat_template.jinja"), self.template.source().as_bytes())
+    }
+}

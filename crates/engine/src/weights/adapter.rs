@@ -1,0 +1,386 @@
+//! Low-rank adapters in the layout of the Python library PEFT: `adapter_config.json` and `adapter_model.safetensors`.
+//!
+//! PEFT has a pair of matrices for each published module; ours are those of the same modules, so that names alone differ.
+
+use super::config_json::read_object_up_to;
+use super::export::{Written, write_json, write_weights};
+use super::express::express;
+use super::load::head_blocks;
+use super::names::{Lie, Names, Sources};
+use super::safetensors::Reader;
+use crate::config::Shape;
+use crate::disk;
+use crate::error::{Error, Result};
+use crate::model::Transformer;
+use crate::params::{Adapter, NewAdapter, Role};
+use genera_tensor::{Device, Key, ParamId, Tensor};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+
+const CONFIG: &str = "adapter_config.json";
+const WEIGHTS: &str = "adapter_model.safetensors";
+/// What PEFT puts before the name of a module.
+const WRAPPER: &str = "base_model.model.";
+/// Longest configuration that is read; it may list every module.
+const MAX_CONFIG_BYTES: u64 = 16 << 20;
+/// Largest rank that is made or read: a matrix of full rank is no adapter.
+const MAX_RANK: usize = 65_536;
+/// Tells the streams of random numbers that grow from one seed apart.
+const START_STREAM: u64 = 0x10_4A;
+
+/// Which adapters a model gets, and how they start.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoraSettings {
+    /// Rank of the matrices.
+    pub rank: usize,
+    /// Their product is multiplied by alpha / rank.
+    pub alpha: f64,
+    /// Ends of the names of the modules that have them; all when absent.
+    pub targets: Option<Vec<String>>,
+    /// Decides how they start.
+    pub seed: u64,
+}
+
+/// A published module that is a weight of ours or some rows of one.
+struct Module {
+    name: String,
+    weight: ParamId,
+    rows: Range<usize>,
+    width: usize,
+    lie: Lie,
+}
+
+/// Gives a model fresh adapters, which change nothing yet: a is random, b is zero.
+///
+/// # Errors
+/// [`Error::Config`] when the rank is out of range or a target is no module of the model; the known ones are listed.
+///
+/// # Source
+/// PEFT's start, which is that of a linear layer of PyTorch: a uniform within ±1/√in.
+pub fn attach_new(model: &mut Transformer, settings: &LoraSettings) -> Result<()> {
+    let LoraSettings { rank, alpha, ref targets, seed } = *settings;
+    if rank == 0 || rank > MAX_RANK || !(alpha as f32).is_finite() || alpha <= 0.0 {
+        return Err(Error::Config(format!(
+            "train.lora.rank is {rank} and train.lora.alpha {alpha}; expected a rank from 1 to {MAX_RANK} and an alpha above 0"
+        )));
+    }
+    let modules = modules(model);
+    for target in targets.iter().flatten() {
+        if !modules.iter().any(|module| is_named(&module.name, target)) {
+            return Err(unknown_target(target, &modules));
+        }
+    }
+    let is_wanted = |module: &Module| {
+        targets.as_ref().is_none_or(|targets| targets.iter().any(|target| is_named(&module.name, target)))
+    };
+    let root = Key::new(seed).fold(START_STREAM);
+    let device = model.device().clone();
+    let new = |(i, module): (usize, Module)| {
+        let bound = 1.0 / (module.width as f32).sqrt();
+        let key = root.fold(i as u64);
+        let a: Vec<f32> = (0..(rank * module.width) as u64).map(|at| bound * (2.0 * key.uniform(at) - 1.0)).collect();
+        let b = vec![0.0; module.rows.len() * rank];
+        let scale = (alpha / rank as f64) as f32;
+        module.adapter(rank, scale, &a, &b, &device)
+    };
+    let adapters = modules.into_iter().filter(is_wanted).enumerate().map(new).collect();
+    model.params_mut().attach(adapters);
+    Ok(())
+}
+
+/// Gives a model the adapters of a directory in PEFT's layout.
+///
+/// # Errors
+/// When a file is missing, malformed or asks for something that is not supported, or when a module or shape is not the
+/// model's; both are named.
+pub fn load_adapter(model: &mut Transformer, dir: &Path) -> Result<()> {
+    if model.params().has_adapters() {
+        return Err(Error::file(dir, "the model has an adapter already; merge it first with `genera export`"));
+    }
+    let config = AdapterConfig::read(&dir.join(CONFIG))?;
+    let path = dir.join(WEIGHTS);
+    if !path.is_file() {
+        let hint = if dir.join("adapter_model.bin").is_file() {
+            "; adapter_model.bin is not read, save it as safetensors"
+        } else {
+            ""
+        };
+        return Err(Error::file(&path, format!("is missing{hint}")));
+    }
+    let mut reader = Reader::open(&path)?;
+    let names = table(model);
+    let mut left: BTreeMap<String, String> = BTreeMap::new();
+    for entry in reader.entries() {
+        let bare = entry.name.strip_prefix(WRAPPER).unwrap_or(&entry.name);
+        left.insert(names.map_or(bare, |names| names.bare(bare)).to_owned(), entry.name.clone());
+    }
+    let device = model.device().clone();
+    let mut adapters = Vec::new();
+    for module in modules(model) {
+        let bare = names.map_or(module.name.as_str(), |names| names.bare(&module.name)).to_owned();
+        let [a, b] = ["A", "B"].map(|part| left.remove(&format!("{bare}.lora_{part}.weight")));
+        let (a, b) = match (a, b) {
+            (None, None) => continue,
+            (Some(a), Some(b)) => (a, b),
+            (a, b) => {
+                let alone = a.or(b).unwrap_or_default();
+                return Err(Error::file(
+                    &path,
+                    format!("has '{alone}' without its partner: lora_A and lora_B go together"),
+                ));
+            }
+        };
+        let rank = reader.find(&a).map_or(0, |entry| entry.shape.first().copied().unwrap_or(0));
+        for (name, expected) in [(&a, [rank, module.width]), (&b, [module.rows.len(), rank])] {
+            let found = reader.find(name).map(|entry| entry.shape.clone()).unwrap_or_default();
+            if found != expected || rank == 0 || rank > MAX_RANK {
+                return Err(Error::file(
+                    &path,
+                    format!(
+                        "tensor '{name}' has shape {found:?}, but the base's module {} asks for {expected:?}; does the adapter belong to this base?",
+                        module.name
+                    ),
+                ));
+            }
+        }
+        let scale = config.scale(&module.name, rank);
+        let (a, b) = (reader.read_any(&a)?, reader.read_any(&b)?);
+        let b = module.from_file(&b, rank);
+        adapters.push(module.adapter(rank, scale, &a, &b, &device));
+    }
+    if let Some(name) = left.values().next() {
+        return Err(Error::file(
+            &path,
+            format!(
+                "has {} tensors for modules that this base has no adapters for, '{name}' for one; does the adapter belong to this base?",
+                left.len()
+            ),
+        ));
+    }
+    if adapters.is_empty() {
+        return Err(Error::file(&path, "holds no adapter"));
+    }
+    model.params_mut().attach(adapters);
+    Ok(())
+}
+
+/// What a reader of the adapter wants to know beside its numbers.
+#[derive(Clone, Copy, Debug)]
+pub struct AdapterFacts<'f> {
+    /// The base, as it was named.
+    pub base: &'f str,
+    /// Share of the features that were silenced in training.
+    pub dropout: f64,
+}
+
+/// Writes the adapters of a model into `dir`.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn export_adapter(model: &Transformer, dir: &Path, facts: AdapterFacts<'_>) -> Result<()> {
+    disk::make_dir(dir).map_err(|source| Error::io("cannot create", dir, source))?;
+    let (params, modules) = (model.params(), modules(model));
+    let mut tensors = Vec::new();
+    for (weight, adapter) in params.adapters() {
+        let module = modules.iter().find(|module| module.weight == weight && module.rows == adapter.rows);
+        let module = module.expect("an adapter belongs to a module");
+        let (a, b) = (params.master(adapter.a), params.master(adapter.b));
+        let [rank, _] = a.dims();
+        let name = |part: &str| format!("{WRAPPER}{}.lora_{part}.weight", adapter.module);
+        let written = |part: &str, tensor: &Tensor, data: Vec<f32>| Written {
+            name: name(part),
+            shape: tensor.shape().sizes().to_vec(),
+            data: data.into(),
+        };
+        tensors.push(written("A", a, a.to_vec()));
+        tensors.push(written("B", b, module.to_file(&b.to_vec(), rank)));
+    }
+    tensors.sort_by(|a, b| a.name.cmp(&b.name));
+    write_weights(&dir.join(WEIGHTS), tensors)?;
+    write_json(&dir.join(CONFIG), &config_of(model, &modules, facts))?;
+    disk::settle(dir);
+    Ok(())
+}
+
+fn config_of(model: &Transformer, modules: &[Module], facts: AdapterFacts<'_>) -> Map<String, Value> {
+    let params = model.params();
+    let sizes = |adapter: &Adapter| {
+        let [rank, _] = params.master(adapter.a).dims();
+        (rank, f64::from(adapter.scale) * rank as f64)
+    };
+    let all: Vec<&Adapter> = params.adapters().map(|(_, adapter)| adapter).collect();
+    let (rank, alpha) = all.first().map_or((0, 0.0), |adapter| sizes(adapter));
+    let (mut ranks, mut alphas) = (Map::new(), Map::new());
+    for adapter in &all {
+        let (own_rank, own_alpha) = sizes(adapter);
+        if (own_rank, own_alpha) != (rank, alpha) {
+            ranks.insert(adapter.module.clone(), json!(own_rank));
+            alphas.insert(adapter.module.clone(), json!(own_alpha));
+        }
+    }
+    let task = match model.config().shape {
+        Shape::DecoderOnly(_) => "CAUSAL_LM",
+        Shape::EncoderDecoder { .. } => "SEQ_2_SEQ_LM",
+        Shape::EncoderOnly(_) => "FEATURE_EXTRACTION",
+    };
+    let is_transposed = modules.iter().any(|module| module.lie == Lie::Transposed);
+    let value = json!({
+        "peft_type": "LORA", "task_type": task, "base_model_name_or_path": facts.base, "inference_mode": true,
+        "r": rank, "lora_alpha": alpha, "lora_dropout": facts.dropout, "target_modules": targets(&all, modules),
+        "rank_pattern": ranks, "alpha_pattern": alphas, "bias": "none", "fan_in_fan_out": is_transposed,
+        "init_lora_weights": true, "use_rslora": false, "use_dora": false, "modules_to_save": null,
+        "layers_to_transform": null, "layers_pattern": null, "revision": null,
+    });
+    match value {
+        Value::Object(map) => map,
+        _ => unreachable!("it is written as an object"),
+    }
+}
+
+/// The ends of the names of the adapted modules; whole names where some module of the same end is not adapted.
+fn targets(adapters: &[&Adapter], modules: &[Module]) -> Vec<String> {
+    let has_adapter = |name: &str| adapters.iter().any(|adapter| adapter.module == name);
+    let mut targets: Vec<String> = adapters
+        .iter()
+        .map(|adapter| {
+            let end = adapter.module.rsplit('.').next().unwrap_or(&adapter.module);
+            let is_whole = modules.iter().all(|module| !is_named(&module.name, end) || has_adapter(&module.name));
+            (if is_whole { end } else { &adapter.module }).to_owned()
+        })
+        .collect();
+    targets.sort();
+    targets.dedup();
+    targets
+}
+
+/// The linear layers of the blocks by their published names. Experts have none: their products are grouped.
+fn modules(model: &Transformer) -> Vec<Module> {
+    let expression = express(model.config()).ok();
+    let mut modules = Vec::new();
+    for (i, spec) in model.params().own_specs().iter().enumerate() {
+        let is_linear = matches!(spec.role, Role::Matrix | Role::Query | Role::Residual);
+        if !is_linear || spec.name.contains(".router.") || spec.name.contains(".experts.") {
+            continue;
+        }
+        let published = expression.as_ref().and_then(|it| Sources::of(it.family.rows, &it.model, spec));
+        let Sources { tensors, lie, .. } = published.unwrap_or_else(|| Sources::own(spec));
+        let [n_rows, width] = spec.shape.sizes()[..] else { continue };
+        let (n_tensors, mut start) = (tensors.len(), 0);
+        for source in tensors {
+            let end = if n_tensors == 1 { n_rows } else { start + source.shape[0] };
+            let name = source.name.strip_suffix(".weight").unwrap_or(&source.name).to_owned();
+            modules.push(Module { name, weight: ParamId(i), rows: start..end, width, lie });
+            start = end;
+        }
+    }
+    modules
+}
+
+/// What the family of a model calls its tensors.
+fn table(model: &Transformer) -> Option<Names> {
+    express(model.config()).ok().map(|expression| expression.family.names())
+}
+
+impl Module {
+    fn adapter(self, rank: usize, scale: f32, a: &[f32], b: &[f32], device: &Device) -> NewAdapter {
+        let a = Tensor::from_f32(device, [rank, self.width], a);
+        let b = Tensor::from_f32(device, [self.rows.len(), rank], b);
+        NewAdapter { weight: self.weight, module: self.name, rows: self.rows, scale, a, b }
+    }
+
+    /// The rows of b as they lie here.
+    fn from_file(&self, b: &[f32], rank: usize) -> Vec<f32> {
+        self.moved(b, rank, |ours, theirs| (ours, theirs))
+    }
+
+    /// The rows of b as they lie in a file.
+    fn to_file(&self, b: &[f32], rank: usize) -> Vec<f32> {
+        self.moved(b, rank, |ours, theirs| (theirs, ours))
+    }
+
+    fn moved(
+        &self,
+        b: &[f32],
+        rank: usize,
+        order: fn(Range<usize>, Range<usize>) -> (Range<usize>, Range<usize>),
+    ) -> Vec<f32> {
+        let Lie::PerHead { d_head } = self.lie else { return b.to_vec() };
+        let mut moved = vec![0.0; b.len()];
+        for (ours, theirs) in head_blocks(b.len(), d_head * rank) {
+            let (to, from) = order(ours, theirs);
+            moved[to].copy_from_slice(&b[from]);
+        }
+        moved
+    }
+}
+
+/// Whether a module is meant: by its whole name or its end.
+fn is_named(module: &str, target: &str) -> bool {
+    module.strip_suffix(target).is_some_and(|before| before.is_empty() || before.ends_with('.'))
+}
+
+fn unknown_target(target: &str, modules: &[Module]) -> Error {
+    let mut ends: Vec<&str> = modules.iter().filter_map(|module| module.name.rsplit('.').next()).collect();
+    ends.sort_unstable();
+    ends.dedup();
+    Error::Config(format!(
+        "train.lora.targets: the base has no module '{target}'; its linear layers are {}",
+        ends.join(", ")
+    ))
+}
+
+/// The part of `adapter_config.json` that matters for what the numbers mean.
+struct AdapterConfig {
+    alpha: f64,
+    alphas: Vec<(String, f64)>,
+    is_rank_stabilised: bool,
+}
+
+impl AdapterConfig {
+    fn read(path: &Path) -> Result<Self> {
+        let map = read_object_up_to(path, MAX_CONFIG_BYTES)?
+            .ok_or_else(|| Error::file(path, "is missing; expected a directory in PEFT's layout"))?;
+        let get = |key: &str| map.get(key).unwrap_or(&Value::Null);
+        let is_set = |key: &str| !matches!(get(key), Value::Null | Value::Bool(false)) && *get(key) != json!([]);
+        if get("peft_type") != "LORA" {
+            return Err(Error::file(path, format!("has peft_type {}; only \"LORA\" is read", get("peft_type"))));
+        }
+        for key in ["use_dora", "lora_bias", "modules_to_save", "trainable_token_indices", "target_parameters"] {
+            if is_set(key) {
+                return Err(Error::file(
+                    path,
+                    format!("asks for {key}, which is not supported; train the adapter without it"),
+                ));
+            }
+        }
+        if !matches!(get("bias"), Value::Null) && get("bias") != "none" {
+            return Err(Error::file(path, format!("has bias {}; only \"none\" is supported", get("bias"))));
+        }
+        let number = |value: &Value| value.as_f64().filter(|alpha| (*alpha as f32).is_finite());
+        let alpha = number(get("lora_alpha")).ok_or_else(|| Error::file(path, "has no number 'lora_alpha'"))?;
+        let mut alphas = Vec::new();
+        for (pattern, value) in get("alpha_pattern").as_object().into_iter().flatten() {
+            let is_plain = pattern.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+            let alpha = number(value).filter(|_| is_plain).ok_or_else(|| {
+                Error::file(
+                    path,
+                    format!("has the alpha_pattern '{pattern}': {value}; only ends of names with a number are read"),
+                )
+            })?;
+            alphas.push((pattern.clone(), alpha));
+        }
+        Ok(Self { alpha, alphas, is_rank_stabilised: is_set("use_rslora") })
+    }
+
+    fn scale(&self, module: &str, rank: usize) -> f32 {
+        let own = self.alphas.iter().find(|(pattern, _)| is_named(module, pattern));
+        let alpha = own.map_or(self.alpha, |(_, alpha)| *alpha);
+        let rank = rank as f64;
+        (alpha / if self.is_rank_stabilised { rank.sqrt() } else { rank }) as f32
+    }
+}
+
+#[cfg(test)]
+mod tests;

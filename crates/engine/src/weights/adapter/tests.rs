@@ -1,0 +1,114 @@
+use super::*;
+use crate::generate::logits_of;
+use crate::model::initial_params;
+use crate::train::fixture::{config, preset};
+use genera_tensor::DType;
+
+fn model(name: &str) -> Transformer {
+    let (config, device) = (config(preset(name)), Device::cpu(1));
+    let params = initial_params(&config, 3, DType::F32, &device);
+    Transformer::new(config, params, &device)
+}
+
+fn settings() -> LoraSettings {
+    LoraSettings { rank: 3, alpha: 6.0, targets: None, seed: 5 }
+}
+
+/// Adapters that do something.
+fn trained(name: &str) -> Transformer {
+    let mut model = model(name);
+    attach_new(&mut model, &settings()).unwrap();
+    let ids: Vec<ParamId> = model.params().adapters().map(|(_, adapter)| adapter.b).collect();
+    for (i, id) in ids.into_iter().enumerate() {
+        let (weights, _) = model.params_mut().for_update(id);
+        let key = Key::new(9).fold(i as u64);
+        let n = weights.n_elements() as u64;
+        let values: Vec<f32> = (0..n).map(|at| 0.1 * key.normal(at)).collect();
+        weights.view_mut().f32().copy_from_slice(&values);
+    }
+    model
+}
+
+fn logits(model: &Transformer) -> Vec<f32> {
+    let decoder = [vec![1, 2, 3]];
+    let decoder = model.config().is_encoder_decoder().then_some(&decoder[..]);
+    logits_of(model, &[vec![1, 5, 7, 2]], decoder).unwrap().to_vec()
+}
+
+fn distance(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+const PRESETS: [&str; 4] = ["llama", "gpt2", "t5", "marian"];
+
+#[test]
+fn fresh_adapters_change_nothing_and_trained_ones_are_merged_into_the_same_model() {
+    for name in PRESETS {
+        let plain = logits(&model(name));
+        let mut fresh = model(name);
+        attach_new(&mut fresh, &settings()).unwrap();
+        assert_eq!(distance(&logits(&fresh), &plain), 0.0, "{name}");
+        let mut trained = trained(name);
+        let adapted = logits(&trained);
+        assert!(distance(&adapted, &plain) > 1e-2, "{name}");
+        trained.params_mut().merge();
+        assert!(!trained.params().has_adapters());
+        assert!(distance(&logits(&trained), &adapted) < 1e-5, "{name}");
+    }
+}
+
+#[test]
+fn what_is_written_is_read() {
+    for name in PRESETS {
+        let directory = tempfile::tempdir().unwrap();
+        let model_with = trained(name);
+        export_adapter(&model_with, directory.path(), AdapterFacts { base: "there", dropout: 0.1 }).unwrap();
+        let mut again = model(name);
+        load_adapter(&mut again, directory.path()).unwrap();
+        assert_eq!(logits(&again), logits(&model_with), "{name}");
+        assert!(load_adapter(&mut again, directory.path()).unwrap_err().to_string().contains("already"));
+    }
+}
+
+#[test]
+fn targets_are_the_ends_of_names() {
+    let mut some = model("llama");
+    let targets = Some(vec!["q_proj".to_owned(), "layers.1.mlp.down_proj".to_owned()]);
+    attach_new(&mut some, &LoraSettings { targets, ..settings() }).unwrap();
+    let modules: Vec<&str> = some.params().adapters().map(|(_, adapter)| adapter.module.as_str()).collect();
+    let expected =
+        ["model.layers.0.self_attn.q_proj", "model.layers.1.self_attn.q_proj", "model.layers.1.mlp.down_proj"];
+    assert_eq!(modules, expected);
+    let directory = tempfile::tempdir().unwrap();
+    export_adapter(&some, directory.path(), AdapterFacts { base: "", dropout: 0.0 }).unwrap();
+    let config: Value = serde_json::from_slice(&std::fs::read(directory.path().join(CONFIG)).unwrap()).unwrap();
+    assert_eq!(config["target_modules"], json!(["model.layers.1.mlp.down_proj", "q_proj"]));
+    let wrong = LoraSettings { targets: Some(vec!["proj".to_owned()]), ..settings() };
+    let error = attach_new(&mut model("llama"), &wrong).unwrap_err().to_string();
+    assert!(error.contains("no module 'proj'") && error.contains("k_proj"), "{error}");
+}
+
+#[test]
+fn what_does_not_fit_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let check = |expect: &str| {
+        let error = load_adapter(&mut model("llama"), directory.path()).unwrap_err().to_string();
+        assert!(error.contains(expect), "expected '{expect}', found '{error}'");
+    };
+    check("is missing");
+    export_adapter(&trained("gpt2"), directory.path(), AdapterFacts { base: "", dropout: 0.0 }).unwrap();
+    check("does the adapter belong to this base?");
+    let path = directory.path().join(CONFIG);
+    let config = std::fs::read_to_string(&path).unwrap();
+    for (from, to, expect) in [
+        ("\"use_dora\": false", "\"use_dora\": true", "use_dora"),
+        ("\"bias\": \"none\"", "\"bias\": \"all\"", "bias \"all\""),
+        ("\"LORA\"", "\"IA3\"", "only \"LORA\""),
+        ("\"lora_alpha\": 6.0", "\"lora_alpha\": \"x\"", "lora_alpha"),
+        ("\"alpha_pattern\": {}", "\"alpha_pattern\": {\"(a|b)\": 1}", "alpha_pattern"),
+    ] {
+        assert!(config.contains(from), "{config}");
+        std::fs::write(&path, config.replace(from, to)).unwrap();
+        check(expect);
+    }
+}
