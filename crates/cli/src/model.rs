@@ -1,6 +1,7 @@
-//! Opening a model: a run directory, a directory in the Hugging Face layout, or a GGUF file.
+//! Opening a model: a run directory, a directory in the Hugging Face layout, a GGUF file, or one pulled from the hub.
 
 use crate::failure::{Failure, Outcome, While};
+use crate::hub;
 use crate::plan;
 use crate::run::directory::RunDirectory;
 use genera_data::{load_tokenizer, tokenizer_from_json};
@@ -34,8 +35,9 @@ pub struct LoadedModel {
 /// Loads a model to compute in `dtype`.
 ///
 /// # Errors
-/// When there is no model at `path`, or its files cannot be used.
+/// When there is no model at `path` or of that name, or its files cannot be used.
 pub fn load(path: &Path, dtype: DType, device: &Device) -> Outcome<LoadedModel> {
+    let path = &*hub::locate(path)?;
     if path.join("recipe.toml").is_file() {
         return of_run(path, dtype, device);
     }
@@ -51,7 +53,7 @@ pub fn load(path: &Path, dtype: DType, device: &Device) -> Outcome<LoadedModel> 
     let what = if path.exists() { "holds no model" } else { "does not exist" };
     Err(Failure::new(format!(
         "{} {what}; --model takes a run directory (made by `genera train`), one of its checkpoints, a directory with \
-         config.json, model.safetensors and tokenizer.json, or a .gguf file",
+         config.json, model.safetensors and tokenizer.json, a .gguf file, or hf:ORG/NAME once it was pulled",
         path.display()
     )))
 }
