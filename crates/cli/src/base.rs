@@ -141,7 +141,8 @@ impl Write for HashWriter<'_> {
 fn weight_files(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(directory)?.map(|entry| Ok(entry?.path()));
     let mut files = entries.collect::<std::io::Result<Vec<PathBuf>>>()?;
-    let is_weights = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "safetensors");
+    let is_weights =
+        |path: &PathBuf| path.extension().is_some_and(|extension| extension == "safetensors" || extension == "bin");
     files.retain(|path| is_weights(path) || path.file_name().is_some_and(|name| name == "config.json"));
     files.sort();
     Ok(files)

@@ -1,7 +1,8 @@
-//! Opening a model: a run directory, a directory in the Hugging Face layout, or a GGUF file.
+//! Opening a model: a run directory, a directory in the Hugging Face layout, a GGUF file, or one pulled from the hub.
 
 use crate::base;
 use crate::failure::{Failure, Outcome, While};
+use crate::hub;
 use crate::plan;
 use crate::run::directory::RunDirectory;
 use genera_data::{load_tokenizer, tokenizer_from_json};
@@ -35,7 +36,7 @@ pub struct LoadedModel {
 #[derive(Clone, Debug, clap::Args)]
 #[group(skip)]
 pub struct ModelArguments {
-    /// A run directory, one of its checkpoints, a model directory in the Hugging Face layout, or a GGUF file.
+    /// A run directory, one of its checkpoints, a directory in the Hugging Face layout, a GGUF file, or a pulled hf:ORG/NAME.
     #[arg(long = "model", value_name = "MODEL")]
     pub path: PathBuf,
     /// An adapter in PEFT's layout for it (LoRA).
@@ -81,7 +82,7 @@ impl ModelArguments {
 /// Loads a model, with an adapter in PEFT's layout where one is given.
 ///
 /// # Errors
-/// When there is no model at `path`, its files cannot be used, or the adapter does not fit it.
+/// When there is no model at `path` or of that name, its files cannot be used, or the adapter does not fit it.
 pub fn load(path: &Path, adapter: Option<&Path>, purpose: Purpose, device: &Device) -> Outcome<LoadedModel> {
     let mut model = bare(path, purpose, device)?;
     if let Some(adapter) = adapter {
@@ -91,6 +92,7 @@ pub fn load(path: &Path, adapter: Option<&Path>, purpose: Purpose, device: &Devi
 }
 
 fn bare(path: &Path, purpose: Purpose, device: &Device) -> Outcome<LoadedModel> {
+    let path = &*hub::locate(path)?;
     if path.join("recipe.toml").is_file() {
         return of_run(path, purpose, device);
     }
@@ -106,7 +108,7 @@ fn bare(path: &Path, purpose: Purpose, device: &Device) -> Outcome<LoadedModel> 
     let what = if path.exists() { "holds no model" } else { "does not exist" };
     Err(Failure::new(format!(
         "{} {what}; --model takes a run directory (made by `genera train`), one of its checkpoints, a directory with \
-         config.json, model.safetensors and tokenizer.json, or a .gguf file",
+         config.json, model.safetensors and tokenizer.json, a .gguf file, or hf:ORG/NAME once it was pulled",
         path.display()
     )))
 }
