@@ -16,6 +16,7 @@ mod plan;
 mod prompts;
 mod rates;
 mod run;
+mod scoring;
 mod show;
 mod stories;
 
@@ -58,6 +59,7 @@ enum Command {
     Evaluate(evaluate::Arguments),
     Logits(logits::Arguments),
     Export(export::Arguments),
+    Quantize(quantize::Arguments),
     Replay(replay::Arguments),
     Inspect(inspect::Arguments),
     Report(report::Arguments),
@@ -80,6 +82,7 @@ fn main() -> ExitCode {
         Command::Evaluate(arguments) => evaluate::run(arguments, common),
         Command::Logits(arguments) => logits::run(arguments, common),
         Command::Export(arguments) => export::run(arguments, common),
+        Command::Quantize(arguments) => quantize::run(&arguments, common),
         Command::Replay(arguments) => replay::run(arguments, common),
         Command::Inspect(arguments) => inspect::run(arguments, common),
         Command::Report(arguments) => report::run(arguments, common),

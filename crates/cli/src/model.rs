@@ -5,11 +5,13 @@ use crate::failure::{Failure, Outcome, While};
 use crate::hub;
 use crate::plan;
 use crate::run::directory::RunDirectory;
-use genera_data::{load_tokenizer, tokenizer_from_json};
+use genera_data::{ChatTemplate, load_tokenizer, tokenizer_from_json};
 use genera_engine::checkpoint::{Checkpoint, Rejected, latest_good};
 use genera_engine::model::Transformer;
 use genera_engine::recipe::{GenerateRecipe, Recipe};
-use genera_engine::weights::{GgufModel, Purpose, SpecialIds, load_adapter, load_gguf, load_hf, read_config};
+use genera_engine::weights::{
+    GgufFacts, GgufModel, Purpose, SpecialIds, TokenizerFiles, load_adapter, load_gguf, load_hf, read_config,
+};
 use genera_modality::{Codebook, Modality, Text, Translation};
 use genera_tensor::{DType, Device};
 use std::path::{Path, PathBuf};
@@ -216,6 +218,23 @@ impl LoadedModel {
         self.codebook.as_ref().ok_or_else(|| {
             Failure::new("the model's directory has no tokenizer.json, so text cannot be turned into its tokens")
         })
+    }
+
+    /// What goes into a GGUF file of it beside its weights.
+    pub fn gguf_facts(&self, name: &str) -> GgufFacts {
+        let tokenizer = self.codebook.as_ref().map(|codebook| {
+            let (special, template) = (codebook.special_tokens(), codebook.chat_template());
+            let config = serde_json::json!({
+                "bos_token": special.begin.as_deref().or(template.and_then(ChatTemplate::begin)),
+                "eos_token": special.end,
+                "pad_token": special.padding,
+                "unk_token": special.unknown,
+                "add_bos_token": special.begin.is_some(),
+                "chat_template": template.map(ChatTemplate::source),
+            });
+            TokenizerFiles { tokenizer: codebook.to_json().to_owned(), config: config.to_string() }
+        });
+        GgufFacts { name: name.to_owned(), special: self.special.clone(), tokenizer }
     }
 
     /// The model as answers need it.

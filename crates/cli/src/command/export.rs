@@ -3,8 +3,9 @@
 use super::Common;
 use crate::failure::{Failure, Outcome};
 use crate::{machine, model};
-use genera_engine::weights::{CardFacts, Purpose, export_hf};
+use genera_engine::weights::{CardFacts, Purpose, export_gguf, export_hf};
 use genera_tensor::DType;
+use genera_tensor::quant::Format;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -13,6 +14,7 @@ use std::process::ExitCode;
 /// Examples:
 ///   genera export --model runs/chat --to hf merged
 ///   genera export --model base-model --adapter my-adapter --to hf merged
+///   genera export --model runs/chat --to gguf chat.gguf
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Arguments {
@@ -34,6 +36,8 @@ pub struct Arguments {
 enum Layout {
     /// A directory for Hugging Face transformers: config.json, model.safetensors in f32, the tokenizer.
     Hf,
+    /// One file for llama.cpp and others, in f32 (`genera quantize` makes smaller ones).
+    Gguf,
 }
 
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
@@ -45,15 +49,19 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     let device = machine::device(common.threads);
     let mut loaded = model::load(&path, adapter.as_deref(), Purpose::Training(DType::F32), &device)?;
     loaded.transformer.params_mut().merge();
+    let name = path.file_stem().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned());
     let note = match to {
         Layout::Hf => {
-            let name = path.file_name().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned());
             let facts = CardFacts { name, steps: loaded.step, ..CardFacts::default() };
             let exported = export_hf(&loaded.transformer, &output, &loaded.special, &facts)?;
             if let Some(codebook) = &loaded.codebook {
                 codebook.save(&output)?;
             }
             exported.note
+        }
+        Layout::Gguf => {
+            export_gguf(&loaded.transformer, &output, Format::F32, &loaded.gguf_facts(&name))?;
+            None
         }
     };
     if common.json {

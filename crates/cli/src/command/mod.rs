@@ -8,6 +8,7 @@ pub mod generate;
 pub mod inspect;
 pub mod logits;
 pub mod pull;
+pub mod quantize;
 pub mod quickstart;
 pub mod reference;
 pub mod replay;

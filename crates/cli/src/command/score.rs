@@ -5,10 +5,9 @@ use crate::answers::warn_of_unknown;
 use crate::failure::{Failure, Outcome, While};
 use crate::machine;
 use crate::model::ModelArguments;
-use crate::model::SpeakingModel;
-use genera_data::{Aligned, ByteCounter, Corpus, Document, Files, ReadOptions};
-use genera_engine::generate::{Score, ScoreSettings, Scored, score};
-use genera_tokens::Role;
+use crate::scoring::{Tally, tally};
+use genera_data::{Aligned, ByteCounter, Corpus, Files, ReadOptions};
+use genera_engine::generate::Score;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -54,38 +53,10 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
             return Err(Failure::new("--target is for sequence-to-sequence models; this one reads a single text"));
         }
     };
-    let mut total = Score::default();
-    let mut n_bytes = 0;
     let speaking = model.speaking()?;
-    let mut n_unknown = 0;
-    // Documents are scored in groups, so that a file larger than memory can be scored too.
-    let mut group = Vec::new();
-    let mut documents = corpus.documents(&ByteCounter::default())?.peekable();
-    while let Some(document) = documents.next() {
-        let document = document?;
-        n_bytes += document.target.as_ref().map_or_else(|| document.n_bytes(), String::len) as u64;
-        let sequence = scored(&speaking, &document)?;
-        n_unknown += speaking.n_unknown(&sequence.tokens);
-        group.push(sequence);
-        let n_tokens: usize = group.iter().map(|sequence: &Scored| sequence.tokens.len()).sum();
-        if n_tokens > 1 << 16 || documents.peek().is_none() {
-            let scores = score(&model.transformer, &std::mem::take(&mut group), &ScoreSettings::default())?;
-            scores.into_iter().for_each(|part| total += part);
-        }
-    }
+    let Tally { score: total, n_bytes, n_unknown } = tally(&speaking, corpus.documents(&ByteCounter::default())?)?;
     warn_of_unknown(&arguments.file.display().to_string(), n_unknown, total.n_tokens as usize);
     print(&total, n_bytes, common.json).during("printing the scores")
-}
-
-fn scored(model: &SpeakingModel<'_>, document: &Document) -> Outcome<Scored> {
-    let sequence = model.modality.encode(model.codebook, document)?;
-    let target = sequence.ids_of(Role::Target);
-    if !model.modality.is_paired() {
-        // Without an opening token nothing predicts the first one.
-        return Ok(Scored { source: None, tokens: target, n_given: 1 });
-    }
-    let tokens = [vec![model.decoder_start()?], target].concat();
-    Ok(Scored { source: Some(sequence.ids_of(Role::Condition)), tokens, n_given: 1 })
 }
 
 fn print(total: &Score, n_bytes: u64, json: bool) -> Outcome {

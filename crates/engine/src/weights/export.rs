@@ -133,7 +133,8 @@ fn family_tensors<'p>(
     written
 }
 
-fn values<'p>(params: &'p Params, name: &str) -> Option<Cow<'p, [f32]>> {
+/// The numbers of a parameter that the model has.
+pub(super) fn values<'p>(params: &'p Params, name: &str) -> Option<Cow<'p, [f32]>> {
     let id = params.find(name)?;
     Some(if params.is_packed_only(id) {
         Cow::Owned(params.numbers(id).to_vec())
@@ -143,7 +144,7 @@ fn values<'p>(params: &'p Params, name: &str) -> Option<Cow<'p, [f32]>> {
 }
 
 /// A parameter as the tensors of the file.
-fn split<'p>(sources: Sources, data: Cow<'p, [f32]>, spec: &ParamSpec) -> Vec<Written<'p>> {
+pub(super) fn split<'p>(sources: Sources, data: Cow<'p, [f32]>, spec: &ParamSpec) -> Vec<Written<'p>> {
     let changed: Option<Vec<f32>> = match sources.lie {
         Lie::Plain | Lie::OneRow => None,
         Lie::Transposed => {
@@ -203,7 +204,7 @@ pub(super) fn write_json(path: &Path, map: &Map<String, Value>) -> Result<()> {
 }
 
 /// Writes beside the file and takes its place only when all is on disk.
-fn write_file(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+pub(super) fn write_file(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
     let mut beside = path.to_owned();
     beside.as_mut_os_string().push(".part");
     let written = || -> io::Result<()> {

@@ -24,5 +24,5 @@ pub use config_json::{PublishedConfig, SpecialIds, read_config};
 pub use export::{Exported, export_hf};
 pub use express::architecture_of;
 pub use family::{FAMILIES, Family};
-pub use gguf::{GgufModel, TokenizerFiles, load_gguf};
+pub use gguf::{GgufFacts, GgufModel, TokenizerFiles, export_gguf, load_gguf};
 pub use load::{Purpose, load_hf};

@@ -4,23 +4,25 @@
 //! families understand, `names` says what the tensors are called, and `tokenizer` makes a `tokenizer.json`.
 
 mod architecture;
+mod export;
 mod header;
 mod metadata;
 mod names;
+mod pairs;
 mod reader;
 mod tokenizer;
+mod write;
 
+pub use export::{GgufFacts, export_gguf};
 pub use header::Value;
 pub use reader::{Entry, Reader};
 pub use tokenizer::TokenizerFiles;
 
 use super::config_json::{self, PublishedConfig, SpecialIds};
-use super::load::{Purpose, Store, load_from};
-use crate::config::Position;
+use super::load::{Purpose, load_from};
 use crate::error::{Error, Result};
 use crate::model::Transformer;
 use genera_tensor::Device;
-use genera_tensor::quant::Format;
 use metadata::Metadata;
 use std::path::Path;
 
@@ -46,7 +48,8 @@ pub struct GgufModel {
 pub fn load_gguf(path: &Path, device: &Device, purpose: Purpose) -> Result<GgufModel> {
     let mut reader = Reader::open(path)?;
     let (PublishedConfig { model, special, .. }, tokenizer) = understand(&mut reader)?;
-    let transformer = load_from(model, Some(names::NAMES), Box::new(reader), device, purpose)?;
+    let store = Box::new(pairs::Turned::new(reader, model.last_stack().attention.d_head)?);
+    let transformer = load_from(model, Some(names::NAMES), store, device, purpose)?;
     Ok(GgufModel { transformer, special, tokenizer })
 }
 
@@ -60,38 +63,9 @@ pub fn understand(reader: &mut Reader) -> Result<(PublishedConfig, Option<Tokeni
     let map = architecture::config_json(reader)?;
     let mut published = config_json::parse(&path, &map)?;
     let metadata = Metadata(reader.metadata());
-    if metadata.text("general.architecture").map_err(unknown)? == Some("llama")
-        && let Position::Rotary(rotary) = &mut published.model.position
-    {
-        // The rows of queries and keys lie so that pairs are neighbours.
-        rotary.interleaved = true;
-    }
     let end = &mut published.special.end;
     let end_of_turn = metadata.id("tokenizer.ggml.eot_token_id").map_err(unknown)?.filter(|id| !end.contains(id));
     end.extend(end_of_turn);
     let tokenizer = tokenizer::files(&metadata).map_err(unknown)?;
     Ok((published, tokenizer))
-}
-
-impl Store for Reader {
-    fn place(&self) -> &Path {
-        self.path()
-    }
-
-    fn names(&self) -> Vec<&str> {
-        self.entries().iter().map(|entry| entry.name.as_str()).collect()
-    }
-
-    fn shape(&self, name: &str) -> Option<&[usize]> {
-        self.find(name).map(|entry| entry.shape.as_slice())
-    }
-
-    fn read(&mut self, name: &str) -> Result<Vec<f32>> {
-        self.read(name)
-    }
-
-    fn read_blocks(&mut self, name: &str) -> Result<Option<(Format, Vec<u8>)>> {
-        let format = self.find(name).map(|entry| entry.format).filter(|format| format.coding().is_some());
-        format.map(|format| Ok((format, self.read_bytes(name)?))).transpose()
-    }
 }

@@ -1,6 +1,6 @@
 //! The tokenizer in a GGUF file's metadata, as the two files that the Hugging Face library keeps.
 
-use super::header::Sound;
+use super::header::{Sound, Value};
 use super::metadata::Metadata;
 use serde_json::{Map, Value as Json, json};
 use std::collections::HashMap;
@@ -141,6 +141,120 @@ fn sentence_piece(metadata: &Metadata<'_>, tokens: &[String]) -> Sound<Json> {
             "vocab": vocab(tokens), "merges": merges,
         },
     }))
+}
+
+/// A tokenizer as metadata, for a model of `n_rows` tokens.
+///
+/// # Errors
+/// Why GGUF has no words for it.
+pub(super) fn metadata(files: &TokenizerFiles, n_rows: usize) -> Sound<Vec<(String, Value)>> {
+    let [file, config] = [&files.tokenizer, &files.config].map(|json| serde_json::from_str::<Json>(json));
+    let (file, config) = (file.map_err(|e| e.to_string())?, config.map_err(|e| e.to_string())?);
+    let model = &file["model"];
+    if model["type"] != "BPE" {
+        return Err(format!("it is of the kind {}, expected byte-pair encoding", model["type"]));
+    }
+    let (mut tokens, mut types) = (vec![None; n_rows], vec![UNUSED; n_rows]);
+    let mut put = |token: &str, id: &Json, kind: i64| {
+        let id = id.as_u64().and_then(|id| usize::try_from(id).ok()).filter(|&id| id < n_rows);
+        let id = id.ok_or_else(|| format!("its token '{token}' is beyond the model's {n_rows}"))?;
+        (tokens[id], types[id]) = (Some(token.to_owned()), kind);
+        Ok::<(), String>(())
+    };
+    let is_sentence_piece = model["byte_fallback"] == true;
+    for (token, id) in model["vocab"].as_object().ok_or("it has no vocabulary")? {
+        put(token, id, kind_of(token, is_sentence_piece))?;
+    }
+    for token in file["added_tokens"].as_array().into_iter().flatten() {
+        let kind = if token["special"] == true { CONTROL } else { USER_DEFINED };
+        put(token["content"].as_str().unwrap_or_default(), &token["id"], kind)?;
+    }
+    let tokens: Vec<String> =
+        tokens.into_iter().enumerate().map(|(id, token)| token.unwrap_or_else(|| format!("[PAD{id}]"))).collect();
+    let pairs = merges(model)?;
+    let mut list = vec![("tokenizer.ggml.token_type".to_owned(), Value::Integers(types))];
+    let mut push = |key: &str, value: Value| list.push((format!("tokenizer.ggml.{key}"), value));
+    if is_sentence_piece {
+        let has_space = file["normalizer"].to_string().contains("Prepend");
+        push("model", Value::Text("llama".to_owned()));
+        push("scores", Value::Floats(scores(&tokens, &pairs)));
+        push("add_space_prefix", Value::Flag(has_space));
+    } else {
+        let before = &file["pre_tokenizer"];
+        let name = PUBLISHED.iter().find(|name| pre_tokenizer(name).is_some_and(|stage| is_same(&stage, before)));
+        let name = name.ok_or("it cuts words in a way that llama.cpp has no name for")?;
+        push("model", Value::Text("gpt2".to_owned()));
+        push("pre", Value::Text((*name).to_owned()));
+        push("merges", Value::Texts(pairs.iter().map(|(left, right)| format!("{left} {right}")).collect()));
+    }
+    for (role, key) in [("bos_token", "bos"), ("eos_token", "eos"), ("pad_token", "padding"), ("unk_token", "unknown")]
+    {
+        let name = config[role].as_str().or_else(|| config[role]["content"].as_str());
+        let id = name.and_then(|name| tokens.iter().position(|token| token == name));
+        if let Some(id) = id {
+            push(&format!("{key}_token_id"), Value::Integer(id as i128));
+        }
+    }
+    push("add_bos_token", Value::Flag(config["add_bos_token"] == true));
+    push("tokens", Value::Texts(tokens));
+    if let Some(template) = config["chat_template"].as_str() {
+        list.push(("tokenizer.chat_template".to_owned(), Value::Text(template.to_owned())));
+    }
+    Ok(list)
+}
+
+/// One name of llama.cpp for each way of cutting words.
+const PUBLISHED: [&str; 4] = ["gpt-2", "smollm", "llama-bpe", "qwen2"];
+
+/// Kinds of tokens.
+const NORMAL: i64 = 1;
+const UNKNOWN: i64 = 2;
+const UNUSED: i64 = 5;
+const BYTE: i64 = 6;
+
+fn kind_of(token: &str, is_sentence_piece: bool) -> i64 {
+    let is_byte = token.len() == 6 && token.starts_with("<0x") && token.ends_with('>');
+    match is_sentence_piece {
+        true if is_byte => BYTE,
+        true if token == "<unk>" => UNKNOWN,
+        _ => NORMAL,
+    }
+}
+
+/// Whether two stages cut in the same way: settings that only concern decoding do not count.
+fn is_same(ours: &Json, theirs: &Json) -> bool {
+    match (ours, theirs) {
+        (Json::Object(ours), Json::Object(theirs)) => {
+            let counts = |key: &String| key != "trim_offsets";
+            ours.iter()
+                .filter(|(key, _)| counts(key))
+                .all(|(key, ours)| theirs.get(key).map_or_else(|| *ours == json!(true), |theirs| is_same(ours, theirs)))
+        }
+        (Json::Array(ours), Json::Array(theirs)) => {
+            ours.len() == theirs.len() && ours.iter().zip(theirs).all(|(ours, theirs)| is_same(ours, theirs))
+        }
+        _ => ours == theirs,
+    }
+}
+
+/// The merges, as either form of the file has them.
+fn merges(model: &Json) -> Sound<Vec<(String, String)>> {
+    let merges = model["merges"].as_array().ok_or("it has no merges")?;
+    let pair = |merge: &Json| match (merge.as_str(), merge.as_array().map(Vec::as_slice)) {
+        (Some(text), _) => text.split_once(' ').map(|(left, right)| (left.to_owned(), right.to_owned())),
+        (None, Some([left, right])) => Some((left.as_str()?.to_owned(), right.as_str()?.to_owned())),
+        _ => None,
+    };
+    merges.iter().map(|merge| pair(merge).ok_or_else(|| format!("{merge} is no merge"))).collect()
+}
+
+/// Scores that make SentencePiece merge in the order of the list.
+fn scores(tokens: &[String], merges: &[(String, String)]) -> Vec<f32> {
+    let mut rank = HashMap::new();
+    for (i, (left, right)) in merges.iter().enumerate() {
+        rank.entry(format!("{left}{right}")).or_insert(-(i as f32));
+    }
+    tokens.iter().map(|token| rank.get(token).copied().unwrap_or(-1e6)).collect()
 }
 
 fn config(metadata: &Metadata<'_>, tokens: &[String]) -> Sound<Json> {

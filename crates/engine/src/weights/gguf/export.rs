@@ -1,0 +1,140 @@
+//! A model as a GGUF file, for llama.cpp and others.
+
+use super::architecture;
+use super::header::Value;
+use super::names;
+use super::pairs;
+use super::tokenizer::{self, TokenizerFiles};
+use super::write::{self, Planned};
+use crate::config::ModelConfig;
+use crate::error::{Error, Result};
+use crate::model::Transformer;
+use crate::params::layout;
+use crate::weights::config_json::SpecialIds;
+use crate::weights::export::{split, values};
+use crate::weights::express::{Expression, express};
+use crate::weights::names::Sources;
+use genera_tensor::quant::Format;
+use std::path::Path;
+
+/// What goes into a file beside the weights.
+#[derive(Clone, Debug)]
+pub struct GgufFacts {
+    /// Name of the model.
+    pub name: String,
+    /// Ids with a meaning.
+    pub special: SpecialIds,
+    /// Its tokenizer; none makes a file of weights alone.
+    pub tokenizer: Option<TokenizerFiles>,
+}
+
+/// Writes a model with its matrices in `format`. Where a row is not whole blocks of it the nearest format of at least as
+/// many bits takes its place, and vectors stay f32. With fewer than 8 bits the table of tokens and the head get 8: what they
+/// lose, every token loses.
+///
+/// # Errors
+/// [`Error::Config`] when llama.cpp has no such architecture or tokenizer; when the file cannot be written.
+pub fn export_gguf(model: &Transformer, path: &Path, format: Format, facts: &GgufFacts) -> Result<()> {
+    if !format.can_encode() {
+        return Err(Error::Config(format!("{} is read, not written", format.name())));
+    }
+    let config = model.config();
+    let Expression { family, json, model: theirs, .. } =
+        express(config).map_err(|reason| Error::Config(format!("it cannot be a GGUF file: {reason}")))?;
+    let dialect = architecture::dialect(family.model_type, config)?;
+    let mut metadata = vec![
+        ("general.architecture".to_owned(), Value::Text(dialect.to_owned())),
+        ("general.name".to_owned(), Value::Text(facts.name.clone())),
+        ("general.file_type".to_owned(), Value::Integer(file_type(format))),
+        ("general.quantization_version".to_owned(), Value::Integer(2)),
+    ];
+    metadata.extend(architecture::metadata(dialect, &json, config));
+    for (key, id) in
+        [("bos", facts.special.begin), ("eos", facts.special.end.first().copied()), ("padding", facts.special.padding)]
+    {
+        metadata.extend(id.map(|id| (format!("tokenizer.ggml.{key}_token_id"), Value::Integer(id.into()))));
+    }
+    if let Some(files) = &facts.tokenizer {
+        let known: Vec<String> = metadata.iter().map(|(key, _)| key.clone()).collect();
+        let more = tokenizer::metadata(files, config.vocab_size)
+            .map_err(|reason| Error::Config(format!("its tokenizer cannot be in a GGUF file: {reason}")))?;
+        metadata.extend(more.into_iter().filter(|(key, _)| !known.contains(key)));
+    }
+    let owned = tensors(model, &theirs, dialect);
+    let planned: Vec<Planned<'_>> = owned
+        .iter()
+        .map(|(name, shape, numbers)| Planned {
+            name: name.clone(),
+            shape: shape.clone(),
+            format: format_of(name, shape, format),
+            numbers,
+        })
+        .collect();
+    write::write(path, &metadata, &planned)
+}
+
+type Owned = (String, Vec<usize>, Vec<f32>);
+
+/// The tensors by their names in such files.
+fn tensors(model: &Transformer, theirs: &ModelConfig, dialect: &str) -> Vec<Owned> {
+    let d_head = theirs.last_stack().attention.d_head;
+    let mut tensors = Vec::new();
+    for spec in layout(theirs) {
+        let data = values(model.params(), &spec.name).unwrap_or_else(|| vec![0.0; spec.shape.n_elements()].into());
+        let sources = Sources::of(names::NAMES.rows, theirs, &spec)
+            .unwrap_or_else(|| panic!("{dialect} has no name for '{}' in a GGUF file", spec.name));
+        for written in split(sources, data, &spec) {
+            let numbers = if dialect == pairs::LLAMA && pairs::is_turned(&written.name) {
+                let row_len = written.data.len() / written.shape[0];
+                pairs::reordered(&written.data, row_len, d_head, true)
+            } else {
+                written.data.into_owned()
+            };
+            tensors.push((written.name, written.shape, numbers));
+        }
+    }
+    if let Some(factors) = architecture::rope_factors(theirs) {
+        tensors.push((architecture::ROPE_FACTORS.to_owned(), vec![factors.len()], factors));
+    }
+    tensors
+}
+
+/// The format of a tensor, when matrices are wanted in `wanted`.
+fn format_of(name: &str, shape: &[usize], wanted: Format) -> Format {
+    let [.., width] = *shape else { return Format::F32 };
+    if shape.len() < 2 {
+        return Format::F32;
+    }
+    let is_coded = wanted.coding().is_some();
+    let is_table = name == "token_embd.weight" || name == "output.weight";
+    let wanted = match wanted {
+        Format::Q6K if is_table => Format::Q6K,
+        _ if is_coded && is_table => Format::Q8_0,
+        _ => wanted,
+    };
+    let fallbacks: &[Format] = match wanted {
+        Format::Q4K => &[Format::Q4K, Format::Q5_0],
+        Format::Q6K => &[Format::Q6K, Format::Q8_0],
+        _ => &[wanted],
+    };
+    fallbacks.iter().copied().find(|format| width.is_multiple_of(format.block_len())).unwrap_or(Format::F16)
+}
+
+/// llama.cpp's number for files that are mostly in a format.
+fn file_type(format: Format) -> i128 {
+    match format {
+        Format::F32 => 0,
+        Format::F16 => 1,
+        Format::Q4_0 => 2,
+        Format::Q4_1 => 3,
+        Format::Q8_0 => 7,
+        Format::Q5_0 => 8,
+        Format::Q5_1 => 9,
+        Format::Q2K => 10,
+        Format::Q3K => 12,
+        Format::Q4K => 15,
+        Format::Q5K => 17,
+        Format::Q6K => 18,
+        Format::Bf16 => 32,
+    }
+}

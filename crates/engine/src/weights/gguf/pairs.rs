@@ -1,0 +1,122 @@
+//! Queries and keys of Llama: files keep the rows of each head so that the two features which a rotary position turns
+//! together are neighbours; here, as in the directories of the Hugging Face library, they are half a head apart.
+
+use super::metadata::Metadata;
+use super::reader::Reader;
+use crate::error::{Error, Result};
+use crate::weights::load::Store;
+use genera_tensor::quant::Format;
+use std::path::Path;
+
+/// The architecture whose files are so.
+pub(super) const LLAMA: &str = "llama";
+
+/// Whether a tensor's rows are those of queries or keys.
+pub(super) fn is_turned(name: &str) -> bool {
+    let module = name.rsplit_once('.').map_or(name, |(module, _)| module);
+    module.ends_with(".attn_q") || module.ends_with(".attn_k")
+}
+
+/// The rows of whole heads, from here into a file or back.
+///
+/// # Panics
+/// When `data` is not whole heads of `d_head` rows.
+pub(super) fn reordered<T: Copy>(data: &[T], row_len: usize, d_head: usize, into_file: bool) -> Vec<T> {
+    assert!(data.len().is_multiple_of(row_len * d_head), "whole heads");
+    let mut out = data.to_vec();
+    for (from, to) in data.chunks_exact(row_len * d_head).zip(out.chunks_exact_mut(row_len * d_head)) {
+        for i in 0..d_head {
+            let neighbour = if i < d_head / 2 { 2 * i } else { 2 * (i - d_head / 2) + 1 };
+            let (source, target) = if into_file { (i, neighbour) } else { (neighbour, i) };
+            to[target * row_len..(target + 1) * row_len]
+                .copy_from_slice(&from[source * row_len..(source + 1) * row_len]);
+        }
+    }
+    out
+}
+
+/// The tensors of a file, with the rows of queries and keys as they are here.
+pub(super) struct Turned {
+    reader: Reader,
+    /// Rows of a head, where they have to be reordered.
+    d_head: Option<usize>,
+}
+
+impl Turned {
+    /// # Errors
+    /// When the metadata does not have the sizes of heads.
+    pub(super) fn new(reader: Reader, d_head: usize) -> Result<Self> {
+        let name = Metadata(reader.metadata()).text("general.architecture");
+        let name = name.map_err(|message| Error::file(reader.path(), message))?;
+        let is_llama = name == Some(LLAMA);
+        Ok(Self { reader, d_head: is_llama.then_some(d_head) })
+    }
+
+    /// Rows of a head, if this tensor has to be reordered.
+    fn of(&self, name: &str) -> Option<usize> {
+        let rows = self.reader.find(name)?.shape.first()?;
+        self.d_head.filter(|d_head| is_turned(name) && rows.is_multiple_of(*d_head))
+    }
+
+    fn n_rows(&self, name: &str) -> usize {
+        self.reader.find(name).and_then(|entry| entry.shape.first()).map_or(1, |&rows| rows.max(1))
+    }
+}
+
+impl Store for Turned {
+    fn place(&self) -> &Path {
+        self.reader.path()
+    }
+
+    fn names(&self) -> Vec<&str> {
+        self.reader.entries().iter().map(|entry| entry.name.as_str()).collect()
+    }
+
+    fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.reader.find(name).map(|entry| entry.shape.as_slice())
+    }
+
+    fn read(&mut self, name: &str) -> Result<Vec<f32>> {
+        let values = self.reader.read(name)?;
+        let row_len = values.len() / self.n_rows(name);
+        Ok(self.of(name).map_or_else(|| values.clone(), |d_head| reordered(&values, row_len, d_head, false)))
+    }
+
+    fn read_blocks(&mut self, name: &str) -> Result<Option<(Format, Vec<u8>)>> {
+        let format = self.reader.find(name).map(|entry| entry.format).filter(|format| format.coding().is_some());
+        let Some(format) = format else { return Ok(None) };
+        let bytes = self.reader.read_bytes(name)?;
+        let row_len = bytes.len() / self.n_rows(name);
+        let bytes = match self.of(name) {
+            Some(d_head) => reordered(&bytes, row_len, d_head, false),
+            None => bytes,
+        };
+        Ok(Some((format, bytes)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_go_into_a_file_and_come_back() {
+        let rows: Vec<u32> = (0..2 * 6 * 3).collect();
+        let in_file = reordered(&rows, 3, 6, true);
+        let firsts: Vec<u32> = in_file.chunks(3).map(|row| row[0] / 3).collect();
+        assert_eq!(firsts, [0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11]);
+        assert_eq!(reordered(&in_file, 3, 6, false), rows);
+    }
+
+    #[test]
+    fn only_queries_and_keys_are_turned() {
+        for (name, expected) in [
+            ("blk.0.attn_q.weight", true),
+            ("blk.11.attn_k.bias", true),
+            ("blk.0.attn_v.weight", false),
+            ("blk.0.attn_q_norm.weight", false),
+        ] {
+            assert_eq!(is_turned(name), expected, "{name}");
+        }
+    }
+}
