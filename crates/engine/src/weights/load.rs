@@ -25,7 +25,9 @@ const MAX_TABLE_BYTES: u128 = 1 << 30;
 /// Memory: four bytes a parameter, and two more for those in matrices when it computes in bf16.
 pub fn load_hf(dir: &Path, device: &Device, compute: DType) -> Result<Transformer> {
     let PublishedConfig { model, family, .. } = read_config(dir)?;
-    load_from(model, family.map(Family::names), Box::new(Shards::open(dir)?), device, compute)
+    let mut model = load_from(model, family.map(Family::names), Box::new(Shards::open(dir)?), device, compute)?;
+    model.set_published_as(family.map(|family| family.model_type));
+    Ok(model)
 }
 
 /// Loads the weights of a model whose architecture is known.
