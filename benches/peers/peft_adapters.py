@@ -69,6 +69,13 @@ def ask(genera, model, adapter=None):
     return torch.tensor(json.loads(run(command))["logits"])
 
 
+def opened(directory):
+    """An exported model. Pegasus computes its positions, and yet calls them missing."""
+    if json.loads((directory / "config.json").read_text())["model_type"] == "pegasus":
+        return transformers.AutoModelForSeq2SeqLM.from_pretrained(directory, attn_implementation="eager").eval()
+    return load(directory)
+
+
 def run(command):
     answer = subprocess.run(command, capture_output=True, text=True)
     if answer.returncode:
@@ -137,7 +144,7 @@ def main():
         effect = (ours - ask(arguments.genera, directory)).abs().max().item()
         written = (logits_of(PeftModel.from_pretrained(load(directory), adapter).eval()) - ours).abs().max().item()
         run([arguments.genera, "export", "--model", str(directory), "--adapter", str(adapter), "--to", "hf", str(work / "merged")])
-        merged = (logits_of(load(work / "merged")) - ours).abs().max().item()
+        merged = (logits_of(opened(work / "merged")) - ours).abs().max().item()
         is_good = max(read, written, merged) <= arguments.tolerance and effect > 1e-3
         is_right &= is_good
         print(

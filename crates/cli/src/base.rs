@@ -47,7 +47,9 @@ pub fn open(recipe: &mut Recipe, purpose: Purpose, device: &Device) -> Outcome<O
              the old files back, or train anew"
         )));
     }
-    let (mut transformer, special) = (loaded.transformer, loaded.special);
+    let (mut transformer, mut special) = (loaded.transformer, loaded.special);
+    // Files may name the tokens of a larger vocabulary than the model has.
+    special.end.retain(|&id| (id as usize) < n_rows);
     // A base that was adapted itself is one model from here on.
     transformer.params_mut().merge();
     if let Some(settings) = lora_settings(recipe) {

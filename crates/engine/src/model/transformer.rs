@@ -19,6 +19,8 @@ pub struct Transformer {
     config: ModelConfig,
     params: Params,
     device: Device,
+    /// The `model_type` of the files it was loaded from.
+    published_as: Option<&'static str>,
     positions: Positions,
     encoder: Option<(Embeddings, StackLayers)>,
     decoder: Option<(Embeddings, StackLayers)>,
@@ -125,7 +127,19 @@ impl Transformer {
             config,
             params,
             device: device.clone(),
+            published_as: None,
         }
+    }
+
+    /// Remembers the `model_type` of the files that it was loaded from: several may have the same architecture under other
+    /// names.
+    pub(crate) fn set_published_as(&mut self, model_type: Option<&'static str>) {
+        self.published_as = model_type;
+    }
+
+    /// The `model_type` of the files that it was loaded from, where there were any.
+    pub fn published_as(&self) -> Option<&'static str> {
+        self.published_as
     }
 
     /// The architecture.

@@ -5,10 +5,11 @@
 use super::config_json::read_object_up_to;
 use super::export::{Written, write_json, write_weights};
 use super::express::express;
+use super::family::{FAMILIES, Family};
 use super::load::head_blocks;
 use super::names::{Lie, Names, Sources};
 use super::safetensors::Reader;
-use crate::config::Shape;
+use crate::config::{ModelConfig, Shape};
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::model::Transformer;
@@ -257,15 +258,15 @@ fn targets(adapters: &[&Adapter], modules: &[Module]) -> Vec<String> {
 
 /// The linear layers of the blocks by their published names. Experts have none: their products are grouped.
 fn modules(model: &Transformer) -> Vec<Module> {
-    let expression = express(model.config()).ok();
+    let published = published(model);
     let mut modules = Vec::new();
     for (i, spec) in model.params().own_specs().iter().enumerate() {
         let is_linear = matches!(spec.role, Role::Matrix | Role::Query | Role::Residual);
         if !is_linear || spec.name.contains(".router.") || spec.name.contains(".experts.") {
             continue;
         }
-        let published = expression.as_ref().and_then(|it| Sources::of(it.family.rows, &it.model, spec));
-        let Sources { tensors, lie, .. } = published.unwrap_or_else(|| Sources::own(spec));
+        let sources = published.as_ref().and_then(|(family, config)| Sources::of(family.rows, config, spec));
+        let Sources { tensors, lie, .. } = sources.unwrap_or_else(|| Sources::own(spec));
         let [n_rows, width] = spec.shape.sizes()[..] else { continue };
         let (n_tensors, mut start) = (tensors.len(), 0);
         for source in tensors {
@@ -278,9 +279,19 @@ fn modules(model: &Transformer) -> Vec<Module> {
     modules
 }
 
+/// The family whose names a model's modules have, and the configuration in its words: that of the files it came from, or
+/// else the one that it would be exported as.
+fn published(model: &Transformer) -> Option<(&'static Family, ModelConfig)> {
+    let of_files = FAMILIES.iter().find(|family| Some(family.model_type) == model.published_as());
+    match of_files {
+        Some(family) => Some((family, model.config().clone())),
+        None => express(model.config()).ok().map(|expression| (expression.family, expression.model)),
+    }
+}
+
 /// What the family of a model calls its tensors.
 fn table(model: &Transformer) -> Option<Names> {
-    express(model.config()).ok().map(|expression| expression.family.names())
+    published(model).map(|(family, _)| family.names())
 }
 
 impl Module {

@@ -2,7 +2,7 @@
 
 use super::card::{CardFacts, Loading, card};
 use super::config_json::{OWN_TYPE, SpecialIds};
-use super::express::{Expression, express};
+use super::express::{Expression, express_as};
 use super::family::Family;
 use super::load::{head_blocks, transpose};
 use super::names::{Lie, Sources};
@@ -39,7 +39,7 @@ pub struct Exported {
 pub fn export_hf(model: &Transformer, dir: &Path, special: &SpecialIds, facts: &CardFacts) -> Result<Exported> {
     disk::make_dir(dir).map_err(|source| Error::io("cannot create", dir, source))?;
     let config = model.config();
-    let (exported, mut json, tensors, readme) = match express(config) {
+    let (exported, mut json, tensors, readme) = match express_as(config, model.published_as()) {
         Ok(Expression { family, json, model: theirs, concessions }) => {
             let note =
                 (!concessions.is_empty()).then(|| format!("as {}: {}", family.model_type, concessions.join("; ")));

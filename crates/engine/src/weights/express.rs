@@ -34,9 +34,19 @@ pub fn architecture_of(config: &ModelConfig) -> std::result::Result<&'static Fam
 /// # Errors
 /// As [`architecture_of`].
 pub(super) fn express(config: &ModelConfig) -> std::result::Result<Expression, String> {
+    express_as(config, None)
+}
+
+/// The same, preferring the family of this `model_type`, as long as it can: two may write the same architecture alike and be
+/// read otherwise, or have other names.
+///
+/// # Errors
+/// As [`architecture_of`].
+pub(super) fn express_as(config: &ModelConfig, preferred: Option<&str>) -> std::result::Result<Expression, String> {
     let mut attempts: Vec<Attempt> = FAMILIES.iter().map(|family| attempt(family, config)).collect();
     attempts.sort_by_key(|attempt| {
         (
+            Some(attempt.family.model_type) != preferred || !attempt.obstacles.is_empty(),
             attempt.obstacles.iter().any(|text| text.starts_with("shape ")),
             attempt.obstacles.len(),
             attempt.concessions.len(),

@@ -48,7 +48,9 @@ impl Purpose {
 /// what products need.
 pub fn load_hf(dir: &Path, device: &Device, purpose: Purpose) -> Result<Transformer> {
     let PublishedConfig { model, family, .. } = read_config(dir)?;
-    load_from(model, family.map(Family::names), Box::new(Shards::open(dir)?), device, purpose)
+    let mut model = load_from(model, family.map(Family::names), Box::new(Shards::open(dir)?), device, purpose)?;
+    model.set_published_as(family.map(|family| family.model_type));
+    Ok(model)
 }
 
 /// Loads the weights of a model whose architecture is known.
