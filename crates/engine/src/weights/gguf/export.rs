@@ -12,7 +12,7 @@ use crate::model::Transformer;
 use crate::params::layout;
 use crate::weights::config_json::SpecialIds;
 use crate::weights::export::{split, values};
-use crate::weights::express::{Expression, express};
+use crate::weights::express::{Expression, express_as};
 use crate::weights::names::Sources;
 use genera_tensor::quant::Format;
 use std::path::Path;
@@ -39,8 +39,8 @@ pub fn export_gguf(model: &Transformer, path: &Path, format: Format, facts: &Ggu
         return Err(Error::Config(format!("{} is read, not written", format.name())));
     }
     let config = model.config();
-    let Expression { family, json, model: theirs, .. } =
-        express(config).map_err(|reason| Error::Config(format!("it cannot be a GGUF file: {reason}")))?;
+    let Expression { family, json, model: theirs, .. } = express_as(config, model.published_as())
+        .map_err(|reason| Error::Config(format!("it cannot be a GGUF file: {reason}")))?;
     let dialect = architecture::dialect(family.model_type, config)?;
     let mut metadata = vec![
         ("general.architecture".to_owned(), Value::Text(dialect.to_owned())),

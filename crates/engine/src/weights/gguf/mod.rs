@@ -47,9 +47,10 @@ pub struct GgufModel {
 /// for those of 2, 3, 5 and 6 bits, which are kept in 4 or 8.
 pub fn load_gguf(path: &Path, device: &Device, purpose: Purpose) -> Result<GgufModel> {
     let mut reader = Reader::open(path)?;
-    let (PublishedConfig { model, special, .. }, tokenizer) = understand(&mut reader)?;
+    let (PublishedConfig { model, special, family }, tokenizer) = understand(&mut reader)?;
     let store = Box::new(pairs::Turned::new(reader, model.last_stack().attention.d_head)?);
-    let transformer = load_from(model, Some(names::NAMES), store, device, purpose)?;
+    let mut transformer = load_from(model, Some(names::NAMES), store, device, purpose)?;
+    transformer.set_published_as(family.map(|family| family.model_type));
     Ok(GgufModel { transformer, special, tokenizer })
 }
 
