@@ -138,3 +138,6 @@ fn file_type(format: Format) -> i128 {
         Format::Bf16 => 32,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+use super::*;
+use crate::config::{QkNorm, Shape};
+use crate::generate::logits_of;
+use crate::generate::tests::models::model;
+use crate::presets::{self, Sizes};
+use crate::weights::{GgufModel, Purpose, load_gguf};
+use genera_tensor::{DType, Device};
+use serde_json::{Value as Json, json};
+
+const TOKENS: [u32; 9] = [3, 1, 4, 1, 5, 9, 2, 6, 5];
+
+fn config(preset: &str) -> ModelConfig {
+    let sizes = Sizes {
+        vocab_size: 40,
+        context_len: 32,
+        d_model: 64,
+        n_layers: 2,
+        n_encoder_layers: 0,
+        n_heads: 4,
+        n_kv_heads: 2,
+        d_head: 16,
+        d_ff: 96,
+    };
+    presets::find(preset).unwrap().architecture.config(&sizes).unwrap()
+}
+
+fn facts() -> GgufFacts {
+    let special = SpecialIds { padding: None, begin: Some(1), end: vec![2], decoder_start: None };
+    GgufFacts { name: "test".to_owned(), special, tokenizer: None }
+}
+
+fn logits(model: &Transformer) -> Vec<f32> {
+    logits_of(model, &[TOKENS.to_vec()], None).unwrap().to_vec()
+}
+
+fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+#[test]
+fn what_is_exported_is_the_same_model() {
+    let (device, directory) = (Device::cpu(2), tempfile::tempdir().unwrap());
+    let with = |qkv_bias: bool, qk_norm: QkNorm| {
+        let mut config = config("llama");
+        let Shape::DecoderOnly(stack) = &mut config.shape else { panic!("a decoder") };
+        (stack.attention.qkv_bias, stack.attention.qk_norm) = (qkv_bias, qk_norm);
+        config
+    };
+    for (name, config) in [
+        ("llama", with(false, QkNorm::None)),
+        ("qwen2", with(true, QkNorm::None)),
+        ("qwen3", with(false, QkNorm::PerHead)),
+    ] {
+        let model = model(&config, DType::F32, &device);
+        let path = directory.path().join(format!("{name}.gguf"));
+        export_gguf(&model, &path, Format::F32, &facts()).unwrap();
+        let GgufModel { transformer, special, .. } = load_gguf(&path, &device, Purpose::Training(DType::F32)).unwrap();
+        assert_eq!(transformer.config(), model.config(), "{name}");
+        assert_eq!((special.begin, special.end.as_slice()), (Some(1), &[2][..]), "{name}");
+        assert_eq!(logits(&transformer), logits(&model), "{name}");
+    }
+}
+
+/// Quantised weights give what they are decoded to, but for what is lost by rounding what they multiply.
+#[test]
+fn quantised_weights_stay_near_their_model() {
+    let (device, directory) = (Device::cpu(2), tempfile::tempdir().unwrap());
+    let model = model(&config("llama"), DType::F32, &device);
+    let expected = logits(&model);
+    let spread = expected.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
+    for (format, by_weights, by_inputs) in [
+        (Format::F16, 2e-3, 1e-5),
+        (Format::Q8_0, 0.02, 0.03),
+        (Format::Q5_1, 0.15, 0.03),
+        (Format::Q4_0, 0.3, 0.03),
+        // Rows of 64 are not whole blocks of these.
+        (Format::Q4K, 0.15, 0.03),
+        (Format::Q6K, 0.02, 0.03),
+    ] {
+        let path = directory.path().join(format.name()).with_extension("gguf");
+        export_gguf(&model, &path, format, &facts()).unwrap();
+        let loaded = |purpose| load_gguf(&path, &device, purpose).unwrap().transformer;
+        let widened = logits(&loaded(Purpose::Use(DType::F32)));
+        let stored = logits(&loaded(Purpose::UseAsStored(DType::F32)));
+        let lost = largest_difference(&widened, &expected) / spread;
+        assert!(lost < by_weights && lost > 0.0, "{}: {lost}", format.name());
+        let strayed = largest_difference(&stored, &widened) / spread;
+        assert!(strayed < by_inputs, "{}: {strayed}", format.name());
+    }
+}
+
+#[test]
+fn what_has_no_words_in_gguf_is_refused() {
+    let (device, directory) = (Device::cpu(1), tempfile::tempdir().unwrap());
+    let path = directory.path().join("x.gguf");
+    let refusal = |config: &ModelConfig, format| {
+        let error = export_gguf(&model(config, DType::F32, &device), &path, format, &facts()).unwrap_err();
+        assert!(!path.exists());
+        error.to_string()
+    };
+    let gpt2 = refusal(&config("gpt2"), Format::F32);
+    assert!(gpt2.contains("gpt2 is not written"), "{gpt2}");
+    let q2_k = refusal(&config("llama"), Format::Q2K);
+    assert!(q2_k.contains("q2_k is read, not written"), "{q2_k}");
+}
+
+/// A byte-level tokenizer with an added token, and one of SentencePiece's kind.
+#[test]
+fn tokenizers_come_back() {
+    let (device, directory) = (Device::cpu(1), tempfile::tempdir().unwrap());
+    let model = model(&config("llama"), DType::F32, &device);
+    let vocab = |tokens: &[&str]| -> Json {
+        Json::Object(tokens.iter().enumerate().map(|(id, token)| ((*token).to_owned(), json!(id))).collect())
+    };
+    let byte_level = json!({
+        "added_tokens": [{ "id": 3, "content": "<|end|>", "special": true }],
+        "normalizer": null,
+        "pre_tokenizer": { "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": true },
+        "model": { "type": "BPE", "vocab": vocab(&["a", "b", "ab"]), "merges": [["a", "b"]] },
+    });
+    let sentence_piece = json!({
+        "added_tokens": [{ "id": 0, "content": "<unk>", "special": true }],
+        "normalizer": { "type": "Prepend", "prepend": "▁" },
+        "model": {
+            "type": "BPE", "vocab": vocab(&["<unk>", "<0x0A>", "▁", "a", "b", "▁a", "ab"]),
+            "merges": ["a b", "▁ a"], "byte_fallback": true, "unk_token": "<unk>",
+        },
+    });
+    for (i, (file, merges)) in
+        [(byte_level, json!(["a b"])), (sentence_piece, json!([["a", "b"], ["▁", "a"]]))].into_iter().enumerate()
+    {
+        let config = json!({ "eos_token": "ab", "add_bos_token": false, "chat_template": "{{ messages }}" });
+        let tokenizer = TokenizerFiles { tokenizer: file.to_string(), config: config.to_string() };
+        let path = directory.path().join(format!("{i}.gguf"));
+        export_gguf(&model, &path, Format::F16, &GgufFacts { tokenizer: Some(tokenizer), ..facts() }).unwrap();
+        let loaded = load_gguf(&path, &device, Purpose::Use(DType::F32)).unwrap().tokenizer.unwrap();
+        let (found, settings): (Json, Json) =
+            (serde_json::from_str(&loaded.tokenizer).unwrap(), serde_json::from_str(&loaded.config).unwrap());
+        for (token, id) in file["model"]["vocab"].as_object().unwrap() {
+            assert_eq!(found["model"]["vocab"][token], *id, "{token}");
+        }
+        assert_eq!(found["model"]["merges"], merges);
+        assert_eq!(found["added_tokens"][0]["content"], file["added_tokens"][0]["content"]);
+        assert_eq!(settings["chat_template"], config["chat_template"]);
+        assert_eq!(settings["add_bos_token"], false);
+    }
+}
