@@ -1,7 +1,7 @@
 //! Weights in files: the layouts that other programs read and write.
 //!
 //! A model directory has a `config.json` ([`config_json`] reads it into our [`ModelConfig`](crate::ModelConfig)) and
-//! safetensors files. Each published family of models is one file in [`family`]: how its `config.json` is written, and its
+//! safetensors files, or older ones of PyTorch ([`torch`]). Each published family of models is one file in [`family`]: how its `config.json` is written, and its
 //! table of weight names. [`load`] and [`export`] walk over our own list of parameters and look each one up in the table,
 //! so that neither knows any family.
 
@@ -16,6 +16,7 @@ pub mod load;
 mod names;
 pub mod safetensors;
 mod shards;
+pub mod torch;
 
 pub use adapter::{AdapterFacts, LoraSettings, attach_new, export_adapter, load_adapter};
 pub use card::CardFacts;

@@ -6,6 +6,7 @@
 //! # Source
 //! <https://github.com/huggingface/safetensors>, section "Format".
 
+use super::load::Store;
 use crate::error::{Error, Result};
 use genera_tensor::{DType, View};
 use half::{bf16, f16};
@@ -174,16 +175,27 @@ impl Reader {
         })?;
         let read = |content: &mut dyn Content| -> io::Result<Vec<f32>> {
             content.seek(SeekFrom::Start(self.data_start + range.start))?;
-            let mut values = Vec::with_capacity(n);
-            let mut chunk = vec![0; CHUNK_ELEMENTS.min(n) * stored.size_bytes()];
-            while values.len() < n {
-                let n_bytes = (n - values.len()).min(CHUNK_ELEMENTS) * stored.size_bytes();
-                content.read_exact(&mut chunk[..n_bytes])?;
-                decode(&chunk[..n_bytes], &mut values);
-            }
-            Ok(values)
+            read_elements(content, decode, stored, n)
         };
         read(self.content.as_mut()).map_err(|source| Error::io("cannot read", &self.path, source))
+    }
+}
+
+impl Store for Reader {
+    fn place(&self) -> &Path {
+        &self.path
+    }
+
+    fn names(&self) -> Vec<&str> {
+        self.entries.iter().map(|entry| entry.name.as_str()).collect()
+    }
+
+    fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.find(name).map(|entry| entry.shape.as_slice())
+    }
+
+    fn read(&mut self, name: &str) -> Result<Vec<f32>> {
+        self.read_any(name)
     }
 }
 
@@ -196,9 +208,11 @@ impl fmt::Debug for Reader {
 /// Elements converted at a time.
 const CHUNK_ELEMENTS: usize = 1 << 16;
 
-type Decode = fn(&[u8], &mut Vec<f32>);
+/// Appends the elements that bytes hold.
+pub(super) type Decode = fn(&[u8], &mut Vec<f32>);
 
-fn decoder(stored: StoredType) -> Option<Decode> {
+/// How elements of a type become f32; none for those that are no real numbers.
+pub(super) fn decoder(stored: StoredType) -> Option<Decode> {
     let decode: Decode = match stored {
         StoredType::F32 => |bytes, out| out.extend(words(bytes).map(f32::from_le_bytes)),
         StoredType::F64 => |bytes, out| out.extend(words(bytes).map(|word| f64::from_le_bytes(word) as f32)),
@@ -207,6 +221,23 @@ fn decoder(stored: StoredType) -> Option<Decode> {
         _ => return None,
     };
     Some(decode)
+}
+
+/// Reads `n` elements from where `content` stands.
+pub(super) fn read_elements(
+    content: &mut dyn Content,
+    decode: Decode,
+    stored: StoredType,
+    n: usize,
+) -> io::Result<Vec<f32>> {
+    let mut values = Vec::with_capacity(n);
+    let mut chunk = vec![0; CHUNK_ELEMENTS.min(n) * stored.size_bytes()];
+    while values.len() < n {
+        let n_bytes = (n - values.len()).min(CHUNK_ELEMENTS) * stored.size_bytes();
+        content.read_exact(&mut chunk[..n_bytes])?;
+        decode(&chunk[..n_bytes], &mut values);
+    }
+    Ok(values)
 }
 
 fn words<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> + '_ {

@@ -1,25 +1,44 @@
-//! The weights of a model directory: one safetensors file, or several with an index of who has what.
+//! The weights of a model directory: one file, or several with an index of who has what; safetensors before others.
 
 use super::config_json::read_object_up_to;
 use super::load::Store;
-use super::safetensors::Reader;
+use super::{safetensors, torch};
 use crate::error::{Error, Result};
 use serde_json::Value;
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Component, Path, PathBuf};
 
-const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+/// What the files of weights are called, and how they are opened.
+struct Layout {
+    single: &'static str,
+    index: &'static str,
+    open: fn(&Path) -> Result<Box<dyn Store>>,
+}
+
+/// The layouts that are read; of several in one directory, the first.
+const LAYOUTS: [Layout; 3] = [
+    Layout { single: "model.safetensors", index: "model.safetensors.index.json", open: open_safetensors },
+    Layout { single: "pytorch_model.bin", index: "pytorch_model.bin.index.json", open: open_torch },
+    Layout { single: "model.pt", index: "model.pt.index.json", open: open_torch },
+];
+
+fn open_safetensors(path: &Path) -> Result<Box<dyn Store>> {
+    Ok(Box::new(safetensors::Reader::open(path)?))
+}
+
+fn open_torch(path: &Path) -> Result<Box<dyn Store>> {
+    Ok(Box::new(torch::Reader::open(path)?))
+}
+
 /// Longest index that is read: that of a model with several hundred thousand tensors.
 const MAX_INDEX_BYTES: u64 = 64 << 20;
 /// Most files of a model.
 const MAX_SHARDS: usize = 4096;
 
 /// The tensors of all files of a model.
-#[derive(Debug)]
 pub(super) struct Shards {
     dir: PathBuf,
-    readers: Vec<Reader>,
+    readers: Vec<Box<dyn Store>>,
     /// Which file has a tensor.
     by_name: HashMap<String, usize>,
 }
@@ -30,24 +49,24 @@ impl Shards {
     /// # Errors
     /// When there are none, when one that the index names is missing or lacks a tensor, or when one is malformed.
     pub(super) fn open(dir: &Path) -> Result<Self> {
-        let index = dir.join(INDEX);
+        let has_one = |layout: &&Layout| [layout.index, layout.single].iter().any(|file| dir.join(file).exists());
+        let layout = LAYOUTS.iter().find(has_one).ok_or_else(|| no_weights(dir))?;
+        let index = dir.join(layout.index);
         let (files, by_name) = match read_object_up_to(&index, MAX_INDEX_BYTES)? {
             Some(map) => files_of_index(&index, map.get("weight_map"))?,
-            None if dir.join(SINGLE).exists() => (vec![SINGLE.to_owned()], HashMap::new()),
-            None => return Err(no_weights(dir)),
+            None => (vec![layout.single.to_owned()], HashMap::new()),
         };
-        let readers = files.iter().map(|file| open_shard(dir, &index, file)).collect::<Result<Vec<_>>>()?;
+        let readers = files.iter().map(|file| open_shard(layout, dir, file)).collect::<Result<Vec<_>>>()?;
         let mut shards = Self { dir: dir.to_owned(), readers, by_name };
         shards.check_index(&index, &files)?;
         if shards.by_name.is_empty() {
-            let names = shards.readers[0].entries().iter().map(|entry| (entry.name.clone(), 0));
-            shards.by_name = names.collect();
+            shards.by_name = shards.readers[0].names().into_iter().map(|name| (name.to_owned(), 0)).collect();
         }
         Ok(shards)
     }
 
     fn check_index(&self, index: &Path, files: &[String]) -> Result<()> {
-        let missing = self.by_name.iter().find(|(name, shard)| self.readers[**shard].find(name).is_none());
+        let missing = self.by_name.iter().find(|(name, shard)| self.readers[**shard].shape(name).is_none());
         missing.map_or(Ok(()), |(name, shard)| {
             let file = &files[*shard];
             Err(Error::file(index, format!("says that tensor '{name}' is in {file}, but that file does not have it")))
@@ -66,19 +85,20 @@ impl Store for Shards {
 
     fn shape(&self, name: &str) -> Option<&[usize]> {
         let shard = *self.by_name.get(name)?;
-        self.readers[shard].find(name).map(|entry| entry.shape.as_slice())
+        self.readers[shard].shape(name)
     }
 
     fn read(&mut self, name: &str) -> Result<Vec<f32>> {
-        self.readers[self.by_name[name]].read_any(name)
+        self.readers[self.by_name[name]].read(name)
     }
 }
 
 fn no_weights(dir: &Path) -> Error {
-    let others = ["pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt", "tf_model.h5"];
+    let others = ["tf_model.h5", "flax_model.msgpack", "rust_model.ot", "model.onnx"];
     let hint = others.into_iter().find(|file| dir.join(file).exists());
     let hint = hint.map_or(String::new(), |file| format!("; {file} is not read, convert it to safetensors first"));
-    Error::file(dir, format!("has no weights: expected {SINGLE} or {INDEX} in it{hint}"))
+    let known: Vec<&str> = LAYOUTS.iter().map(|layout| layout.single).collect();
+    Error::file(dir, format!("has no weights: expected {}, or their index, in it{hint}", known.join(" or ")))
 }
 
 type FilesAndNames = (Vec<String>, HashMap<String, usize>);
@@ -113,10 +133,11 @@ fn is_plain_file_name(file: &str) -> bool {
     matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) && !file.contains(['/', '\\'])
 }
 
-fn open_shard(dir: &Path, index: &Path, file: &str) -> Result<Reader> {
+fn open_shard(layout: &Layout, dir: &Path, file: &str) -> Result<Box<dyn Store>> {
     let path = dir.join(file);
-    if file != SINGLE && !path.exists() {
-        return Err(Error::file(index, format!("names {file}, which is missing; fetch it again or complete the copy")));
+    if file != layout.single && !path.exists() {
+        let message = format!("names {file}, which is missing; fetch it again or complete the copy");
+        return Err(Error::file(&dir.join(layout.index), message));
     }
-    Reader::open(&path)
+    (layout.open)(&path)
 }
