@@ -1,7 +1,7 @@
 //! The model that a run starts from: its weights, its tokenizer, and how to know it again.
 
 use crate::failure::{Failure, Outcome, While};
-use crate::model;
+use crate::{hub, model};
 use crate::run::directory::RunDirectory;
 use genera_engine::checkpoint::latest_good;
 use genera_engine::model::Transformer;
@@ -30,7 +30,7 @@ pub struct Base {
 /// When it cannot be read, has no tokenizer or one with more tokens than the model, or is not the one it was.
 pub fn open(recipe: &mut Recipe, dtype: DType, device: &Device) -> Outcome<Option<Base>> {
     let Some(name) = recipe.base.path.clone() else { return Ok(None) };
-    let path = Path::new(&name);
+    let path = &*hub::locate(Path::new(&name))?;
     let loaded = model::load(path, None, dtype, device)?;
     let codebook = loaded.codebook()?.clone();
     let (n_tokens, n_rows) = (codebook.vocab().size, loaded.transformer.config().vocab_size);

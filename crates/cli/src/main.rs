@@ -2,13 +2,14 @@
 //!
 //! This file is the table of contents: one command, one file. A command parses its arguments, composes the crates, and
 //! prints. What several commands share lives in [`run`] (the run directory), [`plan`] (what a run is to do and why) and
-//! [`show`] (the terminal and the pictures).
+//! [`show`] (the terminal and the pictures); [`hub`] knows where models by name come from.
 
 mod answers;
 mod base;
 mod checks;
 mod command;
 mod failure;
+mod hub;
 mod machine;
 mod model;
 mod plan;
@@ -51,6 +52,7 @@ enum Command {
     Quickstart(quickstart::Arguments),
     Train(train::Arguments),
     Resume(resume::Arguments),
+    Pull(pull::Arguments),
     Generate(generate::Arguments),
     Score(score::Arguments),
     Evaluate(evaluate::Arguments),
@@ -72,6 +74,7 @@ fn main() -> ExitCode {
         Command::Quickstart(arguments) => quickstart::run(arguments, common),
         Command::Train(arguments) => train::run(arguments, common),
         Command::Resume(arguments) => resume::run(arguments, common),
+        Command::Pull(arguments) => pull::run(arguments, common),
         Command::Generate(arguments) => generate::run(arguments, common),
         Command::Score(arguments) => score::run(arguments, common),
         Command::Evaluate(arguments) => evaluate::run(arguments, common),

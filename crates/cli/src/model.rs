@@ -1,7 +1,8 @@
-//! Opening a model: a run directory, a directory in the Hugging Face layout, or a GGUF file.
+//! Opening a model: a run directory, a directory in the Hugging Face layout, a GGUF file, or one pulled from the hub.
 
 use crate::base;
 use crate::failure::{Failure, Outcome, While};
+use crate::hub;
 use crate::plan;
 use crate::run::directory::RunDirectory;
 use genera_data::{load_tokenizer, tokenizer_from_json};
@@ -34,9 +35,9 @@ pub struct LoadedModel {
 /// Loads a model to compute in `dtype`, with an adapter in PEFT's layout where one is given.
 ///
 /// # Errors
-/// When there is no model at `path`, its files cannot be used, or the adapter does not fit it.
+/// When there is no model at `path` or of that name, its files cannot be used, or the adapter does not fit it.
 pub fn load(path: &Path, adapter: Option<&Path>, dtype: DType, device: &Device) -> Outcome<LoadedModel> {
-    let mut model = bare(path, dtype, device)?;
+    let mut model = bare(&hub::locate(path)?, dtype, device)?;
     if let Some(adapter) = adapter {
         load_adapter(&mut model.transformer, adapter)?;
     }
@@ -59,7 +60,7 @@ fn bare(path: &Path, dtype: DType, device: &Device) -> Outcome<LoadedModel> {
     let what = if path.exists() { "holds no model" } else { "does not exist" };
     Err(Failure::new(format!(
         "{} {what}; --model takes a run directory (made by `genera train`), one of its checkpoints, a directory with \
-         config.json, model.safetensors and tokenizer.json, or a .gguf file",
+         config.json, model.safetensors and tokenizer.json, a .gguf file, or hf:ORG/NAME once it was pulled",
         path.display()
     )))
 }

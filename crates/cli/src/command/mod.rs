@@ -7,6 +7,7 @@ pub mod export;
 pub mod generate;
 pub mod inspect;
 pub mod logits;
+pub mod pull;
 pub mod quickstart;
 pub mod reference;
 pub mod replay;

@@ -1,0 +1,231 @@
+//! `genera pull`: fetches a model from the Hugging Face hub.
+
+use super::Common;
+use crate::failure::{Failure, Outcome, While};
+use crate::hub::{Cache, Client, Listing, ModelName, RemoteFile, Settings, Target, fetch, select};
+use crate::show::number;
+use crate::show::status_line::StatusLine;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// Fetch a model from the Hugging Face hub, to be used as --model hf:ORG/NAME.
+///
+/// What is read here is fetched and nothing else: configuration, tokenizer, chat template, and weights in safetensors, or
+/// in PyTorch's format where there are no others. What was cut off goes on where it was; every file is verified.
+/// HF_ENDPOINT, HF_HOME, HF_TOKEN and HF_HUB_OFFLINE mean what they mean to the Hugging Face library, whose cache is used.
+///
+/// Examples:
+///   genera pull hf:HuggingFaceTB/SmolLM2-135M-Instruct
+///   genera pull hf:bartowski/SmolLM2-135M-Instruct-GGUF --file SmolLM2-135M-Instruct-Q4_0.gguf
+///   genera pull hf:openai-community/gpt2@main gpt2
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Arguments {
+    /// hf:ORG/NAME, or hf:ORG/NAME@REVISION for a branch, a tag or a commit.
+    #[arg(value_name = "MODEL")]
+    model: String,
+    /// Write plain files into this directory instead of the cache.
+    #[arg(value_name = "OUT")]
+    out: Option<PathBuf>,
+    /// Fetch this file alone, such as one of several GGUF files.
+    #[arg(long, value_name = "NAME")]
+    file: Option<String>,
+}
+
+pub fn run(arguments: Arguments, common: Common) -> Outcome {
+    let name: ModelName = arguments.model.parse()?;
+    let settings = Settings::of_environment()?;
+    if settings.is_offline {
+        return offline(&name, &settings, arguments.out.is_some(), common);
+    }
+    let cache = Cache::new(&settings);
+    let client = Client::new(settings)?;
+    let listing = Listing::ask(&client, &name)?;
+    let files = select(&listing, arguments.file.as_deref()).during(&name)?;
+    let pull = Pull { client: &client, name: &name, listing: &listing, files: &files };
+    let n_fetched = match &arguments.out {
+        Some(out) => pull.into_directory(out)?,
+        None => pull.into_cache(&cache)?,
+    };
+    let path = match (&arguments.out, &arguments.file) {
+        (Some(out), Some(file)) => out.join(file),
+        (Some(out), None) => out.clone(),
+        (None, Some(file)) => cache.snapshot(&name, &listing.commit).join(file),
+        (None, None) => cache.find(&name)?,
+    };
+    let is_named = arguments.out.is_none() && cache.find(&name).is_ok_and(|found| found == path);
+    pull.report(&path, is_named, n_fetched, common);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Nothing may be fetched: says where the model is, if it was pulled.
+fn offline(name: &ModelName, settings: &Settings, has_out: bool, common: Common) -> Outcome {
+    if has_out {
+        return Err(Failure::new(format!("HF_HUB_OFFLINE forbids to fetch {name}; unset it")));
+    }
+    let path =
+        Cache::new(settings).find(name).map_err(|failure| failure.and("HF_HUB_OFFLINE is set; unset it first"))?;
+    if common.json {
+        println!("{}", serde_json::json!({ "model": name.to_string(), "path": path, "fetched_bytes": 0 }));
+    } else {
+        println!("{name} was pulled before (HF_HUB_OFFLINE is set, so the hub was not asked)\n  {}", path.display());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is to be fetched.
+struct Pull<'p> {
+    client: &'p Client,
+    name: &'p ModelName,
+    listing: &'p Listing,
+    files: &'p [&'p RemoteFile],
+}
+
+impl Pull<'_> {
+    /// Fetches what the cache lacks; gives the number of bytes.
+    fn into_cache(&self, cache: &Cache) -> Outcome<u64> {
+        let mut progress = Progress::new(self.files);
+        for file in self.files {
+            let target = Target::new(cache.blob(self.name, file));
+            if target.whole.metadata().is_ok_and(|found| found.len() == file.n_bytes) {
+                progress.skip(file);
+            } else {
+                self.fetch(file, &target, &mut progress)?;
+            }
+            cache.link(self.name, self.listing, file)?;
+        }
+        cache.note(self.name, &self.listing.commit)?;
+        Ok(progress.n_fetched)
+    }
+
+    /// Fetches what a directory lacks; gives the number of bytes.
+    fn into_directory(&self, out: &Path) -> Outcome<u64> {
+        let mut progress = Progress::new(self.files);
+        for file in self.files {
+            let target = Target::new(out.join(&file.path));
+            if is_there(&target.whole, file)? {
+                progress.skip(file);
+            } else {
+                self.fetch(file, &target, &mut progress)?;
+            }
+        }
+        Ok(progress.n_fetched)
+    }
+
+    fn fetch(&self, file: &RemoteFile, target: &Target, progress: &mut Progress) -> Outcome<()> {
+        let place = format!("{}/resolve/{}", self.name.repository, self.listing.commit);
+        progress.begin(file);
+        fetch(self.client, &place, file, target, &mut |n_there| progress.show(file, n_there)).during(self.name)?;
+        progress.end(file);
+        Ok(())
+    }
+
+    fn report(&self, path: &Path, is_named: bool, n_fetched: u64, common: Common) {
+        let n_bytes: u64 = self.files.iter().map(|file| file.n_bytes).sum();
+        if common.json {
+            let files = self.files.iter().map(|file| {
+                serde_json::json!({ "path": file.path, "bytes": file.n_bytes, "checksum": file.checksum.digits() })
+            });
+            let report = serde_json::json!({
+                "model": self.name.to_string(), "commit": self.listing.commit, "path": path,
+                "files": files.collect::<Vec<_>>(), "fetched_bytes": n_fetched,
+            });
+            println!("{report}");
+            return;
+        }
+        let fetched =
+            if n_fetched == 0 { "all there already".to_owned() } else { format!("{} fetched", size(n_fetched)) };
+        let commit = self.listing.commit.get(..12).unwrap_or_default();
+        println!("{} at commit {commit}: {} files, {}, {fetched}", self.name, self.files.len(), size(n_bytes));
+        println!("  {}", path.display());
+        let model = if is_named { self.name.to_string() } else { path.display().to_string() };
+        println!("Use it: genera generate --model {model} --prompt \"Once upon a time\"");
+    }
+}
+
+/// Whether a file of the directory is the hub's.
+fn is_there(path: &Path, file: &RemoteFile) -> Outcome<bool> {
+    let Ok(found) = path.metadata() else { return Ok(false) };
+    let is_same = || -> std::io::Result<bool> {
+        let mut sum = file.checksum.begin(file.n_bytes);
+        let mut reader = std::fs::File::open(path)?;
+        let mut chunk = vec![0; 1 << 17];
+        loop {
+            match std::io::Read::read(&mut reader, &mut chunk)? {
+                0 => return Ok(sum.finish() == file.checksum.digits()),
+                n => sum.update(&chunk[..n]),
+            }
+        }
+    };
+    if found.len() == file.n_bytes && is_same().during(format!("cannot read {}", path.display()))? {
+        return Ok(true);
+    }
+    Err(Failure::new(format!(
+        "{} is there already and is not the hub's; move it away or name another directory",
+        path.display()
+    )))
+}
+
+fn size(n_bytes: u64) -> String {
+    number::bytes(usize::try_from(n_bytes).unwrap_or(usize::MAX))
+}
+
+/// How far it is, on the standard error output.
+struct Progress {
+    line: StatusLine,
+    n_total: u64,
+    /// Bytes of the files before this one.
+    n_before: u64,
+    /// Bytes of this file that were there before; not known until the first report.
+    n_resumed: Option<u64>,
+    n_fetched: u64,
+    /// Time spent fetching.
+    time: Duration,
+    begun: Instant,
+}
+
+impl Progress {
+    fn new(files: &[&RemoteFile]) -> Self {
+        Self {
+            line: StatusLine::new(),
+            n_total: files.iter().map(|file| file.n_bytes).sum(),
+            n_before: 0,
+            n_resumed: None,
+            n_fetched: 0,
+            time: Duration::ZERO,
+            begun: Instant::now(),
+        }
+    }
+
+    fn skip(&mut self, file: &RemoteFile) {
+        self.n_before += file.n_bytes;
+    }
+
+    fn begin(&mut self, _file: &RemoteFile) {
+        self.n_resumed = None;
+        self.begun = Instant::now();
+    }
+
+    fn show(&mut self, file: &RemoteFile, n_there: u64) {
+        let n_resumed = *self.n_resumed.get_or_insert(n_there);
+        let n_done = self.n_before + n_there;
+        let n_fetched = self.n_fetched + n_there.saturating_sub(n_resumed);
+        let seconds = (self.time + self.begun.elapsed()).as_secs_f64();
+        let n_total = self.n_total;
+        self.line.show(|| {
+            let rate = n_fetched as f64 / seconds.max(1e-3);
+            let left = Duration::try_from_secs_f64((n_total - n_done) as f64 / rate).unwrap_or(Duration::MAX);
+            let left = if rate > 0.0 { format!(", {} left", number::duration(left)) } else { String::new() };
+            let percent = 100.0 * n_done as f64 / n_total.max(1) as f64;
+            let rate = size(rate as u64);
+            format!("{}  {} of {}  {percent:.0} %  {rate}/s{left}", file.path, size(n_done), size(n_total))
+        });
+    }
+
+    fn end(&mut self, file: &RemoteFile) {
+        self.n_before += file.n_bytes;
+        self.n_fetched += file.n_bytes.saturating_sub(self.n_resumed.unwrap_or(0));
+        self.time += self.begun.elapsed();
+    }
+}

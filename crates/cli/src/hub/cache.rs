@@ -1,0 +1,143 @@
+//! The cache of the Hugging Face library, so that each program finds what the other fetched.
+//!
+//! `models--ORG--NAME/blobs/SUM` holds the content of files, `snapshots/COMMIT/PATH` links to it, and `refs/REVISION` says
+//! which commit a branch or tag was at when it was last asked for.
+
+use super::listing::{Listing, RemoteFile};
+use super::name::ModelName;
+use super::settings::Settings;
+use crate::failure::{Failure, Outcome, While};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Longest file in refs/ that is read: a commit has 40 digits.
+const MAX_REF_BYTES: u64 = 100;
+
+/// The models that were pulled.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    directory: PathBuf,
+}
+
+impl Cache {
+    /// The cache that the settings name.
+    pub fn new(settings: &Settings) -> Self {
+        Self { directory: settings.cache.clone() }
+    }
+
+    fn of_model(&self, name: &ModelName) -> PathBuf {
+        self.directory.join(format!("models--{}", name.repository.replace('/', "--")))
+    }
+
+    /// Where the content of a file lies or will lie.
+    pub fn blob(&self, name: &ModelName, file: &RemoteFile) -> PathBuf {
+        self.of_model(name).join("blobs").join(file.checksum.digits())
+    }
+
+    /// The directory of a commit.
+    pub fn snapshot(&self, name: &ModelName, commit: &str) -> PathBuf {
+        self.of_model(name).join("snapshots").join(commit)
+    }
+
+    /// Gives a file that has arrived its name in the directory of its commit.
+    ///
+    /// # Errors
+    /// When that cannot be written.
+    pub fn link(&self, name: &ModelName, listing: &Listing, file: &RemoteFile) -> Outcome<()> {
+        let link = self.snapshot(name, &listing.commit).join(&file.path);
+        let blob = self.blob(name, file);
+        let make = || {
+            fs::create_dir_all(link.parent().unwrap_or(&link))?;
+            match fs::remove_file(&link) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            // From snapshots/COMMIT/PATH up to the directory of the model.
+            let up: PathBuf = std::iter::repeat_n("..", 2 + file.path.matches('/').count()).collect();
+            link_file(&up.join("blobs").join(file.checksum.digits()), &blob, &link)
+        };
+        make().during(format!("cannot link {}", link.display()))
+    }
+
+    /// Notes that a revision stands for a commit, once all of its files are there.
+    ///
+    /// # Errors
+    /// When that cannot be written.
+    pub fn note(&self, name: &ModelName, commit: &str) -> Outcome<()> {
+        if name.is_pinned() {
+            return Ok(());
+        }
+        let path = self.of_model(name).join("refs").join(&name.revision);
+        let write = || {
+            fs::create_dir_all(path.parent().unwrap_or(&path))?;
+            fs::write(&path, commit)
+        };
+        write().during(format!("cannot write {}", path.display()))
+    }
+
+    /// The directory of a model that was pulled, or its only GGUF file.
+    ///
+    /// # Errors
+    /// When it was not pulled, or has several files to choose from.
+    pub fn find(&self, name: &ModelName) -> Outcome<PathBuf> {
+        let commit = if name.is_pinned() { Some(name.revision.clone()) } else { self.commit_of(name) };
+        let snapshot = commit.map(|commit| self.snapshot(name, &commit)).filter(|path| path.is_dir());
+        let snapshot = snapshot.ok_or_else(|| {
+            let place = self.directory.display();
+            Failure::new(format!("{name} is not in {place}; fetch it with: genera pull {name}"))
+        })?;
+        if snapshot.join("config.json").exists() {
+            return Ok(snapshot);
+        }
+        let mut gguf = gguf_files(&snapshot).during(format!("cannot read {}", snapshot.display()))?;
+        match gguf.len() {
+            0 => Ok(snapshot),
+            1 => Ok(gguf.remove(0)),
+            _ => {
+                let paths: Vec<String> = gguf.iter().map(|path| path.display().to_string()).collect();
+                Err(Failure::new(format!(
+                    "{name} has several GGUF files; give one as --model:\n  {}",
+                    paths.join("\n  ")
+                )))
+            }
+        }
+    }
+
+    fn commit_of(&self, name: &ModelName) -> Option<String> {
+        let path = self.of_model(name).join("refs").join(&name.revision);
+        fs::metadata(&path).ok().filter(|found| found.len() <= MAX_REF_BYTES)?;
+        let text = fs::read_to_string(&path).ok()?;
+        let commit = text.trim();
+        commit.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| commit.to_owned())
+    }
+}
+
+/// The GGUF files of a directory and those in it, in order.
+fn gguf_files(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let inner = if path.is_dir() {
+            fs::read_dir(&path)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?
+        } else {
+            vec![path]
+        };
+        found.extend(
+            inner.into_iter().filter(|path| path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf"))),
+        );
+    }
+    found.sort();
+    Ok(found)
+}
+
+#[cfg(unix)]
+fn link_file(relative: &Path, _blob: &Path, link: &Path) -> io::Result<()> {
+    std::os::unix::fs::symlink(relative, link)
+}
+
+/// Links need a right that few have on other systems; a second name or a copy does as well.
+#[cfg(not(unix))]
+fn link_file(_relative: &Path, blob: &Path, link: &Path) -> io::Result<()> {
+    fs::hard_link(blob, link).or_else(|_| fs::copy(blob, link).map(drop))
+}

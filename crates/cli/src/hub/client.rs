@@ -1,0 +1,240 @@
+//! Requests to the hub, its redirects, and what its refusals mean.
+
+use super::settings::Settings;
+use super::tls;
+use crate::failure::{Failure, Outcome};
+use std::io::Read;
+use std::time::Duration;
+use ureq::http::header::{AUTHORIZATION, HeaderName, LOCATION, RANGE, RETRY_AFTER, USER_AGENT};
+use ureq::http::{Response, StatusCode, Uri};
+use ureq::{Agent, Body};
+
+/// Most addresses that one request is sent on to.
+const MAX_REDIRECTS: usize = 10;
+/// Time for a connection to be made, and for an answer to begin.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Time for one answer to arrive. One that takes longer is asked to go on from where it was.
+const MAX_TRANSFER: Duration = Duration::from_secs(300);
+/// Longest message of the hub that is repeated.
+const MAX_MESSAGE: usize = 300;
+
+/// Why a request failed.
+#[derive(Debug)]
+pub enum Trouble {
+    /// It may go well the next time, perhaps only after a while.
+    Passing(String, Option<Duration>),
+    /// It will not.
+    Lasting(String),
+}
+
+impl From<Trouble> for Failure {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Passing(message, _) | Trouble::Lasting(message) => Failure::new(message),
+        }
+    }
+}
+
+/// Speaks to one hub.
+#[derive(Debug)]
+pub struct Client {
+    agent: Agent,
+    settings: Settings,
+}
+
+impl Client {
+    /// A client of the hub that the settings name.
+    ///
+    /// # Errors
+    /// When nothing may be fetched, or the hub has to be spoken to by https and that cannot be done here.
+    pub fn new(settings: Settings) -> Outcome<Self> {
+        if settings.is_offline {
+            return Err(Failure::new("HF_HUB_OFFLINE forbids to fetch anything; unset it"));
+        }
+        let mut config = Agent::config_builder()
+            .max_redirects(0)
+            .http_status_as_error(false)
+            .timeout_connect(Some(PATIENCE))
+            .timeout_recv_response(Some(PATIENCE))
+            .timeout_recv_body(Some(MAX_TRANSFER));
+        if settings.endpoint.starts_with("https") {
+            config = config.tls_config(tls::config()?);
+        }
+        Ok(Self { agent: config.build().into(), settings })
+    }
+
+    /// A text of at most `n_bytes_max` bytes, asked for again while the trouble is passing.
+    ///
+    /// # Errors
+    /// When it cannot be had, or is longer.
+    pub fn text(&self, path: &str, n_bytes_max: u64) -> Outcome<String> {
+        super::download::persist(|| self.text_once(path, n_bytes_max))
+    }
+
+    fn text_once(&self, path: &str, n_bytes_max: u64) -> Result<String, Trouble> {
+        let response = self.get(path, 0)?;
+        let mut bytes = Vec::new();
+        let mut reader = response.into_body().into_reader().take(n_bytes_max + 1);
+        reader
+            .read_to_end(&mut bytes)
+            .map_err(|error| Trouble::Passing(format!("the answer broke off: {error}"), None))?;
+        if bytes.len() as u64 > n_bytes_max {
+            return Err(Trouble::Lasting(format!("the hub's answer is longer than {n_bytes_max} bytes")));
+        }
+        String::from_utf8(bytes).map_err(|_| Trouble::Lasting("the hub's answer is not UTF-8".to_owned()))
+    }
+
+    /// What a path of the hub holds, from byte `from` on where the hub can do that.
+    ///
+    /// The token goes to the hub alone, never to another place that the hub sends us on to.
+    ///
+    /// # Errors
+    /// When the hub cannot be reached or answers with anything but content.
+    pub fn get(&self, path: &str, from: u64) -> Result<Response<Body>, Trouble> {
+        let hub = parse(&self.settings.endpoint)?;
+        let mut address = parse(&format!("{}/{path}", self.settings.endpoint))?;
+        for _ in 0..=MAX_REDIRECTS {
+            let is_hub = origin(&address) == origin(&hub);
+            let response = self.send(&address, from, is_hub)?;
+            if response.status().is_redirection() {
+                let location = text(&response, &LOCATION).unwrap_or_default();
+                address = next_address(&address, location)?;
+            } else {
+                return self.checked(response, &address, is_hub);
+            }
+        }
+        Err(Trouble::Lasting(format!("the hub sends us on more than {MAX_REDIRECTS} times, last to {address}")))
+    }
+
+    fn send(&self, address: &Uri, from: u64, with_token: bool) -> Result<Response<Body>, Trouble> {
+        let mut request = self.agent.get(address).header(USER_AGENT, concat!("genera/", env!("CARGO_PKG_VERSION")));
+        if from > 0 {
+            request = request.header(RANGE, format!("bytes={from}-"));
+        }
+        if let Some(token) = self.settings.token.as_ref().filter(|_| with_token) {
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let host = address.host().unwrap_or_default();
+        request.call().map_err(|error| match error {
+            ureq::Error::Tls(_) | ureq::Error::Rustls(_) | ureq::Error::BadUri(_) => {
+                Trouble::Lasting(format!("{host} cannot be spoken to: {error}"))
+            }
+            error => Trouble::Passing(format!("{host} cannot be reached: {error}"), None),
+        })
+    }
+
+    /// The answer if it has content, or what its status means.
+    fn checked(&self, response: Response<Body>, address: &Uri, is_hub: bool) -> Result<Response<Body>, Trouble> {
+        let status = response.status();
+        if status.is_success() || status == StatusCode::RANGE_NOT_SATISFIABLE {
+            return Ok(response);
+        }
+        let host = address.host().unwrap_or_default();
+        if status.is_server_error() || [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT].contains(&status) {
+            let wait = text(&response, &RETRY_AFTER).and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
+            return Err(Trouble::Passing(format!("{host} answers {status}"), wait));
+        }
+        let header = |name| text(&response, &HeaderName::from_static(name)).unwrap_or_default();
+        let said = printable(header("x-error-message"));
+        let said = if said.is_empty() { said } else { format!(" ({said})") };
+        let advice = if is_hub { self.advice(status, header("x-error-code")) } else { String::new() };
+        Err(Trouble::Lasting(format!("{host} answers {status}{said}{advice}")))
+    }
+
+    /// What to do about a refusal of the hub.
+    fn advice(&self, status: StatusCode, code: &str) -> String {
+        let endpoint = &self.settings.endpoint;
+        let has_token = self.settings.token.is_some();
+        match (status, code) {
+            (_, "GatedRepo") | (StatusCode::FORBIDDEN, _) => format!(
+                ": its authors let in whom they know; ask for access on the model's page at {endpoint}, and set HF_TOKEN to a \
+                 token of yours"
+            ),
+            (_, "RevisionNotFound") => ": the model has no such revision; see 'Files' on its page".to_owned(),
+            (_, "EntryNotFound") => ": the model has no such file at this revision".to_owned(),
+            (StatusCode::UNAUTHORIZED, _) if has_token => {
+                format!(
+                    ": there is no such model, or the token may not see it; check the name, and HF_TOKEN at {endpoint}/settings/tokens"
+                )
+            }
+            (StatusCode::UNAUTHORIZED, _) => {
+                format!(
+                    ": there is no such model, or it is private; check the name, or set HF_TOKEN to a token from {endpoint}/settings/tokens"
+                )
+            }
+            (StatusCode::NOT_FOUND, _) => {
+                format!(": there is no such model or revision; search for it at {endpoint}/models")
+            }
+            _ => String::new(),
+        }
+    }
+}
+
+fn parse(address: &str) -> Result<Uri, Trouble> {
+    let is_usable = |uri: &Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some();
+    let uri = address.parse().ok().filter(is_usable);
+    uri.ok_or_else(|| Trouble::Lasting(format!("'{}' is no address that can be asked", printable(address))))
+}
+
+/// Scheme, host and port: who is spoken to.
+fn origin(address: &Uri) -> (Option<&str>, Option<String>, u16) {
+    let default = if address.scheme_str() == Some("https") { 443 } else { 80 };
+    (address.scheme_str(), address.host().map(str::to_ascii_lowercase), address.port_u16().unwrap_or(default))
+}
+
+/// Where an answer from `address` sends us on to.
+fn next_address(address: &Uri, location: &str) -> Result<Uri, Trouble> {
+    let (scheme, authority) = (address.scheme_str().unwrap_or_default(), address.authority());
+    let next = match (location.starts_with('/'), authority) {
+        (true, Some(authority)) if !location.starts_with("//") => parse(&format!("{scheme}://{authority}{location}"))?,
+        _ => parse(location)?,
+    };
+    if scheme == "https" && next.scheme_str() != Some("https") {
+        return Err(Trouble::Lasting(format!("{authority:?} sends us on to {next}, which is not encrypted")));
+    }
+    Ok(next)
+}
+
+/// A header's text.
+pub(super) fn text<'r>(response: &'r Response<Body>, name: &HeaderName) -> Option<&'r str> {
+    response.headers().get(name)?.to_str().ok()
+}
+
+/// What comes from outside, short and without anything that moves a terminal's cursor.
+fn printable(text: &str) -> String {
+    text.chars().filter(|letter| !letter.is_control()).take(MAX_MESSAGE).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn redirects_lead_where_they_may() {
+        let from: Uri = "https://hub.co:444/a/b".parse().unwrap();
+        let check = |location: &str, expect: Option<&str>| {
+            let next = next_address(&from, location).ok().map(|uri| uri.to_string());
+            assert_eq!(next.as_deref(), expect, "{location}");
+        };
+        check("/c?d=1", Some("https://hub.co:444/c?d=1"));
+        check("https://cdn.co/x", Some("https://cdn.co/x"));
+        check("http://cdn.co/x", None);
+        check("file:///etc/passwd", None);
+        check("//cdn.co/x", None);
+        check("c", None);
+        check("", None);
+    }
+
+    #[test]
+    fn another_port_is_another_place() {
+        let origin_of = |text: &str| {
+            let uri: Uri = text.parse().unwrap();
+            let (scheme, host, port) = origin(&uri);
+            (scheme.map(str::to_owned), host, port)
+        };
+        assert_eq!(origin_of("https://hub.co/a"), origin_of("https://HUB.co:443/b"));
+        assert_ne!(origin_of("https://hub.co/"), origin_of("http://hub.co/"));
+        assert_ne!(origin_of("http://hub.co/"), origin_of("http://hub.co:81/"));
+        assert_ne!(origin_of("http://hub.co/"), origin_of("http://hub.co.evil/"));
+    }
+}

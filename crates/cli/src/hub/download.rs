@@ -1,0 +1,264 @@
+//! One file from the hub: what has arrived is kept, gone on with, and verified before it gets its name.
+
+use super::checksum::Summing;
+use super::client::{Client, Trouble, text};
+use super::listing::RemoteFile;
+use crate::failure::{Failure, Outcome, While};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use ureq::http::StatusCode;
+use ureq::http::header::{CONTENT_LENGTH, CONTENT_RANGE};
+
+/// Attempts without a byte of progress before it is given up.
+const MAX_ATTEMPTS: u32 = 5;
+/// Wait before the second attempt; it doubles each time.
+const FIRST_WAIT: Duration = Duration::from_millis(300);
+/// Longest wait that a hub may ask for.
+const MAX_WAIT: Duration = Duration::from_secs(60);
+/// Bytes moved at a time.
+const CHUNK_BYTES: usize = 1 << 17;
+
+/// What a file is to be called here.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Its name once it is whole.
+    pub whole: PathBuf,
+    /// Its name until then.
+    pub partial: PathBuf,
+}
+
+impl Target {
+    /// The partial file stands beside the whole one.
+    pub fn new(whole: PathBuf) -> Self {
+        let mut partial = whole.clone().into_os_string();
+        partial.push(".incomplete");
+        Self { whole, partial: partial.into() }
+    }
+}
+
+/// Fetches a file at a commit of a repository. `watch` is told how many bytes are there, again and again; those from
+/// before come first.
+///
+/// # Errors
+/// When it cannot be had or written, when it is not what was promised, and when another process is fetching it.
+pub fn fetch(
+    client: &Client,
+    place: &str,
+    file: &RemoteFile,
+    target: &Target,
+    watch: &mut dyn FnMut(u64),
+) -> Outcome<()> {
+    let path = &target.partial;
+    let directory = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(directory).during(format!("cannot make {}", directory.display()))?;
+    let mut transfer = Transfer::open(client, format!("{place}/{}", escaped(&file.path)), file, path)?;
+    transfer.resume(watch).during(format!("cannot read {}", path.display()))?;
+    transfer.run(watch)?;
+    transfer.verify()?;
+    transfer.out.sync_all().during(format!("cannot write {}", path.display()))?;
+    std::fs::rename(path, &target.whole).during(format!("cannot rename {}", path.display()))
+}
+
+/// Tries again while the trouble is passing, with longer and longer waits.
+///
+/// # Errors
+/// The last trouble, when it lasts.
+pub(super) fn persist<T>(mut attempt: impl FnMut() -> Result<T, Trouble>) -> Outcome<T> {
+    let mut n_failed = 0;
+    loop {
+        match attempt() {
+            Err(Trouble::Passing(_, asked)) if n_failed + 1 < MAX_ATTEMPTS => {
+                std::thread::sleep(wait(n_failed, asked));
+                n_failed += 1;
+            }
+            other => return Ok(other?),
+        }
+    }
+}
+
+fn wait(n_failed: u32, asked: Option<Duration>) -> Duration {
+    asked.unwrap_or(FIRST_WAIT * 2_u32.pow(n_failed)).min(MAX_WAIT)
+}
+
+/// A file that is on its way.
+struct Transfer<'t> {
+    client: &'t Client,
+    address: String,
+    file: &'t RemoteFile,
+    path: &'t Path,
+    out: File,
+    n_there: u64,
+    sum: Summing,
+}
+
+impl<'t> Transfer<'t> {
+    fn open(client: &'t Client, address: String, file: &'t RemoteFile, path: &'t Path) -> Outcome<Self> {
+        let out = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path);
+        let out = out.during(format!("cannot write {}", path.display()))?;
+        match out.try_lock() {
+            Err(TryLockError::WouldBlock) => {
+                Err(Failure::new(format!("another process is fetching {}; wait for it", file.path)))
+            }
+            // Some file systems know no locks.
+            Ok(()) | Err(TryLockError::Error(_)) => {
+                Ok(Self { client, address, file, path, out, n_there: 0, sum: file.checksum.begin(file.n_bytes) })
+            }
+        }
+    }
+
+    /// Sums what was fetched before.
+    fn resume(&mut self, watch: &mut dyn FnMut(u64)) -> std::io::Result<()> {
+        if self.out.metadata()?.len() > self.file.n_bytes {
+            self.out.set_len(0)?;
+        }
+        let mut chunk = vec![0; CHUNK_BYTES];
+        loop {
+            let n = self.out.read(&mut chunk)?;
+            if n == 0 {
+                watch(self.n_there);
+                return Ok(());
+            }
+            self.sum.update(&chunk[..n]);
+            self.n_there += n as u64;
+        }
+    }
+
+    /// Fetches what is missing.
+    fn run(&mut self, watch: &mut dyn FnMut(u64)) -> Outcome<()> {
+        let mut n_failed = 0;
+        while self.n_there < self.file.n_bytes {
+            let n_before = self.n_there;
+            match self.attempt(watch) {
+                Ok(()) => {}
+                Err(Trouble::Lasting(message)) => return Err(Failure::new(format!("{}: {message}", self.file.path))),
+                Err(Trouble::Passing(message, asked)) => {
+                    n_failed = if self.n_there > n_before { 0 } else { n_failed + 1 };
+                    if n_failed == MAX_ATTEMPTS {
+                        return Err(self.interrupted(&message));
+                    }
+                    std::thread::sleep(wait(n_failed.saturating_sub(1), asked));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn interrupted(&self, message: &str) -> Failure {
+        let Self { file, n_there, .. } = self;
+        Failure::new(format!(
+            "{}: {message}; {n_there} of {} bytes are kept, the same command goes on with them",
+            file.path, file.n_bytes
+        ))
+    }
+
+    /// Asks once for what is missing and writes what comes.
+    fn attempt(&mut self, watch: &mut dyn FnMut(u64)) -> Result<(), Trouble> {
+        let response = self.client.get(&self.address, self.n_there)?;
+        match response.status() {
+            StatusCode::PARTIAL_CONTENT if self.n_there > 0 => {
+                let range = text(&response, &CONTENT_RANGE).unwrap_or_default();
+                let expected = format!("bytes {}-{}/{}", self.n_there, self.file.n_bytes - 1, self.file.n_bytes);
+                if range != expected {
+                    return Err(Trouble::Lasting(format!("was asked for '{expected}', but '{range}' is sent")));
+                }
+            }
+            StatusCode::OK => self.restart()?,
+            StatusCode::RANGE_NOT_SATISFIABLE => {
+                self.restart()?;
+                return Err(Trouble::Passing("the hub cannot go on from where it was".to_owned(), None));
+            }
+            status => return Err(Trouble::Lasting(format!("the hub answers {status} in place of content"))),
+        }
+        let n_missing = self.file.n_bytes - self.n_there;
+        let n_sent = text(&response, &CONTENT_LENGTH).and_then(|n| n.parse::<u64>().ok()).unwrap_or(n_missing);
+        if n_sent != n_missing {
+            return Err(self.broken_promise(&format!("{n_missing} bytes were promised, but {n_sent} are sent")));
+        }
+        self.receive(&mut response.into_body().into_reader(), watch)
+    }
+
+    fn receive(&mut self, reader: &mut dyn Read, watch: &mut dyn FnMut(u64)) -> Result<(), Trouble> {
+        let mut chunk = vec![0; CHUNK_BYTES];
+        loop {
+            let n = reader.read(&mut chunk);
+            let n = n.map_err(|error| Trouble::Passing(format!("the connection broke off ({error})"), None))?;
+            if n == 0 && self.n_there < self.file.n_bytes {
+                return Err(Trouble::Passing("the connection ended early".to_owned(), None));
+            }
+            if n == 0 {
+                return Ok(());
+            }
+            if self.n_there + n as u64 > self.file.n_bytes {
+                return Err(
+                    self.broken_promise(&format!("more than the promised {} bytes are sent", self.file.n_bytes))
+                );
+            }
+            self.out.write_all(&chunk[..n]).map_err(|error| self.cannot_write(&error))?;
+            self.sum.update(&chunk[..n]);
+            self.n_there += n as u64;
+            watch(self.n_there);
+        }
+    }
+
+    fn restart(&mut self) -> Result<(), Trouble> {
+        let empty = self.out.set_len(0).and_then(|()| self.out.seek(SeekFrom::Start(0)));
+        empty.map_err(|error| self.cannot_write(&error))?;
+        self.n_there = 0;
+        self.sum = self.file.checksum.begin(self.file.n_bytes);
+        Ok(())
+    }
+
+    fn cannot_write(&self, error: &std::io::Error) -> Trouble {
+        Trouble::Lasting(format!("cannot write {}: {error}", self.path.display()))
+    }
+
+    /// What came cannot be trusted, so it goes.
+    fn broken_promise(&self, what: &str) -> Trouble {
+        let _ = std::fs::remove_file(self.path);
+        Trouble::Lasting(format!("{what}; what came was deleted, try again or choose another hub by HF_ENDPOINT"))
+    }
+
+    fn verify(&self) -> Outcome<()> {
+        let RemoteFile { path, checksum, .. } = self.file;
+        let found = self.sum.clone().finish();
+        if found == checksum.digits() {
+            return Ok(());
+        }
+        let what = format!(
+            "its {} is {found}, expected {}: other bytes came than were promised",
+            checksum.name(),
+            checksum.digits()
+        );
+        Err(Failure::from(self.broken_promise(&what))).during(path)
+    }
+}
+
+/// A path in an address: everything but plain characters is written as its bytes.
+fn escaped(path: &str) -> String {
+    path.bytes().fold(String::new(), |text, byte| match byte {
+        b'/' | b'-' | b'_' | b'.' | b'~' => text + &char::from(byte).to_string(),
+        _ if byte.is_ascii_alphanumeric() => text + &char::from(byte).to_string(),
+        _ => format!("{text}%{byte:02X}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_become_addresses() {
+        assert_eq!(escaped("q/model-00001_a.gguf"), "q/model-00001_a.gguf");
+        assert_eq!(escaped("a b?c#é%"), "a%20b%3Fc%23%C3%A9%25");
+    }
+
+    #[test]
+    fn waits_grow_up_to_a_limit() {
+        assert_eq!(wait(0, None), FIRST_WAIT);
+        assert_eq!(wait(2, None), FIRST_WAIT * 4);
+        assert_eq!(wait(0, Some(Duration::from_secs(5))), Duration::from_secs(5));
+        assert_eq!(wait(0, Some(Duration::from_secs(86_400))), MAX_WAIT);
+    }
+}

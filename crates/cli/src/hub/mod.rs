@@ -1,0 +1,44 @@
+//! Models by name: `hf:ORG/NAME`, fetched from the Hugging Face hub into the cache that its own library uses.
+//!
+//! The client is a small one of our own over `ureq`. The `hf-hub` crate was looked at: it brings an asynchronous runtime
+//! and a second HTTP stack (tokio, reqwest), and verifies no checksums. TLS is rustls with `graviola`, which is Rust and
+//! needs no C compiler; the certificates that are trusted are the system's.
+//!
+//! `listing` asks what a repository holds, `selection` picks what a model needs, `download` fetches one file (resumed,
+//! retried, verified), and `cache` knows where everything lies.
+
+mod cache;
+mod checksum;
+mod client;
+mod download;
+mod listing;
+mod name;
+mod selection;
+mod settings;
+mod tls;
+
+pub use cache::Cache;
+pub use client::Client;
+pub use download::{Target, fetch};
+pub use listing::{Listing, RemoteFile};
+pub use name::{ModelName, PREFIX};
+pub use selection::select;
+pub use settings::Settings;
+
+use crate::failure::Outcome;
+use std::borrow::Cow;
+use std::path::Path;
+
+/// The place of a model: a path as it is, and a name of the hub as the path where it was pulled to.
+///
+/// # Errors
+/// When a name is malformed, or has not been pulled.
+pub fn locate(model: &Path) -> Outcome<Cow<'_, Path>> {
+    match model.to_str().filter(|text| text.starts_with(PREFIX)) {
+        None => Ok(Cow::Borrowed(model)),
+        Some(text) => {
+            let name: ModelName = text.parse()?;
+            Ok(Cow::Owned(Cache::new(&Settings::of_environment()?).find(&name)?))
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Where the hub is, where its files are kept, and who asks: from the variables that the Hugging Face library knows.
+
+use crate::failure::{Failure, Outcome, While};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+const ENDPOINT: &str = "https://huggingface.co";
+/// Longest token that is read from a file.
+const MAX_TOKEN_BYTES: u64 = 4096;
+
+/// How the hub is used.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The address of the hub, without a slash at its end: HF_ENDPOINT.
+    pub endpoint: String,
+    /// The directory of the cache: HF_HUB_CACHE, or `hub` in HF_HOME.
+    pub cache: PathBuf,
+    /// What shows who asks: HF_TOKEN, or the file that `hf auth login` writes.
+    pub token: Option<String>,
+    /// Nothing may be fetched: HF_HUB_OFFLINE.
+    pub is_offline: bool,
+}
+
+impl Settings {
+    /// The settings that the environment asks for.
+    ///
+    /// # Errors
+    /// When a variable has no meaning, or nothing says where a cache may be.
+    pub fn of_environment() -> Outcome<Self> {
+        Self::of(&|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+    }
+
+    fn of(variable: &dyn Fn(&str) -> Option<String>) -> Outcome<Self> {
+        let endpoint = variable("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.to_owned());
+        if !["http://", "https://"].iter().any(|scheme| endpoint.starts_with(scheme)) {
+            return Err(Failure::new(format!("HF_ENDPOINT is '{endpoint}'; expected an address such as {ENDPOINT}")));
+        }
+        let home = home(variable);
+        let cache = variable("HF_HUB_CACHE").map(PathBuf::from).or_else(|| Some(home.as_ref()?.join("hub")));
+        let cache =
+            cache.ok_or_else(|| Failure::new("neither HF_HOME nor HOME says where models are kept; set HF_HOME"))?;
+        let is_offline = variable("HF_HUB_OFFLINE")
+            .is_some_and(|value| ["1", "on", "yes", "true"].contains(&value.to_ascii_lowercase().as_str()));
+        let token = match variable("HF_TOKEN") {
+            Some(token) => Some(token),
+            None => {
+                let path = variable("HF_TOKEN_PATH").map(PathBuf::from).or_else(|| Some(home?.join("token")));
+                path.as_deref().map_or(Ok(None), token_in)?
+            }
+        };
+        let token = token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty());
+        if token.as_ref().is_some_and(|token| !token.bytes().all(|byte| byte.is_ascii_graphic())) {
+            return Err(Failure::new("the token in HF_TOKEN has characters that no token has; copy it again"));
+        }
+        Ok(Self { endpoint: endpoint.trim_end_matches('/').to_owned(), cache, token, is_offline })
+    }
+}
+
+/// The directory of everything of the hub.
+fn home(variable: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    let of_user = || {
+        let cache = variable("XDG_CACHE_HOME").map(PathBuf::from);
+        let cache = cache.or_else(|| {
+            variable("HOME").or_else(|| variable("USERPROFILE")).map(|home| Path::new(&home).join(".cache"))
+        });
+        Some(cache?.join("huggingface"))
+    };
+    variable("HF_HOME").map(PathBuf::from).or_else(of_user)
+}
+
+fn token_in(path: &Path) -> Outcome<Option<String>> {
+    match std::fs::metadata(path) {
+        Ok(found) if found.len() <= MAX_TOKEN_BYTES && found.is_file() => {
+            std::fs::read_to_string(path).map(Some).during(format!("cannot read the token in {}", path.display()))
+        }
+        _ => Ok(None),
+    }
+}
+
+impl fmt::Debug for Settings {
+    /// A token must not end up in a message.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Settings({}, {}, offline: {})", self.endpoint, self.cache.display(), self.is_offline)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(variables: &[(&str, &str)]) -> Outcome<Settings> {
+        let find = |name: &str| variables.iter().find(|(its, _)| *its == name).map(|(_, value)| (*value).to_owned());
+        Settings::of(&find)
+    }
+
+    #[test]
+    fn the_environment_decides() {
+        let plain = settings(&[("HOME", "/none")]).unwrap();
+        assert_eq!((plain.endpoint.as_str(), plain.token, plain.is_offline), (ENDPOINT, None, false));
+        assert_eq!(plain.cache, Path::new("/none/.cache/huggingface/hub"));
+        let cache = |variables: &[(&str, &str)]| settings(variables).unwrap().cache;
+        assert_eq!(cache(&[("HF_HOME", "/hf"), ("HOME", "/none")]), Path::new("/hf/hub"));
+        assert_eq!(cache(&[("HF_HUB_CACHE", "/c"), ("HF_HOME", "/hf")]), Path::new("/c"));
+        assert_eq!(cache(&[("XDG_CACHE_HOME", "/x")]), Path::new("/x/huggingface/hub"));
+        let all = settings(&[
+            ("HF_HOME", "/hf"),
+            ("HF_ENDPOINT", "http://h/"),
+            ("HF_TOKEN", "t\n"),
+            ("HF_HUB_OFFLINE", "ON"),
+        ]);
+        let all = all.unwrap();
+        assert_eq!((all.endpoint.as_str(), all.token.as_deref(), all.is_offline), ("http://h", Some("t"), true));
+        assert!(!format!("{all:?}").contains("\"t\""));
+        assert!(settings(&[]).is_err());
+        assert!(settings(&[("HOME", "/"), ("HF_ENDPOINT", "huggingface.co")]).is_err());
+        assert!(settings(&[("HOME", "/"), ("HF_TOKEN", "a\r\nb")]).is_err());
+    }
+
+    #[test]
+    fn the_token_of_a_login_is_found() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::write(home.path().join("token"), "hf_abc\n").unwrap();
+        let path = home.path().to_str().unwrap();
+        assert_eq!(settings(&[("HF_HOME", path)]).unwrap().token.as_deref(), Some("hf_abc"));
+        assert_eq!(settings(&[("HF_HOME", path), ("HF_TOKEN", "x")]).unwrap().token.as_deref(), Some("x"));
+    }
+}
