@@ -273,8 +273,11 @@ fn finish_name(reason: &Finish) -> &'static str {
     }
 }
 
-/// A request for one answer.
-fn request(model: &SpeakingModel<'_>, prompt: Vec<u32>, settings: &Settings, sample: u64) -> Outcome<Request> {
+/// A request for one answer to a prompt, the `sample`-th of several.
+///
+/// # Errors
+/// When the model cannot begin by itself and the prompt is empty.
+pub fn request(model: &SpeakingModel<'_>, prompt: Vec<u32>, settings: &Settings, sample: u64) -> Outcome<Request> {
     let mut request = if model.modality.is_paired() {
         Request::with_source(prompt, vec![model.decoder_start()?])
     } else {

@@ -2,7 +2,8 @@
 //!
 //! This file is the table of contents: one command, one file. A command parses its arguments, composes the crates, and
 //! prints. What several commands share lives in [`run`] (the run directory), [`plan`] (what a run is to do and why) and
-//! [`show`] (the terminal and the pictures); [`hub`] knows where models by name come from.
+//! [`show`] (the terminal and the pictures); [`hub`] knows where models by name
+//! come from, [`talk`] holds conversations.
 
 mod answers;
 mod base;
@@ -18,6 +19,7 @@ mod rates;
 mod run;
 mod show;
 mod stories;
+mod talk;
 
 use clap::{Parser, Subcommand};
 use command::*;
@@ -54,6 +56,7 @@ enum Command {
     Resume(resume::Arguments),
     Pull(pull::Arguments),
     Generate(generate::Arguments),
+    Chat(chat::Arguments),
     Score(score::Arguments),
     Evaluate(evaluate::Arguments),
     Logits(logits::Arguments),
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
         Command::Resume(arguments) => resume::run(arguments, common),
         Command::Pull(arguments) => pull::run(arguments, common),
         Command::Generate(arguments) => generate::run(arguments, common),
+        Command::Chat(arguments) => chat::run(arguments, common),
         Command::Score(arguments) => score::run(arguments, common),
         Command::Evaluate(arguments) => evaluate::run(arguments, common),
         Command::Logits(arguments) => logits::run(arguments, common),

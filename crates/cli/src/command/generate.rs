@@ -1,11 +1,12 @@
 //! `genera generate`: new text, or an output line for each input line.
 
 use super::Common;
+use super::sampling::SamplingOptions;
 use crate::failure::{Failure, Outcome, While};
 use crate::model::{self, LoadedModel};
 use crate::prompts::Prompts;
 use crate::{answers, machine};
-use genera_engine::generate::{Sampling, WhenFull};
+use genera_engine::generate::WhenFull;
 use genera_tensor::DType;
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -35,36 +36,8 @@ pub struct Arguments {
     /// Answers for each prompt, sampled (with --beam: the N best); where there are several prompts, N lines for each.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     n: Option<u32>,
-    /// Tokens of an answer at most.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    max_tokens: Option<u32>,
-    /// How far to stray from the most probable token; 0 always takes it.
-    #[arg(long, value_name = "T", allow_negative_numbers = true)]
-    temperature: Option<f32>,
-    /// Choose among the K most probable tokens only.
-    #[arg(long, value_name = "K")]
-    top_k: Option<usize>,
-    /// Choose among the most probable tokens that together have probability P.
-    #[arg(long, value_name = "P")]
-    top_p: Option<f32>,
-    /// Choose among tokens at least P times as probable as the most probable one.
-    #[arg(long, value_name = "P")]
-    min_p: Option<f32>,
-    /// Divides the logits of tokens that stand in the text already; 1 changes nothing.
-    #[arg(long, value_name = "R")]
-    repetition_penalty: Option<f32>,
-    /// Subtracted from the logit of every token generated before.
-    #[arg(long, value_name = "X")]
-    presence_penalty: Option<f32>,
-    /// Subtracted from a token's logit for each time it was generated before.
-    #[arg(long, value_name = "X")]
-    frequency_penalty: Option<f32>,
-    /// End an answer before this text; may be given several times.
-    #[arg(long, value_name = "TEXT")]
-    stop: Vec<String>,
-    /// The same seed gives the same answers.
-    #[arg(long, value_name = "S", default_value_t = 0)]
-    seed: u64,
+    #[command(flatten)]
+    sampling: SamplingOptions,
     /// Beam search with B beams: the most probable whole answer instead of a random one.
     #[arg(long, value_name = "B", value_parser = clap::value_parser!(u16).range(1..=256),
         conflicts_with_all = ["temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty",
@@ -83,10 +56,7 @@ pub struct Arguments {
 
 impl Arguments {
     fn asks_for_samples(&self) -> bool {
-        let cuts = [self.temperature, self.top_p, self.min_p];
-        let penalties = [self.repetition_penalty, self.presence_penalty, self.frequency_penalty];
-        let is_given = |values: [Option<f32>; 3]| values.iter().any(Option::is_some);
-        is_given(cuts) || is_given(penalties) || self.n.is_some() || self.top_k.is_some() || self.logprobs.is_some()
+        self.sampling.asks_for_samples() || self.n.is_some() || self.logprobs.is_some()
     }
 }
 
@@ -134,30 +104,20 @@ fn settings(arguments: &Arguments, model: &LoadedModel) -> answers::Settings {
         None if arguments.asks_for_samples() => None,
         None => defaults.beam.filter(|_| is_paired),
     };
-    let sampling = defaults.sampling;
+    let mut sampling = defaults.sampling;
+    if is_paired && !arguments.asks_for_samples() {
+        sampling.temperature = 0.0;
+    }
+    let max_tokens = arguments.sampling.max_tokens;
     answers::Settings {
         n: arguments.n.unwrap_or(1),
-        max_tokens: arguments.max_tokens.map_or(defaults.max_tokens, |n| n as usize),
+        max_tokens: max_tokens.map_or(defaults.max_tokens, |n| n as usize),
         // Who names a length wants it, even beyond the context.
-        when_full: if arguments.max_tokens.is_some() && !is_paired { WhenFull::Slide } else { defaults.when_full },
-        sampling: Sampling {
-            temperature: arguments.temperature.unwrap_or(if is_paired && !arguments.asks_for_samples() {
-                0.0
-            } else {
-                sampling.temperature
-            }),
-            top_k: arguments.top_k.unwrap_or(sampling.top_k),
-            top_p: arguments.top_p.unwrap_or(sampling.top_p),
-            min_p: arguments.min_p.unwrap_or(sampling.min_p),
-            repetition_penalty: arguments.repetition_penalty.unwrap_or(sampling.repetition_penalty),
-            presence_penalty: arguments.presence_penalty.unwrap_or(sampling.presence_penalty),
-            frequency_penalty: arguments.frequency_penalty.unwrap_or(sampling.frequency_penalty),
-            seed: arguments.seed,
-            ..sampling
-        },
+        when_full: if max_tokens.is_some() && !is_paired { WhenFull::Slide } else { defaults.when_full },
+        sampling: arguments.sampling.over(sampling),
         beam,
         length_penalty: arguments.length_penalty.unwrap_or(defaults.length_penalty),
-        stop: if arguments.stop.is_empty() { defaults.stop } else { arguments.stop.clone() },
+        stop: if arguments.sampling.stop.is_empty() { defaults.stop } else { arguments.sampling.stop.clone() },
         top_logprobs: arguments.logprobs.unwrap_or(0),
     }
 }

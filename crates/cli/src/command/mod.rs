@@ -1,6 +1,7 @@
 //! One file per command: its arguments, and what it does with them.
 
 pub mod bench;
+pub mod chat;
 pub mod check;
 pub mod evaluate;
 pub mod export;
@@ -13,6 +14,7 @@ pub mod reference;
 pub mod replay;
 pub mod report;
 pub mod resume;
+mod sampling;
 pub mod score;
 pub mod train;
 

@@ -115,7 +115,7 @@ impl Pull<'_> {
 
     fn fetch(&self, file: &RemoteFile, target: &Target, progress: &mut Progress) -> Outcome<()> {
         let place = format!("{}/resolve/{}", self.name.repository, self.listing.commit);
-        progress.begin(file);
+        progress.begin();
         fetch(self.client, &place, file, target, &mut |n_there| progress.show(file, n_there)).during(self.name)?;
         progress.end(file);
         Ok(())
@@ -202,7 +202,7 @@ impl Progress {
         self.n_before += file.n_bytes;
     }
 
-    fn begin(&mut self, _file: &RemoteFile) {
+    fn begin(&mut self) {
         self.n_resumed = None;
         self.begun = Instant::now();
     }

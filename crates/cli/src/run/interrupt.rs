@@ -35,6 +35,11 @@ impl Interrupt {
         Ok(Self { asked: ASKED.get_or_init(|| asked).clone() })
     }
 
+    /// What was asked is done; the next Ctrl-C is a first one again.
+    pub fn withdraw(&self) {
+        self.asked.store(false, Ordering::SeqCst);
+    }
+
     /// Whether somebody asked to stop.
     pub fn is_asked(&self) -> bool {
         self.asked.load(Ordering::SeqCst)

@@ -79,6 +79,6 @@ fn longest(lens: &[u32]) -> usize {
 }
 
 /// Room for `n_tokens`, in powers of two, so that a growing row is copied seldom.
-fn capacity_for(n_tokens: usize, context_len: usize) -> usize {
+pub(super) fn capacity_for(n_tokens: usize, context_len: usize) -> usize {
     n_tokens.next_power_of_two().max(MIN_CAPACITY).min(context_len.max(n_tokens))
 }

@@ -3,11 +3,12 @@
 //! Read [`generator`](Generator) first: each step asks the `scheduler` (pure bookkeeping) which requests are read and
 //! which go on, runs the model over `kv_cache`, and lets each request's [`Sampler`] choose a token under its
 //! [`Constraint`]. [`generate_naively`] is the same without cache or batch, in a few lines, for comparison.
-//! [`beam_search`] looks for the most probable answer instead of drawing one. [`score`] and [`logits_of`] measure given
+//! [`Dialogue`] answers turn by turn and reads only what is new. [`beam_search`] looks for the most probable answer instead of drawing one. [`score`] and [`logits_of`] measure given
 //! tokens.
 
 mod beam;
 mod constraint;
+mod dialogue;
 mod generator;
 mod kv_cache;
 mod logits;
@@ -24,6 +25,7 @@ pub(crate) mod tests;
 
 pub use beam::{BeamInput, BeamSettings, Ending, Hypothesis, beam_search};
 pub use constraint::{Allowed, Constraint, MinLength, TokenMask};
+pub use dialogue::Dialogue;
 pub use generator::{Event, Generator};
 pub use logits::logits_of;
 pub use naive::generate_naively;

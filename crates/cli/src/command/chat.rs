@@ -1,0 +1,241 @@
+//! `genera chat`: a conversation in the terminal.
+
+use super::Common;
+use super::sampling::SamplingOptions;
+use crate::answers::Settings;
+use crate::failure::{Failure, Outcome, While};
+use crate::model::{self, LoadedModel};
+use crate::run::interrupt::Interrupt;
+use crate::talk::{Conversation, Input, Instruction, Speaker, Spoken, help};
+use crate::{hub, machine};
+use genera_engine::config::Shape;
+use genera_engine::generate::{Sampling, WhenFull};
+use genera_tensor::DType;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Temperature where neither the person nor the model's recipe names one: answers, not poems.
+const TEMPERATURE: f32 = 0.7;
+/// The same for the share of probability that is chosen among.
+const TOP_P: f32 = 0.9;
+
+/// Talk with a model that was trained on conversations.
+///
+/// Answers appear as they are made; Ctrl-C stops one and keeps what was said. /help lists what else can be asked for. From
+/// a pipe every line is a message, and only the answers are printed.
+///
+/// Examples:
+///   genera chat --model hf:HuggingFaceTB/SmolLM2-135M-Instruct
+///   genera chat --model model.gguf --system "Answer in one sentence." --temperature 0
+///   echo "What is the capital of France?" | genera chat --model model.gguf
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Arguments {
+    /// A run directory, one of its checkpoints, a directory in the Hugging Face layout, a GGUF file, or a pulled hf:ORG/NAME.
+    #[arg(long, value_name = "MODEL")]
+    model: PathBuf,
+    /// Tell the model how to answer.
+    #[arg(long, value_name = "TEXT")]
+    system: Option<String>,
+    #[command(flatten)]
+    sampling: SamplingOptions,
+}
+
+pub fn run(arguments: Arguments, common: Common) -> Outcome {
+    let device = machine::device(common.threads);
+    let mut model = model::load(&arguments.model, DType::F32, &device)?;
+    check(&model, &arguments.model)?;
+    model.transformer.params_mut().pack();
+    let settings = settings(&arguments.sampling, &model);
+    let model = model.speaking()?;
+    let mut input = Input::open()?;
+    let manner = match (common.json, input.is_terminal()) {
+        (true, _) => Manner::Json,
+        (false, true) => Manner::Person,
+        (false, false) => Manner::Pipe,
+    };
+    if manner == Manner::Person {
+        println!("{} is ready. /help lists instructions, Ctrl-D ends.", arguments.model.display());
+    }
+    let conversation = Conversation::new(arguments.system);
+    let interrupt = if input.is_terminal() { Some(Interrupt::listen()?) } else { None };
+    let speaker = Speaker::new(&model, &settings);
+    let mut chat = Chat { conversation, speaker, interrupt, manner };
+    while let Some(message) = input.next()? {
+        match chat.obey(&message, &mut input) {
+            Ok(true) => {}
+            Ok(false) => break,
+            // A person can say it otherwise; a pipe cannot.
+            Err(failure) if manner == Manner::Person => drop(failure.report()),
+            Err(failure) => return Err(failure),
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Refuses a model that cannot talk, before anybody types.
+fn check(model: &LoadedModel, path: &Path) -> Outcome<()> {
+    let place = hub::locate(path)?.display().to_string();
+    if model.modality.is_paired() || matches!(model.transformer.config().shape, Shape::EncoderOnly(_)) {
+        return Err(Failure::new(format!(
+            "{place} is no model that goes on with a text, so it cannot talk; `genera inspect` shows what it is"
+        )));
+    }
+    if model.codebook()?.chat_template().is_some() {
+        return Ok(());
+    }
+    Err(Failure::new(format!(
+        "{place} has no chat template, so nothing says how it was told who speaks; take a model that was trained on \
+         conversations (their names often end in -Instruct or -chat), put a chat_template.jinja beside its tokenizer.json, \
+         or go on with a text by `genera generate`"
+    )))
+}
+
+fn settings(options: &SamplingOptions, model: &LoadedModel) -> Settings {
+    let defaults = Settings::of_recipe(&model.defaults);
+    let sampling = match model.recipe {
+        Some(_) => defaults.sampling,
+        None => Sampling { temperature: TEMPERATURE, top_p: TOP_P, ..defaults.sampling },
+    };
+    let of_recipe = if model.recipe.is_some() { defaults.max_tokens } else { usize::MAX };
+    Settings {
+        max_tokens: options.max_tokens.map_or(of_recipe, |n| n as usize),
+        when_full: WhenFull::Stop,
+        sampling: options.over(sampling),
+        beam: None,
+        stop: if options.stop.is_empty() { defaults.stop } else { options.stop.clone() },
+        ..defaults
+    }
+}
+
+/// For whom it is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manner {
+    /// Text as it comes, with speed and hints.
+    Person,
+    /// The answers alone.
+    Pipe,
+    /// One JSON object an answer.
+    Json,
+}
+
+struct Chat<'m> {
+    conversation: Conversation,
+    speaker: Speaker<'m>,
+    interrupt: Option<Interrupt>,
+    manner: Manner,
+}
+
+impl Chat<'_> {
+    /// Does what a message asks for; false to end.
+    fn obey(&mut self, message: &str, input: &mut Input) -> Outcome<bool> {
+        match Instruction::parse(message)? {
+            Instruction::Say(text) => self.ask(text)?,
+            Instruction::Quit => return Ok(false),
+            Instruction::Help => print!("{}", help()),
+            Instruction::Stats => self.print_stats(),
+            Instruction::System(None) => println!("{}", self.conversation.system().unwrap_or("(nothing)")),
+            Instruction::System(Some(text)) => self.conversation.set_system(&text),
+            Instruction::Save(path) => {
+                self.conversation.save(&path)?;
+                self.hint(&format!("wrote {}", path.display()));
+            }
+            Instruction::Reset => {
+                self.conversation.reset();
+                self.speaker.forget();
+                self.hint("all is forgotten");
+            }
+            Instruction::Undo => {
+                let question = self.conversation.undo().ok_or_else(nothing_was_asked)?;
+                self.hint(&format!("forgot: {question}"));
+            }
+            Instruction::Retry => {
+                let question = self.conversation.undo().ok_or_else(nothing_was_asked)?;
+                self.ask(question)?;
+            }
+            Instruction::Edit => {
+                let question = self.conversation.last_question().ok_or_else(nothing_was_asked)?;
+                if let Some(text) = input.edited(question)?.filter(|text| !text.is_empty()) {
+                    self.conversation.undo();
+                    self.ask(text)?;
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Asks the model; a question that cannot be answered is not kept.
+    fn ask(&mut self, question: String) -> Outcome<()> {
+        self.conversation.ask(question);
+        let mut out: Box<dyn Write> = match self.manner {
+            Manner::Json => Box::new(std::io::sink()),
+            Manner::Person | Manner::Pipe => Box::new(std::io::stdout()),
+        };
+        self.interrupt.iter().for_each(Interrupt::withdraw);
+        let spoken = self.speaker.answer(&self.conversation, self.interrupt.as_ref(), &mut out);
+        self.interrupt.iter().for_each(Interrupt::withdraw);
+        let spoken = spoken.inspect_err(|_| drop(self.conversation.undo()))?;
+        self.conversation.answer(spoken.text.as_str());
+        self.report(&spoken)
+    }
+
+    fn report(&self, spoken: &Spoken) -> Outcome<()> {
+        let Spoken { spent, .. } = spoken;
+        if self.manner == Manner::Json {
+            let line = serde_json::json!({
+                "role": "assistant", "content": spoken.text, "n_dropped_turns": spoken.n_dropped,
+                "prompt_tokens": spent.n_prompt, "kept_tokens": spent.n_kept, "tokens": spent.n_tokens,
+                "prompt_tokens_per_s": spent.reading_rate(), "tokens_per_s": spent.writing_rate(),
+            });
+            return writeln!(std::io::stdout(), "{line}").during("cannot write the answer");
+        }
+        writeln!(std::io::stdout()).during("cannot write the answer")?;
+        if spoken.n_dropped > 0 {
+            eprintln!(
+                "genera: the context of {} tokens is full; the oldest {} turns are no longer told to the model",
+                self.speaker.context_len(),
+                spoken.n_dropped
+            );
+        }
+        if spoken.is_cut_short {
+            eprintln!(
+                "genera: the answer ends here because the context of {} tokens is full",
+                self.speaker.context_len()
+            );
+        }
+        let stopped = if spoken.is_stopped { "stopped, " } else { "" };
+        self.hint(&format!(
+            "{stopped}{} tokens at {:.1}/s; read {} of {} at {:.0}/s",
+            spent.n_tokens,
+            spent.writing_rate(),
+            spent.n_prompt - spent.n_kept,
+            spent.n_prompt,
+            spent.reading_rate()
+        ));
+        Ok(())
+    }
+
+    fn print_stats(&self) {
+        let total = self.speaker.total;
+        println!("  turns         {}", self.conversation.n_turns());
+        println!("  context       {} tokens", self.speaker.context_len());
+        println!("  written       {} tokens at {:.1}/s", total.n_tokens, total.writing_rate());
+        let n_read = total.n_prompt - total.n_kept;
+        println!("  read          {n_read} tokens at {:.1}/s", total.reading_rate());
+        println!("  not reread    {} tokens", total.n_kept);
+    }
+
+    /// Says something beside the conversation to a person; a pipe gets the answers alone.
+    fn hint(&self, text: &str) {
+        match self.manner {
+            Manner::Person if std::io::stdout().is_terminal() => println!("\x1b[2m  {text}\x1b[0m"),
+            Manner::Person => println!("  {text}"),
+            Manner::Pipe | Manner::Json => {}
+        }
+    }
+}
+
+fn nothing_was_asked() -> Failure {
+    Failure::new("nothing was asked yet")
+}

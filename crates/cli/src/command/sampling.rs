@@ -1,0 +1,62 @@
+//! Options of every command that makes answers.
+
+use genera_engine::generate::Sampling;
+
+/// How tokens are chosen, and when an answer ends.
+#[derive(Clone, Debug, clap::Args)]
+pub struct SamplingOptions {
+    /// Tokens of an answer at most.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_tokens: Option<u32>,
+    /// How far to stray from the most probable token; 0 always takes it.
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
+    temperature: Option<f32>,
+    /// Choose among the K most probable tokens only.
+    #[arg(long, value_name = "K")]
+    top_k: Option<usize>,
+    /// Choose among the most probable tokens that together have probability P.
+    #[arg(long, value_name = "P")]
+    top_p: Option<f32>,
+    /// Choose among tokens at least P times as probable as the most probable one.
+    #[arg(long, value_name = "P")]
+    min_p: Option<f32>,
+    /// Divides the logits of tokens that stand in the text already; 1 changes nothing.
+    #[arg(long, value_name = "R")]
+    repetition_penalty: Option<f32>,
+    /// Subtracted from the logit of every token generated before.
+    #[arg(long, value_name = "X")]
+    presence_penalty: Option<f32>,
+    /// Subtracted from a token's logit for each time it was generated before.
+    #[arg(long, value_name = "X")]
+    frequency_penalty: Option<f32>,
+    /// End an answer before this text; may be given several times.
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Vec<String>,
+    /// The same seed gives the same answers.
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    seed: u64,
+}
+
+impl SamplingOptions {
+    /// Whether anything asks for samples instead of the one best answer.
+    pub fn asks_for_samples(&self) -> bool {
+        let cuts = [self.temperature, self.top_p, self.min_p];
+        let penalties = [self.repetition_penalty, self.presence_penalty, self.frequency_penalty];
+        cuts.iter().chain(&penalties).any(Option::is_some) || self.top_k.is_some()
+    }
+
+    /// `defaults` with what is asked for.
+    pub fn over(&self, defaults: Sampling) -> Sampling {
+        Sampling {
+            temperature: self.temperature.unwrap_or(defaults.temperature),
+            top_k: self.top_k.unwrap_or(defaults.top_k),
+            top_p: self.top_p.unwrap_or(defaults.top_p),
+            min_p: self.min_p.unwrap_or(defaults.min_p),
+            repetition_penalty: self.repetition_penalty.unwrap_or(defaults.repetition_penalty),
+            presence_penalty: self.presence_penalty.unwrap_or(defaults.presence_penalty),
+            frequency_penalty: self.frequency_penalty.unwrap_or(defaults.frequency_penalty),
+            seed: self.seed,
+            ..defaults
+        }
+    }
+}

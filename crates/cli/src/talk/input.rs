@@ -1,0 +1,146 @@
+//! What a person types, or a pipe brings.
+
+use super::instruction::completions;
+use crate::failure::{Failure, Outcome, While};
+use rustyline::completion::Completer;
+use rustyline::error::ReadlineError;
+use rustyline::highlight::Highlighter;
+use rustyline::hint::Hinter;
+use rustyline::history::MemHistory;
+use rustyline::validate::{ValidationContext, ValidationResult, Validator};
+use rustyline::{Config, Context, Editor, Helper};
+use std::io::{BufRead, IsTerminal, Read, StdinLock};
+
+const PROMPT: &str = "> ";
+/// What stands around a message of several lines.
+const BLOCK: &str = "\"\"\"";
+/// Longest line of a pipe.
+const MAX_LINE_BYTES: u64 = 1 << 24;
+
+/// Where messages come from.
+pub enum Input {
+    /// A person, who edits lines and looks earlier ones up.
+    Terminal(Box<Editor<Typing, MemHistory>>),
+    /// A file or another program, one message a line.
+    Pipe(StdinLock<'static>),
+}
+
+impl Input {
+    /// The standard input, whichever it is.
+    ///
+    /// # Errors
+    /// When the terminal cannot be used.
+    pub fn open() -> Outcome<Self> {
+        if !std::io::stdin().is_terminal() {
+            return Ok(Self::Pipe(std::io::stdin().lock()));
+        }
+        let config = Config::builder().auto_add_history(true).build();
+        let mut editor = Editor::with_history(config, MemHistory::new()).during("cannot use the terminal")?;
+        editor.set_helper(Some(Typing));
+        Ok(Self::Terminal(Box::new(editor)))
+    }
+
+    /// Whether a person types.
+    pub fn is_terminal(&self) -> bool {
+        matches!(self, Self::Terminal(_))
+    }
+
+    /// The next message; none at the end. Empty ones are passed over.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn next(&mut self) -> Outcome<Option<String>> {
+        loop {
+            let message = match self {
+                Self::Terminal(editor) => typed(editor, "")?,
+                Self::Pipe(lines) => piped(lines)?,
+            };
+            if message.as_ref().is_none_or(|message| !message.is_empty()) {
+                return Ok(message);
+            }
+        }
+    }
+
+    /// A text as a person changes it; none when it is left.
+    ///
+    /// # Errors
+    /// When there is nobody who could, or it cannot be read.
+    pub fn edited(&mut self, text: &str) -> Outcome<Option<String>> {
+        match self {
+            Self::Terminal(editor) => typed(editor, text),
+            Self::Pipe(_) => Err(Failure::new("/edit needs a terminal; use /undo and say it anew")),
+        }
+    }
+}
+
+fn typed(editor: &mut Editor<Typing, MemHistory>, text: &str) -> Outcome<Option<String>> {
+    match editor.readline_with_initial(PROMPT, (text, "")) {
+        Ok(message) => Ok(Some(joined(&message))),
+        // As in a shell, the line is thrown away.
+        Err(ReadlineError::Interrupted) => Ok(Some(String::new())),
+        Err(ReadlineError::Eof) => Ok(None),
+        Err(error) => Err(error).during("cannot read from the terminal"),
+    }
+}
+
+fn piped(lines: &mut StdinLock<'static>) -> Outcome<Option<String>> {
+    let mut line = String::new();
+    let n_bytes = lines.take(MAX_LINE_BYTES).read_line(&mut line).during("cannot read the standard input")?;
+    if n_bytes as u64 == MAX_LINE_BYTES {
+        return Err(Failure::new(format!("a line of the standard input is longer than {MAX_LINE_BYTES} bytes")));
+    }
+    Ok((n_bytes > 0).then(|| line.trim().to_owned()))
+}
+
+/// Whether more is to come: a block is open, or the line goes on.
+fn is_open(text: &str) -> bool {
+    text.matches(BLOCK).count() % 2 == 1 || text.ends_with('\\')
+}
+
+/// The message without what marks that it goes on.
+fn joined(text: &str) -> String {
+    let text = text.trim();
+    match text.strip_prefix(BLOCK).and_then(|text| text.strip_suffix(BLOCK)) {
+        Some(block) => block.trim_matches('\n').to_owned(),
+        None => text.replace("\\\n", "\n"),
+    }
+}
+
+/// What the editor asks of us.
+pub struct Typing;
+
+impl Validator for Typing {
+    fn validate(&self, context: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
+        Ok(if is_open(context.input()) { ValidationResult::Incomplete } else { ValidationResult::Valid(None) })
+    }
+}
+
+impl Completer for Typing {
+    type Candidate = String;
+
+    fn complete(&self, line: &str, at: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<String>)> {
+        let start = line.get(..at).filter(|start| start.starts_with('/'));
+        Ok((0, start.map(completions).unwrap_or_default()))
+    }
+}
+
+impl Hinter for Typing {
+    type Hint = String;
+}
+
+impl Highlighter for Typing {}
+impl Helper for Typing {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_of_several_lines() {
+        assert!(is_open("a\\") && is_open("\"\"\"a\nb") && is_open("\"\"\""));
+        assert!(!is_open("a") && !is_open("\"\"\"a\nb\"\"\"") && !is_open("a\\\nb"));
+        assert_eq!(joined("a\\\nb"), "a\nb");
+        assert_eq!(joined("\"\"\"\na\n  b\n\"\"\""), "a\n  b");
+        assert_eq!(joined(" a "), "a");
+    }
+}

@@ -1,0 +1,193 @@
+//! The model's side of a conversation.
+
+use super::conversation::Conversation;
+use crate::answers::{self, Settings};
+use crate::failure::{Failure, Outcome, While};
+use crate::model::SpeakingModel;
+use crate::run::interrupt::Interrupt;
+use genera_data::encode_chat;
+use genera_engine::generate::{Dialogue, Event, Finish};
+use genera_modality::AnswerStream;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+/// Lets a model answer, turn by turn; what it has read stays read.
+pub struct Speaker<'m> {
+    model: &'m SpeakingModel<'m>,
+    settings: &'m Settings,
+    dialogue: Dialogue<'m>,
+    /// Turns that are no longer said to the model, for want of room.
+    n_dropped: usize,
+    n_answers: u64,
+    /// What all answers together took.
+    pub total: Spent,
+}
+
+/// An answer that was given.
+#[derive(Clone, Debug)]
+pub struct Spoken {
+    /// Its text.
+    pub text: String,
+    /// Whether somebody stopped it.
+    pub is_stopped: bool,
+    /// Whether it ended because the context is full.
+    pub is_cut_short: bool,
+    /// Turns that were dropped before it.
+    pub n_dropped: usize,
+    /// What it took.
+    pub spent: Spent,
+}
+
+/// Tokens and time.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Spent {
+    /// Tokens of the conversation before the answer.
+    pub n_prompt: usize,
+    /// Of these, those that had been read before.
+    pub n_kept: usize,
+    /// Tokens of the answer.
+    pub n_tokens: usize,
+    /// Of these, those after the first, which comes with the reading.
+    pub n_timed: usize,
+    /// Time until the first token.
+    pub reading: Duration,
+    /// Time for the tokens after the first.
+    pub writing: Duration,
+}
+
+impl Spent {
+    /// Tokens read a second.
+    pub fn reading_rate(&self) -> f64 {
+        (self.n_prompt - self.n_kept) as f64 / self.reading.as_secs_f64().max(1e-9)
+    }
+
+    /// Tokens written a second.
+    pub fn writing_rate(&self) -> f64 {
+        self.n_timed as f64 / self.writing.as_secs_f64().max(1e-9)
+    }
+
+    fn add(&mut self, other: Self) {
+        self.n_prompt += other.n_prompt;
+        self.n_kept += other.n_kept;
+        self.n_tokens += other.n_tokens;
+        self.n_timed += other.n_timed;
+        self.reading += other.reading;
+        self.writing += other.writing;
+    }
+}
+
+impl<'m> Speaker<'m> {
+    /// A model that has heard nothing yet.
+    pub fn new(model: &'m SpeakingModel<'m>, settings: &'m Settings) -> Self {
+        let dialogue = Dialogue::new(model.transformer);
+        Self { model, settings, dialogue, n_dropped: 0, n_answers: 0, total: Spent::default() }
+    }
+
+    /// The conversation begins anew.
+    pub fn forget(&mut self) {
+        self.n_dropped = 0;
+    }
+
+    /// Tokens that the model can read and write at once.
+    pub fn context_len(&self) -> usize {
+        self.model.transformer.config().context_len
+    }
+
+    /// Answers the newest question, writing the text as it comes, until the answer ends or somebody interrupts.
+    ///
+    /// # Errors
+    /// When the template cannot write the conversation, the newest question alone is too long, or `out` fails.
+    pub fn answer(
+        &mut self,
+        conversation: &Conversation,
+        interrupt: Option<&Interrupt>,
+        out: &mut dyn Write,
+    ) -> Outcome<Spoken> {
+        let n_dropped_before = self.n_dropped.min(conversation.n_turns());
+        let prompt = self.fitting_prompt(conversation)?;
+        let n_prompt = prompt.len();
+        let request = answers::request(self.model, prompt, self.settings, self.n_answers)?;
+        self.n_answers += 1;
+        let start = Instant::now();
+        let n_kept = self.dialogue.begin(request)?;
+        let mut spent = Spent { n_prompt, n_kept, ..Spent::default() };
+        let is_asked_to_stop = || interrupt.is_some_and(Interrupt::is_asked);
+        let (text, finish) = self.speak(start, &mut spent, &is_asked_to_stop, out)?;
+        self.total.add(spent);
+        Ok(Spoken {
+            text: text.trim().to_owned(),
+            is_stopped: is_asked_to_stop(),
+            is_cut_short: finish == Finish::ContextFull,
+            n_dropped: self.n_dropped - n_dropped_before,
+            spent,
+        })
+    }
+
+    /// Writes the answer that was begun at `start`, and counts; gives its text and why it ended.
+    fn speak(
+        &mut self,
+        start: Instant,
+        spent: &mut Spent,
+        is_asked_to_stop: &dyn Fn() -> bool,
+        out: &mut dyn Write,
+    ) -> Outcome<(String, Finish)> {
+        let mut stream = AnswerStream::new(self.model.codebook.as_ref(), &self.settings.stop);
+        let mut text = String::new();
+        let finish = loop {
+            let event = if stream.is_stopped() || is_asked_to_stop() {
+                self.dialogue.end().map(Event::Finished)
+            } else {
+                self.dialogue.step()
+            };
+            if spent.n_tokens == 0 {
+                spent.reading = start.elapsed();
+            }
+            match event {
+                Some(Event::Token { token, .. }) => {
+                    spent.n_timed = spent.n_tokens;
+                    spent.n_tokens += 1;
+                    say(&mut text, &stream.push(token), out)?;
+                }
+                Some(Event::Finished(answer)) => break answer.reason,
+                None => break Finish::Cancelled,
+            }
+        };
+        spent.writing = start.elapsed() - spent.reading;
+        say(&mut text, &stream.finish(), out)?;
+        Ok((text, finish))
+    }
+
+    /// The tokens of the conversation. Where they leave no room for an answer, the oldest turns are dropped until half of
+    /// the context is free, so that not every turn after that has to be read anew.
+    fn fitting_prompt(&mut self, conversation: &Conversation) -> Outcome<Vec<u32>> {
+        let context_len = self.context_len();
+        let last = conversation.n_turns().saturating_sub(1);
+        self.n_dropped = self.n_dropped.min(last);
+        let mut prompt = self.encode(conversation)?;
+        let room = self.settings.max_tokens.min(context_len / 4);
+        if prompt.len() + room > context_len {
+            while prompt.len() > context_len / 2 && self.n_dropped + 2 <= last {
+                self.n_dropped += 2;
+                prompt = self.encode(conversation)?;
+            }
+        }
+        if prompt.len() >= context_len {
+            return Err(Failure::new(format!(
+                "this message alone takes {} tokens with what is around it, but the model reads {context_len}; say less",
+                prompt.len()
+            )));
+        }
+        Ok(prompt)
+    }
+
+    fn encode(&self, conversation: &Conversation) -> Outcome<Vec<u32>> {
+        Ok(encode_chat(self.model.codebook.as_ref(), &conversation.messages(self.n_dropped), true)?)
+    }
+}
+
+fn say(text: &mut String, more: &str, out: &mut dyn Write) -> Outcome<()> {
+    // Models often begin with a blank.
+    let more = if text.is_empty() { more.trim_start() } else { more };
+    text.push_str(more);
+    out.write_all(more.as_bytes()).and_then(|()| out.flush()).during("cannot write the answer")
+}

@@ -1,0 +1,121 @@
+//! `genera chat` from a pipe: with a small model whose template is plain text.
+
+mod common;
+
+use common::{Bench, tiny};
+use std::io::Write;
+use std::process::{Output, Stdio};
+
+/// A model directory with a template that needs no special tokens.
+fn model(template: Option<&str>) -> Bench {
+    let bench = tiny();
+    bench.run(&["train", "tiny.toml", "--run", "run", "--set", "train.steps=20"]);
+    if let Some(template) = template {
+        bench.write("run/model/chat_template.jinja", template);
+    }
+    bench
+}
+
+const TEMPLATE: &str = "{% for m in messages %}{{ m.content }}\n{% endfor %}";
+
+fn said(bench: &Bench, arguments: &[&str], lines: &str) -> Output {
+    let arguments = [&["chat", "--model", "run/model", "--temperature", "0"], arguments].concat();
+    let mut child = bench.command(&arguments).stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+fn answers(bench: &Bench, arguments: &[&str], lines: &str) -> Vec<serde_json::Value> {
+    let output = said(bench, &[arguments, &["--json"]].concat(), lines);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let printed = String::from_utf8(output.stdout).unwrap();
+    printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn refusal(output: &Output) -> String {
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && !error.contains("panicked"), "{error}");
+    error
+}
+
+#[test]
+fn a_line_is_a_message_and_gets_an_answer() {
+    let bench = model(Some(TEMPLATE));
+    let talked = answers(&bench, &["--max-tokens", "3"], "3 birds\n\nsat on\n");
+    assert_eq!(talked.len(), 2, "an empty line is no message");
+    let number = |answer: &serde_json::Value, key: &str| answer[key].as_u64().unwrap();
+    assert_eq!((number(&talked[0], "kept_tokens"), number(&talked[0], "prompt_tokens")), (0, 8));
+    assert!(number(&talked[1], "kept_tokens") >= 8, "what was read is read again: {talked:?}");
+    let plain = said(&bench, &["--max-tokens", "3"], "3 birds\n");
+    let expected = talked[0]["content"].as_str().unwrap();
+    assert_eq!(String::from_utf8(plain.stdout).unwrap().trim(), expected.trim());
+    let generated = bench.run(&[
+        "generate",
+        "--model",
+        "run/model",
+        "--prompt",
+        "3 birds\n",
+        "--temperature",
+        "0",
+        "--max-tokens",
+        "3",
+    ]);
+    assert_eq!(generated.trim(), format!("3 birds\n{}", talked[0]["content"].as_str().unwrap()).trim());
+}
+
+#[test]
+fn instructions_change_what_is_said() {
+    let bench = model(Some(TEMPLATE));
+    let lines = "3 birds\n/undo\nsat on\n/retry\n/save a.jsonl\n/reset\n/system and\nof\n/save b.txt\n/quit\nnever\n";
+    let talked = answers(&bench, &["--max-tokens", "2"], lines);
+    let n_prompt: Vec<u64> = talked.iter().map(|answer| answer["prompt_tokens"].as_u64().unwrap()).collect();
+    assert_eq!(n_prompt, [8, 7, 7, 7]);
+    let saved: serde_json::Value = serde_json::from_str(&bench.read_text("a.jsonl")).unwrap();
+    assert_eq!(saved["messages"][0], serde_json::json!({ "role": "user", "content": "sat on" }));
+    assert_eq!(saved["messages"].as_array().unwrap().len(), 2);
+    assert!(bench.read_text("b.txt").starts_with("system: and\n\nuser: of\n"));
+    for (line, expect) in [
+        ("/quti", "there is no /quti"),
+        ("/undo", "nothing was asked"),
+        ("/retry", "nothing was asked"),
+        ("a\n/edit", "needs a terminal"),
+        ("/save a.jsonl", "is there already"),
+    ] {
+        let error = refusal(&said(&bench, &["--max-tokens", "1"], &format!("{line}\n")));
+        assert!(error.contains(expect), "{error}");
+    }
+    let help = said(&bench, &[], "/help\n/stats\n");
+    assert!(String::from_utf8(help.stdout).unwrap().contains("/system [TEXT]"));
+}
+
+/// The context holds 32 tokens: old turns give way, and it is said.
+#[test]
+fn old_turns_give_way() {
+    let bench = model(Some(TEMPLATE));
+    let lines = "3 birds sat\n".repeat(4);
+    let output = said(&bench, &["--max-tokens", "6"], &lines);
+    assert!(output.status.success());
+    let warned = String::from_utf8(output.stderr).unwrap();
+    assert!(warned.contains("the context of 32 tokens is full; the oldest 2 turns are no longer told"), "{warned}");
+    let talked = answers(&bench, &["--max-tokens", "6"], &lines);
+    assert_eq!(talked.len(), 4);
+    assert!(talked.iter().all(|answer| answer["prompt_tokens"].as_u64().unwrap() < 32));
+    let error = refusal(&said(&bench, &[], &"3 birds sat ".repeat(4)));
+    assert!(error.contains("this message alone takes 48 tokens") && error.contains("reads 32"), "{error}");
+    let cut = said(&bench, &[], "3 birds sat on 4 trees\n");
+    assert!(String::from_utf8(cut.stderr).unwrap().contains("ends here because the context"));
+}
+
+#[test]
+fn models_that_cannot_talk() {
+    let bench = model(None);
+    let error = refusal(&said(&bench, &[], "hello\n"));
+    assert!(error.contains("run/model has no chat template") && error.contains("-Instruct"), "{error}");
+    bench.write("run/model/chat_template.jinja", "{{ raise_exception('System role not supported') }}");
+    let error = refusal(&said(&bench, &["--system", "and"], "birds\n"));
+    assert!(error.contains("System role not supported"), "{error}");
+    bench.write("run/model/chat_template.jinja", "{% for i in range(1000000000) %}x{% endfor %}");
+    let started = std::time::Instant::now();
+    let error = refusal(&said(&bench, &[], "birds\n"));
+    assert!(started.elapsed().as_secs() < 20 && error.contains("template"), "{error}");
+}

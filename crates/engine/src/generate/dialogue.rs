@@ -1,0 +1,105 @@
+//! One answer after another to a text that grows, such as a conversation.
+
+use super::generator::Event;
+use super::kv_cache::capacity_for;
+use super::progress::{Next, Progress};
+use super::request::{Answer, Request, RequestId};
+use super::sampler::{Choice, Scratch};
+use crate::error::Result;
+use crate::model::{Rows, StackCache, Transformer};
+use genera_tensor::op::gather_rows;
+use genera_tensor::{Tape, Tensor};
+use genera_tokens::TokenId;
+
+/// Answers one request at a time and keeps what it has read, so that of a prompt that begins as the text before did, only
+/// the rest is read.
+///
+/// # Determinism
+/// An answer is a function of its request and of what was read in the same stretch: other stretches may round otherwise.
+pub struct Dialogue<'m> {
+    model: &'m Transformer,
+    cache: StackCache,
+    /// The tokens whose keys and values the cache holds.
+    held: Vec<TokenId>,
+    progress: Option<Progress>,
+    /// Whether the answer has its last token.
+    is_complete: bool,
+    scratch: Scratch,
+}
+
+impl<'m> Dialogue<'m> {
+    /// Nothing is read yet.
+    pub fn new(model: &'m Transformer) -> Self {
+        let cache = model.stack_cache(1, capacity_for(1, model.config().context_len));
+        Self { model, cache, held: Vec::new(), progress: None, is_complete: false, scratch: Scratch::default() }
+    }
+
+    /// Takes a request in the place of any before; gives the number of its prompt's tokens that need not be read again.
+    ///
+    /// # Errors
+    /// [`Error::Request`](crate::Error::Request) when the model cannot meet it.
+    ///
+    /// # Panics
+    /// When the model has an encoder.
+    pub fn begin(&mut self, request: Request) -> Result<usize> {
+        request.validate(self.model.config())?;
+        assert!(request.source.is_none(), "a dialogue is of a decoder alone");
+        let n_kept = self.n_common(&request.prompt);
+        self.progress = Some(Progress::new(RequestId(0), request, self.model));
+        self.is_complete = false;
+        Ok(n_kept)
+    }
+
+    /// The answer goes on by a token, or ends; `None` when there is nothing to answer.
+    pub fn step(&mut self) -> Option<Event> {
+        if self.is_complete || self.progress.is_none() {
+            return self.end().map(Event::Finished);
+        }
+        let logits = self.read();
+        let progress = self.progress.as_mut().expect("it was there before reading");
+        let (choice, is_last) = match progress.advance(logits.view().f32(), &mut self.scratch) {
+            Next::Token(choice, is_last) => (choice, is_last),
+            Next::ReadAgain(choice) => (choice, false),
+            Next::End => return self.end().map(Event::Finished),
+        };
+        self.is_complete = is_last;
+        let Choice { token, logprob, top_logprobs } = choice;
+        Some(Event::Token { id: RequestId(0), token, logprob, top_logprobs })
+    }
+
+    /// Ends the answer and returns it as far as it has come; what was read is kept.
+    pub fn end(&mut self) -> Option<Answer> {
+        self.is_complete = false;
+        self.progress.take().map(Progress::into_answer)
+    }
+
+    /// How many tokens of a context are held; the last is always read, for the logits behind it.
+    fn n_common(&self, context: &[TokenId]) -> usize {
+        let is_long = |len: usize| self.model.switch_len().is_some_and(|switch| len > switch);
+        if is_long(self.held.len()) != is_long(context.len()) {
+            return 0;
+        }
+        let n_equal = self.held.iter().zip(context).take_while(|(a, b)| a == b).count();
+        n_equal.min(context.len() - 1)
+    }
+
+    /// Reads what is not held of the context; the logits behind it.
+    ///
+    /// # Shapes
+    /// Result: [1, V].
+    fn read(&mut self) -> Tensor {
+        let context = &self.progress.as_ref().expect("something is answered").context;
+        let n_common = self.n_common(context);
+        let rest = &context[n_common..];
+        self.cache.truncate(0, n_common as u32);
+        if context.len() > self.cache.capacity() {
+            self.cache = self.cache.rearranged(&[0], capacity_for(context.len(), self.model.config().context_len));
+        }
+        let hidden = self.model.decode_cached(&Rows::dense(rest.len(), rest), &mut self.cache, None);
+        let last = [rest.len() as u32 - 1].into();
+        let behind = gather_rows(&Tape::inference(self.model.device()), &hidden, &last);
+        self.held.truncate(n_common);
+        self.held.extend_from_slice(rest);
+        self.model.logits(&behind)
+    }
+}

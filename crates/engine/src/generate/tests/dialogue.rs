@@ -1,0 +1,80 @@
+//! Turn by turn, each answer is that of the whole text read at once.
+
+use super::models::{CONTEXT_LEN, VOCAB_SIZE, decoders, model, plain, tokens};
+use crate::generate::{Answer, Dialogue, Event, Finish, Request, Sampling, WhenFull, generate_naively};
+use crate::model::Transformer;
+use genera_tensor::{DType, Device};
+use genera_tokens::TokenId;
+
+fn request(prompt: &[TokenId], seed: u64) -> Request {
+    let sampling = Sampling { temperature: 0.8, seed, ..Sampling::default() };
+    Request { max_tokens: 4, sampling, ..Request::new(prompt.to_vec()) }
+}
+
+/// The answer, and how many tokens of the prompt were not read again.
+fn ask(dialogue: &mut Dialogue<'_>, request: Request) -> (Answer, usize) {
+    let n_kept = dialogue.begin(request).unwrap();
+    let mut n_tokens = 0;
+    loop {
+        match dialogue.step().expect("an answer goes on or ends") {
+            Event::Token { .. } => n_tokens += 1,
+            Event::Finished(answer) => {
+                assert_eq!(answer.tokens.len(), n_tokens);
+                assert!(dialogue.step().is_none());
+                return (answer, n_kept);
+            }
+        }
+    }
+}
+
+fn assert_as_naive(model: &Transformer, answer: &Answer, request: Request) {
+    let expected = generate_naively(model, request).unwrap();
+    assert_eq!((&answer.tokens, answer.reason), (&expected.tokens, expected.reason));
+    let close = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-4;
+    assert!(answer.logprobs.iter().zip(&expected.logprobs).all(close), "{answer:?}, expected {expected:?}");
+}
+
+#[test]
+fn what_was_read_is_not_read_again() {
+    for (name, config) in decoders() {
+        let model = model(&config, DType::F32, &Device::cpu(2));
+        let mut dialogue = Dialogue::new(&model);
+        let mut text = tokens(5, 1);
+        for turn in 0..3 {
+            let (answer, n_kept) = ask(&mut dialogue, request(&text, turn));
+            let n_new = if turn == 0 { 5 } else { 3 };
+            // The last token of the answer was chosen, but not read.
+            assert!(n_kept == text.len() - n_new || model.switch_len().is_some(), "{name}: {n_kept} of {}", text.len());
+            assert_as_naive(&model, &answer, request(&text, turn));
+            text.extend(&answer.tokens);
+            text.extend(tokens(2, 50 + turn));
+        }
+        // The first turn is said otherwise, then the text before again.
+        let other = [&text[..3], &tokens(4, 90)].concat();
+        for text in [&other, &text[..6].to_vec(), &text[..6].to_vec()] {
+            let (answer, n_kept) = ask(&mut dialogue, request(text, 9));
+            assert!(n_kept < text.len() && (n_kept >= 3 || model.switch_len().is_some()), "{name}: {n_kept}");
+            assert_as_naive(&model, &answer, request(text, 9));
+        }
+    }
+}
+
+/// An answer that is ended leaves what was read; one that slides over the context goes on.
+#[test]
+fn answers_end_and_slide() {
+    let model = model(&plain(), DType::F32, &Device::cpu(1));
+    let mut dialogue = Dialogue::new(&model);
+    assert!(dialogue.step().is_none());
+    let text = tokens(6, 3);
+    dialogue.begin(request(&text, 1)).unwrap();
+    let Some(Event::Token { token, .. }) = dialogue.step() else { panic!("a token") };
+    let ended = dialogue.end().unwrap();
+    assert_eq!((ended.tokens, ended.reason), (vec![token], Finish::Cancelled));
+    let sliding = |when_full| Request { max_tokens: CONTEXT_LEN + 5, when_full, ..request(&text, 1) };
+    let (answer, n_kept) = ask(&mut dialogue, sliding(WhenFull::Slide));
+    assert_eq!(n_kept, 5);
+    assert_as_naive(&model, &answer, sliding(WhenFull::Slide));
+    assert_eq!(ask(&mut dialogue, sliding(WhenFull::Stop)).0.reason, Finish::ContextFull);
+    assert!(dialogue.begin(request(&[VOCAB_SIZE as TokenId], 1)).is_err());
+    assert!(dialogue.begin(request(&[], 1)).is_err());
+}
