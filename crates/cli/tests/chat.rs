@@ -60,7 +60,7 @@ fn a_line_is_a_message_and_gets_an_answer() {
         "--max-tokens",
         "3",
     ]);
-    assert_eq!(generated.trim(), format!("3 birds\n{}", talked[0]["content"].as_str().unwrap()).trim());
+    assert!(generated.trim_end().ends_with(expected), "{generated}, expected {expected}");
 }
 
 #[test]

@@ -45,8 +45,8 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     let files = select(&listing, arguments.file.as_deref()).during(&name)?;
     let pull = Pull { client: &client, name: &name, listing: &listing, files: &files };
     let n_fetched = match &arguments.out {
-        Some(out) => pull.into_directory(out)?,
-        None => pull.into_cache(&cache)?,
+        Some(out) => pull.fill_directory(out)?,
+        None => pull.fill_cache(&cache)?,
     };
     let path = match (&arguments.out, &arguments.file) {
         (Some(out), Some(file)) => out.join(file),
@@ -84,7 +84,7 @@ struct Pull<'p> {
 
 impl Pull<'_> {
     /// Fetches what the cache lacks; gives the number of bytes.
-    fn into_cache(&self, cache: &Cache) -> Outcome<u64> {
+    fn fill_cache(&self, cache: &Cache) -> Outcome<u64> {
         let mut progress = Progress::new(self.files);
         for file in self.files {
             let target = Target::new(cache.blob(self.name, file));
@@ -100,7 +100,7 @@ impl Pull<'_> {
     }
 
     /// Fetches what a directory lacks; gives the number of bytes.
-    fn into_directory(&self, out: &Path) -> Outcome<u64> {
+    fn fill_directory(&self, out: &Path) -> Outcome<u64> {
         let mut progress = Progress::new(self.files);
         for file in self.files {
             let target = Target::new(out.join(&file.path));
@@ -137,7 +137,8 @@ impl Pull<'_> {
         let fetched =
             if n_fetched == 0 { "all there already".to_owned() } else { format!("{} fetched", size(n_fetched)) };
         let commit = self.listing.commit.get(..12).unwrap_or_default();
-        println!("{} at commit {commit}: {} files, {}, {fetched}", self.name, self.files.len(), size(n_bytes));
+        let files = if self.files.len() == 1 { "1 file".to_owned() } else { format!("{} files", self.files.len()) };
+        println!("{} at commit {commit}: {files}, {}, {fetched}", self.name, size(n_bytes));
         println!("  {}", path.display());
         let model = if is_named { self.name.to_string() } else { path.display().to_string() };
         println!("Use it: genera generate --model {model} --prompt \"Once upon a time\"");

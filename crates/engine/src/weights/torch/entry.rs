@@ -51,9 +51,9 @@ impl Entry {
             let Some(axis) = (0..index.len()).rev().find(|&axis| index[axis] + 1 < self.shape[axis]) else {
                 return values;
             };
-            for reset in axis + 1..index.len() {
-                at -= index[reset] * self.strides[reset];
-                index[reset] = 0;
+            for (index, stride) in index[axis + 1..].iter_mut().zip(&self.strides[axis + 1..]) {
+                at -= *index * stride;
+                *index = 0;
             }
             index[axis] += 1;
             at += self.strides[axis];
