@@ -1,8 +1,8 @@
 //! The model that a run starts from: its weights, its tokenizer, and how to know it again.
 
 use crate::failure::{Failure, Outcome, While};
-use crate::{hub, model};
 use crate::run::directory::RunDirectory;
+use crate::{hub, model};
 use genera_engine::checkpoint::latest_good;
 use genera_engine::model::Transformer;
 use genera_engine::recipe::Recipe;
@@ -134,7 +134,10 @@ impl Write for HashWriter<'_> {
 fn weight_files(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(directory)?.map(|entry| Ok(entry?.path()));
     let mut files = entries.collect::<std::io::Result<Vec<PathBuf>>>()?;
-    let is_weights = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "safetensors");
+    let is_weights = |path: &PathBuf| {
+        path.extension()
+            .is_some_and(|extension| ["safetensors", "bin", "pt"].iter().any(|weights| extension == *weights))
+    };
     files.retain(|path| is_weights(path) || path.file_name().is_some_and(|name| name == "config.json"));
     files.sort();
     Ok(files)

@@ -35,6 +35,9 @@ pub struct Arguments {
     /// A run directory, one of its checkpoints, a directory in the Hugging Face layout, a GGUF file, or a pulled hf:ORG/NAME.
     #[arg(long, value_name = "MODEL")]
     model: PathBuf,
+    /// An adapter in PEFT's layout for it (LoRA).
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<PathBuf>,
     /// Tell the model how to answer.
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
@@ -44,7 +47,7 @@ pub struct Arguments {
 
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
     let device = machine::device(common.threads);
-    let mut model = model::load(&arguments.model, DType::F32, &device)?;
+    let mut model = model::load(&arguments.model, arguments.adapter.as_deref(), DType::F32, &device)?;
     check(&model, &arguments.model)?;
     model.transformer.params_mut().pack();
     let settings = settings(&arguments.sampling, &model);
