@@ -1,8 +1,8 @@
 //! The model that a run starts from: its weights, its tokenizer, and how to know it again.
 
 use crate::failure::{Failure, Outcome, While};
-use crate::model;
 use crate::run::directory::RunDirectory;
+use crate::{hub, model};
 use genera_engine::checkpoint::latest_good;
 use genera_engine::model::Transformer;
 use genera_engine::recipe::Recipe;
@@ -30,7 +30,7 @@ pub struct Base {
 /// When it cannot be read, has no tokenizer or one with more tokens than the model, or is not the one it was.
 pub fn open(recipe: &mut Recipe, purpose: Purpose, device: &Device) -> Outcome<Option<Base>> {
     let Some(name) = recipe.base.path.clone() else { return Ok(None) };
-    let path = Path::new(&name);
+    let path = &*hub::locate(Path::new(&name))?;
     let loaded = model::load(path, None, purpose, device)?;
     let codebook = loaded.codebook()?.clone();
     let (n_tokens, n_rows) = (codebook.vocab().size, loaded.transformer.config().vocab_size);
@@ -143,8 +143,10 @@ impl Write for HashWriter<'_> {
 fn weight_files(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(directory)?.map(|entry| Ok(entry?.path()));
     let mut files = entries.collect::<std::io::Result<Vec<PathBuf>>>()?;
-    let is_weights =
-        |path: &PathBuf| path.extension().is_some_and(|extension| extension == "safetensors" || extension == "bin");
+    let is_weights = |path: &PathBuf| {
+        path.extension()
+            .is_some_and(|extension| ["safetensors", "bin", "pt"].iter().any(|weights| extension == *weights))
+    };
     files.retain(|path| is_weights(path) || path.file_name().is_some_and(|name| name == "config.json"));
     files.sort();
     Ok(files)

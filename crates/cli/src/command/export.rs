@@ -18,7 +18,7 @@ use std::process::ExitCode;
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Arguments {
-    /// A run directory, one of its checkpoints, a model directory in the Hugging Face layout, or a GGUF file.
+    /// A run directory, one of its checkpoints, a directory in the Hugging Face layout, a GGUF file, or a pulled hf:ORG/NAME.
     #[arg(long, value_name = "MODEL")]
     model: PathBuf,
     /// An adapter in PEFT's layout, which is merged into the weights.

@@ -59,7 +59,7 @@ pub struct Arguments {
     /// Time to train [default: 10].
     #[arg(long, value_name = "N", requires = "data", conflicts_with = "recipe", allow_negative_numbers = true)]
     minutes: Option<f64>,
-    /// Go on with this model: a directory in the Hugging Face layout, a GGUF file or a run directory.
+    /// Go on with this model: a directory in the Hugging Face layout, a GGUF file, a pulled hf:ORG/NAME, or a run directory.
     #[arg(long, value_name = "MODEL", requires = "data", conflicts_with_all = ["recipe", "minutes", "preset"])]
     base: Option<PathBuf>,
     /// Passes over the data, with --base [default: 3].

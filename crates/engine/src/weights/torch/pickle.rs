@@ -15,7 +15,7 @@ use super::state_dict::{StorageRef, TensorRef};
 /// Longest pickle that is read. A tensor takes about 150 bytes.
 pub(super) const MAX_PICKLE_BYTES: u64 = 8 << 20;
 /// Most instructions that are followed. A tensor takes about 40.
-const MAX_STEPS: usize = 1 << 21;
+const MAX_STEPS: usize = 1 << 20;
 /// Most objects: a tensor takes about 10.
 const MAX_OBJECTS: usize = 1 << 19;
 /// Most containers that are open at once.

@@ -189,7 +189,7 @@ fn programs_have_limits() {
     };
     check([&b"\x80\x02N"[..], &b"\x85".repeat(500_000), b"."].concat(), "holds no table");
     check(program(b"]", 600_000), "more than 524288 objects");
-    check(program(b"N", 3_000_000), "more than 2097152 instructions");
+    check(program(b"N", 3_000_000), "more than 1048576 instructions");
     check(program(b"N", 9 << 20), "at most 8388608 are read");
 }
 
