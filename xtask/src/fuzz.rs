@@ -5,13 +5,15 @@ use std::fs;
 use std::path::PathBuf;
 
 /// The targets, and the files of a run that they start from.
-const TARGETS: [(&str, &[&str]); 6] = [
+const TARGETS: [(&str, &[&str]); 8] = [
     ("recipe", &["recipe.toml"]),
     ("shard", &["data/train.shard", "data/validation.shard"]),
     ("checkpoint", &["checkpoints/step-000002/manifest.json", "checkpoints/step-000002/model.safetensors"]),
     ("tokenizer", &["data/tokenizer.json"]),
     ("gguf", &[]),
     ("chat_template", &[]),
+    ("adapter", &[]),
+    ("messages", &[]),
 ];
 
 /// Runs each target for `seconds`; the first that finds something ends it.
