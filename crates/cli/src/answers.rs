@@ -72,7 +72,7 @@ pub fn sampling_of(generate: &GenerateRecipe) -> Sampling {
 /// In which form answers are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// The prompt and what follows it; several answers are set apart by a line.
+    /// The prompt, where the answer goes on with it, and what follows; several answers are set apart by a line.
     Text,
     /// One line an answer.
     Lines,
@@ -123,11 +123,14 @@ pub fn write(
     while let Some(group) = prompts.next_group()? {
         let ids = encode(model, &group)?;
         if shape == Shape::Text && settings.beam.is_none() && settings.n == 1 {
-            return stream(model, &group.prompts[0], ids.concat(), settings, out);
+            let shown = if model.modality.goes_on() { group.prompts[0].as_str() } else { "" };
+            return stream(model, shown, ids.concat(), settings, out);
         }
         let answers = answer(model, ids, settings)?;
         for (prompt, answers) in group.prompts.iter().zip(answers) {
             for answer in answers {
+                let is_hidden = shape == Shape::Text && !model.modality.goes_on();
+                let prompt = if is_hidden { "" } else { prompt };
                 write_one(prompt, answer, shape, std::mem::take(&mut is_first), out)
                     .during("cannot write the output")?;
             }

@@ -127,6 +127,11 @@ pub trait Modality: Sync {
     /// suits it.
     fn is_paired(&self) -> bool;
 
+    /// Whether what it makes goes on with the prompt, so that both are read as one text.
+    fn goes_on(&self) -> bool {
+        false
+    }
+
     /// Built-in sources of documents.
     fn demos(&self) -> &'static [Demo];
 

@@ -35,6 +35,10 @@ impl Modality for Text {
         false
     }
 
+    fn goes_on(&self) -> bool {
+        true
+    }
+
     fn demos(&self) -> &'static [Demo] {
         DEMOS
     }

@@ -322,11 +322,10 @@ fn from_data(data: &Path, arguments: &Arguments, fixed: &Overrides, reasons: &mu
         recipe.data.kind = "translation".to_owned();
         reasons.add("data.kind", if has_column { "a target column is given" } else { "--target is given" });
     }
-    if !is_paired && arguments.column.is_none() && !fixed.fixes("data.kind") {
-        if let Some((kind, why)) = plan::data::recognised(data)? {
-            recipe.data.kind = kind.to_owned();
-            reasons.add("data.kind", why);
-        }
+    let is_open = !is_paired && arguments.column.is_none() && !fixed.fixes("data.kind");
+    if let Some((kind, why)) = if is_open { plan::data::recognised(data)? } else { None } {
+        recipe.data.kind = kind.to_owned();
+        reasons.add("data.kind", why);
     }
     match &arguments.preset {
         Some(preset) => recipe.model.preset.clone_from(preset),

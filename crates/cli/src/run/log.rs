@@ -169,6 +169,8 @@ mod tests {
             grad_norm,
             tokens_per_s,
             flops_per_s,
+            reward_margin: None,
+            preference_accuracy: None,
             seconds: 2.0,
             reward_margin: None,
             preference_accuracy: None,

@@ -265,16 +265,17 @@ impl Session {
             let report = match &self.preferences {
                 Some(preferences) => {
                     let pairs = preferences.batches(self.cursor, n_micro)?;
+                    self.cursor += n_micro as u64;
                     self.trainer.step_preferences(&pairs, preferences.beta)
                 }
                 None => {
-                    let micro = batches.by_ref().take(n_micro).collect::<Result<Vec<Batch>, _>>()?;
+                    let (micro, n_used) = with_targets(&mut batches, n_micro, self.loader.rows_per_epoch())?;
+                    self.cursor += n_used;
                     self.trainer.step(&micro)
                 }
             };
             let report = report.map_err(|error| self.stopped(error.into()))?;
             let step = report.step;
-            self.cursor += n_micro as u64;
             self.record(&report)?;
             let is_due = |every: Option<u64>| every.is_some_and(|every| every > 0 && step.is_multiple_of(every));
             let is_last = step == train.steps;
@@ -526,6 +527,23 @@ impl Session {
     pub fn into_model(self) -> Transformer {
         self.trainer.into_model()
     }
+}
+
+/// The next micro-batches of a step, and how many were taken. Rows of which all is given teach nothing, as the long beginning
+/// of a conversation; where a step has no other, it takes the next ones.
+fn with_targets(batches: &mut Prefetch, n_micro: usize, rows_per_epoch: u64) -> Outcome<(Vec<Batch>, u64)> {
+    let mut n_used = 0;
+    while n_used <= rows_per_epoch.saturating_add(n_micro as u64) {
+        let micro = batches.by_ref().take(n_micro).collect::<Result<Vec<Batch>, _>>()?;
+        n_used += n_micro as u64;
+        if micro.iter().any(|batch| batch.n_targets() > 0) {
+            return Ok((micro, n_used));
+        }
+    }
+    Err(Failure::new(
+        "no row of the data has anything to predict: every answer begins beyond the first model.context_len tokens of its \
+         conversation; raise model.context_len",
+    ))
 }
 
 /// A model with the weights that a recipe's seed gives it.

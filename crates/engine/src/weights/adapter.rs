@@ -148,7 +148,7 @@ pub fn load_adapter(model: &mut Transformer, dir: &Path) -> Result<()> {
         }
         let scale = config.scale(&module.name, rank);
         let (a, b) = (reader.read_any(&a)?, reader.read_any(&b)?);
-        let b = module.from_file(&b, rank);
+        let b = module.ours(&b, rank);
         adapters.push(module.adapter(rank, scale, &a, &b, &device));
     }
     if let Some(name) = left.values().next() {
@@ -196,7 +196,7 @@ pub fn export_adapter(model: &Transformer, dir: &Path, facts: AdapterFacts<'_>) 
             data: data.into(),
         };
         tensors.push(written("A", a, a.to_vec()));
-        tensors.push(written("B", b, module.to_file(&b.to_vec(), rank)));
+        tensors.push(written("B", b, module.theirs(&b.to_vec(), rank)));
     }
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
     write_weights(&dir.join(WEIGHTS), tensors)?;
@@ -301,29 +301,30 @@ impl Module {
         NewAdapter { weight: self.weight, module: self.name, rows: self.rows, scale, a, b }
     }
 
-    /// The rows of b as they lie here.
-    fn from_file(&self, b: &[f32], rank: usize) -> Vec<f32> {
-        self.moved(b, rank, |ours, theirs| (ours, theirs))
-    }
-
-    /// The rows of b as they lie in a file.
-    fn to_file(&self, b: &[f32], rank: usize) -> Vec<f32> {
-        self.moved(b, rank, |ours, theirs| (theirs, ours))
-    }
-
-    fn moved(
-        &self,
-        b: &[f32],
-        rank: usize,
-        order: fn(Range<usize>, Range<usize>) -> (Range<usize>, Range<usize>),
-    ) -> Vec<f32> {
-        let Lie::PerHead { d_head } = self.lie else { return b.to_vec() };
-        let mut moved = vec![0.0; b.len()];
-        for (ours, theirs) in head_blocks(b.len(), d_head * rank) {
-            let (to, from) = order(ours, theirs);
-            moved[to].copy_from_slice(&b[from]);
+    /// The rows of b, as they lie in a file, in the order that they have here.
+    fn ours(&self, b: &[f32], rank: usize) -> Vec<f32> {
+        let mut moved = b.to_vec();
+        for (ours, theirs) in self.moved_rows(b.len(), rank) {
+            moved[ours].copy_from_slice(&b[theirs]);
         }
         moved
+    }
+
+    /// The rows of b, as they lie here, in the order that they have in a file.
+    fn theirs(&self, b: &[f32], rank: usize) -> Vec<f32> {
+        let mut moved = b.to_vec();
+        for (ours, theirs) in self.moved_rows(b.len(), rank) {
+            moved[theirs].copy_from_slice(&b[ours]);
+        }
+        moved
+    }
+
+    /// Which numbers of b lie elsewhere in a file: here, and there.
+    fn moved_rows(&self, n: usize, rank: usize) -> Vec<(Range<usize>, Range<usize>)> {
+        match self.lie {
+            Lie::PerHead { d_head } => head_blocks(n, d_head * rank).collect(),
+            _ => Vec::new(),
+        }
     }
 }
 

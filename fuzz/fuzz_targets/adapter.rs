@@ -1,0 +1,34 @@
+//! An adapter from anywhere, given to a small model.
+#![no_main]
+
+use genera_engine::model::{Transformer, initial_params};
+use genera_engine::presets::{self, Sizes};
+use genera_engine::weights::load_adapter;
+use genera_tensor::{DType, Device};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: (&str, &[u8])| {
+    let (config, weights) = input;
+    let sizes = Sizes {
+        vocab_size: 5,
+        context_len: 4,
+        d_model: 4,
+        n_layers: 1,
+        n_encoder_layers: 1,
+        n_heads: 2,
+        n_kv_heads: 1,
+        d_head: 2,
+        d_ff: 4,
+    };
+    let preset = presets::find("llama").expect("the preset is there");
+    let architecture = preset.architecture.config(&sizes).expect("the sizes fit");
+    let device = Device::cpu(1);
+    let params = initial_params(&architecture, 1, DType::F32, &device);
+    let mut model = Transformer::new(architecture, params, &device);
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    std::fs::write(directory.path().join("adapter_config.json"), config).expect("a temporary file");
+    std::fs::write(directory.path().join("adapter_model.safetensors"), weights).expect("a temporary file");
+    if load_adapter(&mut model, directory.path()).is_ok() {
+        model.params_mut().merge();
+    }
+});
