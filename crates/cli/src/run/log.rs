@@ -172,8 +172,6 @@ mod tests {
             reward_margin: None,
             preference_accuracy: None,
             seconds: 2.0,
-            reward_margin: None,
-            preference_accuracy: None,
         })
     }
 
