@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Prefill and decode rates of llama.cpp (Python package llama-cpp-python, built from its source distribution).
 
 The same work as `genera bench generate`: prompts of random tokens, then greedy tokens. One JSON object on standard output.

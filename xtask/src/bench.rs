@@ -14,6 +14,11 @@ pub fn kernels(options: &[&str]) -> Result<(), String> {
     compare("benches/peers/kernels.py", options)
 }
 
+/// Compares reading and writing with a published model.
+pub fn generate(options: &[&str]) -> Result<(), String> {
+    compare("benches/peers/generate.py", options)
+}
+
 /// Builds the program and runs a comparison.
 fn compare(script: &str, options: &[&str]) -> Result<(), String> {
     run("cargo", &["build", "--release", "--package", "genera"])?;

@@ -19,6 +19,8 @@ Developer tasks of Genera.
   cargo xtask bench peers    the speed of training beside that of PyTorch, candle and burn, then bench kernels
                              (--help: its options)
   cargo xtask bench kernels  products and attention beside those of PyTorch and Rust crates (--quick: two rounds)
+  cargo xtask bench generate MODEL.gguf
+                             reading and writing beside llama.cpp, in every format (--quick: two of them, once)
   cargo xtask fuzz SECONDS   runs every fuzz target for so long (needs cargo-fuzz)
 ";
 
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
         ["check", "--full"] => check::run_all(true),
         ["bench", "peers", ref options @ ..] => bench::peers(options),
         ["bench", "kernels", ref options @ ..] => bench::kernels(options),
+        ["bench", "generate", ref options @ ..] => bench::generate(options),
         ["docs"] => reference::write(),
         ["fuzz", seconds] => fuzz::run_all(seconds),
         _ => {

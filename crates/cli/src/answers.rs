@@ -31,6 +31,8 @@ pub struct Settings {
     pub stop: Vec<String>,
     /// Alternatives reported for each token.
     pub top_logprobs: usize,
+    /// Tokens that are guessed ahead at most where the text repeats itself.
+    pub n_guesses: usize,
 }
 
 impl Settings {
@@ -45,6 +47,7 @@ impl Settings {
             length_penalty: recipe.length_penalty as f32,
             stop: recipe.stop.clone(),
             top_logprobs: 0,
+            n_guesses: 0,
         }
     }
 
@@ -291,6 +294,7 @@ pub fn request(model: &SpeakingModel<'_>, prompt: Vec<u32>, settings: &Settings,
     request.sampling = settings.sampling.clone();
     request.sample = sample;
     request.top_logprobs = settings.top_logprobs;
+    request.n_guesses = settings.n_guesses;
     request.when_full = settings.when_full;
     let forbidden = model.modality.grammar(model.codebook).forbidden;
     request.constraint = Some(Box::new(Allowed::except(&forbidden, model.transformer.config().vocab_size)));

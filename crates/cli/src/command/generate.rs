@@ -44,6 +44,9 @@ pub struct Arguments {
     /// With --json: report this many alternatives for each token, with their log-probabilities.
     #[arg(long, value_name = "K")]
     logprobs: Option<usize>,
+    /// Guess up to N tokens ahead where the text repeats itself, and try them all at once: the same answer, sooner.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=64))]
+    guess_ahead: u16,
     /// Write the answers to this file instead of standard output.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -113,6 +116,7 @@ fn settings(arguments: &Arguments, model: &LoadedModel) -> answers::Settings {
         length_penalty: arguments.length_penalty.unwrap_or(defaults.length_penalty),
         stop: if arguments.sampling.stop.is_empty() { defaults.stop } else { arguments.sampling.stop.clone() },
         top_logprobs: arguments.logprobs.unwrap_or(0),
+        n_guesses: arguments.guess_ahead.into(),
     }
 }
 

@@ -164,7 +164,7 @@ fn search_group(model: &Transformer, inputs: &[&BeamInput], settings: &BeamSetti
             continue;
         }
         cache.rearrange(&from);
-        let CacheRows { own, cross } = cache.reserved();
+        let CacheRows { own, cross } = cache.reserved(1);
         logits = model.logits(&model.decode_cached(&Rows::dense(1, &tokens), own, cross.as_ref()));
     }
 }

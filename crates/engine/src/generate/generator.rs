@@ -1,13 +1,13 @@
 //! Many requests in progress at once, a token for each of them at every step.
 
 use super::kv_cache::{KvCache, Rows as CacheRows};
-use super::prefill::read;
+use super::prefill::{padded, read};
 use super::progress::{Next, Progress};
 use super::request::{Answer, Request, RequestId};
 use super::sampler::{Choice, Scratch};
 use super::scheduler::{Limits, Scheduler};
 use crate::error::Result;
-use crate::model::{Rows, Transformer};
+use crate::model::Transformer;
 use genera_tensor::op::gather_rows;
 use genera_tensor::{Tape, Tensor};
 use genera_tokens::TokenId;
@@ -27,6 +27,8 @@ pub struct Generator<'m> {
     active: BTreeMap<RequestId, Progress>,
     scratch: Scratch,
     n_submitted: u64,
+    n_guessed: u64,
+    n_guessed_right: u64,
 }
 
 /// What happened to a request in a step.
@@ -70,6 +72,8 @@ impl<'m> Generator<'m> {
             active: BTreeMap::new(),
             scratch: Scratch::default(),
             n_submitted: 0,
+            n_guessed: 0,
+            n_guessed_right: 0,
         }
     }
 
@@ -103,12 +107,14 @@ impl<'m> Generator<'m> {
         self.cache.rearrange(&plan.keep);
         let mut events = Vec::new();
         if !plan.decode.is_empty() {
-            let logits = self.decode(&plan.decode);
-            self.accept(&plan.decode, &logits, &mut events);
+            let guesses = self.guesses(&plan.decode);
+            let logits = self.decode(&plan.decode, &guesses);
+            self.accept(&plan.decode, &guesses, &logits, &mut events);
         }
         if !plan.prefill.is_empty() {
             let logits = self.prefill(&plan.prefill);
-            self.accept(&plan.prefill, &logits, &mut events);
+            let none = vec![Vec::new(); plan.prefill.len()];
+            self.accept(&plan.prefill, &none, &logits, &mut events);
         }
         events
     }
@@ -136,6 +142,11 @@ impl<'m> Generator<'m> {
         self.active.is_empty()
     }
 
+    /// Tokens that were guessed ahead so far, and how many of them were right.
+    pub fn n_guessed(&self) -> (u64, u64) {
+        (self.n_guessed, self.n_guessed_right)
+    }
+
     /// Requests that are being generated.
     pub fn n_running(&self) -> usize {
         self.scheduler.n_running()
@@ -146,13 +157,28 @@ impl<'m> Generator<'m> {
         self.scheduler.n_waiting()
     }
 
-    /// The logits behind the newest token of each row.
-    fn decode(&mut self, ids: &[RequestId]) -> Tensor {
+    /// What each row may go on with, besides its newest token.
+    fn guesses(&self, ids: &[RequestId]) -> Vec<Vec<TokenId>> {
+        let room = self.cache.room().saturating_sub(1);
+        ids.iter().map(|id| self.active[id].guesses(room)).collect()
+    }
+
+    /// The logits behind the newest token of each row and behind each of its guesses, row by row.
+    fn decode(&mut self, ids: &[RequestId], guesses: &[Vec<TokenId>]) -> Tensor {
         let newest = |id| *self.active[id].context.last().expect("a context holds at least the prompt's first token");
-        let tokens: Vec<TokenId> = ids.iter().map(newest).collect();
-        let CacheRows { own, cross } = self.cache.reserved();
-        let hidden = self.model.decode_cached(&Rows::dense(1, &tokens), own, cross.as_ref());
-        self.model.logits(&hidden)
+        let tokens: Vec<Vec<TokenId>> =
+            ids.iter().zip(guesses).map(|(id, guesses)| [&[newest(id)], guesses.as_slice()].concat()).collect();
+        let rows = padded(&tokens.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        let t = rows.t;
+        let CacheRows { own, cross } = self.cache.reserved(t);
+        let hidden = self.model.decode_cached(&rows, own, cross.as_ref());
+        if t == 1 {
+            return self.model.logits(&hidden);
+        }
+        let real =
+            tokens.iter().enumerate().flat_map(|(row, tokens)| (0..tokens.len()).map(move |i| (row * t + i) as u32));
+        let tape = Tape::inference(self.model.device());
+        self.model.logits(&gather_rows(&tape, &hidden, &real.collect()))
     }
 
     /// Reads the contexts of new rows and returns the logits behind each. Equal ones are read once.
@@ -177,28 +203,44 @@ impl<'m> Generator<'m> {
         self.model.logits(&by_request)
     }
 
-    fn accept(&mut self, ids: &[RequestId], logits: &Tensor, events: &mut Vec<Event>) {
-        let rows = logits.view().f32().chunks(logits.shape().last());
-        for (&id, logits) in ids.iter().zip(rows) {
-            let progress = self.active.get_mut(&id).expect("a planned request is in progress");
-            let mut token = |Choice { token, logprob, top_logprobs }| {
-                events.push(Event::Token { id, token, logprob, top_logprobs });
-            };
-            let is_complete = match progress.advance(logits, &mut self.scratch) {
-                Next::Token(choice, is_last) => {
-                    token(choice);
-                    is_last
-                }
-                Next::ReadAgain(choice) => {
-                    token(choice);
-                    self.scheduler.read_again(id, progress.context.len());
-                    false
-                }
-                Next::End => true,
-            };
-            if is_complete {
-                events.extend(self.cancel(id).map(Event::Finished));
+    /// Goes on with each request from its logits: a token, and one more for every guess that was right.
+    fn accept(&mut self, ids: &[RequestId], guesses: &[Vec<TokenId>], logits: &Tensor, events: &mut Vec<Event>) {
+        let mut logits = logits.view().f32().chunks(logits.shape().last());
+        for (row, (&id, guesses)) in ids.iter().zip(guesses).enumerate() {
+            // Without its newest token, which has been read by now.
+            let n_held = self.active[&id].context.len() as u32 - 1;
+            let logits: Vec<&[f32]> = logits.by_ref().take(1 + guesses.len()).collect();
+            let mut n_right = 0;
+            while self.accept_one(id, logits[n_right], events).is_some_and(|token| guesses.get(n_right) == Some(&token))
+            {
+                n_right += 1;
             }
+            if n_right < guesses.len() {
+                self.cache.truncate(row, n_held + 1 + n_right as u32);
+            }
+            self.n_guessed += guesses.len() as u64;
+            self.n_guessed_right += n_right as u64;
         }
+    }
+
+    /// The next token of a request that goes on after it.
+    fn accept_one(&mut self, id: RequestId, logits: &[f32], events: &mut Vec<Event>) -> Option<TokenId> {
+        let progress = self.active.get_mut(&id).expect("a planned request is in progress");
+        let mut tell = |Choice { token, logprob, top_logprobs }: Choice| {
+            events.push(Event::Token { id, token, logprob, top_logprobs });
+            token
+        };
+        match progress.advance(logits, &mut self.scratch) {
+            Next::Token(choice, false) => return Some(tell(choice)),
+            Next::Token(choice, true) => drop(tell(choice)),
+            Next::ReadAgain(choice) => {
+                tell(choice);
+                self.scheduler.read_again(id, progress.context.len());
+                return None;
+            }
+            Next::End => {}
+        }
+        events.extend(self.cancel(id).map(Event::Finished));
+        None
     }
 }

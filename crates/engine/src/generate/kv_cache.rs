@@ -27,17 +27,30 @@ impl KvCache {
         Self { rows: None, context_len }
     }
 
-    /// The rows, with room for one more token in each.
+    /// Tokens that every row can still take.
+    pub(super) fn room(&self) -> usize {
+        let longest = self.rows.as_ref().map_or(0, |rows| longest(rows.own.lens()));
+        self.context_len.saturating_sub(longest)
+    }
+
+    /// Takes back the newest tokens of a row, down to `len`.
+    pub(super) fn truncate(&mut self, row: usize, len: u32) {
+        if let Some(rows) = &mut self.rows {
+            rows.own.truncate(row, len);
+        }
+    }
+
+    /// The rows, with room for `n` more tokens in each.
     ///
     /// # Panics
     /// When there is none, or one is full.
-    pub(super) fn reserved(&mut self) -> &mut Rows {
+    pub(super) fn reserved(&mut self, n: usize) -> &mut Rows {
         let rows = self.rows.as_mut().expect("only a cache that has rows can be extended");
         let longest = longest(rows.own.lens());
-        assert!(longest < self.context_len, "a row that fills the context of {} cannot go on", self.context_len);
-        if longest == rows.own.capacity() {
+        assert!(longest + n <= self.context_len, "a row that fills the context of {} cannot go on", self.context_len);
+        if longest + n > rows.own.capacity() {
             let all: Vec<usize> = (0..rows.own.n_rows()).collect();
-            rows.own = rows.own.rearranged(&all, capacity_for(longest + 1, self.context_len));
+            rows.own = rows.own.rearranged(&all, capacity_for(longest + n, self.context_len));
         }
         rows
     }

@@ -12,6 +12,7 @@ mod dialogue;
 mod generator;
 mod kv_cache;
 mod logits;
+mod lookup;
 mod naive;
 mod prefill;
 mod progress;

@@ -1,6 +1,7 @@
 //! An answer in the making: what the model sees of it, and when it ends.
 
 use super::constraint::Constraint;
+use super::lookup::guess;
 use super::request::{Answer, Finish, Request, RequestId, WhenFull};
 use super::sampler::{Choice, Sampler, Scratch};
 use crate::model::Transformer;
@@ -21,6 +22,7 @@ pub(super) struct Progress {
     when_full: WhenFull,
     constraint: Option<Box<dyn Constraint>>,
     sampler: Sampler,
+    n_guesses: usize,
 }
 
 /// How an answer went on.
@@ -49,7 +51,18 @@ impl Progress {
             top_logprobs: request.top_logprobs,
             when_full: request.when_full,
             constraint: request.constraint,
+            n_guesses: request.n_guesses,
         }
+    }
+
+    /// What may come next, at most `room` tokens. One token more can always be taken after them.
+    pub(super) fn guesses(&self, room: usize) -> Vec<TokenId> {
+        let to_come = self.max_tokens - self.answer.tokens.len() - 1;
+        let to_switch = match self.switch_len {
+            Some(len) if self.context.len() <= len => len - self.context.len(),
+            _ => usize::MAX,
+        };
+        guess(&self.context, self.n_guesses.min(room).min(to_come).min(to_switch)).to_vec()
     }
 
     /// Chooses the next token from the logits behind the context.

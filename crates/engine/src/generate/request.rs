@@ -28,6 +28,9 @@ pub struct Request {
     pub when_full: WhenFull,
     /// Which tokens may come.
     pub constraint: Option<Box<dyn Constraint>>,
+    /// Tokens that are guessed ahead at most where the text repeats itself, and tried all at once. The answer is the same
+    /// as without, token for token.
+    pub n_guesses: usize,
 }
 
 /// What happens when prompt and answer fill the model's context.
@@ -90,6 +93,7 @@ impl Request {
             top_logprobs: 0,
             when_full: WhenFull::Stop,
             constraint: None,
+            n_guesses: 0,
         }
     }
 

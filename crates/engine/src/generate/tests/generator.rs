@@ -292,3 +292,29 @@ fn events_carry_the_most_probable_tokens() {
     let sum: f64 = top_logprobs.iter().map(|(_, logprob)| f64::from(*logprob).exp()).sum();
     assert!((sum - 1.0).abs() < 1e-5, "{sum}");
 }
+
+/// Guessing ahead gives the same tokens and the same probabilities to the bit, alone and among others.
+#[test]
+fn guesses_change_nothing() {
+    let device = Device::cpu(2);
+    let mut n_right = 0;
+    for (name, config) in all() {
+        let model = model(&config, DType::F32, &device);
+        let repeating = |i: usize| {
+            let plain = request(&config, i);
+            let prompt = plain.prompt.repeat(2);
+            Request { prompt: prompt[..prompt.len().min(12)].to_vec(), max_tokens: 11, ..plain }
+        };
+        let without: Vec<Answer> = (0..6).map(|i| alone(&model, repeating(i))).collect();
+        let mut generator = Generator::new(&model, Limits::default());
+        for i in 0..6 {
+            generator.submit(Request { n_guesses: i, ..repeating(i) }).unwrap();
+        }
+        let with = generator.run(|_| ControlFlow::Continue(()));
+        for (without, with) in without.iter().zip(&with) {
+            assert_eq!(bits(with), bits(without), "{name}");
+        }
+        n_right += generator.n_guessed().1;
+    }
+    assert!(n_right > 20, "{n_right} guesses were right: too few to show anything");
+}
