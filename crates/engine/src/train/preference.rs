@@ -33,6 +33,9 @@ pub struct PreferenceScore {
     pub n_pairs: u64,
 }
 
+/// Reward margins below this are rounding errors.
+const NO_MARGIN: f64 = 1e-6;
+
 /// Sums over pairs.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct PreferenceSums {
