@@ -32,7 +32,7 @@ def answer_logp(model, row):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=pathlib.Path)
+    parser.add_argument("run", type=pathlib.Path, help="the run; its data must not hold the padding token, whose vector PyTorch does not train")
     parser.add_argument("--program", required=True, help="what prints the pairs: cargo run -q -p genera-data --example pairs")
     parser.add_argument("--tolerance", type=float, default=1e-4)
     arguments = parser.parse_args()

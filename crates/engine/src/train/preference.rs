@@ -33,6 +33,9 @@ pub struct PreferenceScore {
     pub n_pairs: u64,
 }
 
+/// Reward margins below this are rounding errors.
+const NO_MARGIN: f64 = 1e-6;
+
 /// Sums over pairs.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct PreferenceSums {
@@ -46,13 +49,11 @@ impl PreferenceSums {
     pub(super) fn add(&mut self, loss: f64, margin: f64) {
         self.loss += loss;
         self.margin += margin;
-        // Where both are the same to the bit, as at the start, the model has no opinion.
-        self.n_right += if margin > 0.0 {
-            1.0
-        } else if margin == 0.0 {
-            0.5
-        } else {
-            0.0
+        self.n_right += match margin {
+            // But for rounding nothing, as at the start: the model has no opinion.
+            margin if margin.abs() < NO_MARGIN => 0.5,
+            margin if margin > 0.0 => 1.0,
+            _ => 0.0,
         };
         self.n_pairs += 1;
     }
