@@ -17,7 +17,7 @@ fn config(preset: &str) -> ModelConfig {
         n_layers: 2,
         n_encoder_layers: 0,
         n_heads: 4,
-        n_kv_heads: 2,
+        n_kv_heads: if preset == "gpt2" { 4 } else { 2 },
         d_head: 16,
         d_ff: 96,
     };
