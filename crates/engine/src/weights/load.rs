@@ -77,6 +77,9 @@ pub(super) fn load_from(
     Ok(Transformer::new(model, params, device))
 }
 
+/// The format of quantised blocks, and their bytes.
+pub(super) type Blocks = (Format, Vec<u8>);
+
 /// Tensors by name.
 pub(super) trait Store {
     /// Where they are, for messages.
@@ -98,7 +101,7 @@ pub(super) trait Store {
     ///
     /// # Errors
     /// When they cannot be read.
-    fn read_blocks(&mut self, _name: &str) -> Result<Option<(Format, Vec<u8>)>> {
+    fn read_blocks(&mut self, _name: &str) -> Result<Option<Blocks>> {
         Ok(None)
     }
 }
@@ -224,7 +227,7 @@ impl Files {
     }
 
     /// The blocks that make a parameter; `None` where some part of it has none.
-    fn read_blocks(&mut self, found: &Found) -> Result<Option<Vec<(Format, Vec<u8>)>>> {
+    fn read_blocks(&mut self, found: &Found) -> Result<Option<Vec<Blocks>>> {
         if found.lie != Lie::Plain {
             return Ok(None);
         }

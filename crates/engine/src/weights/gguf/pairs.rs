@@ -4,8 +4,7 @@
 use super::metadata::Metadata;
 use super::reader::Reader;
 use crate::error::{Error, Result};
-use crate::weights::load::Store;
-use genera_tensor::quant::Format;
+use crate::weights::load::{Blocks, Store};
 use std::path::Path;
 
 /// The architecture whose files are so.
@@ -82,7 +81,7 @@ impl Store for Turned {
         Ok(self.of(name).map_or_else(|| values.clone(), |d_head| reordered(&values, row_len, d_head, false)))
     }
 
-    fn read_blocks(&mut self, name: &str) -> Result<Option<(Format, Vec<u8>)>> {
+    fn read_blocks(&mut self, name: &str) -> Result<Option<Blocks>> {
         let format = self.reader.find(name).map(|entry| entry.format).filter(|format| format.coding().is_some());
         let Some(format) = format else { return Ok(None) };
         let bytes = self.reader.read_bytes(name)?;
