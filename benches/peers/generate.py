@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compares the speed at which Genera reads and writes with that of llama.cpp, on the same GGUF files, pair by pair.
 
-    generate.py GENERA MODEL.gguf [--quick]
+    generate.py GENERA MODEL.gguf [--quick] [--rounds N] [--formats q4_0,q8_0]
 
 The model is written anew in each format by `genera quantize`. Every line has the medians of rounds in which the two take
 turns, and the median of their ratios.
@@ -26,10 +26,11 @@ def main():
     parser.add_argument("genera")
     parser.add_argument("model", help="a GGUF file")
     parser.add_argument("--quick", action="store_true", help="one round, and only the file as it is, q4_0 and q8_0")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--formats", type=lambda text: text.split(","), default=FORMATS)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
-    rounds = 1 if arguments.quick else 5
-    formats = FORMATS[:1] + FORMATS[2:3] if arguments.quick else FORMATS
+    rounds, formats = (1, ["q4_0", "q8_0"]) if arguments.quick else (arguments.rounds, arguments.formats)
     print(f"{'':<26}{'genera':>10}{'llama.cpp':>11}{'ratio':>8}   tokens/s")
     with tempfile.TemporaryDirectory() as directory:
         files = [("as it is", arguments.model)]
