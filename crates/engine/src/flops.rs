@@ -255,7 +255,7 @@ fn cross_bytes(config: &ModelConfig, stack: &Stack, plan: &TrainPlan) -> f64 {
 /// Bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct RunMemory {
-    /// Weights, their rounded copies, and the copies arranged for products.
+    /// Matrices arranged for products, and the other weights in f32.
     pub weights: usize,
     /// Keys and values of all rows.
     pub cache: usize,
@@ -270,11 +270,12 @@ impl RunMemory {
         };
         let c = compute.size_bytes();
         let packed: usize = specs.iter().filter(arranged).map(n_elements).sum();
+        let others = specs.iter().map(n_elements).sum::<usize>() - packed;
         let stack = config.last_stack();
         let width = 2 * stack.attention.n_kv_heads * stack.attention.d_head;
         let positions = rows as f64 * (lens.target + lens.source) as f64;
         let cache = (stack.n_layers as f64 * positions * (width * c) as f64) as usize;
-        Self { weights: weight_bytes(&specs, compute) + c * packed, cache }
+        Self { weights: c * packed + 4 * others, cache }
     }
 
     /// Both together.

@@ -109,3 +109,62 @@ impl Weight {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::op::{Linear, embedding, linear};
+    use crate::quant::{BlockRows, Format};
+    use crate::{Gradients, Key, ParamId, Tape};
+
+    /// More rows than are unpacked at a time.
+    const SIZES: [usize; 3] = [3, 300, 4096];
+
+    fn normals(device: &Device, seed: u64, shape: [usize; 2]) -> Tensor {
+        let values: Vec<f32> = (0..(shape[0] * shape[1]) as u64).map(|i| Key::new(seed).normal(i)).collect();
+        Tensor::from_f32(device, shape, &values)
+    }
+
+    /// The gradient of what a weight multiplies, for a sum of the results with random factors.
+    fn gradient(device: &Device, weight: &Weight) -> Vec<f32> {
+        let [m, n, k] = SIZES;
+        let tape = Tape::new(device);
+        let x = tape.parameter(ParamId(0), &normals(device, 1, [m, k]));
+        let y = linear(&tape, &x, weight, Linear::plain(DType::F32));
+        let mut gradients = Gradients::new(1);
+        tape.backward_from(&y, normals(device, 2, [m, n]), &mut gradients);
+        gradients.get(ParamId(0)).expect("x is a parameter").to_vec()
+    }
+
+    #[test]
+    fn the_gradient_goes_back_through_packed_weights() {
+        let [_, n, k] = SIZES;
+        let device = Device::cpu(2);
+        let numbers = normals(&device, 3, [n, k]);
+        let mut bytes = vec![0; Format::Q8_0.bytes_of(n * k)];
+        Format::Q8_0.encode(&numbers.to_vec(), &mut bytes);
+        let mut decoded = vec![0.0; n * k];
+        Format::Q8_0.decode(&bytes, &mut decoded);
+        let kernels = device.kernels();
+        let whole = kernels.pack(Matrix::transposed(numbers.view(), k), k, n);
+        let blocks = kernels.pack_blocks(k, &[BlockRows::new(Format::Q8_0, k, &bytes)]);
+        let plain = |numbers: Tensor| Weight::from(Var::constant(numbers));
+        for (packed, same) in [(whole, numbers.clone()), (blocks, Tensor::from_f32(&device, [n, k], &decoded))] {
+            let (found, expected) =
+                (gradient(&device, &Weight::Packed(Arc::new(packed))), gradient(&device, &plain(same)));
+            let largest = expected.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
+            let error = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / largest;
+            assert!(error < 1e-6, "{error}");
+        }
+    }
+
+    #[test]
+    fn rows_are_looked_up_in_packed_tables() {
+        let device = Device::cpu(1);
+        let (table, ids): (_, Arc<[u32]>) = (normals(&device, 4, [50, 32]), Arc::from([49, 0, 7, 7]));
+        let packed = Arc::new(device.kernels().pack(Matrix::transposed(table.view(), 32), 32, 50));
+        let tape = Tape::inference(&device);
+        let look_up = |weight: Weight| embedding(&tape, &weight, &ids, 3.0).tensor().to_vec();
+        assert_eq!(look_up(Weight::Packed(packed)), look_up(Var::constant(table).into()));
+    }
+}
