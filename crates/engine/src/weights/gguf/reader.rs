@@ -151,6 +151,9 @@ fn checked_entry(raw: &RawEntry, alignment: u64, data_len: u64) -> Sound<Entry> 
     if !offset.is_multiple_of(alignment) {
         return Err(format!("tensor '{name}' begins at byte {offset}, which is not a multiple of {alignment}"));
     }
+    if sizes.contains(&0) {
+        return Err(format!("tensor '{name}' has no elements: its sizes are {sizes:?}"));
+    }
     let row = sizes.first().copied().unwrap_or(1);
     if !row.is_multiple_of(format.block_len() as u64) {
         let (block, format) = (format.block_len(), format.name());

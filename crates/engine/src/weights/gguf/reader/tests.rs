@@ -111,6 +111,7 @@ fn impossible_claims_are_refused() {
     check(&|file| file.version = 1, "version 1; 2 and 3 are read");
     check(&|file| file.version = 3_u32.swap_bytes(), "big-endian");
     check(&|file| file.tensors[0].1 = vec![1 << 40, 1 << 40], "goes beyond the 66 bytes");
+    check(&|file| file.tensors[0].1 = vec![0, 1 << 63, 1 << 63], "has no elements");
     check(&|file| file.tensors[0].1 = vec![2, 6], "tensors 'a' and 'b' overlap");
     check(&|file| file.tensors[1].1 = vec![31], "not whole blocks of 32 (q8_0)");
     check(&|file| file.tensors[1].2 = 99, "format 99, which is not known; known are f32, f16");
