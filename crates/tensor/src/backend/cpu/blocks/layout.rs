@@ -6,7 +6,7 @@
 //! vector instruction multiplies 4 steps of 8 or 16 columns, and memory is read from front to back.
 
 use crate::backend::cpu::matmul::scratch::Scratch;
-use crate::backend::cpu::pool::Pool;
+use crate::backend::cpu::pool::{Pool, chunks};
 use crate::quant::{BlockRows, Codes, Coding};
 use half::f16;
 use std::ops::Range;
@@ -16,7 +16,7 @@ pub(super) const WIDTH: usize = 16;
 /// Steps of K in a group.
 pub(super) const GROUP: usize = 32;
 /// Steps of K in a vector of codes.
-pub(super) const STEPS: usize = 4;
+const STEPS: usize = 4;
 /// Bytes of a vector of codes.
 const VECTOR: usize = WIDTH * STEPS;
 
@@ -94,10 +94,7 @@ impl Section {
         let n_words = (section.n_panels() * section.panel_bytes()).div_ceil(4);
         let bytes: &mut [u8] = bytemuck::cast_slice_mut(words.words(n_words));
         let n_panels = section.n_panels();
-        let parts = crate::backend::cpu::pool::chunks(
-            &mut bytes[..n_panels * section.panel_bytes()],
-            section.panel_bytes().max(1),
-        );
+        let parts = chunks(&mut bytes[..n_panels * section.panel_bytes()], section.panel_bytes().max(1));
         pool.for_each(parts, |panel, bytes| section.pack(rows, panel, bytes));
         section.words = words;
         section
@@ -120,12 +117,12 @@ impl Section {
         GROUP / self.coding.group_len
     }
 
-    fn code_bytes(&self) -> usize {
+    pub(super) fn code_bytes(&self) -> usize {
         GROUP * WIDTH * self.coding.bits / 8
     }
 
     /// Bytes of the scales, and of the offsets where there are any.
-    fn scale_bytes(&self) -> usize {
+    pub(super) fn scale_bytes(&self) -> usize {
         2 * WIDTH * self.n_scales()
     }
 
@@ -183,25 +180,31 @@ impl Section {
         let bytes = unsafe { std::slice::from_raw_parts(words.add(panel * self.panel_bytes()), self.panel_bytes()) };
         let (code_bytes, scale_bytes) = (self.code_bytes(), self.scale_bytes());
         let zero = f32::from(self.coding.zero());
-        let half = |bytes: &[u8], i: usize| f16::from_ne_bytes([bytes[2 * i], bytes[2 * i + 1]]).to_f32();
         for (group, out) in bytes.chunks_exact(self.group_bytes()).zip(out.chunks_exact_mut(GROUP)) {
             let (scales, offsets) = group[code_bytes..].split_at(scale_bytes);
             for (sub, out) in out.chunks_exact_mut(self.coding.group_len).enumerate() {
                 let scale = half(scales, sub * WIDTH + column);
                 let offset = if self.coding.has_offset { half(offsets, sub * WIDTH + column) } else { 0.0 };
                 for (i, out) in out.iter_mut().enumerate() {
-                    let code = self.code(group, sub * self.coding.group_len + i, column);
+                    let code =
+                        self.stored_code(group, sub * self.coding.group_len + i, column).wrapping_add(self.lowered);
                     *out = scale * (f32::from(code) - zero) + offset;
                 }
             }
         }
     }
 
-    fn code(&self, group: &[u8], i: usize, column: usize) -> u8 {
+    /// The code of step `i` of a group, as it is stored.
+    pub(super) fn stored_code(&self, group: &[u8], i: usize, column: usize) -> u8 {
         let (step, at) = (i / STEPS, column * STEPS + i % STEPS);
         match self.coding.bits {
             4 => group[step / 2 * VECTOR + at] >> (step % 2 * 4) & 0xf,
-            _ => group[step * VECTOR + at].wrapping_add(self.lowered),
+            _ => group[step * VECTOR + at],
         }
     }
+}
+
+/// Half `i` of scales or offsets.
+pub(super) fn half(bytes: &[u8], i: usize) -> f32 {
+    f16::from_ne_bytes([bytes[2 * i], bytes[2 * i + 1]]).to_f32()
 }

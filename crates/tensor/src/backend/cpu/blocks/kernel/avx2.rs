@@ -1,7 +1,7 @@
 //! With AVX2: 4-bit codes by the products of bytes that are summed in pairs (16 of them fit into 16 bits), 8-bit codes
 //! widened to 16 bits.
 
-use super::Tile;
+use super::{Rows, Tile, part};
 use crate::backend::cpu::blocks::layout::{GROUP, WIDTH};
 use crate::backend::cpu::matmul::prefetch;
 use std::arch::x86_64::*;
@@ -10,79 +10,11 @@ pub(super) const MAX_ROWS: usize = 4;
 /// How far ahead memory is asked for.
 const AHEAD_BYTES: usize = 2048;
 
-/// Calls the variant of a kernel for the number of rows and the coding.
-macro_rules! choose {
-    ($kernel:ident, $tile:ident) => {{
-        let coding = $tile.panel.section.coding;
-        choose!(@ $kernel, $tile, coding, 1 2 3 4)
-    }};
-    (@ $kernel:ident, $tile:ident, $coding:ident, $($rows:literal)+) => {
-        match ($tile.n_rows(), $coding.group_len, $coding.has_offset) {
-            $(
-                ($rows, 32, false) => $kernel::<$rows, 1, false>($tile),
-                ($rows, 32, true) => $kernel::<$rows, 1, true>($tile),
-                ($rows, _, false) => $kernel::<$rows, 2, false>($tile),
-                ($rows, _, true) => $kernel::<$rows, 2, true>($tile),
-            )+
-            (n_rows, ..) => unreachable!("a tile of {n_rows} rows"),
-        }
-    };
-}
-
 /// # Safety
 /// The processor has AVX2, FMA and F16C; the tile has been checked.
 pub(super) unsafe fn run(tile: Tile<'_>) {
     // SAFETY: the caller keeps the same contract.
-    unsafe {
-        match tile.panel.section.coding.bits {
-            4 => choose!(nibbles, tile),
-            _ => choose!(bytes, tile),
-        }
-    }
-}
-
-/// Where the numbers of R rows are, from some group on.
-struct Rows<const R: usize> {
-    codes: *const i8,
-    wide: *const i16,
-    scales: *const f32,
-    sums: *const i32,
-    scaled_sums: *const f32,
-}
-
-impl<const R: usize> Rows<R> {
-    /// # Safety
-    /// The tile has been checked.
-    #[inline(always)]
-    unsafe fn new(tile: &Tile<'_>) -> Self {
-        let (rows, groups) = (tile.rows, tile.first_row * tile.panel.section.n_groups);
-        // SAFETY: all lists have their part of every tile.
-        unsafe {
-            Self {
-                codes: rows.codes.as_ptr().add(GROUP * groups),
-                wide: rows.wide.as_ptr().add(GROUP * groups),
-                scales: rows.scales.as_ptr().add(groups),
-                sums: rows.sums.as_ptr().add(3 * groups),
-                scaled_sums: rows.scaled_sums.as_ptr().add(3 * groups),
-            }
-        }
-    }
-
-    /// Goes on to the next group.
-    #[inline(always)]
-    fn step(&mut self) {
-        self.codes = self.codes.wrapping_add(GROUP * R);
-        self.wide = self.wide.wrapping_add(GROUP * R);
-        self.scales = self.scales.wrapping_add(R);
-        self.sums = self.sums.wrapping_add(3 * R);
-        self.scaled_sums = self.scaled_sums.wrapping_add(3 * R);
-    }
-}
-
-/// Where the sums of the whole group begin, or of part `sub` of `subs`.
-#[inline(always)]
-fn part(subs: usize, sub: usize, n_rows: usize) -> usize {
-    if subs == 1 { 0 } else { (1 + sub) * n_rows }
+    unsafe { choose!(kernel, tile, 1 2 3 4) }
 }
 
 /// Asks for a group's worth of memory some way ahead. Few rows multiply faster than memory comes by itself.
@@ -103,68 +35,16 @@ unsafe fn halves(bytes: *const u8) -> __m256 {
     unsafe { _mm256_cvtph_ps(_mm_loadu_si128(bytes.cast())) }
 }
 
-/// The kernels take the columns of a panel by halves, one after the other or both at once, as the registers allow.
-macro_rules! by_sides {
-    ($kernel:ident, $of_sides:ident, $both:literal) => {
-        #[target_feature(enable = "avx2,fma,f16c")]
-        unsafe fn $kernel<const R: usize, const SUBS: usize, const OFFSET: bool>(tile: Tile<'_>) {
-            // SAFETY: the tile has been checked.
-            unsafe {
-                if R <= $both {
-                    $of_sides::<R, SUBS, OFFSET, 2>(&tile, 0);
-                } else {
-                    $of_sides::<R, SUBS, OFFSET, 1>(&tile, 0);
-                    $of_sides::<R, SUBS, OFFSET, 1>(&tile, 1);
-                }
-            }
-        }
-    };
-}
-
-by_sides!(nibbles, nibbles_of_sides, 2);
-by_sides!(bytes, bytes_of_sides, 2);
-
-/// Scaled sums of codes, added up over the groups.
-struct Sums<const R: usize, const SIDES: usize>([[__m256; SIDES]; R]);
-
-impl<const R: usize, const SIDES: usize> Sums<R, SIDES> {
-    /// Adds a group's sums of codes times their scales.
-    #[target_feature(enable = "avx2,fma,f16c")]
-    #[inline]
-    unsafe fn add(&mut self, side: usize, scales: *const u8, rows: &Rows<R>, dots: [__m256i; R]) {
-        // SAFETY: the panel and the rows have the group.
-        unsafe {
-            let scale = halves(scales);
-            for r in 0..R {
-                let scale = _mm256_mul_ps(scale, _mm256_set1_ps(*rows.scales.add(r)));
-                self.0[r][side] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[r]), scale, self.0[r][side]);
-            }
-        }
-    }
-
-    /// Adds the offsets of a group.
-    #[target_feature(enable = "avx2,fma,f16c")]
-    #[inline]
-    unsafe fn add_offsets<const SUBS: usize>(&mut self, side: usize, offsets: *const u8, rows: &Rows<R>, sub: usize) {
-        // SAFETY: the panel and the rows have the group.
-        unsafe {
-            let offset = halves(offsets);
-            for r in 0..R {
-                let sum = _mm256_set1_ps(*rows.scaled_sums.add(part(SUBS, sub, R) + r));
-                self.0[r][side] = _mm256_fmadd_ps(offset, sum, self.0[r][side]);
-            }
-        }
-    }
-
-    /// Stores the sums of `SIDES` halves of the panel's columns, from half `first` on.
-    #[target_feature(enable = "avx2")]
-    #[inline]
-    unsafe fn store(&self, out: *mut f32, first: usize) {
-        for r in 0..R {
-            for side in 0..SIDES {
-                // SAFETY: the tile has the rows and the columns.
-                unsafe { _mm256_storeu_ps(out.add(r * WIDTH + 8 * (first + side)), self.0[r][side]) };
-            }
+/// The columns of a panel by halves: both at once as long as the registers hold the sums.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn kernel<const R: usize, const BITS: usize, const SUBS: usize, const OFFSET: bool>(mut tile: Tile<'_>) {
+    // SAFETY: the tile has been checked.
+    unsafe {
+        if R <= 2 {
+            sides::<R, BITS, SUBS, OFFSET, 2>(&mut tile, 0);
+        } else {
+            sides::<R, BITS, SUBS, OFFSET, 1>(&mut tile, 0);
+            sides::<R, BITS, SUBS, OFFSET, 1>(&mut tile, 1);
         }
     }
 }
@@ -172,13 +52,12 @@ impl<const R: usize, const SIDES: usize> Sums<R, SIDES> {
 /// `SIDES` halves of the panel's columns, from half `first` on; `SUBS` parts of a group have scales of their own.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-unsafe fn nibbles_of_sides<const R: usize, const SUBS: usize, const OFFSET: bool, const SIDES: usize>(
-    tile: &Tile<'_>,
+unsafe fn sides<const R: usize, const BITS: usize, const SUBS: usize, const OFFSET: bool, const SIDES: usize>(
+    tile: &mut Tile<'_>,
     first: usize,
 ) {
     let (n_groups, group_bytes) = (tile.panel.section.n_groups, tile.panel.section.group_bytes());
-    let (mask, ones) = (_mm256_set1_epi8(0xf), _mm256_set1_epi16(1));
-    let mut sums = Sums([[_mm256_setzero_ps(); SIDES]; R]);
+    let mut sums = [[_mm256_setzero_ps(); SIDES]; R];
     // SAFETY: the tile has been checked: its panel has the groups, and its rows have them too.
     unsafe {
         let mut rows = Rows::<R>::new(tile);
@@ -186,96 +65,113 @@ unsafe fn nibbles_of_sides<const R: usize, const SUBS: usize, const OFFSET: bool
         for _ in 0..n_groups {
             ahead::<R>(group, group_bytes);
             for sub in 0..SUBS {
-                let mut dots = [[_mm256_setzero_si256(); R]; SIDES];
-                for vector in sub * 4 / SUBS..(sub + 1) * 4 / SUBS {
-                    let codes = group.add(64 * vector + 32 * first).cast::<__m256i>();
-                    for side in 0..SIDES {
-                        let both = _mm256_loadu_si256(codes.add(side));
-                        let lower = _mm256_and_si256(both, mask);
-                        let upper = _mm256_and_si256(_mm256_srli_epi16::<4>(both), mask);
-                        for r in 0..R {
-                            let x = rows.codes.add(GROUP * r + 8 * vector).cast::<i32>();
-                            let (one, two) =
-                                (_mm256_set1_epi32(x.read_unaligned()), _mm256_set1_epi32(x.add(1).read_unaligned()));
-                            let dot = _mm256_add_epi16(dots[side][r], _mm256_maddubs_epi16(lower, one));
-                            dots[side][r] = _mm256_add_epi16(dot, _mm256_maddubs_epi16(upper, two));
-                        }
-                    }
-                }
-                let scales = group.add(GROUP * WIDTH / 2 + 2 * WIDTH * sub + 16 * first);
+                let dots: [[__m256i; R]; SIDES] = if BITS == 4 {
+                    nibbles::<R, SUBS, OFFSET, SIDES>(group, first, &rows, sub)
+                } else {
+                    bytes::<R, SUBS, SIDES>(group, first, &rows, sub)
+                };
+                let scales = group.add(GROUP * WIDTH * BITS / 8 + 2 * WIDTH * sub + 16 * first);
                 for side in 0..SIDES {
-                    let mut wide = [_mm256_setzero_si256(); R];
+                    let scale = halves(scales.add(16 * side));
                     for r in 0..R {
-                        wide[r] = _mm256_madd_epi16(dots[side][r], ones);
-                        if !OFFSET {
-                            let sum = _mm256_set1_epi32(*rows.sums.add(part(SUBS, sub, R) + r));
-                            // Codes of 4 bits are 8 above their number.
-                            wide[r] = _mm256_sub_epi32(wide[r], _mm256_slli_epi32::<3>(sum));
-                        }
+                        let scale = _mm256_mul_ps(scale, _mm256_set1_ps(*rows.scales.add(r)));
+                        sums[r][side] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[side][r]), scale, sums[r][side]);
                     }
-                    sums.add(side, scales.add(16 * side), &rows, wide);
                     if OFFSET {
-                        let offsets = scales.add(2 * WIDTH * SUBS + 16 * side);
-                        sums.add_offsets::<SUBS>(side, offsets, &rows, sub);
+                        let offset = halves(scales.add(2 * WIDTH * SUBS + 16 * side));
+                        for r in 0..R {
+                            let sum = _mm256_set1_ps(*rows.scaled_sums.add(part::<R>(SUBS, sub) + r));
+                            sums[r][side] = _mm256_fmadd_ps(offset, sum, sums[r][side]);
+                        }
                     }
                 }
             }
             group = group.add(group_bytes);
             rows.step();
         }
-        sums.store(tile.out.as_ptr().cast_mut(), first);
+        let out = tile.out.as_mut_ptr();
+        for r in 0..R {
+            for side in 0..SIDES {
+                _mm256_storeu_ps(out.add(r * WIDTH + 8 * (first + side)), sums[r][side]);
+            }
+        }
     }
 }
 
-/// As [`nibbles_of_sides`].
-#[target_feature(enable = "avx2,fma,f16c")]
+/// Sums of 4-bit codes of part `sub` of a group. Without offsets their zero is taken off.
+#[target_feature(enable = "avx2")]
 #[inline]
-unsafe fn bytes_of_sides<const R: usize, const SUBS: usize, const OFFSET: bool, const SIDES: usize>(
-    tile: &Tile<'_>,
+unsafe fn nibbles<const R: usize, const SUBS: usize, const OFFSET: bool, const SIDES: usize>(
+    group: *const u8,
     first: usize,
-) {
-    let (n_groups, group_bytes) = (tile.panel.section.n_groups, tile.panel.section.group_bytes());
-    let mut sums = Sums([[_mm256_setzero_ps(); SIDES]; R]);
-    // SAFETY: the tile has been checked: its panel has the groups, and its rows have them too.
+    rows: &Rows<R>,
+    sub: usize,
+) -> [[__m256i; R]; SIDES] {
+    let (mask, ones) = (_mm256_set1_epi8(0xf), _mm256_set1_epi16(1));
+    let mut dots = [[_mm256_setzero_si256(); R]; SIDES];
+    // SAFETY: the panel and the rows have the group.
     unsafe {
-        let mut rows = Rows::<R>::new(tile);
-        let mut group = tile.panel.start;
-        for _ in 0..n_groups {
-            ahead::<R>(group, group_bytes);
-            for sub in 0..SUBS {
-                // Two sums for each of the first four columns of a side, and for each of the others.
-                let mut dots = [[[_mm256_setzero_si256(); 2]; R]; SIDES];
-                for step in sub * 8 / SUBS..(sub + 1) * 8 / SUBS {
-                    let codes = group.add(64 * step + 32 * first).cast::<__m128i>();
-                    for side in 0..SIDES {
-                        let left = _mm256_cvtepi8_epi16(_mm_loadu_si128(codes.add(2 * side)));
-                        let right = _mm256_cvtepi8_epi16(_mm_loadu_si128(codes.add(2 * side + 1)));
-                        for r in 0..R {
-                            let x = rows.wide.add(GROUP * r + 4 * step).cast::<i64>();
-                            let x = _mm256_set1_epi64x(x.read_unaligned());
-                            let dot = &mut dots[side][r];
-                            dot[0] = _mm256_add_epi32(dot[0], _mm256_madd_epi16(left, x));
-                            dot[1] = _mm256_add_epi32(dot[1], _mm256_madd_epi16(right, x));
-                        }
-                    }
-                }
-                let scales = group.add(GROUP * WIDTH + 2 * WIDTH * sub + 16 * first);
-                for side in 0..SIDES {
-                    let mut whole = [_mm256_setzero_si256(); R];
-                    for r in 0..R {
-                        let pairs = _mm256_hadd_epi32(dots[side][r][0], dots[side][r][1]);
-                        whole[r] = _mm256_permute4x64_epi64::<0b11_01_10_00>(pairs);
-                    }
-                    sums.add(side, scales.add(16 * side), &rows, whole);
-                    if OFFSET {
-                        let offsets = scales.add(2 * WIDTH * SUBS + 16 * side);
-                        sums.add_offsets::<SUBS>(side, offsets, &rows, sub);
-                    }
+        for vector in sub * 4 / SUBS..(sub + 1) * 4 / SUBS {
+            let codes = group.add(64 * vector + 32 * first).cast::<__m256i>();
+            for side in 0..SIDES {
+                let both = _mm256_loadu_si256(codes.add(side));
+                let lower = _mm256_and_si256(both, mask);
+                let upper = _mm256_and_si256(_mm256_srli_epi16::<4>(both), mask);
+                for r in 0..R {
+                    let x = rows.codes.add(GROUP * r + 8 * vector).cast::<i32>();
+                    let (one, two) =
+                        (_mm256_set1_epi32(x.read_unaligned()), _mm256_set1_epi32(x.add(1).read_unaligned()));
+                    let dot = _mm256_add_epi16(dots[side][r], _mm256_maddubs_epi16(lower, one));
+                    dots[side][r] = _mm256_add_epi16(dot, _mm256_maddubs_epi16(upper, two));
                 }
             }
-            group = group.add(group_bytes);
-            rows.step();
         }
-        sums.store(tile.out.as_ptr().cast_mut(), first);
+        for side in 0..SIDES {
+            for r in 0..R {
+                let dot = _mm256_madd_epi16(dots[side][r], ones);
+                let sum = _mm256_set1_epi32(*rows.sums.add(part::<R>(SUBS, sub) + r));
+                // Codes of 4 bits are 8 above their number.
+                dots[side][r] = if OFFSET { dot } else { _mm256_sub_epi32(dot, _mm256_slli_epi32::<3>(sum)) };
+            }
+        }
     }
+    dots
+}
+
+/// Sums of 8-bit codes of part `sub` of a group.
+#[target_feature(enable = "avx2")]
+#[inline]
+unsafe fn bytes<const R: usize, const SUBS: usize, const SIDES: usize>(
+    group: *const u8,
+    first: usize,
+    rows: &Rows<R>,
+    sub: usize,
+) -> [[__m256i; R]; SIDES] {
+    // Two sums for each of the first four columns of a side, and for each of the others.
+    let mut pairs = [[[_mm256_setzero_si256(); 2]; R]; SIDES];
+    let mut dots = [[_mm256_setzero_si256(); R]; SIDES];
+    // SAFETY: the panel and the rows have the group.
+    unsafe {
+        for step in sub * 8 / SUBS..(sub + 1) * 8 / SUBS {
+            let codes = group.add(64 * step + 32 * first).cast::<__m128i>();
+            for side in 0..SIDES {
+                let left = _mm256_cvtepi8_epi16(_mm_loadu_si128(codes.add(2 * side)));
+                let right = _mm256_cvtepi8_epi16(_mm_loadu_si128(codes.add(2 * side + 1)));
+                for r in 0..R {
+                    let x = rows.wide.add(GROUP * r + 4 * step).cast::<i64>();
+                    let x = _mm256_set1_epi64x(x.read_unaligned());
+                    let pair = &mut pairs[side][r];
+                    pair[0] = _mm256_add_epi32(pair[0], _mm256_madd_epi16(left, x));
+                    pair[1] = _mm256_add_epi32(pair[1], _mm256_madd_epi16(right, x));
+                }
+            }
+        }
+    }
+    for side in 0..SIDES {
+        for r in 0..R {
+            let [left, right] = pairs[side][r];
+            dots[side][r] = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_hadd_epi32(left, right));
+        }
+    }
+    dots
 }

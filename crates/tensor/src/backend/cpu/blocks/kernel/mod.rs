@@ -4,13 +4,34 @@
 // six times as long.
 #![allow(clippy::needless_range_loop)]
 
+/// Calls the variant of a kernel for a tile: numbers of rows, bits of a code, parts of a group, and whether it has offsets.
+#[cfg(target_arch = "x86_64")]
+macro_rules! choose {
+    ($kernel:ident, $tile:ident, $($rows:literal)+) => {{
+        let coding = $tile.panel.section.coding;
+        match ($tile.n_rows(), coding.bits, coding.group_len, coding.has_offset) {
+            $(
+                ($rows, 4, 32, false) => $kernel::<$rows, 4, 1, false>($tile),
+                ($rows, 4, 32, true) => $kernel::<$rows, 4, 1, true>($tile),
+                ($rows, 4, _, false) => $kernel::<$rows, 4, 2, false>($tile),
+                ($rows, 4, _, true) => $kernel::<$rows, 4, 2, true>($tile),
+                ($rows, _, 32, false) => $kernel::<$rows, 8, 1, false>($tile),
+                ($rows, _, 32, true) => $kernel::<$rows, 8, 1, true>($tile),
+                ($rows, _, _, false) => $kernel::<$rows, 8, 2, false>($tile),
+                ($rows, _, _, true) => $kernel::<$rows, 8, 2, true>($tile),
+            )+
+            (n_rows, ..) => unreachable!("a tile of {n_rows} rows"),
+        }
+    }};
+}
+
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
 
-use super::layout::{Panel, WIDTH};
+use super::layout::{GROUP, Panel, WIDTH};
 use super::rows::RoundedRows;
 use crate::backend::cpu::isa::Isa;
 
@@ -77,7 +98,7 @@ impl Kernel {
         let is_tile = tile.rows.tile == self.max_rows() && tile.first_row.is_multiple_of(tile.rows.tile);
         let is_whole = n_rows == tile.rows.tile || n_codes == tile.rows.codes.len();
         assert!(n_rows > 0 && is_tile && is_whole && n_codes <= tile.rows.codes.len(), "rows of one tile");
-        assert_eq!(tile.panel.section.n_groups * super::layout::GROUP, tile.rows.k, "rows and columns of one length");
+        assert_eq!(tile.panel.section.n_groups * GROUP, tile.rows.k, "rows and columns of one length");
         match self {
             Kernel::Portable => portable::run(tile),
             // SAFETY: the processor has the instructions, as `of` has found, and the tile has just been checked.
@@ -100,4 +121,51 @@ impl Tile<'_> {
         let section = self.panel.section;
         i32::from(section.coding.zero()) - i32::from(section.lowered)
     }
+}
+
+/// Where the numbers of the R rows of a tile are, from some group on.
+#[cfg(target_arch = "x86_64")]
+struct Rows<const R: usize> {
+    codes: *const i8,
+    wide: *const i16,
+    scales: *const f32,
+    sums: *const i32,
+    scaled_sums: *const f32,
+}
+
+#[cfg(target_arch = "x86_64")]
+impl<const R: usize> Rows<R> {
+    /// # Safety
+    /// The tile has been checked.
+    #[inline(always)]
+    unsafe fn new(tile: &Tile<'_>) -> Self {
+        let (rows, groups) = (tile.rows, tile.first_row * tile.panel.section.n_groups);
+        // SAFETY: all lists have their part of every tile.
+        unsafe {
+            Self {
+                codes: rows.codes.as_ptr().add(GROUP * groups),
+                wide: rows.wide.as_ptr().add(GROUP * groups),
+                scales: rows.scales.as_ptr().add(groups),
+                sums: rows.sums.as_ptr().add(3 * groups),
+                scaled_sums: rows.scaled_sums.as_ptr().add(3 * groups),
+            }
+        }
+    }
+
+    /// Goes on to the next group.
+    #[inline(always)]
+    fn step(&mut self) {
+        self.codes = self.codes.wrapping_add(GROUP * R);
+        self.wide = self.wide.wrapping_add(GROUP * R);
+        self.scales = self.scales.wrapping_add(R);
+        self.sums = self.sums.wrapping_add(3 * R);
+        self.scaled_sums = self.scaled_sums.wrapping_add(3 * R);
+    }
+}
+
+/// Where the sums of a whole group of R rows begin, or those of part `sub` of `subs`.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn part<const R: usize>(subs: usize, sub: usize) -> usize {
+    if subs == 1 { 0 } else { (1 + sub) * R }
 }

@@ -1,13 +1,12 @@
 //! Plain loops over the layout.
 
 use super::Tile;
-use crate::backend::cpu::blocks::layout::{GROUP, STEPS, WIDTH};
-use half::f16;
+use crate::backend::cpu::blocks::layout::{GROUP, WIDTH, half};
 
 pub(super) fn run(tile: Tile<'_>) {
     let (zero, rows, section) = (tile.zero(), tile.rows, tile.panel.section);
     let (group_bytes, group_len) = (section.group_bytes(), section.coding.group_len);
-    let code_bytes = GROUP * WIDTH * section.coding.bits / 8;
+    let (code_bytes, scale_bytes) = (section.code_bytes(), section.scale_bytes());
     // SAFETY: the panel has that many groups.
     let panel = unsafe { std::slice::from_raw_parts(tile.panel.start, section.n_groups * group_bytes) };
     let n_rows = tile.n_rows();
@@ -24,27 +23,15 @@ pub(super) fn run(tile: Tile<'_>) {
                 for (column, out) in out.iter_mut().enumerate() {
                     let mut dot = -zero * rows.sums[at];
                     for i in sub * group_len..(sub + 1) * group_len {
-                        dot += code(group, section.coding.bits, i, column) * i32::from(x[i]);
+                        // Of 4 bits it is never negative, of 8 it is around 0.
+                        dot += i32::from(section.stored_code(group, i, column) as i8) * i32::from(x[i]);
                     }
                     *out += dot as f32 * (half(halves, column) * scale);
                     if section.coding.has_offset {
-                        *out += half(&halves[2 * WIDTH * section.n_scales()..], column) * rows.scaled_sums[at];
+                        *out += half(&halves[scale_bytes..], column) * rows.scaled_sums[at];
                     }
                 }
             }
         }
-    }
-}
-
-fn half(bytes: &[u8], i: usize) -> f32 {
-    f16::from_ne_bytes([bytes[2 * i], bytes[2 * i + 1]]).to_f32()
-}
-
-/// A code as stored.
-fn code(group: &[u8], bits: usize, i: usize, column: usize) -> i32 {
-    let (step, at) = (i / STEPS, column * STEPS + i % STEPS);
-    match bits {
-        4 => i32::from(group[step / 2 * WIDTH * STEPS + at] >> (step % 2 * 4) & 0xf),
-        _ => i32::from(group[step * WIDTH * STEPS + at] as i8),
     }
 }

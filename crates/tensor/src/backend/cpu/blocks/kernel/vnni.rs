@@ -1,36 +1,16 @@
 //! With AVX-512 VNNI: one instruction multiplies 4 steps of 16 columns and adds the products up.
 
-use super::Tile;
+use super::{Rows, Tile, part};
 use crate::backend::cpu::blocks::layout::{GROUP, WIDTH};
 use std::arch::x86_64::*;
 
 pub(super) const MAX_ROWS: usize = 8;
 
-/// Calls the variant of the kernel for the number of rows and the coding.
-macro_rules! choose {
-    ($tile:ident, $($rows:literal)+) => {{
-        let coding = $tile.panel.section.coding;
-        match ($tile.n_rows(), coding.bits, coding.group_len, coding.has_offset) {
-            $(
-                ($rows, 4, 32, false) => kernel::<$rows, 4, 1, false>($tile),
-                ($rows, 4, 32, true) => kernel::<$rows, 4, 1, true>($tile),
-                ($rows, 4, _, false) => kernel::<$rows, 4, 2, false>($tile),
-                ($rows, 4, _, true) => kernel::<$rows, 4, 2, true>($tile),
-                ($rows, _, 32, false) => kernel::<$rows, 8, 1, false>($tile),
-                ($rows, _, 32, true) => kernel::<$rows, 8, 1, true>($tile),
-                ($rows, _, _, false) => kernel::<$rows, 8, 2, false>($tile),
-                ($rows, _, _, true) => kernel::<$rows, 8, 2, true>($tile),
-            )+
-            (n_rows, ..) => unreachable!("a tile of {n_rows} rows"),
-        }
-    }};
-}
-
 /// # Safety
 /// The processor has AVX-512 (F, BW) and VNNI; the tile has been checked.
 pub(super) unsafe fn run(tile: Tile<'_>) {
     // SAFETY: the caller keeps the same contract.
-    unsafe { choose!(tile, 1 2 3 4 5 6 7 8) }
+    unsafe { choose!(kernel, tile, 1 2 3 4 5 6 7 8) }
 }
 
 /// Sixteen halves.
@@ -45,24 +25,20 @@ unsafe fn halves(bytes: *const u8) -> __m512 {
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 unsafe fn kernel<const R: usize, const BITS: usize, const SUBS: usize, const OFFSET: bool>(tile: Tile<'_>) {
     let (n_groups, zero) = (tile.panel.section.n_groups, tile.zero());
-    let (group_bytes, rows) = (tile.panel.section.group_bytes(), tile.rows);
+    let group_bytes = tile.panel.section.group_bytes();
     let mask = _mm512_set1_epi8(0xf);
     let mut sums = [_mm512_setzero_ps(); R];
     // SAFETY: the tile has been checked: its panel has the groups, and its rows have them too.
     unsafe {
-        let groups = tile.first_row * n_groups;
-        let mut x = rows.codes.as_ptr().add(GROUP * groups);
-        let mut of_rows = rows.scales.as_ptr().add(groups);
-        let mut code_sums = rows.sums.as_ptr().add(3 * groups);
-        let mut scaled_sums = rows.scaled_sums.as_ptr().add(3 * groups);
+        let mut rows = Rows::<R>::new(&tile);
         let mut group = tile.panel.start;
         for _ in 0..n_groups {
             for sub in 0..SUBS {
-                let part = if SUBS == 1 { 0 } else { (1 + sub) * R };
+                let part = part::<R>(SUBS, sub);
                 let mut dots = [_mm512_setzero_si512(); R];
                 if !OFFSET {
                     for r in 0..R {
-                        dots[r] = _mm512_set1_epi32((*code_sums.add(part + r)).wrapping_mul(-zero));
+                        dots[r] = _mm512_set1_epi32((*rows.sums.add(part + r)).wrapping_mul(-zero));
                     }
                 }
                 for step in (sub * 8 / SUBS..(sub + 1) * 8 / SUBS).step_by(2) {
@@ -74,7 +50,7 @@ unsafe fn kernel<const R: usize, const BITS: usize, const SUBS: usize, const OFF
                         (_mm512_loadu_si512(codes.cast()), _mm512_loadu_si512(codes.add(64).cast()))
                     };
                     for r in 0..R {
-                        let x = x.add(GROUP * r + 4 * step).cast::<i32>();
+                        let x = rows.codes.add(GROUP * r + 4 * step).cast::<i32>();
                         dots[r] = _mm512_dpbusd_epi32(dots[r], first, _mm512_set1_epi32(x.read_unaligned()));
                         dots[r] = _mm512_dpbusd_epi32(dots[r], second, _mm512_set1_epi32(x.add(1).read_unaligned()));
                     }
@@ -82,21 +58,18 @@ unsafe fn kernel<const R: usize, const BITS: usize, const SUBS: usize, const OFF
                 let scales = group.add(GROUP * WIDTH * BITS / 8 + 2 * WIDTH * sub);
                 let scale = halves(scales);
                 for r in 0..R {
-                    let scale = _mm512_mul_ps(scale, _mm512_set1_ps(*of_rows.add(r)));
+                    let scale = _mm512_mul_ps(scale, _mm512_set1_ps(*rows.scales.add(r)));
                     sums[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots[r]), scale, sums[r]);
                 }
                 if OFFSET {
                     let offset = halves(scales.add(2 * WIDTH * SUBS));
                     for r in 0..R {
-                        sums[r] = _mm512_fmadd_ps(offset, _mm512_set1_ps(*scaled_sums.add(part + r)), sums[r]);
+                        sums[r] = _mm512_fmadd_ps(offset, _mm512_set1_ps(*rows.scaled_sums.add(part + r)), sums[r]);
                     }
                 }
             }
             group = group.add(group_bytes);
-            x = x.add(GROUP * R);
-            of_rows = of_rows.add(R);
-            code_sums = code_sums.add(3 * R);
-            scaled_sums = scaled_sums.add(3 * R);
+            rows.step();
         }
         for (r, &sum) in sums.iter().enumerate() {
             _mm512_storeu_ps(tile.out.as_mut_ptr().add(r * WIDTH), sum);
