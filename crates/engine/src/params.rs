@@ -274,12 +274,12 @@ impl Params {
         let (n_own, adapters) = (0, Vec::new());
         let mut params = Self { specs, masters, rounded, packed, compute, is_tied: false, n_own, adapters };
         for (i, kept) in kept.into_iter().enumerate() {
-            let (spec, found) = (&params.specs[i], format!("{kept:?}"));
+            let spec = &params.specs[i];
             let fits = match &kept {
                 Kept::Numbers(master) => spec.shape == master.shape() && master.dtype() == DType::F32,
                 Kept::Packed(packed) => spec.shape == [packed.n_columns, packed.n_rows].into(),
             };
-            assert!(fits, "{} must be f32 {}, found {found}", spec.name, spec.shape);
+            assert!(fits, "{} must be f32 {}, found {kept:?}", spec.name, spec.shape);
             let (master, packed) = match kept {
                 Kept::Numbers(master) => (Some(master), None),
                 Kept::Packed(packed) => (None, Some(packed)),

@@ -6,7 +6,7 @@
 
 use crate::chat::{Chat, of_document, text_of};
 use crate::demo::Dice;
-use crate::{Artifact, Codebook, Demo, Grammar, Modality, Preview, frame_tokens};
+use crate::{Artifact, Codebook, Demo, Grammar, Modality, Preview, Text, frame_tokens};
 use genera_data::chat::{encode_answer, first_messages, messages_from_json};
 use genera_data::{ChatMessage, Document, Error, Origin, Result};
 use genera_tokens::{Role, TokenId, TokenSeq};
@@ -75,9 +75,7 @@ impl Modality for Preference {
         if codebook.chat_template().is_some() {
             return Chat.encode_prompt(codebook, prompt);
         }
-        let mut ids: Vec<TokenId> = codebook.vocab().special.begin.into_iter().collect();
-        ids.extend(codebook.encode(prompt)?);
-        Ok(ids)
+        Text.encode_prompt(codebook, prompt)
     }
 
     fn decode(&self, codebook: &Codebook, target: &[TokenId]) -> Artifact {

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::model::Transformer;
 use crate::params::layout;
 use crate::weights::config_json::SpecialIds;
-use crate::weights::export::{split, values};
+use crate::weights::export::{Written, split, values};
 use crate::weights::express::{Expression, express_as};
 use crate::weights::names::Sources;
 use genera_tensor::quant::Format;
@@ -60,41 +60,29 @@ pub fn export_gguf(model: &Transformer, path: &Path, format: Format, facts: &Ggu
             .map_err(|reason| Error::Config(format!("its tokenizer cannot be in a GGUF file: {reason}")))?;
         metadata.extend(more.into_iter().filter(|(key, _)| !known.contains(key)));
     }
-    let owned = tensors(model, &theirs, dialect);
-    let planned: Vec<Planned<'_>> = owned
-        .iter()
-        .map(|(name, shape, numbers)| Planned {
-            name: name.clone(),
-            shape: shape.clone(),
-            format: format_of(name, shape, format),
-            numbers,
-        })
-        .collect();
-    write::write(path, &metadata, &planned)
+    write::write(path, &metadata, &tensors(model, &theirs, dialect, format))
 }
 
-type Owned = (String, Vec<usize>, Vec<f32>);
-
-/// The tensors by their names in such files.
-fn tensors(model: &Transformer, theirs: &ModelConfig, dialect: &str) -> Vec<Owned> {
+/// The tensors by their names in such files, matrices in the format that is wanted.
+fn tensors<'m>(model: &'m Transformer, theirs: &ModelConfig, dialect: &str, wanted: Format) -> Vec<Planned<'m>> {
     let d_head = theirs.last_stack().attention.d_head;
     let mut tensors = Vec::new();
     for spec in layout(theirs) {
         let data = values(model.params(), &spec.name).unwrap_or_else(|| vec![0.0; spec.shape.n_elements()].into());
         let sources = Sources::of(names::NAMES.rows, theirs, &spec)
             .unwrap_or_else(|| panic!("{dialect} has no name for '{}' in a GGUF file", spec.name));
-        for written in split(sources, data, &spec) {
-            let numbers = if dialect == pairs::LLAMA && pairs::is_turned(&written.name) {
-                let row_len = written.data.len() / written.shape[0];
-                pairs::reordered(&written.data, row_len, d_head, true)
+        for Written { name, shape, data } in split(sources, data, &spec) {
+            let numbers = if dialect == pairs::LLAMA && pairs::is_turned(&name) {
+                pairs::reordered(&data, data.len() / shape[0], d_head, true).into()
             } else {
-                written.data.into_owned()
+                data
             };
-            tensors.push((written.name, written.shape, numbers));
+            tensors.push(Planned { format: format_of(&name, &shape, wanted), name, shape, numbers });
         }
     }
     if let Some(factors) = architecture::rope_factors(theirs) {
-        tensors.push((architecture::ROPE_FACTORS.to_owned(), vec![factors.len()], factors));
+        let (name, shape) = (architecture::ROPE_FACTORS.to_owned(), vec![factors.len()]);
+        tensors.push(Planned { name, shape, format: Format::F32, numbers: factors.into() });
     }
     tensors
 }

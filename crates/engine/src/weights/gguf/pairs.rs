@@ -78,7 +78,10 @@ impl Store for Turned {
     fn read(&mut self, name: &str) -> Result<Vec<f32>> {
         let values = self.reader.read(name)?;
         let row_len = values.len() / self.n_rows(name);
-        Ok(self.of(name).map_or_else(|| values.clone(), |d_head| reordered(&values, row_len, d_head, false)))
+        Ok(match self.of(name) {
+            Some(d_head) => reordered(&values, row_len, d_head, false),
+            None => values,
+        })
     }
 
     fn read_blocks(&mut self, name: &str) -> Result<Option<Blocks>> {

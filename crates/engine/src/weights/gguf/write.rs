@@ -3,7 +3,8 @@
 use super::header::Value;
 use crate::error::Result;
 use genera_tensor::quant::Format;
-use std::io::{self, BufWriter, Write};
+use std::borrow::Cow;
+use std::io::{self, Write};
 use std::path::Path;
 
 /// Where tensors begin: at multiples of this.
@@ -16,7 +17,7 @@ pub(super) struct Planned<'a> {
     pub(super) name: String,
     pub(super) shape: Vec<usize>,
     pub(super) format: Format,
-    pub(super) numbers: &'a [f32],
+    pub(super) numbers: Cow<'a, [f32]>,
 }
 
 /// Writes a file, complete before it takes the place of an older one.
@@ -25,7 +26,7 @@ pub(super) struct Planned<'a> {
 /// When it cannot be written.
 pub(super) fn write(path: &Path, metadata: &[(String, Value)], tensors: &[Planned<'_>]) -> Result<()> {
     crate::weights::export::write_file(path, |out| {
-        let mut out = Counted { out: BufWriter::new(out), n: 0 };
+        let mut out = Counted { out, n: 0 };
         header(&mut out, metadata, tensors)?;
         for tensor in tensors {
             out.align()?;
