@@ -119,3 +119,12 @@ fn minilm_encodes_sentences_as_transformers_does() {
         assert!(difference < 1e-4 && cosine > 1.0 - 1e-5, "{text}: {difference}, {cosine}");
     }
 }
+
+/// A small tokenizer with scores, as the files of Llama 2, Mistral and Gemma have one.
+#[test]
+fn sentence_piece_reads_texts_as_other_programs_do() {
+    let file = std::io::Cursor::new(include_bytes!("data/sentence_piece.gguf"));
+    let mut reader = Reader::new(Path::new("sentence_piece.gguf"), Box::new(file)).unwrap();
+    let files = understand(&mut reader).unwrap().1.expect("it has a tokenizer");
+    check("sentence_piece", &*tokenizer_from_json(&files.tokenizer, Some(&files.config)).unwrap(), false);
+}

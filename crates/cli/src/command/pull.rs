@@ -118,11 +118,11 @@ impl Pull<'_> {
     /// Whether there is room for what is missing of all files.
     fn check_space(&self, target: impl Fn(&RemoteFile) -> Target) -> Outcome<()> {
         let n_there = |path: &Path| path.metadata().map_or(0, |found| found.len());
-        let n_missing = |file: &&RemoteFile| {
+        let n_missing = |file: &&RemoteFile| -> u64 {
             let target = target(file);
             file.n_bytes.saturating_sub(n_there(&target.whole).max(n_there(&target.partial)))
         };
-        let n_needed = self.files.iter().map(|file| n_missing(file)).fold(0, u64::saturating_add);
+        let n_needed = self.files.iter().map(n_missing).fold(0, u64::saturating_add);
         let first = self.files.first().map(|file| target(file).partial);
         let directory = first.as_deref().and_then(Path::parent).unwrap_or(Path::new("."));
         check_space(directory, n_needed).during(self.name)

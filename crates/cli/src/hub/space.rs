@@ -45,7 +45,7 @@ mod tests {
         let deep = directory.path().join("not/there/yet");
         check(&deep, 1).unwrap();
         check(&deep, 0).unwrap();
-        let refused = check(&deep, u64::MAX).map_err(|failure| failure.to_string());
+        let refused = check(&deep, u64::MAX).map_err(|failure| format!("{failure:?}"));
         assert_eq!(refused.is_err(), cfg!(unix));
         if let Err(message) = refused {
             assert!(message.contains("are free where") && message.contains("HF_HOME"), "{message}");
