@@ -5,7 +5,7 @@ mod adapters;
 pub use adapters::{Adapter, NewAdapter};
 
 use crate::config::{FeedForward, Head, ModelConfig, Placement, Position, QkNorm, Stack};
-use genera_tensor::backend::{Matrix, PackedMatrix};
+use genera_tensor::backend::{Elements, Matrix, PackedMatrix};
 use genera_tensor::{DType, Device, ParamId, Shape as TensorShape, Tape, Tensor, Var, Weight};
 use std::sync::Arc;
 
@@ -314,6 +314,12 @@ impl Params {
     /// Storage type of the products' operands.
     pub fn compute_dtype(&self) -> DType {
         self.compute
+    }
+
+    /// Storage type of keys and values: the products', but bf16 where weights are quantised, whose products round far more.
+    pub fn cache_dtype(&self) -> DType {
+        let holds_blocks = self.packed.iter().flatten().any(|packed| packed.elements == Elements::Blocks);
+        if holds_blocks { DType::Bf16 } else { self.compute }
     }
 
     /// The id of a parameter by name.

@@ -1,13 +1,12 @@
 //! Beam search: the most probable answers instead of a drawn one.
 
-use super::kv_cache::{KvCache, Rows as CacheRows};
-use super::prefill::read;
+use super::prefill::{read, read_sources};
 use super::request::{check_input, refuse_if};
 use super::sampler::log_sum_exp;
 use super::sampling::check_token;
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
-use crate::model::{Rows, Transformer};
+use crate::model::{CacheRow, Transformer};
 use genera_tensor::Tensor;
 use genera_tokens::TokenId;
 use std::cmp::Ordering;
@@ -138,9 +137,8 @@ fn search_group(model: &Transformer, inputs: &[&BeamInput], settings: &BeamSetti
     let config = model.config();
     let room = |input: &&BeamInput| settings.max_tokens.min(config.context_len - input.prompt.len());
     let mut searches: Vec<Search<'_>> = inputs.iter().map(|input| Search::new(settings, room(input))).collect();
-    let mut cache = KvCache::new(config.context_len);
     let start: Vec<_> = inputs.iter().map(|input| (*input, input.prompt.clone())).collect();
-    let mut logits = read_contexts(model, &start, &mut cache);
+    let (mut cache, mut logits) = read_contexts(model, &start);
     loop {
         let (mut from, mut tokens) = (Vec::new(), Vec::new());
         let mut rows = logits.view().f32().chunks(config.vocab_size);
@@ -159,13 +157,12 @@ fn search_group(model: &Transformer, inputs: &[&BeamInput], settings: &BeamSetti
         }
         let contexts = contexts_to_read(model, inputs, &searches);
         if !contexts.is_empty() {
-            cache = KvCache::new(config.context_len);
-            logits = read_contexts(model, &contexts, &mut cache);
+            (cache, logits) = read_contexts(model, &contexts);
             continue;
         }
-        cache.rearrange(&from);
-        let CacheRows { own, cross } = cache.reserved(1);
-        logits = model.logits(&model.decode_cached(&Rows::dense(1, &tokens), own, cross.as_ref()));
+        cache = cache.continued(&from);
+        let tokens: Vec<&[TokenId]> = tokens.chunks(1).collect();
+        logits = model.logits(&model.decode_cached(&tokens, &mut cache.own, &cache.sources));
     }
 }
 
@@ -185,12 +182,29 @@ fn contexts_to_read<'i>(
     if contexts.iter().any(has_switched) { contexts } else { Vec::new() }
 }
 
-fn read_contexts(model: &Transformer, contexts: &[(&BeamInput, Vec<TokenId>)], cache: &mut KvCache) -> Tensor {
-    let sources: Option<Vec<&[TokenId]>> = contexts.iter().map(|(input, _)| input.source.as_deref()).collect();
+/// The keys and values of all beams.
+#[derive(Default)]
+struct Cache {
+    own: Vec<CacheRow>,
+    /// None without an encoder.
+    sources: Vec<CacheRow>,
+}
+
+impl Cache {
+    /// Row i goes on from row `from[i]`.
+    fn continued(&self, from: &[usize]) -> Self {
+        let rows = |rows: &[CacheRow]| from.iter().filter_map(|&row| rows.get(row).cloned()).collect();
+        Self { own: rows(&self.own), sources: rows(&self.sources) }
+    }
+}
+
+fn read_contexts(model: &Transformer, contexts: &[(&BeamInput, Vec<TokenId>)]) -> (Cache, Tensor) {
+    let sources: Vec<&[TokenId]> = contexts.iter().filter_map(|(input, _)| input.source.as_deref()).collect();
+    let sources = if sources.is_empty() { Vec::new() } else { read_sources(model, &sources) };
     let tokens: Vec<&[TokenId]> = contexts.iter().map(|(_, context)| context.as_slice()).collect();
-    let (rows, hidden) = read(model, sources.as_deref(), &tokens);
-    cache.join(&rows, &(0..contexts.len()).collect::<Vec<_>>());
-    model.logits(&hidden)
+    let mut own = vec![CacheRow::default(); contexts.len()];
+    let hidden = read(model, &tokens, &mut own, &sources);
+    (Cache { own, sources }, model.logits(&hidden))
 }
 
 /// The search for one input.

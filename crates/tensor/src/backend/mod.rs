@@ -10,7 +10,10 @@
 //! only on its own input row, not on how many rows there are beside it.
 
 pub mod cpu;
+mod pages;
 pub mod reference;
+
+pub use pages::{PAGE_TOKENS, PageLayout, PagedAttention, StoreInPages};
 
 use crate::dtype::{DType, View, ViewMut};
 use crate::quant::BlockRows;
@@ -496,6 +499,12 @@ pub trait Kernels: Send + Sync {
 
     /// See [`AttentionBackward`].
     fn attention_backward(&self, call: AttentionBackward<'_>);
+
+    /// See [`StoreInPages`].
+    fn store_in_pages(&self, call: StoreInPages<'_>);
+
+    /// See [`PagedAttention`].
+    fn paged_attention(&self, call: PagedAttention<'_>);
 
     /// See [`Rotary`].
     fn rotary(&self, call: Rotary<'_>);

@@ -108,7 +108,7 @@ fn median(times: impl Iterator<Item = Duration>) -> f64 {
 /// Reads all prompts, then goes on with them, always by the most probable token.
 fn round(model: &Transformer, arguments: &Arguments, seed: u64) -> Outcome<Round> {
     let (n, n_tokens) = (arguments.batch as usize, arguments.prompt_tokens as usize);
-    let limits = Limits { n_running: n, n_prefill_tokens: n * n_tokens };
+    let limits = Limits { n_running: n, ..Limits::default() };
     let mut generator = Generator::new(model, limits);
     let vocab = model.config().vocab_size as u64;
     for row in 0..u64::from(arguments.batch) {

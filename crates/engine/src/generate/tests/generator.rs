@@ -73,7 +73,7 @@ fn a_cache_and_a_batch_change_nothing() {
     {
         for (name, config) in all() {
             let model = model(&config, dtype, &device);
-            let answers = among_others(&model, 6, Limits { n_running: 4, n_prefill_tokens: 40 });
+            let answers = among_others(&model, 6, Limits { n_running: 4, n_prefill_tokens: 40, ..Limits::default() });
             assert_eq!(answers.len(), 6);
             for (i, answer) in answers.iter().enumerate() {
                 let naive = generate_naively(&model, request(&config, i)).expect("a valid request");
@@ -117,7 +117,8 @@ fn an_answer_does_not_depend_on_its_neighbours() {
                 [decoders().swap_remove(0), decoders().swap_remove(6), encoder_decoders().swap_remove(0)]
             {
                 let model = model(&config, dtype, &device);
-                let answers = among_others(&model, 9, Limits { n_running: 5, n_prefill_tokens: 30 });
+                let answers =
+                    among_others(&model, 9, Limits { n_running: 5, n_prefill_tokens: 30, ..Limits::default() });
                 for (i, answer) in answers.iter().enumerate() {
                     let alone = alone(&model, request(&config, i));
                     assert_eq!(bits(answer), bits(&alone), "{name}, request {i}, {dtype} on {device:?}");
@@ -135,7 +136,7 @@ fn threads_and_packing_change_nothing() {
             if n_threads > 1 {
                 model.params_mut().pack();
             }
-            let answers = among_others(&model, 6, Limits { n_running: 4, n_prefill_tokens: 100 });
+            let answers = among_others(&model, 6, Limits { n_running: 4, n_prefill_tokens: 100, ..Limits::default() });
             answers.iter().map(bits).collect::<Vec<_>>()
         };
         let one = run(1);
@@ -234,7 +235,7 @@ fn a_full_context_may_slide() {
             when_full: WhenFull::Slide,
             ..Request::new(tokens(4 + i as usize, i))
         };
-        let mut generator = Generator::new(&model, Limits { n_running: 2, n_prefill_tokens: 8 });
+        let mut generator = Generator::new(&model, Limits { n_running: 2, n_prefill_tokens: 8, ..Limits::default() });
         (0..3).for_each(|i| {
             generator.submit(sliding(i)).expect("a valid request");
         });
@@ -249,7 +250,7 @@ fn a_full_context_may_slide() {
 #[test]
 fn a_request_may_be_cancelled_at_any_time() {
     let model = model(&plain(), DType::F32, &Device::cpu(1));
-    let mut generator = Generator::new(&model, Limits { n_running: 2, n_prefill_tokens: 100 });
+    let mut generator = Generator::new(&model, Limits { n_running: 2, n_prefill_tokens: 100, ..Limits::default() });
     let ids: Vec<RequestId> = (0..3).map(|i| generator.submit(sampled(7, i)).expect("a valid request")).collect();
     generator.step();
     assert_eq!((generator.n_running(), generator.n_waiting()), (2, 1));

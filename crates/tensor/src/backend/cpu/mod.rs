@@ -22,7 +22,7 @@ pub use isa::Isa;
 use self::pool::Pool;
 use crate::backend::{
     Activation, AdamW, Attention, AttentionBackward, CopyColumns, CrossEntropy, Elements, Kernels, Matmul, Matrix,
-    Norm, NormBackward, PackedMatrix, Rhs, Rotary,
+    Norm, NormBackward, PackedMatrix, PagedAttention, Rhs, Rotary, StoreInPages,
 };
 use crate::dtype::{View, ViewMut};
 use crate::quant::BlockRows;
@@ -32,6 +32,7 @@ use crate::rng::Key;
 pub struct Cpu {
     pool: Pool,
     isa: Isa,
+    attention: attention::Workspace,
     matmul: matmul::Workspace,
     blocks: blocks::Workspace,
 }
@@ -51,6 +52,7 @@ impl Cpu {
         Self {
             pool: Pool::new(n_threads),
             isa,
+            attention: attention::Workspace::default(),
             matmul: matmul::Workspace::default(),
             blocks: blocks::Workspace::default(),
         }
@@ -98,11 +100,19 @@ impl Kernels for Cpu {
     }
 
     fn attention(&self, call: Attention<'_>) {
-        attention::attention(&self.pool, self.isa, call)
+        attention::attention(&self.pool, self.isa, &self.attention, call)
     }
 
     fn attention_backward(&self, call: AttentionBackward<'_>) {
         attention::attention_backward(&self.pool, self.isa, call)
+    }
+
+    fn store_in_pages(&self, call: StoreInPages<'_>) {
+        attention::store_in_pages(&self.pool, call)
+    }
+
+    fn paged_attention(&self, call: PagedAttention<'_>) {
+        attention::paged_attention(&self.pool, self.isa, &self.attention, call)
     }
 
     fn rotary(&self, call: Rotary<'_>) {
