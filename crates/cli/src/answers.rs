@@ -51,6 +51,24 @@ impl Settings {
         }
     }
 
+    /// The settings that matter, on one line for a person.
+    pub fn line(&self) -> String {
+        let Sampling { temperature, top_k, top_p, min_p, repetition_penalty, .. } = self.sampling;
+        let mut parts = match (self.beam, temperature) {
+            (Some(beam), _) => vec![format!("{beam} beams")],
+            (None, 0.0) => vec!["the most probable token each time".to_owned()],
+            (None, _) => vec![format!("temperature {temperature}")],
+        };
+        let is_sampled = self.beam.is_none() && temperature > 0.0;
+        let mut add = |holds: bool, part: String| parts.extend(holds.then_some(part));
+        add(is_sampled && top_k > 0, format!("top-k {top_k}"));
+        add(is_sampled && top_p < 1.0, format!("top-p {top_p}"));
+        add(is_sampled && min_p > 0.0, format!("min-p {min_p}"));
+        add(self.beam.is_none() && repetition_penalty != 1.0, format!("repetition penalty {repetition_penalty}"));
+        add(self.max_tokens < usize::MAX, format!("at most {} tokens", self.max_tokens));
+        parts.join(", ")
+    }
+
     /// The most probable token each time.
     pub fn greedy() -> Self {
         let sampling = Sampling::greedy();

@@ -10,7 +10,8 @@ use genera_engine::checkpoint::{Checkpoint, Rejected, latest_good};
 use genera_engine::model::Transformer;
 use genera_engine::recipe::{GenerateRecipe, Recipe};
 use genera_engine::weights::{
-    GgufFacts, GgufModel, Purpose, SpecialIds, TokenizerFiles, load_adapter, load_gguf, load_hf, read_config,
+    GgufFacts, GgufModel, PublishedConfig, PublishedGeneration, Purpose, SpecialIds, TokenizerFiles, load_adapter,
+    load_gguf, load_hf, read_config,
 };
 use genera_modality::{Codebook, Modality, Text, Translation};
 use genera_tensor::{DType, Device};
@@ -26,8 +27,10 @@ pub struct LoadedModel {
     pub modality: &'static dyn Modality,
     /// Ids that open, close and fill.
     pub special: SpecialIds,
-    /// How its recipe wants answers made.
+    /// How its recipe, or its authors, want answers made.
     pub defaults: GenerateRecipe,
+    /// What of that its authors say; nothing for a model with a recipe.
+    pub published: PublishedGeneration,
     /// The recipe it was trained by, where there is one.
     pub recipe: Option<Recipe>,
     /// Steps it was trained for, where that is known.
@@ -52,12 +55,13 @@ pub struct ModelArguments {
 /// What products are computed with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Precision {
-    /// Quantised weights as they are stored, with what they multiply rounded to 8 bits; other weights as f32.
+    /// Weights as they are stored: bf16 and f16 in their 16 bits, multiplied in f32; quantised ones with what they multiply
+    /// rounded to 8 bits.
     #[default]
     Stored,
-    /// f32: quantised weights are widened, so that nothing is rounded any further.
+    /// f32: all weights are widened, so that nothing is rounded any further.
     F32,
-    /// bf16: half of the memory of f32.
+    /// bf16: weights and what they multiply are rounded to it, which is fastest where the processor multiplies bf16.
     Bf16,
 }
 
@@ -165,11 +169,12 @@ fn of_checkpoint(
     let special = special.unwrap_or_else(|| SpecialIds::of(&codebook.vocab().special, transformer.config()));
     let step = Some(checkpoint.manifest.step);
     let (codebook, defaults, recipe) = (Some(codebook), recipe.generate.clone(), Some(recipe));
-    Ok(LoadedModel { transformer, codebook, modality, special, defaults, recipe, step })
+    let published = PublishedGeneration::default();
+    Ok(LoadedModel { transformer, codebook, modality, special, defaults, published, recipe, step })
 }
 
 fn of_directory(path: &Path, purpose: Purpose, device: &Device) -> Outcome<LoadedModel> {
-    let special = read_config(path)?.special;
+    let PublishedConfig { special, generation: published, .. } = read_config(path)?;
     let transformer = load_hf(path, device, purpose)?;
     let codebook = if path.join("tokenizer.json").is_file() { Some(load_tokenizer(path)?) } else { None };
     // Such a directory does not say what it makes, but its shape does.
@@ -179,14 +184,15 @@ fn of_directory(path: &Path, purpose: Purpose, device: &Device) -> Outcome<Loade
         codebook,
         modality,
         special,
-        defaults: GenerateRecipe::default(),
+        defaults: published.over(GenerateRecipe::default()),
+        published,
         recipe: None,
         step: None,
     })
 }
 
 fn of_gguf(path: &Path, purpose: Purpose, device: &Device) -> Outcome<LoadedModel> {
-    let GgufModel { transformer, special, tokenizer } = load_gguf(path, device, purpose)?;
+    let GgufModel { transformer, special, generation: published, tokenizer } = load_gguf(path, device, purpose)?;
     let codebook = tokenizer
         .map(|files| tokenizer_from_json(&files.tokenizer, Some(&files.config)))
         .transpose()
@@ -196,7 +202,8 @@ fn of_gguf(path: &Path, purpose: Purpose, device: &Device) -> Outcome<LoadedMode
         codebook,
         modality: &Text,
         special,
-        defaults: GenerateRecipe::default(),
+        defaults: published.over(GenerateRecipe::default()),
+        published,
         recipe: None,
         step: None,
     })

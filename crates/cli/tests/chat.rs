@@ -119,3 +119,39 @@ fn models_that_cannot_talk() {
     let error = refusal(&said(&bench, &[], "birds\n"));
     assert!(started.elapsed().as_secs() < 20 && error.contains("template"), "{error}");
 }
+
+/// What the model's authors wrote beside it decides, unless an option does.
+#[test]
+fn a_model_brings_its_settings() {
+    let bench = model(Some(TEMPLATE));
+    let arguments = ["generate", "--model", "run/model", "--prompt", "3 birds"];
+    let generate = |more: &[&str]| {
+        let output = bench.output(&[&arguments, more].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap())
+    };
+    let [greedy, hint] = generate(&["--temperature", "0", "--max-tokens", "5"]);
+    assert!(hint.contains("--chat says it as a message instead"), "{hint}");
+    let [chat, quiet] = generate(&["--temperature", "0", "--max-tokens", "5", "--chat"]);
+    assert!(!quiet.contains("--chat"), "{quiet}");
+    let talked = answers(&bench, &["--max-tokens", "5"], "3 birds\n");
+    assert_eq!(chat.trim(), talked[0]["content"].as_str().unwrap().trim());
+    let mut config: serde_json::Value =
+        serde_json::from_str(&bench.read_text("run/model/generation_config.json")).unwrap();
+    for (key, value) in [("temperature", 0.0), ("repetition_penalty", 1.0), ("max_new_tokens", 5.0)] {
+        config[key] = if value == 5.0 { 5.into() } else { value.into() };
+    }
+    bench.write("run/model/generation_config.json", config.to_string());
+    let [published, said] = generate(&[]);
+    assert_eq!(published, greedy);
+    assert!(
+        said.contains("the most probable token each time, at most 5 tokens (as the model's authors set it"),
+        "{said}"
+    );
+    let [_, said] = generate(&["--temperature", "0.5", "--top-k", "3"]);
+    assert!(said.contains("temperature 0.5, top-k 3, at most 5 tokens"), "{said}");
+    config["top_p"] = 7.into();
+    bench.write("run/model/generation_config.json", config.to_string());
+    let error = bench.refusal(&arguments);
+    assert!(error.contains("generation_config.json") && error.contains("'top_p' is 7"), "{error}");
+}

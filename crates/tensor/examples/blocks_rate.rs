@@ -1,4 +1,4 @@
-//! The rate of products with quantised weights of a Transformer's shapes, for one token and for many.
+//! The rate of products with quantised weights, and with those of 16 bits, of a Transformer's shapes, for one token and for many.
 //!
 //! ```text
 //! cargo run --release -p genera-tensor --example blocks_rate -- [threads]
@@ -22,7 +22,7 @@ fn main() {
     print!("{:<8}", "");
     SHAPES.iter().for_each(|(n, k)| print!("{:>24}", format!("{k} -> {n}")));
     println!();
-    let formats = [Format::Q4_0, Format::Q4_1, Format::Q8_0, Format::Q4K, Format::Q6K];
+    let formats = [Format::Q4_0, Format::Q4_1, Format::Q8_0, Format::Q4K, Format::Q6K, Format::F16, Format::Bf16];
     for format in formats.map(Some).into_iter().chain([None]) {
         for m in ROWS {
             print!("{:<8}", format!("{} {m}", format.map_or("f32", Format::name)));

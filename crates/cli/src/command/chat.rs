@@ -14,7 +14,7 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-/// Temperature where neither the person nor the model's recipe names one: answers, not poems.
+/// Temperature where neither the person nor the model's recipe or authors name one: answers, not poems.
 const TEMPERATURE: f32 = 0.7;
 /// The same for the share of probability that is chosen among.
 const TOP_P: f32 = 0.9;
@@ -54,6 +54,7 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     };
     if manner == Manner::Person {
         println!("{} is ready. /help lists instructions, Ctrl-D ends.", arguments.model.path.display());
+        println!("{}", settings.line());
     }
     let conversation = Conversation::new(arguments.system);
     let interrupt = if input.is_terminal() { Some(Interrupt::listen()?) } else { None };
@@ -93,9 +94,11 @@ fn settings(options: &SamplingOptions, model: &LoadedModel) -> Settings {
     let defaults = Settings::of_recipe(&model.defaults);
     let sampling = match model.recipe {
         Some(_) => defaults.sampling,
+        None if model.published.is_of_sampling() => defaults.sampling,
         None => Sampling { temperature: TEMPERATURE, top_p: TOP_P, ..defaults.sampling },
     };
-    let of_recipe = if model.recipe.is_some() { defaults.max_tokens } else { usize::MAX };
+    let is_bounded = model.recipe.is_some() || model.published.max_tokens.is_some();
+    let of_recipe = if is_bounded { defaults.max_tokens } else { usize::MAX };
     Settings {
         max_tokens: options.max_tokens.map_or(of_recipe, |n| n as usize),
         when_full: WhenFull::Stop,

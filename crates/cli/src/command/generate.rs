@@ -7,6 +7,8 @@ use crate::model::{LoadedModel, ModelArguments};
 use crate::prompts::Prompts;
 use crate::{answers, machine};
 use genera_engine::generate::WhenFull;
+use genera_engine::weights::PublishedGeneration;
+use genera_modality::{Chat, Modality, Text};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -16,6 +18,7 @@ use std::process::ExitCode;
 ///
 /// Examples:
 ///   genera generate --model runs/stories --prompt "Once upon a time" --n 3
+///   genera generate --model hf:HuggingFaceTB/SmolLM2-135M-Instruct --chat --prompt "What is the capital of France?"
 ///   genera generate --model runs/multi30k-de-en --input test.de --beam 5 --output test.en
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -25,6 +28,9 @@ pub struct Arguments {
     /// The beginning of the text, or one source line.
     #[arg(long, value_name = "TEXT", conflicts_with = "input")]
     prompt: Option<String>,
+    /// Say the prompt to the model as a message, in the words of its own chat template, instead of going on with it.
+    #[arg(long)]
+    chat: bool,
     /// A file with the beginning of the text, or with source lines; - reads standard input.
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
@@ -60,8 +66,12 @@ impl Arguments {
 
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
     let device = machine::device(common.threads);
-    let model = arguments.model.load(&device)?;
+    let mut model = arguments.model.load(&device)?;
+    if arguments.chat {
+        model.modality = as_chat(&model)?;
+    }
     let settings = settings(&arguments, &model);
+    say_what_is_used(&arguments, &model, &settings);
     if arguments.logprobs.is_some() && !common.json {
         return Err(Failure::new("--logprobs is reported with --json only; add it"));
     }
@@ -90,6 +100,28 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     answers::write(&model.speaking()?, &mut prompts, &settings, shape, &mut out)?;
     out.flush().during("cannot finish the output")?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The kind of data that a message and its answer are.
+fn as_chat(model: &LoadedModel) -> Outcome<&'static dyn Modality> {
+    if model.modality.is_paired() || model.codebook()?.chat_template().is_none() {
+        return Err(Failure::new(
+            "--chat needs a model with a chat template, and this one has none; leave --chat out to go on with the prompt",
+        ));
+    }
+    Ok(&Chat)
+}
+
+/// Tells a person what the model brought with it: settings, and a chat template that is not used.
+fn say_what_is_used(arguments: &Arguments, model: &LoadedModel, settings: &answers::Settings) {
+    if model.published != PublishedGeneration::default() {
+        eprintln!("genera: {} (as the model's authors set it; options go before)", settings.line());
+    }
+    let has_template = model.codebook.as_ref().is_some_and(|codebook| codebook.chat_template().is_some());
+    let is_prompted = arguments.prompt.is_some() || arguments.input.is_some();
+    if has_template && is_prompted && model.modality.name() == Text.name() {
+        eprintln!("genera: the model goes on with the prompt as it stands; --chat says it as a message instead");
+    }
 }
 
 fn settings(arguments: &Arguments, model: &LoadedModel) -> answers::Settings {

@@ -4,6 +4,7 @@
 //! behind has to fear them.
 
 use super::family::{FAMILIES, Family};
+use super::generation::PublishedGeneration;
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use genera_tensor::Activation;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::fs::File;
 use std::io::{ErrorKind, Read};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 /// Longest JSON file that is read; published ones have a few thousand bytes.
@@ -32,6 +34,8 @@ pub struct PublishedConfig {
     pub family: Option<&'static Family>,
     /// Ids with a meaning.
     pub special: SpecialIds,
+    /// How it is to answer.
+    pub generation: PublishedGeneration,
 }
 
 /// The ids with a meaning, as the published files name them.
@@ -74,7 +78,9 @@ pub fn read_config(dir: &Path) -> Result<PublishedConfig> {
     let mut published = parse(&path, &map)?;
     let path = dir.join("generation_config.json");
     if let Some(map) = read_object(&path)? {
-        published.special = special_ids(&Fields::new(&path, &map), published.special)?;
+        let fields = Fields::new(&path, &map);
+        published.special = special_ids(&fields, published.special)?;
+        published.generation = PublishedGeneration::read(&fields)?;
     }
     Ok(published)
 }
@@ -97,7 +103,8 @@ pub fn parse(path: &Path, map: &Map<String, Value>) -> Result<PublishedConfig> {
         return Err(fields.error(format!("the {name} has {} layers; at most {MAX_LAYERS} are read", stack.n_layers)));
     }
     model.validate().map_err(|error| fields.error(error.to_string()))?;
-    Ok(PublishedConfig { model, family, special: special_ids(&fields, defaults)? })
+    let (special, generation) = (special_ids(&fields, defaults)?, PublishedGeneration::default());
+    Ok(PublishedConfig { model, family, special, generation })
 }
 
 fn own_config(fields: &Fields<'_>) -> Result<ModelConfig> {
@@ -171,12 +178,28 @@ impl<'a> Fields<'a> {
         self.map.contains_key(key)
     }
 
-    /// A whole number, 0 included.
-    pub(super) fn whole(&self, key: &str, default: u64) -> Result<u64> {
+    /// A whole number, 0 included; `None` when left out.
+    pub(super) fn whole_if_given(&self, key: &str) -> Result<Option<u64>> {
         let whole = |value: &Value| {
             value.as_u64().ok_or_else(|| self.error(format!("'{key}' is {}, expected a whole number", short(value))))
         };
-        self.get(key).map_or(Ok(default), whole)
+        self.get(key).map(whole).transpose()
+    }
+
+    /// A whole number, 0 included.
+    pub(super) fn whole(&self, key: &str, default: u64) -> Result<u64> {
+        Ok(self.whole_if_given(key)?.unwrap_or(default))
+    }
+
+    /// A number in a range; `None` when left out.
+    pub(super) fn number_if_given(&self, key: &str, range: RangeInclusive<f64>) -> Result<Option<f64>> {
+        let number = |value: &Value| {
+            value.as_f64().filter(|number| range.contains(number)).ok_or_else(|| {
+                let (low, high) = (range.start(), range.end());
+                self.error(format!("'{key}' is {}, expected a number from {low} to {high}", short(value)))
+            })
+        };
+        self.get(key).map(number).transpose()
     }
 
     /// A whole number of at least 1; `None` when left out.

@@ -25,7 +25,8 @@ pub enum Purpose {
     Training(DType),
     /// To be used: only the form that products use, in this type.
     Use(DType),
-    /// To be used, quantised blocks as they are stored; products of other matrices are in this type.
+    /// To be used, quantised blocks as they are stored; products of other matrices are in this type, of which f32 leaves
+    /// numbers of 16 bits as they are.
     UseAsStored(DType),
 }
 
@@ -77,9 +78,6 @@ pub(super) fn load_from(
     Ok(Transformer::new(model, params, device))
 }
 
-/// The format of quantised blocks, and their bytes.
-pub(super) type Blocks = (Format, Vec<u8>);
-
 /// Tensors by name.
 pub(super) trait Store {
     /// Where they are, for messages.
@@ -97,13 +95,14 @@ pub(super) trait Store {
     /// When it holds no real numbers or cannot be read.
     fn read(&mut self, name: &str) -> Result<Vec<f32>>;
 
-    /// The blocks of a tensor that is stored in quantised ones.
+    /// How a tensor is stored: in quantised blocks, as f16 or as bf16, row by row. None for all else.
+    fn stored(&self, name: &str) -> Option<Format>;
+
+    /// The bytes of a tensor that is stored in such a format.
     ///
     /// # Errors
     /// When they cannot be read.
-    fn read_blocks(&mut self, _name: &str) -> Result<Option<Blocks>> {
-        Ok(None)
-    }
+    fn read_bytes(&mut self, name: &str) -> Result<Vec<u8>>;
 }
 
 /// The weights of a model under the names that its kind of files gives them.
@@ -214,8 +213,8 @@ impl Files {
         if !is_used || matches!(purpose, Purpose::Training(_)) {
             return Ok(Kept::Numbers(self.read(spec, found, device)?));
         }
-        if let Purpose::UseAsStored(_) = purpose
-            && let Some(parts) = self.read_blocks(found)?
+        if let Purpose::UseAsStored(compute) = purpose
+            && let Some(parts) = self.read_stored(spec, found, compute, device)?
         {
             let width = spec.shape.last();
             let rows: Vec<_> = parts.iter().map(|(format, bytes)| BlockRows::new(*format, width, bytes)).collect();
@@ -226,12 +225,35 @@ impl Files {
         Ok(Kept::Packed(Arc::new(packed(&weight))))
     }
 
-    /// The blocks that make a parameter; `None` where some part of it has none.
-    fn read_blocks(&mut self, found: &Found) -> Result<Option<Vec<Blocks>>> {
-        if found.lie != Lie::Plain {
+    /// The parts of a parameter as they are multiplied without being widened; `None` where they cannot be.
+    fn read_stored(
+        &mut self,
+        spec: &ParamSpec,
+        found: &Found,
+        compute: DType,
+        device: &Device,
+    ) -> Result<Option<Vec<(Format, Vec<u8>)>>> {
+        let formats: Option<Vec<Format>> = found.names.iter().map(|name| self.store.stored(name)).collect();
+        let Some((formats, &first)) = formats.as_ref().and_then(|formats| Some((formats, formats.first()?))) else {
+            return Ok(None);
+        };
+        let are_halves = formats.iter().any(|format| format.half().is_some());
+        if are_halves && (compute != DType::F32 || formats.iter().any(|format| *format != first)) {
             return Ok(None);
         }
-        found.names.iter().map(|name| self.store.read_blocks(name)).collect()
+        if found.lie == Lie::Plain {
+            let parts =
+                formats.iter().zip(&found.names).map(|(format, name)| Ok((*format, self.store.read_bytes(name)?)));
+            return parts.collect::<Result<_>>().map(Some);
+        }
+        if !are_halves {
+            return Ok(None);
+        }
+        // They only change places, so nothing is rounded.
+        let numbers = self.read(spec, found, device)?;
+        let mut bytes = vec![0; first.bytes_of(spec.shape.n_elements())];
+        first.encode(numbers.view().f32(), &mut bytes);
+        Ok(Some(vec![(first, bytes)]))
     }
 
     fn read(&mut self, spec: &ParamSpec, found: &Found, device: &Device) -> Result<Tensor> {
@@ -313,3 +335,6 @@ fn check_tables(model: &ModelConfig, files: &Files) -> Result<()> {
         model.context_len
     )))
 }
+
+#[cfg(test)]
+mod tests;

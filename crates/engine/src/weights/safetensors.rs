@@ -8,6 +8,7 @@
 
 use super::load::Store;
 use crate::error::{Error, Result};
+use genera_tensor::quant::Format;
 use genera_tensor::{DType, View};
 use half::{bf16, f16};
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
@@ -59,6 +60,15 @@ impl StoredType {
             F32 | I32 | U32 => 4,
             F16 | BF16 | I16 | U16 => 2,
             F8_E4M3 | F8_E5M2 | I8 | U8 | BOOL => 1,
+        }
+    }
+
+    /// The format of numbers of 16 bits.
+    pub(super) fn half(self) -> Option<Format> {
+        match self {
+            StoredType::F16 => Some(Format::F16),
+            StoredType::BF16 => Some(Format::Bf16),
+            _ => None,
         }
     }
 }
@@ -196,6 +206,21 @@ impl Store for Reader {
 
     fn read(&mut self, name: &str) -> Result<Vec<f32>> {
         self.read_any(name)
+    }
+
+    fn stored(&self, name: &str) -> Option<Format> {
+        self.find(name)?.stored.half()
+    }
+
+    fn read_bytes(&mut self, name: &str) -> Result<Vec<u8>> {
+        let entry = self.find(name).ok_or_else(|| Error::file(&self.path, format!("has no tensor '{name}'")))?;
+        let range = entry.range.clone();
+        let mut bytes = vec![0; (range.end - range.start) as usize];
+        let content = &mut self.content;
+        let start = SeekFrom::Start(self.data_start + range.start);
+        let read = content.seek(start).and_then(|_| content.read_exact(&mut bytes));
+        read.map_err(|source| Error::io("cannot read", &self.path, source))?;
+        Ok(bytes)
     }
 }
 

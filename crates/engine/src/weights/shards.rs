@@ -4,6 +4,7 @@ use super::config_json::read_object_up_to;
 use super::load::Store;
 use super::{safetensors, torch};
 use crate::error::{Error, Result};
+use genera_tensor::quant::Format;
 use serde_json::Value;
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Component, Path, PathBuf};
@@ -90,6 +91,14 @@ impl Store for Shards {
 
     fn read(&mut self, name: &str) -> Result<Vec<f32>> {
         self.readers[self.by_name[name]].read(name)
+    }
+
+    fn stored(&self, name: &str) -> Option<Format> {
+        self.readers[*self.by_name.get(name)?].stored(name)
+    }
+
+    fn read_bytes(&mut self, name: &str) -> Result<Vec<u8>> {
+        self.readers[self.by_name[name]].read_bytes(name)
     }
 }
 

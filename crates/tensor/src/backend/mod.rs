@@ -16,7 +16,7 @@ pub mod reference;
 pub use pages::{PAGE_TOKENS, PageLayout, PagedAttention, StoreInPages};
 
 use crate::dtype::{DType, View, ViewMut};
-use crate::quant::BlockRows;
+use crate::quant::{BlockRows, Half};
 use crate::rng::Key;
 use std::any::Any;
 use std::ops::Range;
@@ -95,6 +95,8 @@ pub struct PackedMatrix {
 pub enum Elements {
     /// A matrix of this storage type.
     Plain(DType),
+    /// Numbers of 16 bits, which are widened to f32 as they are multiplied.
+    Halves(Half),
     /// Blocks of small codes.
     Blocks,
 }
@@ -112,6 +114,8 @@ pub enum Rhs<'a> {
 ///
 /// With two f32 operands the products are f32. As soon as one operand is bf16 both are rounded to bf16, and their
 /// products are summed in f32. The element (i, j) is the same whatever m is and wherever row i stands.
+///
+/// With a right-hand side of halves, all products are f32: the result has the bits of the same numbers packed as f32.
 ///
 /// With a right-hand side of blocks, `a` is rounded to blocks itself: 32 neighbours x of a row become `scale · code`, with
 /// scale = max |x| / 127 and the code nearest to x / scale. Products of codes are summed exactly over each group, and the
@@ -484,11 +488,11 @@ pub trait Kernels: Send + Sync {
     /// Rearranges the right-hand matrix b: [k, n] for repeated use.
     fn pack(&self, b: Matrix<'_>, k: usize, n: usize) -> PackedMatrix;
 
-    /// Rearranges rows of quantised blocks, those of `parts` one behind the other, for products with a right-hand side
-    /// whose columns they are.
+    /// Rearranges rows as a file stores them, those of `parts` one behind the other, for products with a right-hand side
+    /// whose columns they are: quantised blocks, or numbers of 16 bits.
     ///
     /// # Panics
-    /// When a row has another length than `k`, or a plain format.
+    /// When a row has another length than `k`, when a format is f32, or when one of 16 bits has others beside it.
     fn pack_blocks(&self, k: usize, parts: &[BlockRows<'_>]) -> PackedMatrix;
 
     /// The numbers of some columns of a packed matrix: [columns, k]. The scales of blocks have been rounded to f16.

@@ -126,6 +126,15 @@ impl Format {
         }
     }
 
+    /// The format as one of 16-bit numbers.
+    pub fn half(self) -> Option<Half> {
+        match self {
+            Format::F16 => Some(Half::F16),
+            Format::Bf16 => Some(Half::Bf16),
+            _ => None,
+        }
+    }
+
     /// The numbers of whole blocks.
     ///
     /// # Panics
@@ -180,6 +189,36 @@ impl Format {
     fn check_blocks(self, n_bytes: usize, n: usize) {
         let fits = n_bytes.is_multiple_of(self.block_bytes()) && n == n_bytes / self.block_bytes() * self.block_len();
         assert!(fits, "{n_bytes} bytes of {} for {n} numbers", self.name());
+    }
+}
+
+/// A number of 16 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Half {
+    /// IEEE 754 half precision: 5 bits of exponent, 11 bits of significand.
+    F16,
+    /// The upper half of an f32: 8 bits of exponent, 8 bits of significand.
+    Bf16,
+}
+
+impl Half {
+    /// The number that these bits stand for.
+    pub fn widen(self, bits: u16) -> f32 {
+        match self {
+            Half::F16 => f16::from_bits(bits).to_f32(),
+            Half::Bf16 => bf16::from_bits(bits).to_f32(),
+        }
+    }
+
+    /// The format that `parts` have in common, if it is one of 16 bits.
+    ///
+    /// # Panics
+    /// When some parts are stored so and others are not.
+    pub fn of_parts(parts: &[BlockRows<'_>]) -> Option<Self> {
+        let half = parts.first()?.format.half();
+        let are_alike = parts.iter().all(|part| part.format.half() == half);
+        assert!(are_alike, "numbers of 16 bits cannot be packed together with other formats");
+        half
     }
 }
 

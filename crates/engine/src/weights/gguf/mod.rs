@@ -18,12 +18,15 @@ pub use header::Value;
 pub use reader::{Entry, Reader};
 pub use tokenizer::TokenizerFiles;
 
-use super::config_json::{self, PublishedConfig, SpecialIds};
+use super::config_json::{self, Fields, PublishedConfig, SpecialIds};
+use super::generation::PublishedGeneration;
 use super::load::{Purpose, load_from};
 use crate::error::{Error, Result};
 use crate::model::Transformer;
 use genera_tensor::Device;
+use header::Sound;
 use metadata::Metadata;
+use serde_json::{Map, Value as Json, json};
 use std::path::Path;
 
 /// A model from one file.
@@ -33,6 +36,8 @@ pub struct GgufModel {
     pub transformer: Transformer,
     /// Ids with a meaning.
     pub special: SpecialIds,
+    /// How it is to answer.
+    pub generation: PublishedGeneration,
     /// Its tokenizer; none in a file of weights alone.
     pub tokenizer: Option<TokenizerFiles>,
 }
@@ -47,11 +52,11 @@ pub struct GgufModel {
 /// for those of 2, 3, 5 and 6 bits, which are kept in 4 or 8.
 pub fn load_gguf(path: &Path, device: &Device, purpose: Purpose) -> Result<GgufModel> {
     let mut reader = Reader::open(path)?;
-    let (PublishedConfig { model, special, family }, tokenizer) = understand(&mut reader)?;
+    let (PublishedConfig { model, special, family, generation }, tokenizer) = understand(&mut reader)?;
     let store = Box::new(pairs::Turned::new(reader, model.last_stack().attention.d_head)?);
     let mut transformer = load_from(model, Some(names::NAMES), store, device, purpose)?;
     transformer.set_published_as(family.map(|family| family.model_type));
-    Ok(GgufModel { transformer, special, tokenizer })
+    Ok(GgufModel { transformer, special, generation, tokenizer })
 }
 
 /// What the metadata of a file says: the architecture, and the tokenizer where there is one.
@@ -67,6 +72,30 @@ pub fn understand(reader: &mut Reader) -> Result<(PublishedConfig, Option<Tokeni
     let end = &mut published.special.end;
     let end_of_turn = metadata.id("tokenizer.ggml.eot_token_id").map_err(unknown)?.filter(|id| !end.contains(id));
     end.extend(end_of_turn);
+    published.generation = PublishedGeneration::read(&Fields::new(&path, &sampling(&metadata).map_err(unknown)?))?;
     let tokenizer = tokenizer::files(&metadata).map_err(unknown)?;
     Ok((published, tokenizer))
+}
+
+/// Settings of sampling after `general.sampling.`, and what they are called in `generation_config.json`.
+const SAMPLING: [(&str, &str); 5] = [
+    ("temp", "temperature"),
+    ("top_k", "top_k"),
+    ("top_p", "top_p"),
+    ("min_p", "min_p"),
+    ("penalty_repeat", "repetition_penalty"),
+];
+
+/// The file's `generation_config.json`.
+fn sampling(metadata: &Metadata<'_>) -> Sound<Map<String, Json>> {
+    let mut map = Map::new();
+    for (gguf, published) in SAMPLING {
+        let key = format!("general.sampling.{gguf}");
+        let value = match gguf {
+            "top_k" => metadata.whole(&key)?.map(|value| json!(value)),
+            _ => metadata.number(&key)?.map(|value| json!(config_json::shortest(value as f32))),
+        };
+        map.extend(value.map(|value| (published.to_owned(), value)));
+    }
+    Ok(map)
 }

@@ -4,7 +4,8 @@
 use super::metadata::Metadata;
 use super::reader::Reader;
 use crate::error::{Error, Result};
-use crate::weights::load::{Blocks, Store};
+use crate::weights::load::Store;
+use genera_tensor::quant::Format;
 use std::path::Path;
 
 /// The architecture whose files are so.
@@ -84,16 +85,17 @@ impl Store for Turned {
         })
     }
 
-    fn read_blocks(&mut self, name: &str) -> Result<Option<Blocks>> {
-        let format = self.reader.find(name).map(|entry| entry.format).filter(|format| format.coding().is_some());
-        let Some(format) = format else { return Ok(None) };
+    fn stored(&self, name: &str) -> Option<Format> {
+        self.reader.find(name).map(|entry| entry.format).filter(|format| *format != Format::F32)
+    }
+
+    fn read_bytes(&mut self, name: &str) -> Result<Vec<u8>> {
         let bytes = self.reader.read_bytes(name)?;
         let row_len = bytes.len() / self.n_rows(name);
-        let bytes = match self.of(name) {
+        Ok(match self.of(name) {
             Some(d_head) => reordered(&bytes, row_len, d_head, false),
             None => bytes,
-        };
-        Ok(Some((format, bytes)))
+        })
     }
 }
 

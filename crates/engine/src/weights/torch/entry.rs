@@ -28,7 +28,7 @@ impl Entry {
     }
 
     /// Whether its elements lie one behind the other, row by row.
-    fn is_contiguous(&self) -> bool {
+    pub(super) fn is_contiguous(&self) -> bool {
         let mut expected = 1;
         self.shape.iter().zip(&self.strides).rev().all(|(&size, &stride)| {
             let fits = size == 1 || stride == expected;

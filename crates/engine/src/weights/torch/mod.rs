@@ -22,6 +22,7 @@ use super::load::Store;
 use super::safetensors::{Content, decoder, read_elements};
 use crate::error::{Error, Result};
 use archive::Archive;
+use genera_tensor::quant::Format;
 use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
@@ -117,6 +118,22 @@ impl Store for Reader {
 
     fn read(&mut self, name: &str) -> Result<Vec<f32>> {
         self.read(name)
+    }
+
+    fn stored(&self, name: &str) -> Option<Format> {
+        let entry = self.find(name)?;
+        let lies_row_by_row = entry.is_contiguous() && entry.n_elements() <= entry.n_stored;
+        entry.stored.half().filter(|_| lies_row_by_row)
+    }
+
+    fn read_bytes(&mut self, name: &str) -> Result<Vec<u8>> {
+        let entry = self.by_name.get(name).map(|&i| &self.entries[i]);
+        let entry = entry.ok_or_else(|| Error::file(&self.path, format!("has no tensor '{name}'")))?;
+        let mut bytes = vec![0; entry.n_elements() * entry.stored.size_bytes()];
+        let content = &mut self.content;
+        let read = content.seek(SeekFrom::Start(entry.start)).and_then(|_| content.read_exact(&mut bytes));
+        read.map_err(|source| Error::io("cannot read", &self.path, source))?;
+        Ok(bytes)
     }
 }
 

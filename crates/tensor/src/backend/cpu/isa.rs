@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 pub enum Isa {
     /// What the compiler may assume of every processor of the architecture (SSE2, NEON).
     Portable,
-    /// 256-bit vectors with fused multiply-add: x86 since about 2013.
+    /// 256-bit vectors with fused multiply-add and conversions from f16: x86 since about 2013.
     Avx2,
     /// 512-bit vectors (the F, BW, DQ and VL parts).
     Avx512,
@@ -32,7 +32,9 @@ impl Isa {
     /// Whether this processor has these instructions.
     #[cfg(target_arch = "x86_64")]
     pub fn is_available(self) -> bool {
-        let avx2 = || is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        // Every processor with AVX2 has the other two.
+        let avx2 =
+            || is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c");
         let avx512 = || {
             avx2()
                 && is_x86_feature_detected!("avx512f")

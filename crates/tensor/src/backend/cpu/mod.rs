@@ -25,7 +25,7 @@ use crate::backend::{
     Norm, NormBackward, PackedMatrix, PagedAttention, Rhs, Rotary, StoreInPages,
 };
 use crate::dtype::{View, ViewMut};
-use crate::quant::BlockRows;
+use crate::quant::{BlockRows, Half};
 use crate::rng::Key;
 
 /// The backend of the processor.
@@ -88,14 +88,17 @@ impl Kernels for Cpu {
     }
 
     fn pack_blocks(&self, k: usize, parts: &[BlockRows<'_>]) -> PackedMatrix {
-        blocks::pack(&self.pool, self.isa, k, parts)
+        match Half::of_parts(parts) {
+            Some(half) => matmul::pack_halves(&self.pool, self.isa, half, k, parts),
+            None => blocks::pack(&self.pool, self.isa, k, parts),
+        }
     }
 
     fn unpack(&self, packed: &PackedMatrix, columns: &[u32], out: &mut [f32]) {
         packed.check_columns(columns, out.len());
         match packed.elements {
             Elements::Blocks => blocks::unpack(&self.pool, packed, columns, out),
-            Elements::Plain(_) => matmul::unpack(&self.pool, packed, columns, out),
+            Elements::Plain(_) | Elements::Halves(_) => matmul::unpack(&self.pool, packed, columns, out),
         }
     }
 

@@ -3,7 +3,8 @@
 use super::blocks;
 use crate::backend::reference::pointwise::activate;
 use crate::backend::{Elements, Matmul, Matrix, PackedMatrix, Rhs};
-use crate::dtype::DType;
+use crate::dtype::{DType, View};
+use crate::quant::{BlockRows, Half};
 use half::bf16;
 
 /// What this backend keeps of a packed matrix: its elements, row by row.
@@ -32,7 +33,10 @@ pub(super) fn matmul(mut call: Matmul<'_>) {
 impl Matmul<'_> {
     /// Whether the operands are rounded to bf16 before they are multiplied.
     pub(in crate::backend) fn rounds_to_bf16(&self) -> bool {
-        self.a.data.dtype() == DType::Bf16 || self.b.dtype() == DType::Bf16
+        match self.b {
+            Rhs::Packed(PackedMatrix { elements: Elements::Halves(_), .. }) => false,
+            b => self.a.data.dtype() == DType::Bf16 || b.dtype() == DType::Bf16,
+        }
     }
 
     /// Holds the call to its contract.
@@ -79,7 +83,7 @@ impl Rhs<'_> {
             Rhs::Matrix(matrix) => matrix.data.dtype(),
             Rhs::Packed(PackedMatrix { elements: Elements::Plain(dtype), .. }) => *dtype,
             // Has no part in the choice between f32 and bf16.
-            Rhs::Packed(PackedMatrix { elements: Elements::Blocks, .. }) => DType::F32,
+            Rhs::Packed(PackedMatrix { elements: Elements::Halves(_) | Elements::Blocks, .. }) => DType::F32,
         }
     }
 }
@@ -130,13 +134,29 @@ pub(super) fn pack(b: Matrix<'_>, k: usize, n: usize) -> PackedMatrix {
     PackedMatrix { n_rows: k, n_columns: n, elements: Elements::Plain(b.data.dtype()), n_bytes, panels }
 }
 
+/// Rows as a file stores them become columns.
+pub(super) fn pack_rows(k: usize, parts: &[BlockRows<'_>]) -> PackedMatrix {
+    let Some(half) = Half::of_parts(parts) else { return blocks::pack(k, parts) };
+    let n = parts.iter().map(BlockRows::n_rows).sum();
+    let mut numbers = vec![0.0; n * k];
+    let mut rest = &mut *numbers;
+    for part in parts {
+        assert_eq!(part.width, k, "rows have the length of the sums");
+        let (numbers, after) = rest.split_at_mut(part.n_rows() * k);
+        part.format.decode(part.bytes, numbers);
+        rest = after;
+    }
+    let packed = pack(Matrix::transposed(View::F32(&numbers), k), k, n);
+    PackedMatrix { elements: Elements::Halves(half), n_bytes: 2 * numbers.len(), ..packed }
+}
+
 /// The numbers of some columns, one behind the other.
 pub(super) fn unpack(packed: &PackedMatrix, columns: &[u32], out: &mut [f32]) {
     packed.check_columns(columns, out.len());
     for (&column, out) in columns.iter().zip(out.chunks_exact_mut(packed.n_rows)) {
         match packed.elements {
             Elements::Blocks => blocks::unpack(packed, column as usize, out),
-            Elements::Plain(_) => {
+            Elements::Plain(_) | Elements::Halves(_) => {
                 let element = |p| rhs_element(&Rhs::Packed(packed), p, column as usize);
                 out.iter_mut().enumerate().for_each(|(p, out)| *out = element(p));
             }

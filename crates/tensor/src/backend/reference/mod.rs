@@ -50,7 +50,7 @@ impl Kernels for Reference {
     }
 
     fn pack_blocks(&self, k: usize, parts: &[BlockRows<'_>]) -> PackedMatrix {
-        blocks::pack(k, parts)
+        matmul::pack_rows(k, parts)
     }
 
     fn unpack(&self, packed: &PackedMatrix, columns: &[u32], out: &mut [f32]) {

@@ -81,7 +81,7 @@ pub(in crate::backend::cpu) fn matmul(pool: &Pool, isa: Isa, workspace: &Workspa
 impl<'a> Product<'a> {
     fn new(pool: &Pool, isa: Isa, call: &'a mut Matmul<'_>) -> Self {
         static CALLS: AtomicU64 = AtomicU64::new(1);
-        let format = Format::new(isa, call.rounds_to_bf16());
+        let format = Format::new(isa, call);
         let lhs = LhsRows::new(format, call.a, call.k);
         let rhs = RhsPanels::new(format, pool, call);
         let sizes = Sizes {

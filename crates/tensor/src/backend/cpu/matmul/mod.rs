@@ -9,6 +9,7 @@
 
 mod driver;
 mod epilogue;
+mod halves;
 pub(super) mod kernel;
 mod operands;
 pub(super) mod pack;
@@ -20,6 +21,7 @@ mod tests;
 
 pub(super) use driver::{Workspace, matmul};
 pub(super) use epilogue::{Epilogue, Sums};
+pub(super) use halves::pack as pack_halves;
 pub(super) use panels::{pack, unpack};
 
 /// Asks for the cache line at `address`, which need not exist.

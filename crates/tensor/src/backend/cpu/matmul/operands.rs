@@ -1,11 +1,11 @@
 //! The two sides of a product in the form that the kernels read.
 
-use super::kernel::KernelSet;
+use super::kernel::{KernelSet, Operands};
 use super::pack::{Operand, Target, Word, pack};
 use super::panels::{PackedPanels, PanelLayout};
 use crate::backend::cpu::isa::Isa;
 use crate::backend::cpu::pool::Pool;
-use crate::backend::{Matmul, Matrix, Rhs};
+use crate::backend::{Elements, Matmul, Matrix, PackedMatrix, Rhs};
 use crate::dtype::View;
 use std::ops::Range;
 
@@ -14,25 +14,30 @@ use std::ops::Range;
 pub(super) struct Format {
     isa: Isa,
     pub(super) kernels: &'static KernelSet,
-    rounds: bool,
+    operands: Operands,
     a_word: Word,
     b_word: Word,
 }
 
 impl Format {
-    pub(super) fn new(isa: Isa, rounds: bool) -> Self {
-        let kernels = if rounds { KernelSet::bf16(isa) } else { KernelSet::f32(isa) };
-        let (a_word, b_word) = match (rounds, isa) {
-            (false, _) => (Word::F32, Word::F32),
-            (true, Isa::Avx512Bf16) => (Word::Bf16Pair, Word::Bf16Pair),
-            (true, _) => (Word::RoundedF32, Word::Bf16Pair),
+    pub(super) fn new(isa: Isa, call: &Matmul<'_>) -> Self {
+        let operands = match call.b {
+            Rhs::Packed(PackedMatrix { elements: Elements::Halves(half), .. }) => Operands::F32ByHalf(*half),
+            _ if call.rounds_to_bf16() => Operands::Bf16,
+            _ => Operands::F32,
         };
-        Self { isa, kernels, rounds, a_word, b_word }
+        let (a_word, b_word) = match (operands, isa) {
+            (Operands::F32, _) => (Word::F32, Word::F32),
+            (Operands::F32ByHalf(_), _) => (Word::F32, Word::Bf16Pair),
+            (Operands::Bf16, Isa::Avx512Bf16) => (Word::Bf16Pair, Word::Bf16Pair),
+            (Operands::Bf16, _) => (Word::RoundedF32, Word::Bf16Pair),
+        };
+        Self { isa, kernels: KernelSet::of(isa, operands), operands, a_word, b_word }
     }
 
     /// Bytes of a row of A that are multiplied by one word of a column of B.
     pub(super) fn step_bytes(&self) -> usize {
-        if self.a_word == Word::RoundedF32 { 8 } else { 4 }
+        if self.b_word == self.a_word { 4 } else { 8 }
     }
 }
 
@@ -74,11 +79,11 @@ impl<'a> LhsRows<'a> {
         Self { format, operand: Operand::lhs(a, k), direct }
     }
 
-    /// Whole steps along K. Read directly, a line of bf16 may have half a step at its end.
+    /// Whole steps along K. Unless it was packed in pairs, a line may have half a step at its end.
     pub(super) fn n_whole_steps(&self) -> usize {
-        match (self.direct, self.format.a_word) {
-            (Some(_), Word::Bf16Pair) => self.operand.k / 2,
-            _ => self.format.b_word.n_steps(self.operand.k),
+        match (self.direct, self.format.a_word, self.format.b_word) {
+            (Some(_), Word::Bf16Pair, _) | (_, Word::F32, Word::Bf16Pair) => self.operand.k / 2,
+            (_, _, b_word) => b_word.n_steps(self.operand.k),
         }
     }
 
@@ -120,7 +125,7 @@ impl<'a> RhsPanels<'a> {
         let layout = PanelLayout::new(format.kernels, call.n, format.b_word.n_steps(call.k));
         let (operand, packed) = match call.b {
             Rhs::Matrix(b) => (Some(Operand::rhs(b, call.k)), None),
-            Rhs::Packed(b) => (None, Some(PackedPanels::of(b, pool, format.isa, format.rounds).as_ptr())),
+            Rhs::Packed(b) => (None, Some(PackedPanels::of(b, pool, format.isa, format.operands).as_ptr())),
         };
         Self { format, layout, operand, packed }
     }

@@ -1,12 +1,14 @@
 //! B rearranged into panels, for one call or for many.
 
-use super::kernel::KernelSet;
+use super::halves::Place;
+use super::kernel::{KernelSet, Operands};
 use super::pack::{self, Operand, Target, Word};
 use super::scratch::Scratch;
 use crate::backend::cpu::isa::Isa;
 use crate::backend::cpu::pool::{Pool, chunks};
 use crate::backend::{Elements, Matrix, PackedMatrix};
 use crate::dtype::{DType, View};
+use crate::quant::Half;
 use std::ops::Range;
 use std::sync::OnceLock;
 
@@ -20,7 +22,7 @@ pub(super) struct PanelLayout {
     pub(super) n_steps: usize,
     /// Columns of a full panel.
     full_width: usize,
-    n_lanes: usize,
+    pub(super) n_lanes: usize,
 }
 
 impl PanelLayout {
@@ -103,18 +105,23 @@ impl PackedPanels {
         Self { layout, words, rounded: OnceLock::new() }
     }
 
-    /// The panels of `packed` for a product that rounds its operands to bf16, or one that does not.
+    /// The panels of `packed` for a product of these operands.
     ///
     /// # Panics
     /// When the matrix was packed by another kind of backend.
-    pub(super) fn of<'a>(packed: &'a PackedMatrix, pool: &Pool, isa: Isa, rounds: bool) -> &'a Self {
+    pub(super) fn of<'a>(packed: &'a PackedMatrix, pool: &Pool, isa: Isa, operands: Operands) -> &'a Self {
         let own: &Self = packed.panels.downcast_ref().expect("a matrix packed by a cpu backend");
-        let kernels = if rounds { KernelSet::bf16(isa) } else { KernelSet::f32(isa) };
+        let kernels = KernelSet::of(isa, operands);
         assert_eq!(own.layout.full_width, kernels.panel_width(), "a matrix is packed for other vector instructions");
-        if !rounds || packed.elements == Elements::Plain(DType::Bf16) {
+        if operands != Operands::Bf16 || packed.elements == Elements::Plain(DType::Bf16) {
             return own;
         }
         own.rounded.get_or_init(|| Box::new(own.round(pool, isa, packed.n_rows, kernels)))
+    }
+
+    /// Panels that have been made of numbers of 16 bits.
+    pub(super) fn of_halves(layout: PanelLayout, words: Scratch) -> Self {
+        Self { layout, words, rounded: OnceLock::new() }
     }
 
     /// First word of the first panel.
@@ -149,8 +156,8 @@ pub(in crate::backend::cpu) fn pack(pool: &Pool, isa: Isa, b: Matrix<'_>, k: usi
     b.check("b", k, n);
     let dtype = b.data.dtype();
     let (word, kernels) = match dtype {
-        DType::F32 => (Word::F32, KernelSet::f32(isa)),
-        DType::Bf16 => (Word::Bf16Pair, KernelSet::bf16(isa)),
+        DType::F32 => (Word::F32, KernelSet::of(isa, Operands::F32)),
+        DType::Bf16 => (Word::Bf16Pair, KernelSet::of(isa, Operands::Bf16)),
     };
     let layout = PanelLayout::new(kernels, n, word.n_steps(k));
     let panels = PackedPanels::new(pool, isa, word, Operand::rhs(b, k), layout);
@@ -161,21 +168,22 @@ pub(in crate::backend::cpu) fn pack(pool: &Pool, isa: Isa, b: Matrix<'_>, k: usi
 /// The numbers of some columns, one behind the other.
 pub(in crate::backend::cpu) fn unpack(pool: &Pool, packed: &PackedMatrix, columns: &[u32], out: &mut [f32]) {
     let own: &PackedPanels = packed.panels.downcast_ref().expect("a matrix packed by a cpu backend");
-    let (layout, is_f32) = (own.layout, packed.elements == Elements::Plain(DType::F32));
-    let k = packed.n_rows;
+    let (layout, k) = (own.layout, packed.n_rows);
     pool.for_each(chunks(out, k.max(1)), |i, out| {
         let column = columns[i] as usize;
         let panel = column / layout.full_width;
-        let (width, first) = (layout.width(panel), layout.offset(panel) + column % layout.full_width);
+        let (width, lane) = (layout.width(panel), column % layout.full_width);
+        // SAFETY: the panel has the words.
+        let word = |step: usize, lane: usize| unsafe { *own.as_ptr().add(layout.offset(panel) + step * width + lane) };
         for (row, out) in out.iter_mut().enumerate() {
-            let step = if is_f32 { row } else { row / 2 };
-            // SAFETY: the panel has the step.
-            let word = unsafe { *own.as_ptr().add(first + step * width) };
-            *out = f32::from_bits(match (is_f32, row % 2) {
-                (true, _) => word,
-                (false, 0) => word << 16,
-                (false, _) => word & 0xffff_0000,
-            });
+            *out = match packed.elements {
+                Elements::Plain(DType::F32) => f32::from_bits(word(row, lane)),
+                Elements::Halves(Half::F16) => {
+                    let place = Place::of_f16(lane, row % 2, layout.n_lanes);
+                    Half::F16.widen((word(row / 2, place.word) >> place.shift) as u16)
+                }
+                _ => Half::Bf16.widen((word(row / 2, lane) >> (16 * (row % 2))) as u16),
+            };
         }
     });
 }

@@ -5,6 +5,7 @@ use std::arch::x86_64::*;
 
 kernel_set!(F32, F32Lanes, 4, "avx512f,avx512bw,avx512dq,avx512vl,fma");
 kernel_set!(BF16, Bf16Lanes, 4, "avx512f,avx512bw,avx512dq,avx512vl,fma");
+kernel_set!(F16, F16Lanes, 4, "avx512f,avx512bw,avx512dq,avx512vl,fma");
 kernel_set!(BF16_DOT, Bf16Dot, 4, "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,fma");
 
 /// f32 times f32.
@@ -12,6 +13,9 @@ struct F32Lanes;
 
 /// bf16 times bf16, widened to f32 on the way into the registers. A is f32 already.
 struct Bf16Lanes;
+
+/// f32 times f16, widened on the way into the registers.
+struct F16Lanes;
 
 impl Multiply for F32Lanes {
     type Sums = __m512;
@@ -90,6 +94,49 @@ impl Multiply for Bf16Lanes {
                 _ => _mm512_and_si512(pairs, _mm512_set1_epi32(!0xffff)),
             })
         }
+    }
+
+    #[inline(always)]
+    unsafe fn load_a(from: *const u8, part: usize) -> __m512 {
+        // SAFETY: as above.
+        unsafe { F32Lanes::load_a(from.add(4 * part), 0) }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply_add(a: __m512, b: __m512, sums: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe { F32Lanes::multiply_add(a, b, sums) }
+    }
+}
+
+impl Multiply for F16Lanes {
+    type Sums = __m512;
+    type Words = __m512;
+    const N_LANES: usize = F32Lanes::N_LANES;
+    const N_PARTS: usize = 2;
+
+    #[inline(always)]
+    unsafe fn zero() -> __m512 {
+        // SAFETY: the kernel enables the instructions, here and below; the pointers are the caller's to vouch for.
+        unsafe { F32Lanes::zero() }
+    }
+
+    #[inline(always)]
+    unsafe fn load_sums(from: *const f32) -> __m512 {
+        // SAFETY: as above.
+        unsafe { F32Lanes::load_sums(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_sums(sums: __m512, to: *mut f32) {
+        // SAFETY: as above.
+        unsafe { F32Lanes::store_sums(sums, to) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_b(from: *const u32, part: usize) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.add(part * Self::N_LANES / 2).cast())) }
     }
 
     #[inline(always)]

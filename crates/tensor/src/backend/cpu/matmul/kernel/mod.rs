@@ -2,7 +2,9 @@
 //!
 //! The loop is written once, over a small trait [`Multiply`] that says how one step along K is multiplied, and compiled
 //! for every instruction set and tile size. A *step* is one 32-bit word of a panel of B in every column: one f32, or two
-//! consecutive bf16 (the earlier in the lower half). Every element of the result is one chain of multiply-adds in the
+//! consecutive bf16 (the earlier in the lower half). Two consecutive f16 share a vector instead of a word: its lower half has
+//! the earlier ones of all columns, its upper half the later ones, since the instruction that widens them takes neighbours.
+//! Every element of the result is one chain of multiply-adds in the
 //! order of K, so its bits depend on K alone, not on the tile that it fell into.
 
 #[cfg(target_arch = "x86_64")]
@@ -12,6 +14,7 @@ mod avx512;
 mod portable;
 
 use crate::backend::cpu::isa::Isa;
+use crate::quant::Half;
 
 /// Most rows in a tile: with 4 vectors of columns 24 accumulators, 4 vectors of B and one of A fill 32 registers.
 pub(crate) const MAX_ROWS: usize = 6;
@@ -43,6 +46,17 @@ pub(crate) struct TileRun {
     pub(crate) resume: bool,
 }
 
+/// What is multiplied by what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operands {
+    /// f32 by f32.
+    F32,
+    /// bf16 by bf16.
+    Bf16,
+    /// f32 by numbers of 16 bits, which are widened on the way into the registers.
+    F32ByHalf(Half),
+}
+
 /// A compiled kernel.
 ///
 /// # Safety
@@ -69,6 +83,16 @@ impl KernelSet {
     /// The kernel for a tile of `rows` rows of a panel `width` columns wide.
     pub(crate) fn kernel(&self, rows: usize, width: usize) -> Kernel {
         self.kernels[rows - 1][width / self.n_lanes - 1]
+    }
+
+    /// The kernels for these operands.
+    pub(crate) fn of(isa: Isa, operands: Operands) -> &'static KernelSet {
+        match (operands, isa) {
+            (Operands::F32, _) => Self::f32(isa),
+            (Operands::F32ByHalf(Half::Bf16), Isa::Avx512Bf16) => Self::bf16(Isa::Avx512),
+            (Operands::Bf16 | Operands::F32ByHalf(Half::Bf16), _) => Self::bf16(isa),
+            (Operands::F32ByHalf(Half::F16), _) => Self::f16(isa),
+        }
     }
 
     /// Kernels for f32.
@@ -98,6 +122,19 @@ impl KernelSet {
             _ => unreachable!("a backend is made only with instructions that the processor has"),
         }
     }
+
+    /// Kernels for f16, with A in f32.
+    fn f16(isa: Isa) -> &'static KernelSet {
+        match isa {
+            Isa::Portable => &portable::F16,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => &avx2::F16,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 | Isa::Avx512Bf16 => &avx512::F16,
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => unreachable!("a backend is made only with instructions that the processor has"),
+        }
+    }
 }
 
 /// How one step is multiplied. All methods are compiled into a kernel that enables the instructions they need.
@@ -119,10 +156,9 @@ pub(crate) trait Multiply {
     /// Part `part` of the step of one row, in all columns.
     unsafe fn load_a(from: *const u8, part: usize) -> Self::Words;
     /// The step of which A has only the first half, in all columns.
-    ///
-    /// Only where A is bf16: elsewhere it is packed, and padded with 0.
-    unsafe fn load_half_a(_from: *const u8) -> Self::Words {
-        unreachable!("an f32 row of A has no half step")
+    unsafe fn load_half_a(from: *const u8) -> Self::Words {
+        // SAFETY: the first part of a step is its first half; the caller vouches for the rest.
+        unsafe { Self::load_a(from, 0) }
     }
     unsafe fn multiply_add(a: Self::Words, b: Self::Words, sums: Self::Sums) -> Self::Sums;
 }
