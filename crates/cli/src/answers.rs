@@ -4,8 +4,7 @@ use crate::failure::{Failure, Outcome, While};
 use crate::model::SpeakingModel;
 use crate::prompts::{Group, Prompts};
 use genera_engine::generate::{
-    Allowed, BeamInput, BeamSettings, Event, Finish, Generator, Limits, Request, RequestId, Sampling, WhenFull,
-    beam_search,
+    Allowed, BeamInput, BeamSettings, Event, Finish, Limits, Request, RequestId, Sampling, WhenFull, beam_search,
 };
 use genera_engine::recipe::GenerateRecipe;
 use genera_modality::AnswerStream;
@@ -219,7 +218,7 @@ fn stream(
     settings: &Settings,
     out: &mut dyn Write,
 ) -> Outcome<()> {
-    let mut generator = Generator::new(model.transformer, Limits::default());
+    let mut generator = model.generator(Limits::default())?;
     generator.submit(request(model, ids, settings, 0)?)?;
     let mut text = AnswerStream::new(model.codebook.as_ref(), &settings.stop);
     write!(out, "{prompt}").and_then(|()| out.flush()).during("cannot write the output")?;
@@ -245,7 +244,7 @@ pub fn answer(model: &SpeakingModel<'_>, prompts: Vec<Vec<u32>>, settings: &Sett
 }
 
 fn by_sampling(model: &SpeakingModel<'_>, prompts: Vec<Vec<u32>>, settings: &Settings) -> Outcome<Vec<Vec<Answer>>> {
-    let mut generator = Generator::new(model.transformer, Limits::default());
+    let mut generator = model.generator(Limits::default())?;
     let mut growing: HashMap<RequestId, (AnswerStream<'_>, Answer)> = HashMap::new();
     let mut ids = Vec::new();
     let n_prompts = prompts.len();

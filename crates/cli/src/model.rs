@@ -7,6 +7,7 @@ use crate::plan;
 use crate::run::directory::RunDirectory;
 use genera_data::{ChatTemplate, load_tokenizer, tokenizer_from_json};
 use genera_engine::checkpoint::{Checkpoint, Rejected, latest_good};
+use genera_engine::generate::{Generator, Limits};
 use genera_engine::model::Transformer;
 use genera_engine::recipe::{GenerateRecipe, Recipe};
 use genera_engine::weights::{
@@ -82,6 +83,14 @@ impl ModelArguments {
     /// As [`load`].
     pub fn load(&self, device: &Device) -> Outcome<LoadedModel> {
         load(&self.path, self.adapter.as_deref(), self.precision.purpose(), device)
+    }
+
+    /// Loads another model, to compute as this one does.
+    ///
+    /// # Errors
+    /// As [`load`].
+    pub fn load_beside(&self, path: &Path, device: &Device) -> Outcome<LoadedModel> {
+        load(path, None, self.precision.purpose(), device)
     }
 }
 
@@ -250,7 +259,7 @@ impl LoadedModel {
     /// When it has no tokenizer.
     pub fn speaking(&self) -> Outcome<SpeakingModel<'_>> {
         let codebook = self.codebook()?;
-        Ok(SpeakingModel { transformer: &self.transformer, codebook, modality: self.modality, special: &self.special })
+        Ok(SpeakingModel::new(&self.transformer, codebook, self.modality, &self.special))
     }
 }
 
@@ -264,6 +273,7 @@ pub struct SpeakingModel<'m> {
     /// The kind of data it makes.
     pub modality: &'m dyn Modality,
     special: &'m SpecialIds,
+    draft: Option<&'m Transformer>,
 }
 
 impl<'m> SpeakingModel<'m> {
@@ -274,7 +284,37 @@ impl<'m> SpeakingModel<'m> {
         modality: &'m dyn Modality,
         special: &'m SpecialIds,
     ) -> Self {
-        Self { transformer, codebook, modality, special }
+        Self { transformer, codebook, modality, special, draft: None }
+    }
+
+    /// Lets a smaller model guess ahead.
+    ///
+    /// # Errors
+    /// When the two do not have the same tokens.
+    pub fn with_draft(self, draft: &'m LoadedModel) -> Outcome<Self> {
+        let codebook = draft.codebook()?;
+        let (size, n) = (self.codebook.vocab().size, codebook.vocab().size);
+        let same = |&id: &u32| self.codebook.decode(&[id]) == codebook.decode(&[id]);
+        let n_same = (0..size.min(n) as u32).take_while(same).count();
+        if n_same < size.max(n) {
+            return Err(Failure::new(format!(
+                "--draft: the two models have different tokens ({size} and {n}, alike up to token {n_same}); a draft model \
+                 must have the tokenizer of the model that it guesses for, like a smaller one of the same family"
+            )));
+        }
+        Ok(Self { draft: Some(&draft.transformer), ..self })
+    }
+
+    /// What answers requests.
+    ///
+    /// # Errors
+    /// When the draft model cannot guess for the model.
+    pub fn generator(&self, limits: Limits) -> Outcome<Generator<'m>> {
+        let generator = Generator::new(self.transformer, limits);
+        match self.draft {
+            Some(draft) => Ok(generator.with_draft(draft)?),
+            None => Ok(generator),
+        }
     }
 
     /// Ids that end an answer.

@@ -51,8 +51,11 @@ pub struct Arguments {
     #[arg(long, value_name = "K")]
     logprobs: Option<usize>,
     /// Guess up to N tokens ahead where the text repeats itself, and try them all at once: the same answer, sooner.
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=64))]
-    guess_ahead: u16,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=64), conflicts_with = "beam")]
+    guess_ahead: Option<u16>,
+    /// Let this smaller model with the same tokens guess ahead instead (by default 4 tokens): the same answer.
+    #[arg(long, value_name = "MODEL", conflicts_with = "beam")]
+    draft: Option<PathBuf>,
     /// Write the answers to this file instead of standard output.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -97,7 +100,12 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
         (false, true) => answers::Shape::Lines,
         (false, false) => answers::Shape::Text,
     };
-    answers::write(&model.speaking()?, &mut prompts, &settings, shape, &mut out)?;
+    let draft = arguments.draft.as_ref().map(|path| arguments.model.load_beside(path, &device)).transpose()?;
+    let speaking = match &draft {
+        Some(draft) => model.speaking()?.with_draft(draft)?,
+        None => model.speaking()?,
+    };
+    answers::write(&speaking, &mut prompts, &settings, shape, &mut out)?;
     out.flush().during("cannot finish the output")?;
     Ok(ExitCode::SUCCESS)
 }
@@ -148,7 +156,7 @@ fn settings(arguments: &Arguments, model: &LoadedModel) -> answers::Settings {
         length_penalty: arguments.length_penalty.unwrap_or(defaults.length_penalty),
         stop: if arguments.sampling.stop.is_empty() { defaults.stop } else { arguments.sampling.stop.clone() },
         top_logprobs: arguments.logprobs.unwrap_or(0),
-        n_guesses: arguments.guess_ahead.into(),
+        n_guesses: arguments.guess_ahead.map_or(if arguments.draft.is_some() { 4 } else { 0 }, usize::from),
     }
 }
 

@@ -1,11 +1,14 @@
 //! Many requests in progress at once, a token for each of them at every step.
 
+use super::draft::Draft;
+use super::lookup::guess;
 use super::prefill::read_sources;
 use super::prefixes::{PageId, Prefixes};
 use super::progress::{Next, Progress};
-use super::request::{Answer, Request, RequestId};
+use super::request::{Answer, Request, RequestId, refuse_if};
 use super::sampler::{Choice, Scratch};
 use super::scheduler::{Limits, Scheduler};
+use crate::config::Shape;
 use crate::error::Result;
 use crate::model::{CacheRow, PageCount, Transformer};
 use genera_tensor::backend::PAGE_TOKENS;
@@ -30,6 +33,7 @@ pub struct Generator<'m> {
     active: BTreeMap<RequestId, Active>,
     prefixes: Prefixes,
     pages: PageCount,
+    draft: Option<Draft<'m>>,
     scratch: Scratch,
     n_submitted: u64,
     n_guessed: u64,
@@ -106,12 +110,31 @@ impl<'m> Generator<'m> {
             active: BTreeMap::new(),
             prefixes: Prefixes::new(limits.n_kept_pages),
             pages: PageCount::default(),
+            draft: None,
             scratch: Scratch::default(),
             n_submitted: 0,
             n_guessed: 0,
             n_guessed_right: 0,
             n_reused: 0,
         }
+    }
+
+    /// Lets a smaller model guess ahead for requests that ask for guesses, instead of looking up what came before in the text.
+    ///
+    /// # Errors
+    /// [`Error::Request`](crate::Error::Request) when it cannot guess for this model.
+    #[must_use = "the generator is given back"]
+    pub fn with_draft(mut self, draft: &'m Transformer) -> Result<Self> {
+        let (n, n_draft) = (self.model.config().vocab_size, draft.config().vocab_size);
+        refuse_if(n != n_draft, || {
+            format!("the draft model has {n_draft} tokens, the model {n}; a draft model must have the same tokens")
+        })?;
+        refuse_if(!matches!(draft.config().shape, Shape::DecoderOnly(_)), || {
+            "the draft model is not decoder-only; only such a model can guess ahead".to_owned()
+        })?;
+        refuse_if(self.model.config().is_encoder_decoder(), || "an encoder-decoder takes no draft model".to_owned())?;
+        self.draft = Some(Draft::new(draft));
+        Ok(self)
     }
 
     /// Takes a request in; it takes part from the next step on, or as soon as there is room.
@@ -135,6 +158,9 @@ impl<'m> Generator<'m> {
     /// cancels when the text holds the string.
     pub fn cancel(&mut self, id: RequestId) -> Option<Answer> {
         self.scheduler.leave(id);
+        if let Some(draft) = &mut self.draft {
+            draft.forget(id);
+        }
         self.active.remove(&id).map(|active| active.progress.into_answer())
     }
 
@@ -281,16 +307,32 @@ impl<'m> Generator<'m> {
         let n_unread: Vec<usize> = ids.iter().zip(&begun).map(n_unread).collect();
         let is_divisible: Vec<bool> = ids.iter().map(|id| !self.is_long(id)).collect();
         let shares = self.scheduler.shares(&n_unread, &is_divisible);
-        let stretch = |(&id, n): (&RequestId, usize)| {
+        let shares: Vec<(RequestId, usize)> = ids.into_iter().zip(shares).filter(|&(_, n)| n > 0).collect();
+        let mut guesses = self.guesses(&shares);
+        let stretch = |(id, n): (RequestId, usize)| {
             let Active { progress, row, .. } = &self.active[&id];
             let end = row.len() + n;
-            let is_last = end == progress.context.len();
-            let room = self.model.config().context_len - progress.context.len();
-            let guesses = if n == 1 && is_last { progress.guesses(room) } else { Vec::new() };
+            let guesses = guesses.remove(&id).unwrap_or_default();
             let tokens = [&progress.context[row.len()..end], &guesses].concat();
-            Stretch { id, tokens, guesses, is_last }
+            Stretch { id, tokens, guesses, is_last: end == progress.context.len() }
         };
-        ids.iter().zip(shares).filter(|&(_, n)| n > 0).map(stretch).collect()
+        shares.into_iter().map(stretch).collect()
+    }
+
+    /// What requests that go on by their newest token may go on with besides.
+    fn guesses(&mut self, shares: &[(RequestId, usize)]) -> HashMap<RequestId, Vec<TokenId>> {
+        let context_len = self.model.config().context_len;
+        let wanted = shares.iter().filter_map(|&(id, n)| {
+            let Active { progress, row, .. } = &self.active[&id];
+            let goes_on = n == 1 && row.len() + 1 == progress.context.len();
+            let n = if goes_on { progress.n_guesses(context_len - progress.context.len()) } else { 0 };
+            (n > 0).then_some((id, progress, n))
+        });
+        let wanted: Vec<(RequestId, &Progress, usize)> = wanted.collect();
+        match &mut self.draft {
+            Some(draft) => draft.guesses(&wanted),
+            None => wanted.iter().map(|(id, progress, n)| (*id, guess(&progress.context, *n).to_vec())).collect(),
+        }
     }
 
     /// Whether the model makes all of a context otherwise because of its length, so that it must be read at once.

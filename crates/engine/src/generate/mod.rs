@@ -9,6 +9,7 @@
 mod beam;
 mod constraint;
 mod dialogue;
+mod draft;
 mod generator;
 mod logits;
 mod lookup;

@@ -28,7 +28,7 @@ use std::collections::{HashMap, HashSet};
 /// # Determinism
 /// The random number is a function of (seed, which of n answers, index of the token in the answer). So an answer depends
 /// on its prompt and settings, not on what else is generated beside it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Sampler {
     sampling: Sampling,
     key: Key,

@@ -294,6 +294,36 @@ fn events_carry_the_most_probable_tokens() {
     assert!((sum - 1.0).abs() < 1e-5, "{sum}");
 }
 
+/// A draft model changes nothing either: neither one that guesses all right, nor one that guesses at random.
+#[test]
+fn a_draft_model_changes_nothing() {
+    let device = Device::cpu(2);
+    for (name, config) in decoders() {
+        let model = model(&config, DType::F32, &device);
+        let other = super::models::model(&ModelConfig { context_len: CONTEXT_LEN - 3, ..plain() }, DType::F32, &device);
+        // A draft knows no constraint and guesses beyond the end: but for that, a model guesses itself rightly.
+        let long = |i: usize| Request { max_tokens: 14, stop: vec![], constraint: None, ..request(&config, i) };
+        let without: Vec<Answer> = (0..6).map(|i| alone(&model, long(i))).collect();
+        for (draft, is_same) in [(&model, true), (&other, false)] {
+            let mut generator = Generator::new(&model, Limits::default()).with_draft(draft).expect("the same tokens");
+            for i in 0..6 {
+                generator.submit(Request { n_guesses: i, ..long(i) }).unwrap();
+            }
+            let with = generator.run(|_| ControlFlow::Continue(()));
+            for (without, with) in without.iter().zip(&with) {
+                assert_eq!(bits(with), bits(without), "{name}");
+            }
+            let (n_guessed, n_right) = generator.n_guessed();
+            assert!(n_guessed > 20, "{name}: {n_guessed} guesses");
+            assert_eq!(n_right == n_guessed, is_same, "{name}: {n_right} of {n_guessed} were right");
+        }
+    }
+    let model = model(&plain(), DType::F32, &device);
+    let other = super::models::model(&ModelConfig { vocab_size: VOCAB_SIZE + 1, ..plain() }, DType::F32, &device);
+    let refused = Generator::new(&model, Limits::default()).with_draft(&other).err().expect("other tokens");
+    assert!(refused.to_string().contains("the same tokens"), "{refused}");
+}
+
 /// Guessing ahead gives the same tokens and the same probabilities to the bit, alone and among others.
 #[test]
 fn guesses_change_nothing() {
