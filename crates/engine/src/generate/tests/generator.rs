@@ -298,11 +298,13 @@ fn events_carry_the_most_probable_tokens() {
 #[test]
 fn a_draft_model_changes_nothing() {
     let device = Device::cpu(2);
-    for (name, config) in decoders() {
-        let model = model(&config, DType::F32, &device);
-        let other = super::models::model(&ModelConfig { context_len: CONTEXT_LEN - 3, ..plain() }, DType::F32, &device);
+    let configs = decoders();
+    for ((name, config), (_, other)) in configs.iter().zip(configs.iter().cycle().skip(1)) {
+        let model = model(config, DType::F32, &device);
+        let other = ModelConfig { context_len: CONTEXT_LEN - 3, ..other.clone() };
+        let other = super::models::model(&other, DType::F32, &device);
         // A draft knows no constraint and guesses beyond the end: but for that, a model guesses itself rightly.
-        let long = |i: usize| Request { max_tokens: 14, stop: vec![], constraint: None, ..request(&config, i) };
+        let long = |i: usize| Request { max_tokens: 14, stop: vec![], constraint: None, ..request(config, i) };
         let without: Vec<Answer> = (0..6).map(|i| alone(&model, long(i))).collect();
         for (draft, is_same) in [(&model, true), (&other, false)] {
             let mut generator = Generator::new(&model, Limits::default()).with_draft(draft).expect("the same tokens");
@@ -314,7 +316,7 @@ fn a_draft_model_changes_nothing() {
                 assert_eq!(bits(with), bits(without), "{name}");
             }
             let (n_guessed, n_right) = generator.n_guessed();
-            assert!(n_guessed > 20, "{name}: {n_guessed} guesses");
+            assert!(n_guessed > 4, "{name}: {n_guessed} guesses");
             assert_eq!(n_right == n_guessed, is_same, "{name}: {n_right} of {n_guessed} were right");
         }
     }
