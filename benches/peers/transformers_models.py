@@ -26,7 +26,7 @@ import torch
 import transformers
 from transformers_logits import compute, load
 
-V, D, CONTEXT = 97, 48, 64
+V, D, CONTEXT = 300, 48, 64
 FACTORS = [1.0 + 0.25 * i for i in range(4)], [2.0 + 0.5 * i for i in range(4)]
 
 COMMON = dict(vocab_size=V, max_position_embeddings=CONTEXT, pad_token_id=0, bos_token_id=1, eos_token_id=2)
@@ -126,6 +126,7 @@ VARIANTS = [
     ("mistral-window", "MistralConfig", dict(LLAMA, sliding_window=5), None),
     ("mixtral", "MixtralConfig", dict(LLAMA, num_local_experts=5, num_experts_per_tok=2), None),
     ("mixtral-window-tied", "MixtralConfig", dict(LLAMA, num_local_experts=3, num_experts_per_tok=1, sliding_window=6, tie_word_embeddings=True), None),
+    ("mixtral-fused", "MixtralConfig", dict(LLAMA, num_local_experts=4, num_experts_per_tok=2), None),
     ("qwen2", "Qwen2Config", LLAMA, None),
     ("qwen2-window", "Qwen2Config", dict(LLAMA, use_sliding_window=True, sliding_window=5, max_window_layers=0), None),
     ("qwen3", "Qwen3Config", dict(LLAMA, head_dim=12), None),
@@ -141,6 +142,8 @@ VARIANTS = [
     ("olmo2-bias-tied", "Olmo2Config", dict(LLAMA, attention_bias=True, tie_word_embeddings=True), None),
     ("gemma2", "Gemma2Config", dict(GEMMA, attn_logit_softcapping=1.5, final_logit_softcapping=4.0), None),
     ("gemma2-no-caps", "Gemma2Config", dict(GEMMA, attn_logit_softcapping=None, final_logit_softcapping=None), None),
+    ("gemma2-of-llama-cpp", "Gemma2Config", dict(GEMMA, query_pre_attn_scalar=12, attn_logit_softcapping=1.5, final_logit_softcapping=4.0), None),
+    ("gemma3-of-llama-cpp", "Gemma3TextConfig", dict(GEMMA, num_hidden_layers=7, query_pre_attn_scalar=12, **gemma_rope(rope_type="linear", factor=4.0), **layer_types("sssssfs")), None),
     ("gemma3", "Gemma3TextConfig", dict(GEMMA, **gemma_rope(), **layer_types("ssfs")), None),
     ("gemma3-cap-bias", "Gemma3TextConfig", dict(GEMMA, final_logit_softcapping=3.0, attention_bias=True, tie_word_embeddings=False), None),
     ("gemma3-linear", "Gemma3TextConfig", dict(GEMMA, **gemma_rope(rope_type="linear", factor=4.0), **layer_types("sfsf")), None),
@@ -151,6 +154,7 @@ VARIANTS = [
     ("gpt-neox-older", "GPTNeoXConfig", dict(NEOX, **rope("default", partial_rotary_factor=0.5)), older_neox),
     ("opt", "OPTConfig", OPT, None),
     ("opt-untied-no-bias", "OPTConfig", dict(OPT, enable_bias=False, tie_word_embeddings=False), None),
+    ("opt-projected", "OPTConfig", dict(OPT, do_layer_norm_before=False, word_embed_proj_dim=32), None),
     ("opt-post", "OPTConfig", dict(OPT, do_layer_norm_before=False, activation_function="gelu"), None),
     ("bart", "BartConfig", SEQ2SEQ, None),
     ("bart-scaled", "BartConfig", dict(SEQ2SEQ, scale_embedding=True, activation_function="relu"), None),
@@ -181,7 +185,8 @@ def make(directory, kind, arguments, older):
             tensor += 0.2 * torch.randn(tensor.shape)
         elif tensor.ndim > 1:
             tensor.copy_(torch.randn(tensor.shape) * (0.6 if "embed" in name or "shared" in name or "wte" in name else 1.5) / tensor.shape[-1] ** 0.5)
-    model.save_pretrained(directory)
+    # Version 5 holds all experts in one tensor, and goes back to the published names unless told not to.
+    model.save_pretrained(directory, save_original_format="fused" not in directory.name)
     if older:
         path = directory / "config.json"
         config = json.loads(path.read_text())

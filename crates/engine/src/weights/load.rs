@@ -4,13 +4,13 @@ use super::config_json::{PublishedConfig, read_config};
 use super::family::Family;
 use super::names::{Lie, Names, Sources};
 use super::shards::Shards;
-use crate::config::{Head, ModelConfig, Position, Rotary, RotaryScaling};
+use crate::config::{FeedForward, Head, ModelConfig, Position, Rotary, RotaryScaling};
 use crate::error::{Error, Result};
 use crate::model::Transformer;
 use crate::params::{EMBEDDING, Kept, ParamSpec, Params, Role, layout, packed};
 use genera_tensor::quant::{BlockRows, Format};
 use genera_tensor::{DType, Device, Shape, Tensor};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -66,6 +66,7 @@ pub(super) fn load_from(
     purpose: Purpose,
 ) -> Result<Transformer> {
     let mut files = Files { table, store };
+    files.cut(&model);
     let model = ModelConfig { head: files.settled_head(&model)?, ..model };
     check_tables(&model, &files)?;
     let specs = layout(&model);
@@ -103,6 +104,9 @@ pub(super) trait Store {
     /// # Errors
     /// When they cannot be read.
     fn read_bytes(&mut self, name: &str) -> Result<Vec<u8>>;
+
+    /// Puts matrices of these names in the place of a tensor, each an equal share of its rows; false where it cannot.
+    fn cut(&mut self, name: &str, parts: &[String]) -> bool;
 }
 
 /// The weights of a model under the names that its kind of files gives them.
@@ -120,6 +124,28 @@ struct Found {
 }
 
 impl Files {
+    /// Takes apart what holds several tensors. What is not as expected stays, and is an unknown tensor then.
+    fn cut(&mut self, model: &ModelConfig) {
+        let (Some(table), FeedForward::Experts { n_experts, .. }) = (self.table, &model.last_stack().feed_forward)
+        else {
+            return;
+        };
+        let names: Vec<String> = self.store.names().into_iter().map(str::to_owned).collect();
+        for name in names {
+            // No more parts than the file has matrices.
+            let n_matrices = match self.store.shape(&name) {
+                Some([n, _, _]) => *n,
+                Some([_, _]) => 1,
+                _ => continue,
+            };
+            let n_expected = |is_of_experts| if is_of_experts { *n_experts } else { 1 };
+            let parts = table.cut(&name).filter(|cut| n_expected(cut.is_of_experts()) == n_matrices);
+            if let Some(parts) = parts.and_then(|_| table.parts(&name, *n_experts)) {
+                self.store.cut(&name, &parts);
+            }
+        }
+    }
+
     /// Where a parameter's numbers are.
     fn locate(&self, model: &ModelConfig, spec: &ParamSpec) -> Result<Found> {
         let Sources { tensors, lie, mut also, or_zeros } = self.sources(model, spec)?;
@@ -286,6 +312,38 @@ impl Files {
     fn error(&self, message: String) -> Error {
         Error::file(self.store.place(), message)
     }
+}
+
+/// Puts the parts of an entry in its place, for [`Store::cut`]: `part` makes one of the whole, the part's number, name and
+/// shape. False, and nothing is done, where the rows are not as many equal parts, or a name is there already.
+pub(super) fn cut_entry<E: Clone>(
+    entries: &mut Vec<E>,
+    by_name: &mut HashMap<String, usize>,
+    name: &str,
+    parts: &[String],
+    shape: impl Fn(&E) -> &[usize],
+    part: impl Fn(&E, usize, String, Vec<usize>) -> E,
+) -> bool {
+    let Some(&at) = by_name.get(name) else { return false };
+    let whole = entries[at].clone();
+    let [rows @ .., width] = shape(&whole) else { return false };
+    let (n_rows, n) = (rows.iter().product::<usize>(), parts.len());
+    let is_known = |part: &String| part != name && by_name.contains_key(part);
+    if n == 0 || *width == 0 || n_rows == 0 || !n_rows.is_multiple_of(n) || parts.iter().any(is_known) {
+        return false;
+    }
+    by_name.remove(name);
+    for (i, name) in parts.iter().enumerate() {
+        let entry = part(&whole, i, name.clone(), vec![n_rows / n, *width]);
+        if i == 0 {
+            entries[at] = entry;
+            by_name.insert(name.clone(), at);
+        } else {
+            by_name.insert(name.clone(), entries.len());
+            entries.push(entry);
+        }
+    }
+    true
 }
 
 /// A table of one row a token.

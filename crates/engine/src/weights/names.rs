@@ -103,12 +103,61 @@ pub(super) struct Names {
     pub(super) rows: &'static [&'static [Row]],
     /// Tensors that mean nothing here, without the prefix; one `*` stands for any text.
     pub(super) ignored: &'static [&'static str],
+    /// Tensors that hold several of those in the tables.
+    pub(super) cuts: &'static [Cut],
+}
+
+/// A tensor whose rows, cut into equal parts, are those of other names: all experts in one, or but another name.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cut {
+    /// Its name without the prefix; `*` stands for the layer.
+    pub(super) whole: &'static str,
+    /// The names of its parts; where they have a `{}`, which stands for the expert, once for each expert.
+    pub(super) parts: &'static [&'static str],
+}
+
+impl Cut {
+    /// Whether there are such parts for each expert.
+    pub(super) fn is_of_experts(&self) -> bool {
+        self.parts.iter().any(|part| part.contains("{}"))
+    }
+
+    /// The name of the whole that this is a part of.
+    pub(super) fn whole_of(&self, name: &str) -> Option<String> {
+        let is_number = |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        self.parts.iter().find_map(|part| {
+            let (start, rest) = part.split_once('*')?;
+            let (middle, end) = rest.split_once("{}")?;
+            let numbers = name.strip_prefix(start)?.strip_suffix(end)?;
+            let (layer, expert) = numbers.split_once(middle)?;
+            is_number(&expert)
+                .then_some(())
+                .and(Some(layer).filter(is_number))
+                .map(|layer| self.whole.replacen('*', layer, 1))
+        })
+    }
 }
 
 impl Names {
     /// A tensor's name without the prefix that it may have.
     pub(super) fn bare<'n>(&self, name: &'n str) -> &'n str {
         name.strip_prefix(self.prefix).unwrap_or(name)
+    }
+
+    /// How a tensor is to be cut, if at all.
+    pub(super) fn cut(&self, name: &str) -> Option<&'static Cut> {
+        self.cuts.iter().find(|cut| fits(cut.whole, self.bare(name)))
+    }
+
+    /// The names of the parts that a tensor is to be cut into, in a model of so many experts.
+    pub(super) fn parts(&self, name: &str, n_experts: usize) -> Option<Vec<String>> {
+        let (cut, name) = (self.cut(name)?, self.bare(name));
+        let (start, end) = cut.whole.split_once('*')?;
+        let layer = &name[start.len()..name.len() - end.len()];
+        let of_expert = |expert: usize| {
+            cut.parts.iter().map(move |part| part.replacen('*', layer, 1).replacen("{}", &expert.to_string(), 1))
+        };
+        Some((0..if cut.is_of_experts() { n_experts } else { 1 }).flat_map(of_expert).collect())
     }
 
     /// Whether a tensor means nothing here.

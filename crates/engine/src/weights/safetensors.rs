@@ -6,7 +6,7 @@
 //! # Source
 //! <https://github.com/huggingface/safetensors>, section "Format".
 
-use super::load::Store;
+use super::load::{Store, cut_entry};
 use crate::error::{Error, Result};
 use genera_tensor::quant::Format;
 use genera_tensor::{DType, View};
@@ -221,6 +221,15 @@ impl Store for Reader {
         let read = content.seek(start).and_then(|_| content.read_exact(&mut bytes));
         read.map_err(|source| Error::io("cannot read", &self.path, source))?;
         Ok(bytes)
+    }
+
+    fn cut(&mut self, name: &str, parts: &[String]) -> bool {
+        let part = |whole: &Entry, i: usize, name: String, shape: Vec<usize>| {
+            let len = (whole.range.end - whole.range.start) / parts.len() as u64;
+            let start = whole.range.start + i as u64 * len;
+            Entry { name, stored: whole.stored, shape, range: start..start + len }
+        };
+        cut_entry(&mut self.entries, &mut self.by_name, name, parts, |entry| &entry.shape, part)
     }
 }
 

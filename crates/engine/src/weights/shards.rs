@@ -100,6 +100,16 @@ impl Store for Shards {
     fn read_bytes(&mut self, name: &str) -> Result<Vec<u8>> {
         self.readers[self.by_name[name]].read_bytes(name)
     }
+
+    fn cut(&mut self, name: &str, parts: &[String]) -> bool {
+        let Some(&shard) = self.by_name.get(name) else { return false };
+        let is_cut = self.readers[shard].cut(name, parts);
+        if is_cut {
+            self.by_name.remove(name);
+            self.by_name.extend(parts.iter().map(|part| (part.clone(), shard)));
+        }
+        is_cut
+    }
 }
 
 fn no_weights(dir: &Path) -> Error {

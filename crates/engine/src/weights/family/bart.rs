@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 pub(super) static BART: Family = Family {
     model_type: "bart",
     architecture: "BartForConditionalGeneration",
+    covers: "BART, whose norms come after each part",
     task: "text2text-generation",
     prefix: "model.",
     rows: &[
@@ -31,6 +32,7 @@ pub(super) static BART: Family = Family {
         ROWS,
     ],
     ignored: &[],
+    cuts: &[],
     ids: [Some(1), Some(0), Some(2), Some(2)],
     read,
     write,

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 pub(super) static BERT: Family = Family {
     model_type: "bert",
     architecture: "BertModel",
+    covers: "BERT and sentence encoders made from it, such as all-MiniLM: hidden states",
     task: "feature-extraction",
     prefix: "bert.",
     rows: &[&[
@@ -34,6 +35,7 @@ pub(super) static BERT: Family = Family {
     ]],
     // Layers on top of the hidden states, and a table of 0, 1, 2, …
     ignored: &["pooler.*", "cls.*", "classifier.*", "embeddings.position_ids"],
+    cuts: &[],
     ids: [Some(0), None, None, None],
     read,
     write,

@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 pub(super) static GEMMA2: Family = Family {
     model_type: "gemma2",
     architecture: "Gemma2ForCausalLM",
+    covers: "Gemma 2: norms around each part, caps on scores and logits, a window on every other layer",
     rows: &[NORMS, COMMON, GATED],
     ids: [Some(0), Some(2), Some(1), None],
     read: read_gemma2,
@@ -25,6 +26,7 @@ pub(super) static GEMMA2: Family = Family {
 pub(super) static GEMMA3: Family = Family {
     model_type: "gemma3_text",
     architecture: "Gemma3ForCausalLM",
+    covers: "Gemma 3, the text models: norms of queries and keys, two rotary bases, a window on five layers of six",
     rows: &[NORMS, COMMON, GATED],
     ids: [Some(0), Some(2), Some(1), None],
     read: read_gemma3,

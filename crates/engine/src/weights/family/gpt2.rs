@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 pub(super) static GPT2: Family = Family {
     model_type: "gpt2",
     architecture: "GPT2LMHeadModel",
+    covers: "GPT-2 of all sizes and models of its shape",
     task: "text-generation",
     prefix: "transformer.",
     rows: &[&[
@@ -26,6 +27,7 @@ pub(super) static GPT2: Family = Family {
     ]],
     // Masks that older versions kept among the weights.
     ignored: &["h.*.attn.bias", "h.*.attn.masked_bias"],
+    cuts: &[],
     ids: [None, Some(50256), Some(50256), None],
     read,
     write,

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 pub(super) static GPT_NEOX: Family = Family {
     model_type: "gpt_neox",
     architecture: "GPTNeoXForCausalLM",
+    covers: "GPT-NeoX and Pythia: parts side by side or in turn, rotary positions on a part of a head",
     task: "text-generation",
     prefix: "gpt_neox.",
     rows: &[&[
@@ -26,6 +27,7 @@ pub(super) static GPT_NEOX: Family = Family {
     ]],
     // Masks and frequencies that older versions kept among the weights.
     ignored: &["layers.*.attention.bias", "layers.*.attention.masked_bias", "layers.*.attention.rotary_emb.inv_freq"],
+    cuts: &[],
     ids: [None, Some(0), Some(2), None],
     read,
     write,

@@ -8,12 +8,13 @@ use crate::config::{
 };
 use crate::error::Result;
 use crate::weights::config_json::{Fields, activation_name, shortest};
-use crate::weights::names::Row;
+use crate::weights::names::{Cut, Row};
 use serde_json::{Map, Value, json};
 
 pub(super) static LLAMA: Family = Family {
     model_type: "llama",
     architecture: "LlamaForCausalLM",
+    covers: "Llama 1 to 3.3, SmolLM2, TinyLlama and others of the kind: grouped heads, biases, scaled rotary positions (linear, dynamic, llama3, YaRN)",
     ids: [None, Some(1), Some(2), None],
     read: read_llama,
     write: write_llama,
@@ -23,6 +24,7 @@ pub(super) static LLAMA: Family = Family {
 pub(super) static MISTRAL: Family = Family {
     model_type: "mistral",
     architecture: "MistralForCausalLM",
+    covers: "Mistral and its sliding window",
     ids: [None, Some(1), Some(2), None],
     read: read_mistral,
     write: write_mistral,
@@ -32,6 +34,7 @@ pub(super) static MISTRAL: Family = Family {
 pub(super) static QWEN2: Family = Family {
     model_type: "qwen2",
     architecture: "Qwen2ForCausalLM",
+    covers: "Qwen 2 and 2.5: biases of queries, keys and values; a window on the last layers",
     ids: [None; 4],
     read: read_qwen2,
     write: write_qwen2,
@@ -41,6 +44,7 @@ pub(super) static QWEN2: Family = Family {
 pub(super) static QWEN3: Family = Family {
     model_type: "qwen3",
     architecture: "Qwen3ForCausalLM",
+    covers: "Qwen 3, the dense ones: norms of queries and keys",
     rows: &[COMMON, NORMS, GATED, QK_NORMS],
     read: read_qwen3,
     write: write_qwen3,
@@ -50,8 +54,10 @@ pub(super) static QWEN3: Family = Family {
 pub(super) static MIXTRAL: Family = Family {
     model_type: "mixtral",
     architecture: "MixtralForCausalLM",
+    covers: "Mixtral: experts, one tensor each or all in one; a sliding window",
     ids: [None, Some(1), Some(2), None],
     rows: &[COMMON, NORMS, EXPERTS],
+    cuts: FUSED_EXPERTS,
     read: read_mixtral,
     write: write_mixtral,
     ..KIN
@@ -60,6 +66,7 @@ pub(super) static MIXTRAL: Family = Family {
 pub(super) static PHI3: Family = Family {
     model_type: "phi3",
     architecture: "Phi3ForCausalLM",
+    covers: "Phi-3 and 3.5 mini, Phi-4: fused matrices, LongRoPE, rotary positions on a part of a head",
     ids: [Some(32000), Some(1), Some(32000), None],
     rows: &[FUSED, COMMON, NORMS, GATED],
     read: read_phi3,
@@ -70,6 +77,7 @@ pub(super) static PHI3: Family = Family {
 pub(super) static OLMO2: Family = Family {
     model_type: "olmo2",
     architecture: "Olmo2ForCausalLM",
+    covers: "OLMo 2: norms after each part, norms of queries and keys",
     ids: [Some(1), None, Some(50279), None],
     rows: &[COMMON, NORMS_AFTER, GATED, QK_NORMS],
     read: read_olmo2,
@@ -80,11 +88,13 @@ pub(super) static OLMO2: Family = Family {
 pub(super) const KIN: Family = Family {
     model_type: "",
     architecture: "",
+    covers: "",
     task: "text-generation",
     prefix: "model.",
     rows: &[COMMON, NORMS, GATED],
     // Older versions kept the frequencies among the weights.
     ignored: &["layers.*.self_attn.rotary_emb.inv_freq"],
+    cuts: &[],
     ids: [None; 4],
     read: read_llama,
     write: write_llama,
@@ -135,6 +145,16 @@ const EXPERTS: &[Row] = &[
         &["model.layers.{}.block_sparse_moe.experts.{}.w1", "model.layers.{}.block_sparse_moe.experts.{}.w3"],
     ),
     Row::plain("decoder.{}.feed_forward.experts.{}.down", &["model.layers.{}.block_sparse_moe.experts.{}.w2"]),
+];
+
+/// As version 5 of the library holds experts, and writes them when asked not to go back to the names that were published.
+const FUSED_EXPERTS: &[Cut] = &[
+    Cut { whole: "layers.*.mlp.gate.weight", parts: &["layers.*.block_sparse_moe.gate.weight"] },
+    Cut {
+        whole: "layers.*.mlp.experts.gate_up_proj",
+        parts: &["layers.*.block_sparse_moe.experts.{}.w1.weight", "layers.*.block_sparse_moe.experts.{}.w3.weight"],
+    },
+    Cut { whole: "layers.*.mlp.experts.down_proj", parts: &["layers.*.block_sparse_moe.experts.{}.w2.weight"] },
 ];
 
 /// What the kin leave out of their files, and how they call some of it.

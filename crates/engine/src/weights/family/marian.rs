@@ -12,11 +12,13 @@ use serde_json::{Map, Value, json};
 pub(super) static MARIAN: Family = Family {
     model_type: "marian",
     architecture: "MarianMTModel",
+    covers: "OPUS-MT translation models",
     task: "translation",
     prefix: "model.",
     rows: &[ROWS],
     // The fixed tables of sines and cosines.
     ignored: &["*.embed_positions.weight"],
+    cuts: &[],
     ids: [Some(58100), None, Some(0), Some(58100)],
     read: read_marian,
     write: write_marian,
@@ -26,6 +28,7 @@ pub(super) static MARIAN: Family = Family {
 pub(super) static PEGASUS: Family = Family {
     model_type: "pegasus",
     architecture: "PegasusForConditionalGeneration",
+    covers: "Pegasus summarisation models",
     task: "text2text-generation",
     prefix: "model.",
     rows: &[
@@ -36,6 +39,7 @@ pub(super) static PEGASUS: Family = Family {
         ],
     ],
     ignored: &["*.embed_positions.weight"],
+    cuts: &[],
     ids: [Some(0), None, Some(1), Some(0)],
     read: read_pegasus,
     write: write_pegasus,

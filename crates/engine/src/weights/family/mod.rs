@@ -20,7 +20,7 @@ mod tests;
 mod window;
 
 use super::config_json::{Fields, SpecialIds};
-use super::names::{Names, Row};
+use super::names::{Cut, Names, Row};
 use crate::config::{Attention, Embedding, Head, ModelConfig, QkNorm, ScoreScale, Shape, Stack};
 use crate::error::Result;
 use genera_tokens::TokenId;
@@ -54,6 +54,8 @@ pub struct Family {
     pub model_type: &'static str,
     /// The library's class that a model of it is loaded with.
     pub architecture: &'static str,
+    /// Which published models it is, and what of theirs is covered.
+    pub covers: &'static str,
     /// What its models are for, in the words of the library's model cards.
     pub(super) task: &'static str,
     /// What the names of weights begin with, or do not, depending on the class that wrote the file.
@@ -62,6 +64,8 @@ pub struct Family {
     pub(super) rows: &'static [&'static [Row]],
     /// Tensors that files may have and that mean nothing here, without the prefix; one `*` stands for any text.
     pub(super) ignored: &'static [&'static str],
+    /// Tensors that hold several of those in the tables.
+    pub(super) cuts: &'static [Cut],
     /// The ids of padding, begin and end, and the decoder's start, where `config.json` leaves them out.
     pub(super) ids: [Option<TokenId>; 4],
     /// Understands a `config.json`.
@@ -81,8 +85,8 @@ impl Family {
 
     /// What its tensors are called.
     pub(super) fn names(&self) -> Names {
-        let Self { model_type, prefix, rows, ignored, .. } = *self;
-        Names { model_type, prefix, rows, ignored }
+        let Self { model_type, prefix, rows, ignored, cuts, .. } = *self;
+        Names { model_type, prefix, rows, ignored, cuts }
     }
 }
 

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 pub(super) static OPT: Family = Family {
     model_type: "opt",
     architecture: "OPTForCausalLM",
+    covers: "OPT of all sizes: norms before or after each part (350m)",
     task: "text-generation",
     prefix: "model.",
     rows: &[&[
@@ -32,6 +33,7 @@ pub(super) static OPT: Family = Family {
         Row::plain("head", &["lm_head"]),
     ]],
     ignored: &[],
+    cuts: &[],
     ids: [Some(1), Some(2), Some(2), None],
     read,
     write,

@@ -17,6 +17,7 @@ use serde_json::{Map, Value, json};
 pub(super) static T5: Family = Family {
     model_type: "t5",
     architecture: "T5ForConditionalGeneration",
+    covers: "T5, T5 v1.1 and Flan-T5: relative positions, gated or plain feed-forward",
     task: "text2text-generation",
     prefix: "",
     rows: &[&[
@@ -70,6 +71,7 @@ pub(super) static T5: Family = Family {
     ]],
     // In the first published files, and never used.
     ignored: &["decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"],
+    cuts: &[],
     ids: [Some(0), None, Some(1), Some(0)],
     read,
     write,

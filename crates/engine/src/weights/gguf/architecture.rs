@@ -1,118 +1,262 @@
 //! What a GGUF file says of its architecture, in the words of a `config.json`: the families that read those then read
 //! these, and no architecture is described twice.
 
+use super::dialect::{DIALECTS, Dialect, EXPERT_COUNT, Key, Kind, LONG_FACTORS, ROPE_FACTORS, SHORT_FACTORS};
 use super::header::{Sound, Value};
 use super::metadata::Metadata;
 use super::reader::Reader;
-use crate::config::{ModelConfig, Position, Rotary, RotaryScaling};
+use crate::config::{Head, ModelConfig, Position, Rotary, RotaryScaling, ScoreScale, long_rope_factor};
 use crate::error::{Error, Result};
+use crate::weights::config_json::shortest;
+use genera_tensor::Visibility;
 use serde_json::{Map, Value as Json, json};
 
-/// Architectures by their names in GGUF and in `config.json`.
-const NAMES: [(&str, &str); 3] = [("llama", "llama"), ("qwen2", "qwen2"), ("qwen3", "qwen3")];
+/// Layers of the largest Gemma 2 and Gemma 3, whose scores llama.cpp divides by another number.
+const LAYERS_OF_27B: [(&str, usize); 2] = [("gemma2", 46), ("gemma3", 62)];
 
-/// Keys after the architecture's name, and what they are called in `config.json`.
-const SIZES: [(&str, &str); 7] = [
-    ("embedding_length", "hidden_size"),
-    ("block_count", "num_hidden_layers"),
-    ("feed_forward_length", "intermediate_size"),
-    ("attention.head_count", "num_attention_heads"),
-    ("context_length", "max_position_embeddings"),
-    ("attention.key_length", "head_dim"),
-    ("attention.head_count_kv", "num_key_value_heads"),
-];
+/// The architecture of a file.
+///
+/// # Errors
+/// When the file names none, or one that is not known.
+pub(super) fn dialect_of(reader: &Reader) -> Result<&'static Dialect> {
+    let metadata = Metadata(reader.metadata());
+    let find = || -> Sound<&'static Dialect> {
+        let name = metadata.text("general.architecture")?.ok_or("it does not name its architecture")?;
+        let has_experts = metadata.whole(&format!("{name}.{EXPERT_COUNT}"))?.is_some_and(|n| n > 0);
+        let mut named = DIALECTS.iter().filter(|dialect| dialect.name == name);
+        let of_name = named.clone().next().ok_or_else(|| {
+            let known = Dialect::known();
+            format!("its architecture is '{name}', which is not read from GGUF files; known are {known}")
+        })?;
+        named
+            .find(|dialect| has_expert_keys(dialect) == has_experts)
+            .ok_or_else(|| format!("it has experts, which are not read in the architecture '{}'", of_name.name))
+    };
+    find().map_err(|message| Error::file(reader.path(), message))
+}
 
-/// Factors on the wavelengths of rotary positions, in a tensor beside the weights.
-pub(super) const ROPE_FACTORS: &str = "rope_freqs.weight";
+fn has_expert_keys(dialect: &Dialect) -> bool {
+    keys(dialect).any(|key| key.gguf == EXPERT_COUNT)
+}
+
+fn keys(dialect: &Dialect) -> impl Iterator<Item = &'static Key> {
+    dialect.keys.iter().copied().flatten()
+}
 
 /// The file's `config.json`.
 ///
 /// # Errors
 /// When a value is missing, of another type or not supported, or when the file cannot be read.
 pub(super) fn config_json(reader: &mut Reader) -> Result<Map<String, Json>> {
-    let factors = if reader.find(ROPE_FACTORS).is_some() { Some(reader.read(ROPE_FACTORS)?) } else { None };
-    of_metadata(reader, factors).map_err(|message| Error::file(reader.path(), message))
+    let dialect = dialect_of(reader)?;
+    let mut factors = |name: &str| reader.find(name).is_some().then(|| reader.read(name)).transpose();
+    let factors = Factors { all: factors(ROPE_FACTORS)?, short: factors(SHORT_FACTORS)?, long: factors(LONG_FACTORS)? };
+    of_metadata(reader, dialect, factors).map_err(|message| Error::file(reader.path(), message))
 }
 
-fn of_metadata(reader: &Reader, factors: Option<Vec<f32>>) -> Sound<Map<String, Json>> {
+/// What the wavelengths of rotary positions are multiplied by.
+#[derive(Default)]
+struct Factors {
+    all: Option<Vec<f32>>,
+    short: Option<Vec<f32>>,
+    long: Option<Vec<f32>>,
+}
+
+fn of_metadata(reader: &Reader, dialect: &Dialect, factors: Factors) -> Sound<Map<String, Json>> {
     let metadata = Metadata(reader.metadata());
-    let name = metadata.text("general.architecture")?.ok_or("it does not name its architecture")?;
-    let known: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();
-    let (_, model_type) = NAMES.iter().find(|(known, _)| *known == name).ok_or_else(|| {
-        format!("its architecture is '{name}', which is not read from GGUF files; known are {}", known.join(", "))
-    })?;
-    let key = |key: &str| format!("{name}.{key}");
     let mut map = Map::new();
-    let mut insert = |key: &str, value: Json| drop(map.insert(key.to_owned(), value));
-    insert("model_type", json!(model_type));
-    for (gguf, published) in SIZES {
-        match metadata.whole(&key(gguf))? {
-            Some(value) => insert(published, json!(value)),
-            None if matches!(gguf, "attention.key_length" | "attention.head_count_kv") => {}
-            None => return Err(format!("it has no '{}'", key(gguf))),
+    map.insert("model_type".to_owned(), json!(dialect.model_type));
+    for key in keys(dialect) {
+        let full = format!("{}.{}", dialect.name, key.gguf);
+        let value = match key.kind {
+            Kind::Whole => metadata.whole(&full)?.map(|value| json!(value)),
+            Kind::Number => metadata.number(&full)?.map(|value| json!(shortest(value as f32))),
+            Kind::Flag => metadata.flag(&full)?.map(|value| json!(value)),
+        };
+        match value {
+            Some(value) => drop(map.insert(key.published.to_owned(), value)),
+            None if key.is_required => return Err(format!("it has no '{full}'")),
+            None => {}
         }
     }
-    if metadata.whole(&key("attention.head_count_kv"))?.is_none() {
-        insert("num_key_value_heads", json!(metadata.whole(&key("attention.head_count"))?));
-    }
-    let eps = metadata.number(&key("attention.layer_norm_rms_epsilon"))?;
-    insert("rms_norm_eps", json!(eps.map(|eps| (eps as f32).to_string().parse::<f64>().unwrap_or(eps))));
-    insert("rope_theta", json!(metadata.number(&key("rope.freq_base"))?.unwrap_or(10_000.0)));
-    insert("tie_word_embeddings", json!(reader.find("output.weight").is_none()));
-    insert("attention_bias", json!(reader.find("blk.0.attn_q.bias").is_some()));
+    let has = |name: &str| reader.find(name).is_some();
     let embedding = reader.find("token_embd.weight").ok_or("it has no tensor 'token_embd.weight'")?;
-    insert("vocab_size", json!(embedding.shape[0]));
-    let scaling = metadata.text(&key("rope.scaling.type"))?.unwrap_or("none");
-    if let Some(factors) = factors {
-        // Factors of long rotary positions, but that the scores stay as they are.
-        insert(
-            "rope_scaling",
-            json!({ "rope_type": "longrope", "short_factor": factors, "long_factor": factors, "attention_factor": 1.0 }),
-        );
-    } else if scaling != "none" {
-        insert(
-            "rope_scaling",
-            json!({
-                "rope_type": scaling,
-                "factor": metadata.number(&key("rope.scaling.factor"))?,
-                "original_max_position_embeddings": metadata.whole(&key("rope.scaling.original_context_length"))?,
-            }),
-        );
-    }
+    map.insert("vocab_size".to_owned(), json!(embedding.shape[0]));
+    map.insert("tie_word_embeddings".to_owned(), json!(!has("output.weight")));
+    let has_bias = has("blk.0.attn_q.bias") || has("blk.0.attn_qkv.bias");
+    map.insert("attention_bias".to_owned(), json!(has_bias));
+    map.insert("mlp_bias".to_owned(), json!(has("blk.0.ffn_down.bias")));
     for (gguf, published) in [("bos", "bos_token_id"), ("eos", "eos_token_id"), ("padding", "pad_token_id")] {
-        insert(published, json!(metadata.id(&format!("tokenizer.ggml.{gguf}_token_id"))?));
+        map.insert(published.to_owned(), json!(metadata.id(&format!("tokenizer.ggml.{gguf}_token_id"))?));
     }
+    complete(dialect, &metadata, &mut map, factors)?;
     Ok(map)
+}
+
+/// What the keys alone do not say.
+fn complete(dialect: &Dialect, metadata: &Metadata<'_>, map: &mut Map<String, Json>, factors: Factors) -> Sound<()> {
+    let whole = |map: &Map<String, Json>, key: &str| map.get(key).and_then(Json::as_u64);
+    if !map.contains_key("num_key_value_heads")
+        && let Some(n_heads) = map.get("num_attention_heads").cloned()
+    {
+        map.insert("num_key_value_heads".to_owned(), n_heads);
+    }
+    // 0 means none.
+    if dialect.full_every.is_some() && whole(map, "sliding_window").is_none_or(|tokens| tokens == 0) {
+        map.insert("sliding_window".to_owned(), Json::Null);
+    }
+    let (Some(width), Some(n_heads)) = (whole(map, "hidden_size"), whole(map, "num_attention_heads")) else {
+        return Ok(());
+    };
+    let share = width / n_heads.max(1);
+    let d_head = whole(map, "head_dim").unwrap_or(share);
+    let rope = rope_parameters(dialect, metadata, map, factors, d_head)?;
+    if dialect.name.starts_with("gemma") {
+        let n_layers = whole(map, "num_hidden_layers").unwrap_or(0);
+        let is_27b = LAYERS_OF_27B.iter().any(|(name, n)| (*name, *n as u64) == (dialect.name, n_layers));
+        map.insert("query_pre_attn_scalar".to_owned(), json!(if is_27b { share } else { d_head }));
+    }
+    if dialect.name == "gemma3" {
+        let local = metadata.number("gemma3.rope.freq_base_swa")?.unwrap_or(10_000.0);
+        let local = json!({ "rope_theta": local, "rope_type": "default" });
+        map.insert("rope_parameters".to_owned(), json!({ "full_attention": rope, "sliding_attention": local }));
+    } else {
+        map.insert("rope_parameters".to_owned(), Json::Object(rope));
+    }
+    Ok(())
+}
+
+const YARN: &str = "yarn";
+/// The ends of YaRN's ramp, and what they are called in `rope_parameters`.
+const YARN_RAMP: [(&str, &str); 2] = [("scaling.yarn_beta_fast", "beta_fast"), ("scaling.yarn_beta_slow", "beta_slow")];
+
+/// What YaRN multiplies queries and keys by unless a file says otherwise, and llama.cpp always does besides.
+fn usual_yarn_factor(factor: f64) -> f64 {
+    1.0 + 0.1 * factor.max(1.0).ln()
+}
+
+/// Rotary positions in the words of `rope_parameters`.
+fn rope_parameters(
+    dialect: &Dialect,
+    metadata: &Metadata<'_>,
+    map: &Map<String, Json>,
+    factors: Factors,
+    d_head: u64,
+) -> Sound<Map<String, Json>> {
+    let key = |key: &str| format!("{}.rope.{key}", dialect.name);
+    let mut rope = Map::new();
+    let mut set = |key: &str, value: Json| drop(rope.insert(key.to_owned(), value));
+    set("rope_theta", json!(metadata.number(&key("freq_base"))?.unwrap_or(10_000.0)));
+    let n_rotated = metadata.whole(&key("dimension_count"))?.filter(|&n| n != d_head && d_head > 0);
+    // A hair more than the quotient, so that it is n again when multiplied.
+    let share = n_rotated.map_or(1.0, |n| (n as f64 / d_head as f64).next_up());
+    set("partial_rotary_factor", json!(share));
+    let original = metadata.whole(&key("scaling.original_context_length"))?;
+    match (factors, metadata.text(&key("scaling.type"))?.unwrap_or("none")) {
+        (Factors { all: Some(factors), .. }, _) => {
+            // Factors of long rotary positions, but that the scores stay as they are.
+            set("rope_type", json!("longrope"));
+            set("short_factor", json!(factors));
+            set("long_factor", json!(factors));
+            set("attention_factor", json!(1.0));
+        }
+        (Factors { short: Some(short), long: Some(long), .. }, _) => {
+            set("rope_type", json!("longrope"));
+            set("short_factor", json!(short));
+            set("long_factor", json!(long));
+            set("attention_factor", json!(metadata.number(&key("scaling.attn_factor"))?));
+            set("original_max_position_embeddings", json!(original));
+        }
+        (_, "none") => set("rope_type", json!("default")),
+        (_, kind) => {
+            set("rope_type", json!(kind));
+            let factor = metadata.number(&key("scaling.factor"))?;
+            if let (YARN, Some(factor), Some(share)) = (kind, factor, metadata.number(&key("scaling.attn_factor"))?) {
+                set("attention_factor", json!(share * usual_yarn_factor(factor)));
+            }
+            for (gguf, published) in YARN_RAMP {
+                set(published, json!(metadata.number(&key(gguf))?));
+            }
+            set("factor", json!(factor));
+            set(
+                "original_max_position_embeddings",
+                json!(original.or(map.get("max_position_embeddings").and_then(Json::as_u64))),
+            );
+        }
+    }
+    Ok(rope)
 }
 
 /// The architecture of llama.cpp that a published family is.
 ///
 /// # Errors
-/// [`Error::Config`] when it has none here, or none with these positions.
-pub(super) fn dialect(model_type: &str, config: &ModelConfig) -> Result<&'static str> {
+/// [`Error::Config`] when it has none here, or none that computes the same.
+pub(super) fn dialect(model_type: &str, config: &ModelConfig) -> Result<&'static Dialect> {
     let has_window = config.last_stack().attention.window.is_some();
     // Without its window a Mistral is a Llama.
     let model_type = if model_type == "mistral" && !has_window { "llama" } else { model_type };
-    let found = NAMES.iter().find(|(_, published)| *published == model_type).filter(|_| !has_window);
-    let (name, _) = found.ok_or_else(|| {
-        let known: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();
+    let found = DIALECTS.iter().find(|dialect| dialect.model_type == model_type);
+    let found = found.filter(|dialect| dialect.full_every.is_some() || !has_window).ok_or_else(|| {
         let window = if has_window { " with a sliding window" } else { "" };
         Error::Config(format!(
             "{model_type}{window} is not written as a GGUF file; known are {}; `genera export --to hf` writes every model",
-            known.join(", ")
+            Dialect::known()
         ))
     })?;
+    match obstacle(found, config) {
+        Some(reason) => Err(Error::Config(format!("{reason}, which has no place in a GGUF file of {}", found.name))),
+        None => Ok(found),
+    }
+}
+
+/// What llama.cpp would compute otherwise.
+fn obstacle(dialect: &Dialect, config: &ModelConfig) -> Option<String> {
     match rotary_of(config).map(|rotary| &rotary.scaling) {
-        Some(RotaryScaling::Dynamic { .. }) => {
-            Err(Error::Config("dynamic scaling of rotary positions has no place in a GGUF file".to_owned()))
+        Some(RotaryScaling::Dynamic { .. }) => return Some("dynamic scaling of rotary positions".to_owned()),
+        Some(RotaryScaling::Yarn { truncate: false, .. }) => {
+            return Some("YaRN's ramp between numbers that are not whole".to_owned());
         }
         Some(RotaryScaling::LongRope { short, long, attention_factor, .. })
-            if short != long || *attention_factor != Some(1.0) =>
+            if dialect.name != "phi3" && (short != long || *attention_factor != Some(1.0)) =>
         {
-            Err(Error::Config("LongRoPE's two lists of factors are not written to GGUF files".to_owned()))
+            return Some("LongRoPE's two lists of factors".to_owned());
         }
-        _ => Ok(name),
+        _ => {}
     }
+    let stack = config.last_stack();
+    let (attention, n_layers) = (&stack.attention, stack.n_layers);
+    let is_full = |layer: usize| stack.causal_visibility(layer) == Visibility::Causal;
+    let expects = |every: usize, layer: usize| every > 0 && (layer + 1).is_multiple_of(every);
+    if let Some(every) = dialect.full_every
+        && attention.window.is_some()
+        && (0..n_layers).any(|layer| is_full(layer) != expects(every, layer))
+    {
+        return Some(format!("a pattern of layers with a window other than {every}"));
+    }
+    let [some, all] = [attention.qkv_bias || attention.out_bias, attention.qkv_bias && attention.out_bias];
+    match dialect.has_biases {
+        Some(true) if !all => return Some("attention without biases".to_owned()),
+        Some(false) if some => return Some("attention with biases".to_owned()),
+        _ => {}
+    }
+    if dialect.has_head && config.head != Head::Untied {
+        return Some("the embedding as the head".to_owned());
+    }
+    if !dialect.name.starts_with("gemma") {
+        return None;
+    }
+    let is_27b = LAYERS_OF_27B.contains(&(dialect.name, n_layers));
+    let scalar = if is_27b { config.d_model / attention.n_heads } else { attention.d_head };
+    let scale = match attention.scale {
+        ScoreScale::InverseSqrt => attention.d_head as f64,
+        ScoreScale::One => 1.0,
+        ScoreScale::InverseSqrtOf(scalar) => scalar,
+    };
+    if scale != scalar as f64 {
+        return Some(format!("a query_pre_attn_scalar of {scale} instead of {scalar}"));
+    }
+    let has_caps = attention.score_cap.is_some() && config.logit_cap.is_some();
+    (dialect.name == "gemma2" && !has_caps).then(|| "scores or logits without a cap".to_owned())
 }
 
 fn rotary_of(config: &ModelConfig) -> Option<&Rotary> {
@@ -123,23 +267,41 @@ fn rotary_of(config: &ModelConfig) -> Option<&Rotary> {
 }
 
 /// What a `config.json` says, in the words of GGUF.
-pub(super) fn metadata(dialect: &str, json: &Map<String, Json>, config: &ModelConfig) -> Vec<(String, Value)> {
+pub(super) fn metadata(dialect: &Dialect, json: &Map<String, Json>, config: &ModelConfig) -> Vec<(String, Value)> {
     let mut list = Vec::new();
-    let mut push = |key: &str, value: Value| list.push((format!("{dialect}.{key}"), value));
-    for (gguf, published) in SIZES {
-        if let Some(size) = json.get(published).and_then(Json::as_u64) {
-            push(gguf, Value::Integer(size.into()));
-        }
+    let mut push = |key: &str, value: Value| list.push((format!("{}.{key}", dialect.name), value));
+    for key in keys(dialect) {
+        let Some(value) = json.get(key.published) else { continue };
+        let value = match key.kind {
+            Kind::Whole => value.as_u64().map(|size| Value::Integer(size.into())),
+            Kind::Number => value.as_f64().map(Value::Float),
+            Kind::Flag => value.as_bool().map(Value::Flag),
+        };
+        value.into_iter().for_each(|value| push(key.gguf, value));
     }
     push("attention.value_length", Value::Integer(config.last_stack().attention.d_head as i128));
-    push("attention.layer_norm_rms_epsilon", Value::Float(config.norm.eps().into()));
     push("vocab_size", Value::Integer(config.vocab_size as i128));
     let Some(rotary) = rotary_of(config) else { return list };
     push("rope.dimension_count", Value::Integer(rotary.n_rotated as i128));
     push("rope.freq_base", Value::Float(rotary.theta));
+    rotary.local_theta.into_iter().for_each(|theta| push("rope.freq_base_swa", Value::Float(theta)));
     let (kind, factor, original) = match rotary.scaling {
         RotaryScaling::Linear { factor } => ("linear", factor, None),
-        RotaryScaling::Yarn { factor, original_context_len, .. } => ("yarn", factor, Some(original_context_len)),
+        RotaryScaling::Yarn { factor, original_context_len, attention_factor, beta_fast, beta_slow, .. } => {
+            if let Some(attention_factor) = attention_factor {
+                push("rope.scaling.attn_factor", Value::Float(attention_factor / usual_yarn_factor(factor)));
+            }
+            push("rope.scaling.yarn_beta_fast", Value::Float(beta_fast));
+            push("rope.scaling.yarn_beta_slow", Value::Float(beta_slow));
+            (YARN, factor, Some(original_context_len))
+        }
+        RotaryScaling::LongRope { original_context_len, attention_factor, .. } if dialect.name == "phi3" => {
+            let stretched = config.context_len as f64 / original_context_len as f64;
+            let factor = attention_factor.unwrap_or_else(|| long_rope_factor(stretched, original_context_len));
+            push("rope.scaling.attn_factor", Value::Float(factor));
+            push("rope.scaling.original_context_length", Value::Integer(original_context_len as i128));
+            return list;
+        }
         _ => return list,
     };
     push("rope.scaling.type", Value::Text(kind.to_owned()));
@@ -150,11 +312,15 @@ pub(super) fn metadata(dialect: &str, json: &Map<String, Json>, config: &ModelCo
     list
 }
 
-/// What the wavelengths of rotary positions are multiplied by, where that is a list: the tensor [`ROPE_FACTORS`].
-pub(super) fn rope_factors(config: &ModelConfig) -> Option<Vec<f32>> {
-    let rotary = rotary_of(config)?;
+/// What the wavelengths of rotary positions are multiplied by, where that is a list: tensors by name.
+pub(super) fn rope_factors(dialect: &Dialect, config: &ModelConfig) -> Vec<(&'static str, Vec<f32>)> {
+    let Some(rotary) = rotary_of(config) else { return Vec::new() };
+    let singles = |factors: &[f64]| factors.iter().map(|&factor| factor as f32).collect();
     match &rotary.scaling {
-        RotaryScaling::LongRope { long, .. } => Some(long.iter().map(|&factor| factor as f32).collect()),
+        RotaryScaling::LongRope { short, long, .. } if dialect.name == "phi3" => {
+            vec![(LONG_FACTORS, singles(long)), (SHORT_FACTORS, singles(short))]
+        }
+        RotaryScaling::LongRope { long, .. } => vec![(ROPE_FACTORS, singles(long))],
         &RotaryScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context_len } => {
             let of_pair = |i: usize| {
                 let wavelength = std::f64::consts::TAU * rotary.theta.powf(2.0 * i as f64 / rotary.n_rotated as f64);
@@ -162,8 +328,8 @@ pub(super) fn rope_factors(config: &ModelConfig) -> Option<Vec<f32>> {
                 let kept = ((turns - low_freq_factor) / (high_freq_factor - low_freq_factor)).clamp(0.0, 1.0);
                 (1.0 / ((1.0 - kept) / factor + kept)) as f32
             };
-            Some((0..rotary.n_rotated / 2).map(of_pair).collect())
+            vec![(ROPE_FACTORS, (0..rotary.n_rotated / 2).map(of_pair).collect())]
         }
-        _ => None,
+        _ => Vec::new(),
     }
 }

@@ -1,8 +1,8 @@
 //! A model as a GGUF file, for llama.cpp and others.
 
 use super::architecture;
+use super::dialect::Dialect;
 use super::header::Value;
-use super::names;
 use super::pairs;
 use super::tokenizer::{self, TokenizerFiles};
 use super::write::{self, Planned};
@@ -43,7 +43,7 @@ pub fn export_gguf(model: &Transformer, path: &Path, format: Format, facts: &Ggu
         .map_err(|reason| Error::Config(format!("it cannot be a GGUF file: {reason}")))?;
     let dialect = architecture::dialect(family.model_type, config)?;
     let mut metadata = vec![
-        ("general.architecture".to_owned(), Value::Text(dialect.to_owned())),
+        ("general.architecture".to_owned(), Value::Text(dialect.name.to_owned())),
         ("general.name".to_owned(), Value::Text(facts.name.clone())),
         ("general.file_type".to_owned(), Value::Integer(file_type(format))),
         ("general.quantization_version".to_owned(), Value::Integer(2)),
@@ -52,6 +52,8 @@ pub fn export_gguf(model: &Transformer, path: &Path, format: Format, facts: &Ggu
     for (key, id) in
         [("bos", facts.special.begin), ("eos", facts.special.end.first().copied()), ("padding", facts.special.padding)]
     {
+        // Some published files name ids that the vocabulary lacks.
+        let id = id.filter(|&id| (id as usize) < config.vocab_size);
         metadata.extend(id.map(|id| (format!("tokenizer.ggml.{key}_token_id"), Value::Integer(id.into()))));
     }
     if let Some(files) = &facts.tokenizer {
@@ -64,33 +66,51 @@ pub fn export_gguf(model: &Transformer, path: &Path, format: Format, facts: &Ggu
 }
 
 /// The tensors by their names in such files, matrices in the format that is wanted.
-fn tensors<'m>(model: &'m Transformer, theirs: &ModelConfig, dialect: &str, wanted: Format) -> Vec<Planned<'m>> {
-    let d_head = theirs.last_stack().attention.d_head;
-    let mut tensors = Vec::new();
+fn tensors<'m>(model: &'m Transformer, theirs: &ModelConfig, dialect: &Dialect, wanted: Format) -> Vec<Planned<'m>> {
+    let (d_head, table) = (theirs.last_stack().attention.d_head, dialect.names());
+    let mut tensors: Vec<Planned<'m>> = Vec::new();
     for spec in layout(theirs) {
         let data = values(model.params(), &spec.name).unwrap_or_else(|| vec![0.0; spec.shape.n_elements()].into());
-        let sources = Sources::of(names::NAMES.rows, theirs, &spec)
-            .unwrap_or_else(|| panic!("{dialect} has no name for '{}' in a GGUF file", spec.name));
-        for Written { name, shape, data } in split(sources, data, &spec) {
-            let numbers = if dialect == pairs::LLAMA && pairs::is_turned(&name) {
+        let sources = Sources::of(table.rows, theirs, &spec)
+            .unwrap_or_else(|| panic!("{} has no name for '{}' in a GGUF file", dialect.name, spec.name));
+        for Written { name, mut shape, data } in split(sources, data, &spec) {
+            let numbers = if dialect.has_pairs && pairs::is_turned(&name) {
                 pairs::reordered(&data, data.len() / shape[0], d_head, true).into()
             } else {
                 data
             };
-            tensors.push(Planned { format: format_of(&name, &shape, wanted), name, shape, numbers });
+            let format = format_of(&name, &shape, wanted);
+            let Some(whole) = table.cuts.iter().find_map(|cut| cut.whole_of(&name)) else {
+                tensors.push(Planned { format, name, shape, parts: vec![numbers] });
+                continue;
+            };
+            // One tensor for all experts, which follow each other here too.
+            match tensors.iter_mut().find(|tensor| tensor.name == whole) {
+                Some(tensor) => {
+                    tensor.shape[0] += 1;
+                    tensor.parts.push(numbers);
+                }
+                None => {
+                    shape.insert(0, 1);
+                    tensors.push(Planned { format, name: whole, shape, parts: vec![numbers] });
+                }
+            }
         }
     }
-    if let Some(factors) = architecture::rope_factors(theirs) {
-        let (name, shape) = (architecture::ROPE_FACTORS.to_owned(), vec![factors.len()]);
-        tensors.push(Planned { name, shape, format: Format::F32, numbers: factors.into() });
+    for (name, factors) in architecture::rope_factors(dialect, theirs) {
+        let (name, shape) = (name.to_owned(), vec![factors.len()]);
+        tensors.push(Planned { name, shape, format: Format::F32, parts: vec![factors.into()] });
     }
     tensors
 }
 
+/// Small matrices that llama.cpp expects in f32.
+const ALWAYS_F32: [&str; 2] = ["position_embd.weight", ".ffn_gate_inp.weight"];
+
 /// The format of a tensor, when matrices are wanted in `wanted`.
 fn format_of(name: &str, shape: &[usize], wanted: Format) -> Format {
-    let [.., width] = *shape else { return Format::F32 };
-    if shape.len() < 2 {
+    let [_, .., width] = *shape else { return Format::F32 };
+    if ALWAYS_F32.iter().any(|end| name.ends_with(end)) {
         return Format::F32;
     }
     let is_coded = wanted.coding().is_some();

@@ -1,18 +1,19 @@
 //! GGUF, the single-file format of llama.cpp, versions 2 and 3: metadata, then tensors in blocks.
 //!
 //! A file is read as a model directory is: `architecture` says its metadata in the words of a `config.json`, which the
-//! families understand, `names` says what the tensors are called, and `tokenizer` makes a `tokenizer.json`.
+//! families understand, `dialect` says what values and tensors are called, and `tokenizer` makes a `tokenizer.json`.
 
 mod architecture;
+mod dialect;
 mod export;
 mod header;
 mod metadata;
-mod names;
 mod pairs;
 mod reader;
 mod tokenizer;
 mod write;
 
+pub use dialect::{DIALECTS, Dialect};
 pub use export::{GgufFacts, export_gguf};
 pub use header::Value;
 pub use reader::{Entry, Reader};
@@ -53,8 +54,9 @@ pub struct GgufModel {
 pub fn load_gguf(path: &Path, device: &Device, purpose: Purpose) -> Result<GgufModel> {
     let mut reader = Reader::open(path)?;
     let (PublishedConfig { model, special, family, generation }, tokenizer) = understand(&mut reader)?;
-    let store = Box::new(pairs::Turned::new(reader, model.last_stack().attention.d_head)?);
-    let mut transformer = load_from(model, Some(names::NAMES), store, device, purpose)?;
+    let dialect = architecture::dialect_of(&reader)?;
+    let store = Box::new(pairs::Turned::new(reader, dialect, model.last_stack().attention.d_head));
+    let mut transformer = load_from(model, Some(dialect.names()), store, device, purpose)?;
     transformer.set_published_as(family.map(|family| family.model_type));
     Ok(GgufModel { transformer, special, generation, tokenizer })
 }

@@ -1,15 +1,12 @@
 //! Queries and keys of Llama: files keep the rows of each head so that the two features which a rotary position turns
 //! together are neighbours; here, as in the directories of the Hugging Face library, they are half a head apart.
 
-use super::metadata::Metadata;
+use super::dialect::Dialect;
 use super::reader::Reader;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::weights::load::Store;
 use genera_tensor::quant::Format;
 use std::path::Path;
-
-/// The architecture whose files are so.
-pub(super) const LLAMA: &str = "llama";
 
 /// Whether a tensor's rows are those of queries or keys.
 pub(super) fn is_turned(name: &str) -> bool {
@@ -43,13 +40,9 @@ pub(super) struct Turned {
 }
 
 impl Turned {
-    /// # Errors
-    /// When the metadata does not have the sizes of heads.
-    pub(super) fn new(reader: Reader, d_head: usize) -> Result<Self> {
-        let name = Metadata(reader.metadata()).text("general.architecture");
-        let name = name.map_err(|message| Error::file(reader.path(), message))?;
-        let is_llama = name == Some(LLAMA);
-        Ok(Self { reader, d_head: is_llama.then_some(d_head) })
+    /// The tensors of a file of this architecture.
+    pub(super) fn new(reader: Reader, dialect: &Dialect, d_head: usize) -> Self {
+        Self { reader, d_head: dialect.has_pairs.then_some(d_head) }
     }
 
     /// Rows of a head, if this tensor has to be reordered.
@@ -96,6 +89,10 @@ impl Store for Turned {
             Some(d_head) => reordered(&bytes, row_len, d_head, false),
             None => bytes,
         })
+    }
+
+    fn cut(&mut self, name: &str, parts: &[String]) -> bool {
+        self.reader.cut(name, parts)
     }
 }
 

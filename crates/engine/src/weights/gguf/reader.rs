@@ -2,6 +2,7 @@
 
 use super::header::{self, Header, RawEntry, Sound, Value};
 use crate::error::{Error, Result};
+use crate::weights::load::cut_entry;
 use crate::weights::safetensors::Content;
 use genera_tensor::quant::Format;
 use std::collections::{BTreeMap, HashMap};
@@ -120,6 +121,18 @@ impl Reader {
             Ok(values)
         };
         read(self.content.as_mut()).map_err(|source| Error::io("cannot read", &self.path, source))
+    }
+}
+
+impl Reader {
+    /// See [`Store::cut`](crate::weights::load::Store::cut).
+    pub(super) fn cut(&mut self, name: &str, parts: &[String]) -> bool {
+        let part = |whole: &Entry, i: usize, name: String, shape: Vec<usize>| {
+            let len = (whole.range.end - whole.range.start) / parts.len() as u64;
+            let start = whole.range.start + i as u64 * len;
+            Entry { name, format: whole.format, shape, range: start..start + len }
+        };
+        cut_entry(&mut self.entries, &mut self.by_name, name, parts, |entry| &entry.shape, part)
     }
 }
 

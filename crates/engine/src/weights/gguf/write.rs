@@ -17,7 +17,14 @@ pub(super) struct Planned<'a> {
     pub(super) name: String,
     pub(super) shape: Vec<usize>,
     pub(super) format: Format,
-    pub(super) numbers: Cow<'a, [f32]>,
+    /// The numbers, one part behind the other.
+    pub(super) parts: Vec<Cow<'a, [f32]>>,
+}
+
+impl Planned<'_> {
+    fn n_elements(&self) -> usize {
+        self.parts.iter().map(|part| part.len()).sum()
+    }
 }
 
 /// Writes a file, complete before it takes the place of an older one.
@@ -47,7 +54,8 @@ fn header(out: &mut dyn Write, metadata: &[(String, Value)], tensors: &[Planned<
         self::value(out, value)?;
     }
     let mut offset = 0_u64;
-    for Planned { name, shape, format, numbers } in tensors {
+    for tensor in tensors {
+        let Planned { name, shape, format, .. } = tensor;
         text(out, name)?;
         out.write_all(&(shape.len() as u32).to_le_bytes())?;
         for &size in shape.iter().rev() {
@@ -55,13 +63,13 @@ fn header(out: &mut dyn Write, metadata: &[(String, Value)], tensors: &[Planned<
         }
         out.write_all(&format.number().to_le_bytes())?;
         out.write_all(&offset.to_le_bytes())?;
-        offset += (format.bytes_of(numbers.len()) as u64).next_multiple_of(ALIGNMENT);
+        offset += (format.bytes_of(tensor.n_elements()) as u64).next_multiple_of(ALIGNMENT);
     }
     Ok(())
 }
 
 fn body(out: &mut dyn Write, tensor: &Planned<'_>) -> io::Result<()> {
-    for numbers in tensor.numbers.chunks(CHUNK) {
+    for numbers in tensor.parts.iter().flat_map(|part| part.chunks(CHUNK)) {
         let mut bytes = vec![0; tensor.format.bytes_of(numbers.len())];
         tensor.format.encode(numbers, &mut bytes);
         out.write_all(&bytes)?;

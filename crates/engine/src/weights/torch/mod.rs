@@ -18,7 +18,7 @@ mod state_dict;
 
 pub use entry::Entry;
 
-use super::load::Store;
+use super::load::{Store, cut_entry};
 use super::safetensors::{Content, decoder, read_elements};
 use crate::error::{Error, Result};
 use archive::Archive;
@@ -134,6 +134,19 @@ impl Store for Reader {
         let read = content.seek(SeekFrom::Start(entry.start)).and_then(|_| content.read_exact(&mut bytes));
         read.map_err(|source| Error::io("cannot read", &self.path, source))?;
         Ok(bytes)
+    }
+
+    fn cut(&mut self, name: &str, parts: &[String]) -> bool {
+        if self.find(name).is_none_or(|entry| !entry.is_contiguous() || entry.n_elements() > entry.n_stored) {
+            return false;
+        }
+        let part = |whole: &Entry, i: usize, name: String, shape: Vec<usize>| {
+            let n_spanned = whole.n_elements() / parts.len();
+            let start = whole.start + (i * n_spanned * whole.stored.size_bytes()) as u64;
+            let strides = vec![shape[1], 1];
+            Entry { name, stored: whole.stored, shape, strides, start, n_spanned, n_stored: whole.n_stored }
+        };
+        cut_entry(&mut self.entries, &mut self.by_name, name, parts, |entry| &entry.shape, part)
     }
 }
 

@@ -1,8 +1,10 @@
+use super::super::dialect::DIALECTS;
 use super::*;
-use crate::config::{QkNorm, Shape};
+use crate::config::{Position, QkNorm, RotaryScaling, ScoreScale, Shape, long_rope_factor};
 use crate::generate::logits_of;
 use crate::generate::tests::models::model;
 use crate::presets::{self, Sizes};
+use crate::weights::config_json;
 use crate::weights::{GgufModel, Purpose, load_gguf};
 use genera_tensor::{DType, Device};
 use serde_json::{Value as Json, json};
@@ -37,8 +39,61 @@ fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
+/// A small model of every architecture that llama.cpp has a name for.
+fn published(model_type: &str) -> ModelConfig {
+    let json = json!({
+        "model_type": model_type, "vocab_size": 40, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 6,
+        "num_attention_heads": 4, "num_key_value_heads": if model_type == "gpt_neox" { 4 } else { 2 }, "head_dim": 8,
+        "max_position_embeddings": 32, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_inner": 96, "n_positions": 32,
+        "sliding_window": if model_type == "mixtral" { Json::Null } else { json!(5) },
+        "query_pre_attn_scalar": 8, "num_local_experts": 4,
+        "rope_scaling": if model_type == "phi3" {
+            json!({ "type": "longrope", "short_factor": [1.0, 1.5, 2.0, 2.5], "long_factor": [1.0, 2.0, 3.0, 4.0] })
+        } else {
+            Json::Null
+        },
+        "original_max_position_embeddings": 4,
+    });
+    config_json::parse(Path::new("config.json"), json.as_object().unwrap()).unwrap().model
+}
+
 #[test]
 fn what_is_exported_is_the_same_model() {
+    let (device, directory) = (Device::cpu(2), tempfile::tempdir().unwrap());
+    for Dialect { model_type, .. } in &DIALECTS {
+        let config = published(model_type);
+        let mut model = model(&config, DType::F32, &device);
+        model.set_published_as(Some(model_type));
+        let path = directory.path().join(format!("{model_type}.gguf"));
+        export_gguf(&model, &path, Format::F32, &facts()).unwrap();
+        let loaded = load_gguf(&path, &device, Purpose::Training(DType::F32)).unwrap();
+        let GgufModel { transformer, special, .. } = loaded;
+        assert_eq!(transformer.published_as(), Some(*model_type));
+        assert_eq!(*transformer.config(), with_factor_written_out(config), "{model_type}");
+        assert_eq!((special.begin, special.end.as_slice()), (Some(1), &[2][..]), "{model_type}");
+        // The factor is kept in 32 bits.
+        let difference = largest_difference(&logits(&transformer), &logits(&model));
+        assert!(
+            difference < if *model_type == "phi3" { 1e-4 } else { f32::MIN_POSITIVE },
+            "{model_type}: {difference}"
+        );
+    }
+}
+
+/// Files of LongRoPE name the factor on the scores, be it the usual one.
+fn with_factor_written_out(mut config: ModelConfig) -> ModelConfig {
+    if let Position::Rotary(rotary) = &mut config.position
+        && let RotaryScaling::LongRope { attention_factor, original_context_len, .. } = &mut rotary.scaling
+    {
+        let stretched = config.context_len as f64 / *original_context_len as f64;
+        *attention_factor = Some(f64::from(long_rope_factor(stretched, *original_context_len) as f32));
+    }
+    config
+}
+
+/// Norms of queries and keys, biases, and an untied head come and go with the configuration.
+#[test]
+fn variants_of_a_family_are_the_same_model() {
     let (device, directory) = (Device::cpu(2), tempfile::tempdir().unwrap());
     let with = |qkv_bias: bool, qk_norm: QkNorm| {
         let mut config = config("llama");
@@ -54,11 +109,34 @@ fn what_is_exported_is_the_same_model() {
         let model = model(&config, DType::F32, &device);
         let path = directory.path().join(format!("{name}.gguf"));
         export_gguf(&model, &path, Format::F32, &facts()).unwrap();
-        let GgufModel { transformer, special, .. } = load_gguf(&path, &device, Purpose::Training(DType::F32)).unwrap();
-        assert_eq!(transformer.config(), model.config(), "{name}");
-        assert_eq!((special.begin, special.end.as_slice()), (Some(1), &[2][..]), "{name}");
-        assert_eq!(logits(&transformer), logits(&model), "{name}");
+        let loaded = load_gguf(&path, &device, Purpose::Training(DType::F32)).unwrap().transformer;
+        assert_eq!(loaded.config(), model.config(), "{name}");
+        assert_eq!(logits(&loaded), logits(&model), "{name}");
     }
+}
+
+/// What llama.cpp computes in its own way.
+#[test]
+fn what_would_compute_otherwise_is_refused() {
+    let refused = |model_type: &str, change: &dyn Fn(&mut ModelConfig)| {
+        let mut config = published(model_type);
+        change(&mut config);
+        architecture::dialect(model_type, &config).unwrap_err().to_string()
+    };
+    fn attention(config: &mut ModelConfig) -> &mut crate::config::Attention {
+        let Shape::DecoderOnly(stack) = &mut config.shape else { panic!("a decoder") };
+        &mut stack.attention
+    }
+    let scale = refused("gemma3_text", &|config| attention(config).scale = ScoreScale::InverseSqrtOf(50.0));
+    assert!(scale.contains("query_pre_attn_scalar of 50 instead of 8"), "{scale}");
+    let pattern = refused("gemma2", &|config| attention(config).window.as_mut().unwrap().full_every = 3);
+    assert!(pattern.contains("pattern of layers with a window other than 2"), "{pattern}");
+    let cap = refused("gemma2", &|config| config.logit_cap = None);
+    assert!(cap.contains("without a cap"), "{cap}");
+    let window = refused("mixtral", &|config| {
+        attention(config).window = Some(crate::config::Window { tokens: 4, full_every: 0 });
+    });
+    assert!(window.contains("mixtral with a sliding window is not written"), "{window}");
 }
 
 /// Quantised weights give what they are decoded to, but for what is lost by rounding what they multiply.
@@ -98,8 +176,8 @@ fn what_has_no_words_in_gguf_is_refused() {
         assert!(!path.exists());
         error.to_string()
     };
-    let gpt2 = refusal(&config("gpt2"), Format::F32);
-    assert!(gpt2.contains("gpt2 is not written"), "{gpt2}");
+    let alibi = refusal(&ModelConfig { position: Position::Alibi, ..config("gpt2") }, Format::F32);
+    assert!(alibi.contains("cannot be a GGUF file"), "{alibi}");
     let q2_k = refusal(&config("llama"), Format::Q2K);
     assert!(q2_k.contains("q2_k is read, not written"), "{q2_k}");
 }
