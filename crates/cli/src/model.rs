@@ -15,6 +15,7 @@ use genera_engine::weights::{
     load_gguf, load_hf, read_config,
 };
 use genera_modality::{Codebook, Modality, Text, Translation};
+use genera_tensor::quant::Format;
 use genera_tensor::{DType, Device};
 use std::path::{Path, PathBuf};
 
@@ -64,6 +65,18 @@ pub enum Precision {
     F32,
     /// bf16: weights and what they multiply are rounded to it, which is fastest where the processor multiplies bf16.
     Bf16,
+    /// Weights are rounded to blocks of 8 bits while they are read, and what they multiply to 8 bits as well.
+    #[value(name = "q8_0")]
+    Q8_0,
+    /// As q8_0, with blocks of 6 bits.
+    #[value(name = "q6_k")]
+    Q6K,
+    /// As q8_0, with blocks of 4 bits, and the table of tokens in 8.
+    #[value(name = "q4_k")]
+    Q4K,
+    /// As q4_k, in the oldest format: the fastest, and the coarsest.
+    #[value(name = "q4_0")]
+    Q4_0,
 }
 
 impl Precision {
@@ -72,6 +85,10 @@ impl Precision {
             Precision::Stored => Purpose::UseAsStored(DType::F32),
             Precision::F32 => Purpose::Use(DType::F32),
             Precision::Bf16 => Purpose::Use(DType::Bf16),
+            Precision::Q8_0 => Purpose::UseQuantised(Format::Q8_0),
+            Precision::Q6K => Purpose::UseQuantised(Format::Q6K),
+            Precision::Q4K => Purpose::UseQuantised(Format::Q4K),
+            Precision::Q4_0 => Purpose::UseQuantised(Format::Q4_0),
         }
     }
 }
@@ -170,8 +187,10 @@ fn of_checkpoint(
     } else {
         checkpoint.model(purpose.compute(), device)?
     };
-    if !matches!(purpose, Purpose::Training(_)) {
-        transformer.params_mut().freeze();
+    match purpose {
+        Purpose::Training(_) => {}
+        Purpose::UseQuantised(format) => transformer.params_mut().freeze_as(format),
+        Purpose::Use(_) | Purpose::UseAsStored(_) => transformer.params_mut().freeze(),
     }
     let (modality, _) = plan::data::modality_of(&recipe.data)?;
     let special = base::special_of(run)?;

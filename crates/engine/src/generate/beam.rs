@@ -2,7 +2,7 @@
 
 use super::prefill::{read, read_sources};
 use super::request::{check_input, refuse_if};
-use super::sampler::log_sum_exp;
+use super::sampler::Logits;
 use super::sampling::check_token;
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
@@ -141,17 +141,19 @@ fn search_group(model: &Transformer, inputs: &[&BeamInput], settings: &BeamSetti
     let (mut cache, mut logits) = read_contexts(model, &start);
     loop {
         let (mut from, mut tokens) = (Vec::new(), Vec::new());
-        let mut rows = logits.view().f32().chunks(config.vocab_size);
+        let mut sums = Vec::new();
+        let mut rows = Logits::rows(&logits, &mut sums);
         let mut first_row = 0;
         for search in searches.iter_mut().filter(|search| !search.beams.is_empty()) {
             let n_rows = search.beams.len();
-            let logits: Vec<&[f32]> = rows.by_ref().take(n_rows).collect();
+            let logits: Vec<Logits<'_>> = rows.by_ref().take(n_rows).collect();
             for Extension { parent, token } in search.extend(&logits)? {
                 from.push(first_row + parent);
                 tokens.push(token);
             }
             first_row += n_rows;
         }
+        drop(rows);
         if tokens.is_empty() {
             return Ok(searches.into_iter().map(Search::into_best).collect());
         }
@@ -249,7 +251,7 @@ impl<'s> Search<'s> {
     }
 
     /// Takes one step with the logits behind each beam.
-    fn extend(&mut self, logits: &[&[f32]]) -> Result<Vec<Extension>> {
+    fn extend(&mut self, logits: &[Logits<'_>]) -> Result<Vec<Extension>> {
         let n_beams = self.settings.n_beams;
         let mut extensions = Vec::new();
         let mut next = Vec::new();
@@ -280,13 +282,14 @@ impl<'s> Search<'s> {
 
     /// The most probable extensions of all beams, best first: enough that `n_beams` remain when all others are stop
     /// tokens.
-    fn candidates(&self, logits: &[&[f32]]) -> Result<Vec<Candidate>> {
+    fn candidates(&self, logits: &[Logits<'_>]) -> Result<Vec<Candidate>> {
         let n_wanted = self.settings.n_beams * (1 + self.settings.stop.len().max(1));
         let mut candidates = Vec::new();
         for (parent, (beam, logits)) in self.beams.iter().zip(logits).enumerate() {
-            let log_sum = log_sum_exp(logits).ok_or_else(|| {
-                Error::Request("the model's logits are not numbers; its weights are damaged".to_owned())
-            })?;
+            let Logits { values: logits, log_sum_exp: log_sum } = *logits;
+            if !log_sum.is_finite() {
+                return Err(Error::Request("the model's logits are not numbers; its weights are damaged".to_owned()));
+            }
             let is_early = beam.tokens.len() < self.settings.min_tokens;
             let is_forbidden = |token: &TokenId| {
                 self.settings.forbidden.contains(token) || is_early && self.settings.stop.contains(token)

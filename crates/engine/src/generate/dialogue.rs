@@ -4,7 +4,7 @@ use super::generator::Event;
 use super::prefill::read;
 use super::progress::{Next, Progress};
 use super::request::{Answer, Request, RequestId};
-use super::sampler::{Choice, Scratch};
+use super::sampler::{Choice, Logits, Scratch};
 use crate::error::Result;
 use crate::model::{CacheRow, Transformer};
 use genera_tensor::Tensor;
@@ -56,7 +56,7 @@ impl<'m> Dialogue<'m> {
         }
         let logits = self.read();
         let progress = self.progress.as_mut().expect("it was there before reading");
-        let (choice, is_last) = match progress.advance(logits.view().f32(), &mut self.scratch) {
+        let (choice, is_last) = match progress.advance(Logits::of_one(&logits), &mut self.scratch) {
             Next::Token(choice, is_last) => (choice, is_last),
             Next::ReadAgain(choice) => (choice, false),
             Next::End => return self.end().map(Event::Finished),

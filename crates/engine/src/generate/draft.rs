@@ -3,7 +3,7 @@
 use super::prefill::read;
 use super::progress::Progress;
 use super::request::RequestId;
-use super::sampler::{Sampler, Scratch};
+use super::sampler::{Logits, Sampler, Scratch};
 use crate::model::{CacheRow, Transformer};
 use genera_tokens::TokenId;
 use std::collections::HashMap;
@@ -82,7 +82,8 @@ impl<'m> Draft<'m> {
         let new: Vec<&[TokenId]> =
             wanting.iter().map(|guessing| &guessing.text[guessing.read.tokens.len()..]).collect();
         let logits = self.model.logits(&read(self.model, &new, &mut rows, &[]));
-        let logits = logits.view().f32().chunks(self.model.config().vocab_size);
+        let mut sums = Vec::new();
+        let logits = Logits::rows(&logits, &mut sums);
         for ((guessing, row), logits) in wanting.into_iter().zip(rows).zip(logits) {
             guessing.read = Read { row, tokens: guessing.text.clone() };
             match guessing.sampler.choose(logits, None, 0, &mut self.scratch) {

@@ -6,7 +6,7 @@ use super::prefill::read_sources;
 use super::prefixes::{PageId, Prefixes};
 use super::progress::{Next, Progress};
 use super::request::{Answer, Request, RequestId, refuse_if};
-use super::sampler::{Choice, Scratch};
+use super::sampler::{Choice, Logits, Scratch};
 use super::scheduler::{Limits, Scheduler};
 use crate::config::Shape;
 use crate::error::Result;
@@ -413,10 +413,11 @@ impl<'m> Generator<'m> {
 
     /// Goes on with each request that has been read: a token, and one more for every guess that was right.
     fn accept(&mut self, plan: &[Stretch], logits: &Tensor, events: &mut Vec<Event>) {
-        let mut logits = logits.view().f32().chunks(logits.shape().last());
+        let mut sums = Vec::new();
+        let mut logits = Logits::rows(logits, &mut sums);
         for Stretch { id, guesses, .. } in plan.iter().filter(|stretch| stretch.is_last) {
             let n_read = self.active[id].progress.context.len();
-            let logits: Vec<&[f32]> = logits.by_ref().take(1 + guesses.len()).collect();
+            let logits: Vec<Logits<'_>> = logits.by_ref().take(1 + guesses.len()).collect();
             let mut n_right = 0;
             while self
                 .accept_one(*id, logits[n_right], events)
@@ -433,7 +434,7 @@ impl<'m> Generator<'m> {
     }
 
     /// The next token of a request that goes on after it.
-    fn accept_one(&mut self, id: RequestId, logits: &[f32], events: &mut Vec<Event>) -> Option<TokenId> {
+    fn accept_one(&mut self, id: RequestId, logits: Logits<'_>, events: &mut Vec<Event>) -> Option<TokenId> {
         let row = CacheRow::new(&self.pages);
         let active = self.active.get_mut(&id).expect("a planned request is active");
         let progress = &mut active.progress;

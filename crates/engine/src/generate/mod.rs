@@ -32,7 +32,7 @@ pub use generator::{Event, Generator};
 pub use logits::logits_of;
 pub use naive::generate_naively;
 pub use request::{Answer, Finish, Request, RequestId, WhenFull};
-pub use sampler::{Choice, Sampler, Scratch};
+pub use sampler::{Choice, Logits, Sampler, Scratch};
 pub use sampling::Sampling;
 pub use scheduler::Limits;
 pub use score::{Score, ScoreSettings, Scored, score};

@@ -2,7 +2,7 @@
 
 use super::constraint::Constraint;
 use super::request::{Answer, Finish, Request, RequestId, WhenFull};
-use super::sampler::{Choice, Sampler, Scratch};
+use super::sampler::{Choice, Logits, Sampler, Scratch};
 use crate::model::Transformer;
 use genera_tokens::TokenId;
 
@@ -70,7 +70,7 @@ impl Progress {
     }
 
     /// Chooses the next token from the logits behind the context.
-    pub(super) fn advance(&mut self, logits: &[f32], scratch: &mut Scratch) -> Next {
+    pub(super) fn advance(&mut self, logits: Logits<'_>, scratch: &mut Scratch) -> Next {
         let constraint = self.constraint.as_deref_mut();
         let choice = match self.sampler.choose(logits, constraint, self.top_logprobs, scratch) {
             Ok(choice) => choice,

@@ -549,6 +549,9 @@ pub trait Kernels: Send + Sync {
     /// Softmax of each row of `width`: `out = exp(x − max) / sum`.
     fn softmax(&self, width: usize, x: View<'_>, out: ViewMut<'_>);
 
+    /// `out[i] = ln Σ exp(x)` of each row of `width`; not finite where a row holds a NaN or +∞, or nothing but −∞.
+    fn log_sum_exp(&self, width: usize, x: View<'_>, out: &mut [f32]);
+
     /// Gradient of [`Kernels::softmax`] from its result `y`: `dx = y · (dout − Σ y·dout)`.
     fn softmax_backward(&self, width: usize, y: View<'_>, dout: View<'_>, dx: ViewMut<'_>);
 

@@ -166,6 +166,10 @@ impl Kernels for Cpu {
         softmax::softmax(self, width, x, out)
     }
 
+    fn log_sum_exp(&self, width: usize, x: View<'_>, out: &mut [f32]) {
+        softmax::log_sum_exp(self, width, x, out)
+    }
+
     fn softmax_backward(&self, width: usize, y: View<'_>, dout: View<'_>, dx: ViewMut<'_>) {
         softmax::softmax_backward(self, width, y, dout, dx)
     }

@@ -121,6 +121,10 @@ impl Kernels for Reference {
         softmax::softmax(width, x, out)
     }
 
+    fn log_sum_exp(&self, width: usize, x: View<'_>, out: &mut [f32]) {
+        softmax::log_sum_exp(width, x, out)
+    }
+
     fn softmax_backward(&self, width: usize, y: View<'_>, dout: View<'_>, dx: ViewMut<'_>) {
         softmax::softmax_backward(width, y, dout, dx)
     }
