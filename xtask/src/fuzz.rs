@@ -5,11 +5,12 @@ use std::fs;
 use std::path::PathBuf;
 
 /// The targets, and the files of a run that they start from.
-const TARGETS: [(&str, &[&str]); 9] = [
+const TARGETS: [(&str, &[&str]); 10] = [
     ("recipe", &["recipe.toml"]),
     ("shard", &["data/train.shard", "data/validation.shard"]),
     ("checkpoint", &["checkpoints/step-000002/manifest.json", "checkpoints/step-000002/model.safetensors"]),
     ("tokenizer", &["data/tokenizer.json"]),
+    ("safetensors", &["checkpoints/step-000002/model.safetensors", "model/model.safetensors"]),
     ("gguf", &[]),
     ("chat_template", &[]),
     ("torch", &[]),

@@ -275,3 +275,20 @@ fn wrong_names_and_answers_are_refused() {
     let endless = Behaviour { lists: Some(" ".repeat(17 << 20)), ..Behaviour::default() };
     Puller::new(&[], endless).refuses(&["pull", "hf:org/name"], &["longer than 16777216 bytes"]);
 }
+
+/// What no disk here can hold is not begun.
+#[test]
+#[cfg(unix)]
+fn room_is_asked_for_before_fetching() {
+    let config = serde_json::json!({ "rfilename": "config.json", "size": 2, "blobId": "0".repeat(40) });
+    let weights = serde_json::json!({
+        "rfilename": "model.safetensors", "size": 1_u64 << 60, "blobId": "1".repeat(40),
+        "lfs": { "sha256": "2".repeat(64), "size": 1_u64 << 60, "pointerSize": 130 },
+    });
+    let list = serde_json::json!({ "id": "org/name", "sha": COMMIT, "siblings": [config, weights] });
+    let puller = Puller::new(&[], Behaviour { lists: Some(list.to_string()), ..Behaviour::default() });
+    for arguments in [&["pull", "hf:org/name"][..], &["pull", "hf:org/name", "out"]] {
+        puller.refuses(arguments, &["are to be fetched, but only", "are free where", "HF_HOME"]);
+    }
+    assert!(puller.hub.requests().iter().all(|request| !request.path.contains("resolve")));
+}

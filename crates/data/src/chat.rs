@@ -3,6 +3,7 @@
 mod encode;
 mod functions;
 mod messages;
+mod program;
 mod template;
 mod turns;
 

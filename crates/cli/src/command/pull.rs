@@ -2,7 +2,7 @@
 
 use super::Common;
 use crate::failure::{Failure, Outcome, While};
-use crate::hub::{Cache, Client, Listing, ModelName, RemoteFile, Settings, Target, fetch, select};
+use crate::hub::{Cache, Client, Listing, ModelName, RemoteFile, Settings, Target, check_space, fetch, select};
 use crate::show::number;
 use crate::show::status_line::StatusLine;
 use std::path::{Path, PathBuf};
@@ -86,6 +86,7 @@ impl Pull<'_> {
     /// Fetches what the cache lacks; gives the number of bytes.
     fn fill_cache(&self, cache: &Cache) -> Outcome<u64> {
         let mut progress = Progress::new(self.files);
+        self.check_space(|file| Target::new(cache.blob(self.name, file)))?;
         for file in self.files {
             let target = Target::new(cache.blob(self.name, file));
             if target.whole.metadata().is_ok_and(|found| found.len() == file.n_bytes) {
@@ -102,6 +103,7 @@ impl Pull<'_> {
     /// Fetches what a directory lacks; gives the number of bytes.
     fn fill_directory(&self, out: &Path) -> Outcome<u64> {
         let mut progress = Progress::new(self.files);
+        self.check_space(|file| Target::new(out.join(&file.path)))?;
         for file in self.files {
             let target = Target::new(out.join(&file.path));
             if is_there(&target.whole, file)? {
@@ -111,6 +113,19 @@ impl Pull<'_> {
             }
         }
         Ok(progress.n_fetched)
+    }
+
+    /// Whether there is room for what is missing of all files.
+    fn check_space(&self, target: impl Fn(&RemoteFile) -> Target) -> Outcome<()> {
+        let n_there = |path: &Path| path.metadata().map_or(0, |found| found.len());
+        let n_missing = |file: &&RemoteFile| -> u64 {
+            let target = target(file);
+            file.n_bytes.saturating_sub(n_there(&target.whole).max(n_there(&target.partial)))
+        };
+        let n_needed = self.files.iter().map(n_missing).fold(0, u64::saturating_add);
+        let first = self.files.first().map(|file| target(file).partial);
+        let directory = first.as_deref().and_then(Path::parent).unwrap_or(Path::new("."));
+        check_space(directory, n_needed).during(self.name)
     }
 
     fn fetch(&self, file: &RemoteFile, target: &Target, progress: &mut Progress) -> Outcome<()> {

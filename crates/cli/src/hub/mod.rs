@@ -15,6 +15,7 @@ mod listing;
 mod name;
 mod selection;
 mod settings;
+mod space;
 mod tls;
 
 pub use cache::Cache;
@@ -24,6 +25,7 @@ pub use listing::{Listing, RemoteFile};
 pub use name::{ModelName, PREFIX};
 pub use selection::select;
 pub use settings::Settings;
+pub use space::check as check_space;
 
 use crate::failure::Outcome;
 use std::borrow::Cow;

@@ -5,6 +5,7 @@
 
 use super::ChatMessage;
 use super::functions::{self, Refusal};
+use super::program;
 use crate::{Error, Result};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Kwargs;
@@ -32,7 +33,6 @@ const FIXED_DAY: Duration = Duration::from_secs(1_721_952_000);
 /// Longest time that rendering may take; a long conversation takes some milliseconds.
 const DEADLINE: Duration = Duration::from_millis(900);
 
-const NAME: &str = "chat";
 const ENDLESS: &str = "it does not come to an end, or writes more text than a conversation of this length can need";
 
 /// Writes conversations as text.
@@ -41,7 +41,7 @@ pub struct ChatTemplate {
     source: Arc<str>,
     begin: Option<String>,
     end: Option<String>,
-    compiled: Arc<OnceLock<Result<Environment<'static>, String>>>,
+    compiled: Arc<OnceLock<Result<Compiled, String>>>,
 }
 
 impl ChatTemplate {
@@ -130,43 +130,56 @@ impl ChatTemplate {
         };
         let (source, compiled) = (self.source.clone(), self.compiled.clone());
         within_deadline(move || {
-            let environment = compiled.get_or_init(|| compile(&source)).clone();
-            let mut environment = environment.map_err(problem)?;
+            let compiled = compiled.get_or_init(|| Compiled::new(&source)).clone();
+            let Compiled { mut environment, source, syntax } = compiled.map_err(problem)?;
             environment.set_fuel(Some(fuel));
             environment.add_function("strftime_now", move |format: &str| functions::strftime(now, format));
-            let template = environment.get_template(NAME).map_err(|error| problem(explain(&error)))?;
-            template.render(context).map_err(|error| problem(explain(&error)))
+            program::render(&environment, &source, &syntax, context).map_err(|error| problem(explain(&error)))
         })
     }
 }
 
-fn compile(source: &str) -> Result<Environment<'static>, String> {
-    if source.len() > MAX_SOURCE_BYTES {
-        return Err(format!("it has {} bytes; at most {MAX_SOURCE_BYTES} are read", source.len()));
+/// A template that was looked at once, ready to be rendered.
+#[derive(Clone, Debug)]
+struct Compiled {
+    environment: Environment<'static>,
+    source: Arc<str>,
+    syntax: SyntaxConfig,
+}
+
+impl Compiled {
+    fn new(source: &str) -> Result<Self, String> {
+        if source.len() > MAX_SOURCE_BYTES {
+            return Err(format!("it has {} bytes; at most {MAX_SOURCE_BYTES} are read", source.len()));
+        }
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        let syntax = syntax.map_err(|error| error.to_string())?;
+        let source = program::source(&without_generation_marks(source), &syntax).map_err(|error| explain(&error))?;
+        Ok(Self { environment: environment(), source: source.into(), syntax })
     }
+}
+
+fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
-    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-    environment.set_syntax(syntax.map_err(|error| error.to_string())?);
+    program::prepare(&mut environment);
     environment.set_recursion_limit(MAX_DEPTH);
     environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
     environment.set_formatter(functions::print);
     environment.add_filter("string", functions::string);
     environment.add_filter("join", functions::join);
-    // Rarely used, and each makes a long text of a small value.
-    for name in ["pprint", "indent", "zip", "chain", "batch", "slice", "groupby"] {
+    // Rarely used, and each makes something long of a small value.
+    for name in ["pprint", "indent", "zip", "chain", "batch", "slice", "groupby", "sum"] {
         environment.remove_filter(name);
     }
     environment.add_function("raise_exception", functions::raise_exception);
     environment.add_filter("tojson", |state: &State<'_, '_>, value: Value, options: Kwargs| {
         functions::tojson(state, value, options)
     });
-    let source = without_generation_marks(source);
-    environment.add_template_owned(NAME, source).map_err(|error| explain(&error))?;
-    Ok(environment)
+    environment
 }
 
-/// Runs `render` on a thread with a deep stack. Fuel stops what repeats, but the engine asks a list that is the sum of itself
-/// with itself, many times over, for its length without counting; the thread of such a template is left behind.
+/// Runs `render` on a thread with a deep stack. Everything costs fuel, so that the thread ends by itself; the deadline is for
+/// computers on which the fuel lasts longer.
 fn within_deadline(render: impl FnOnce() -> Result<String> + Send + 'static) -> Result<String> {
     let (sender, receiver) = mpsc::channel();
     let thread = std::thread::Builder::new().name("chat template".to_owned()).stack_size(STACK_BYTES);

@@ -82,6 +82,9 @@ pub(super) fn load_from(
     Ok(Transformer::new(model, params, device))
 }
 
+/// How numbers are stored, and their bytes.
+type Stored = (Format, Vec<u8>);
+
 /// Tensors by name.
 pub(super) trait Store {
     /// Where they are, for messages.
@@ -264,7 +267,7 @@ impl Files {
         found: &Found,
         compute: DType,
         device: &Device,
-    ) -> Result<Option<Vec<(Format, Vec<u8>)>>> {
+    ) -> Result<Option<Vec<Stored>>> {
         let formats: Option<Vec<Format>> = found.names.iter().map(|name| self.store.stored(name)).collect();
         let Some((formats, &first)) = formats.as_ref().and_then(|formats| Some((formats, formats.first()?))) else {
             return Ok(None);

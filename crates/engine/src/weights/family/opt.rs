@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 pub(super) static OPT: Family = Family {
     model_type: "opt",
     architecture: "OPTForCausalLM",
-    covers: "OPT of all sizes: norms before or after each part (350m)",
+    covers: "OPT but its 350m, whose embeddings are narrower than the model",
     task: "text-generation",
     prefix: "model.",
     rows: &[&[
