@@ -9,6 +9,7 @@
 mod beam;
 mod constraint;
 mod dialogue;
+mod embed;
 mod generator;
 mod kv_cache;
 mod logits;
@@ -27,6 +28,7 @@ pub(crate) mod tests;
 pub use beam::{BeamInput, BeamSettings, Ending, Hypothesis, beam_search};
 pub use constraint::{Allowed, Constraint, MinLength, TokenMask};
 pub use dialogue::Dialogue;
+pub use embed::embed;
 pub use generator::{Event, Generator};
 pub use logits::logits_of;
 pub use naive::generate_naively;
