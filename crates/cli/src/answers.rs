@@ -323,7 +323,7 @@ fn opening(model: &SpeakingModel<'_>, ids: Vec<u32>) -> Outcome<Vec<u32>> {
     if !ids.is_empty() {
         return Ok(ids);
     }
-    let ids = model.codebook.encode("\n").or_else(|_| model.codebook.encode(" "))?;
+    let ids = genera_modality::opening(model.codebook)?;
     if ids.is_empty() { Err(Failure::new("this model cannot begin by itself; give it a --prompt")) } else { Ok(ids) }
 }
 

@@ -80,7 +80,8 @@ pub enum Precision {
 }
 
 impl Precision {
-    fn purpose(self) -> Purpose {
+    /// The purpose of a model that computes so.
+    pub fn purpose(self) -> Purpose {
         match self {
             Precision::Stored => Purpose::UseAsStored(DType::F32),
             Precision::F32 => Purpose::Use(DType::F32),
@@ -338,10 +339,7 @@ impl<'m> SpeakingModel<'m> {
 
     /// Ids that end an answer.
     pub fn stop_ids(&self) -> Vec<u32> {
-        let of_tokenizer = self.codebook.vocab().special.end;
-        let mut ids = self.special.end.clone();
-        ids.extend(of_tokenizer.filter(|id| !self.special.end.contains(id)));
-        ids
+        self.special.stop_ids(&self.codebook.vocab().special)
     }
 
     /// What the decoder of an encoder-decoder reads first.
@@ -349,7 +347,7 @@ impl<'m> SpeakingModel<'m> {
     /// # Errors
     /// When the files do not say which token that is.
     pub fn decoder_start(&self) -> Outcome<u32> {
-        self.special.decoder_start.or(self.special.begin).or(self.special.padding).ok_or_else(|| {
+        self.special.decoder_opening().ok_or_else(|| {
             Failure::new("the model's files name no decoder_start_token_id, so the decoder cannot begin")
         })
     }

@@ -52,7 +52,7 @@ mod split;
 pub mod tokenize;
 mod write;
 
-pub use chat::{ChatMessage, ChatTemplate, encode_chat};
+pub use chat::{ChatMessage, ChatTemplate, encode_chat, encode_chat_with_tools};
 pub use curate::CurationSettings;
 pub use document::{Content, Document, Origin, Piece};
 pub use encode::{Encode, TextEncoder};

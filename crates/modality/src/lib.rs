@@ -160,6 +160,14 @@ pub trait Modality: Sync {
     fn metrics(&self) -> &'static [&'static str];
 }
 
+/// What a model goes on from that is given nothing and has no token to begin with: a line break, as between two documents.
+///
+/// # Errors
+/// When the codebook has neither a line break nor a space.
+pub fn opening(codebook: &Codebook) -> Result<Vec<TokenId>> {
+    codebook.encode("\n").or_else(|_| codebook.encode(" "))
+}
+
 /// The special tokens but the end: they frame and fill, and are never part of what is made.
 fn frame_tokens(codebook: &Codebook) -> Vec<TokenId> {
     let special = codebook.vocab().special;

@@ -65,6 +65,9 @@ pub trait Tokenizer: Send + Sync {
     /// What to show for one token, special ones by name.
     fn token_text(&self, id: TokenId) -> String;
 
+    /// The bytes of text that a token stands for inside a text, perhaps a part of a character; special ones stand for none.
+    fn token_content(&self, id: TokenId) -> Vec<u8>;
+
     /// Number of bytes of text that each id stands for; special ones stand for none.
     fn token_bytes(&self) -> Arc<[u32]>;
 
