@@ -5,6 +5,7 @@ use super::sampling::SamplingOptions;
 use crate::failure::{Failure, Outcome, While};
 use crate::model::{LoadedModel, ModelArguments};
 use crate::prompts::Prompts;
+use crate::tables::options::RowOptions;
 use crate::{answers, machine};
 use genera_engine::generate::WhenFull;
 use std::fs::File;
@@ -16,6 +17,8 @@ use std::process::ExitCode;
 ///
 /// Examples:
 ///   genera generate --model runs/stories --prompt "Once upon a time" --n 3
+///   genera generate --model runs/customers --n 1000 --where "country = Mexico, age >= 30" --output rows.csv
+///   genera generate --model runs/customers --complete with-gaps.csv --output filled.csv
 ///   genera generate --model runs/multi30k-de-en --input test.de --beam 5 --output test.en
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -29,8 +32,10 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
     /// Answers for each prompt, sampled (with --beam: the N best); where there are several prompts, N lines for each.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     n: Option<u32>,
+    #[command(flatten)]
+    table: RowOptions,
     #[command(flatten)]
     sampling: SamplingOptions,
     /// Beam search with B beams: the most probable whole answer instead of a random one.
@@ -61,6 +66,10 @@ impl Arguments {
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
     let device = machine::device(common.threads);
     let model = arguments.model.load(&device)?;
+    if model.modality.name() == "table" {
+        return rows(&arguments, &model, common);
+    }
+    arguments.table.refuse(&arguments.model.path)?;
     let settings = settings(&arguments, &model);
     if arguments.logprobs.is_some() && !common.json {
         return Err(Failure::new("--logprobs is reported with --json only; add it"));
@@ -90,6 +99,19 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     answers::write(&model.speaking()?, &mut prompts, &settings, shape, &mut out)?;
     out.flush().during("cannot finish the output")?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Rows of a table, made anew or filled in.
+fn rows(arguments: &Arguments, model: &LoadedModel, common: Common) -> Outcome {
+    if arguments.prompt.is_some() || arguments.input.is_some() || arguments.beam.is_some() {
+        return Err(Failure::new(
+            "a table takes no --prompt, --input or --beam; ask for rows with --where \"column = value\", or fill gaps with \
+             --complete FILE",
+        ));
+    }
+    let sampling = arguments.sampling.over(answers::sampling_of(&model.defaults));
+    let output = arguments.output.as_deref();
+    arguments.table.write(&model.speaking()?, &arguments.model.path, arguments.n, sampling, output, common.json)
 }
 
 fn settings(arguments: &Arguments, model: &LoadedModel) -> answers::Settings {
