@@ -4,8 +4,8 @@ use crate::failure::{Failure, Outcome, While};
 use crate::model::SpeakingModel;
 use crate::prompts::{Group, Prompts};
 use genera_engine::generate::{
-    Allowed, BeamInput, BeamSettings, Constraint, Event, Finish, Generator, Limits, Request, RequestId, Sampling, WhenFull,
-    beam_search,
+    Allowed, BeamInput, BeamSettings, Constraint, Event, Finish, Generator, Limits, Request, RequestId, Sampling,
+    WhenFull, beam_search,
 };
 use genera_engine::recipe::GenerateRecipe;
 use genera_modality::AnswerStream;

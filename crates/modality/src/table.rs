@@ -25,6 +25,8 @@ mod number;
 mod order;
 mod settings;
 mod statistics;
+#[cfg(test)]
+mod tests;
 
 pub use codebook::TableCodebook;
 pub use column::{Column, Kind, is_missing};

@@ -204,10 +204,7 @@ fn fresh(kind: SequenceTaskKind, n: u32) -> Pairs {
 
 fn tell(arguments: &Arguments, model: &LoadedModel) -> Outcome<(Vec<String>, Report)> {
     let recipe = model.recipe.as_ref().ok_or_else(|| {
-        Failure::new(format!(
-            "{} has no recipe that says which stories are known; name a run",
-            arguments.model.name()
-        ))
+        Failure::new(format!("{} has no recipe that says which stories are known; name a run", arguments.model.name()))
     })?;
     let told = stories::tell(&model.speaking()?, recipe, arguments.n)?;
     Ok((told.texts, Report { figures: vec![told.grammatical, told.new] }))

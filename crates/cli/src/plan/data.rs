@@ -335,9 +335,11 @@ fn columns(modality: &dyn Modality, files: &[String], data: &DataRecipe, skip: &
     let (text, target) = (data.column.clone(), data.target_column.clone());
     let or = |given: Option<String>, usual: &str| Some(given.unwrap_or_else(|| usual.to_owned()));
     if modality.name() == "table" {
-        let first = files.first().map(Path::new).filter(|path| path.is_file()).ok_or_else(|| {
-            Failure::new("data.files: a table needs its file by name, not a directory of files")
-        })?;
+        let first = files
+            .first()
+            .map(Path::new)
+            .filter(|path| path.is_file())
+            .ok_or_else(|| Failure::new("data.files: a table needs its file by name, not a directory of files"))?;
         return Ok(Columns::rows(super::table::kept_columns(first, skip)?));
     }
     Ok(match (modality.name(), &target) {

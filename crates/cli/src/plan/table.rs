@@ -1,9 +1,9 @@
 //! What a recipe says about a table, and whether a file is one.
 
 use crate::failure::{Failure, Outcome};
+use genera_data::Columns;
 use genera_data::prepare::{Fit, Prepared};
 use genera_data::source::{Format, column_names};
-use genera_data::Columns;
 use genera_engine::recipe::{Layout, Reasons, Recipe};
 use genera_modality::table::{self, TableCodebook, TableSettings};
 use genera_modality::{Settings, demo_by_name};
@@ -26,7 +26,9 @@ pub fn recognised(path: &Path) -> Outcome<Option<String>> {
     }
     let names = column_names(path)?;
     let is_of_texts = names.len() < 2 || names.iter().any(|name| name == Columns::DEFAULT_TEXT);
-    let why = || format!("{} columns and none named text: whole rows are learned (a text column: --column NAME)", names.len());
+    let why = || {
+        format!("{} columns and none named text: whole rows are learned (a text column: --column NAME)", names.len())
+    };
     Ok((!is_of_texts).then(why))
 }
 

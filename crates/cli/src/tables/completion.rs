@@ -55,7 +55,12 @@ pub fn fill(
         }
         let cells = group.iter().map(|row| Ok(table.cells(row)?)).collect::<Outcome<Vec<_>>>()?;
         let has_gap = |row: &Vec<Option<Cell>>, texts: &Vec<String>| {
-            table.columns().iter().zip(row).zip(texts).any(|((column, cell), text)| column.is_learned() && is_gap(cell, text))
+            table
+                .columns()
+                .iter()
+                .zip(row)
+                .zip(texts)
+                .any(|((column, cell), text)| column.is_learned() && is_gap(cell, text))
         };
         let open: Vec<usize> = (0..group.len()).filter(|&i| has_gap(&cells[i], &group[i])).collect();
         let conditions: Vec<Conditions> = open.iter().map(|&i| Conditions::given(table, &cells[i])).collect();

@@ -49,7 +49,10 @@ impl Judgement {
         let place = match target {
             None => names.len().saturating_sub(1),
             Some(name) => names.iter().position(|known| *known == name).ok_or_else(|| {
-                Failure::new(format!("there is no column {name:?} to be predicted; the columns are {}", names.join(", ")))
+                Failure::new(format!(
+                    "there is no column {name:?} to be predicted; the columns are {}",
+                    names.join(", ")
+                ))
             })?,
         };
         let (shapes, shape) = column_shapes(train, synthetic);
@@ -75,8 +78,11 @@ impl Judgement {
     pub fn to_json(&self) -> Value {
         let share = |(n, all): (usize, usize)| n as f64 / all.max(1) as f64;
         let name = |i: usize| self.shapes[i].0.as_str();
-        let trends: Vec<Value> =
-            self.trends.iter().map(|((i, j), trend)| json!({"columns": [name(*i), name(*j)], "trend": trend})).collect();
+        let trends: Vec<Value> = self
+            .trends
+            .iter()
+            .map(|((i, j), trend)| json!({"columns": [name(*i), name(*j)], "trend": trend}))
+            .collect();
         let shapes: serde_json::Map<String, Value> =
             self.shapes.iter().map(|(name, shape)| (name.clone(), json!(shape))).collect();
         let useful = self.usefulness.map(|(synthetic, real)| {
@@ -111,7 +117,8 @@ impl Judgement {
     pub fn rows(&self) -> Vec<[String; 3]> {
         let row = |name: &str, value: String, meaning: &str| [name.to_owned(), value, meaning.to_owned()];
         let none = || "–".to_owned();
-        let percent = |(n, all): (usize, usize)| format!("{:.2} % ({n} of {all})", 100.0 * n as f64 / all.max(1) as f64);
+        let percent =
+            |(n, all): (usize, usize)| format!("{:.2} % ({n} of {all})", 100.0 * n as f64 / all.max(1) as f64);
         let (learned, name) = match self.usefulness {
             Some((synthetic, real)) => {
                 let ((name, synthetic), (_, real)) = (synthetic.figure(), real.figure());

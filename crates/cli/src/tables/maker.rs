@@ -30,7 +30,6 @@ pub struct Maker<'m> {
     /// Rows asked of the model.
     n_asked: u64,
     n_made: u64,
-    n_refused: u64,
 }
 
 /// The cells of a row; `None` in columns that are not learned.
@@ -44,17 +43,7 @@ impl<'m> Maker<'m> {
     pub fn new(model: SpeakingModel<'m>, conditions: Conditions, sampling: Sampling) -> Outcome<Self> {
         let table = table::of(model.codebook)?;
         let unique = vec![HashSet::new(); table.constraints().unique.len()];
-        Ok(Self {
-            model,
-            table,
-            conditions,
-            sampling,
-            refused: HashSet::new(),
-            unique,
-            n_asked: 0,
-            n_made: 0,
-            n_refused: 0,
-        })
+        Ok(Self { model, table, conditions, sampling, refused: HashSet::new(), unique, n_asked: 0, n_made: 0 })
     }
 
     /// Refuses exact copies of these rows.
@@ -66,11 +55,6 @@ impl<'m> Maker<'m> {
             self.refused.insert(self.table.decode_cells(rows.document(i)?.ids()));
         }
         Ok(())
-    }
-
-    /// Rows that were made and refused: copies, and repeated keys.
-    pub fn n_refused(&self) -> u64 {
-        self.n_refused
     }
 
     /// The next rows, at most as many as are wanted and as are made at a time; each a text for each column.
@@ -119,9 +103,8 @@ impl<'m> Maker<'m> {
             self.n_asked += 1;
         }
         let answers = generator.run(|_| ControlFlow::Continue(()));
-        let row = |answer: Answer| {
-            matches!(answer.reason, Finish::Stop(_)).then(|| self.table.decode_cells(&answer.tokens))
-        };
+        let row =
+            |answer: Answer| matches!(answer.reason, Finish::Stop(_)).then(|| self.table.decode_cells(&answer.tokens));
         Ok(answers.into_iter().map(row).collect())
     }
 
@@ -130,9 +113,9 @@ impl<'m> Maker<'m> {
         let groups = &self.table.constraints().unique;
         let key = |group: &[usize]| group.iter().map(|&i| row[i]).collect::<Row>();
         let is_learned = |group: &[usize]| group.iter().all(|&i| self.table.columns()[i].is_learned());
-        let repeats = self.unique.iter().zip(groups).any(|(seen, group)| is_learned(group) && seen.contains(&key(group)));
+        let repeats =
+            self.unique.iter().zip(groups).any(|(seen, group)| is_learned(group) && seen.contains(&key(group)));
         if repeats || self.refused.contains(row) {
-            self.n_refused += 1;
             return false;
         }
         for (seen, group) in self.unique.iter_mut().zip(groups) {

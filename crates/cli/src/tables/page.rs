@@ -18,7 +18,10 @@ const N_CATEGORIES: usize = 20;
 /// # Errors
 /// When a picture cannot be drawn.
 pub fn html(title: &str, judgement: &Judgement, real: &Table, synthetic: &Table) -> Outcome<String> {
-    let mut body = format!("<h1>{}</h1>\n<p class=\"quiet\">A synthetic table beside the real one, by Genera.</p>\n", escape(title));
+    let mut body = format!(
+        "<h1>{}</h1>\n<p class=\"quiet\">A synthetic table beside the real one, by Genera.</p>\n",
+        escape(title)
+    );
     body += "<table>\n";
     for [name, value, meaning] in judgement.rows() {
         writeln!(body, "<tr><th>{}</th><td>{}</td><td>{meaning}</td></tr>", escape(&name), escape(&value))?;
@@ -29,7 +32,8 @@ pub fn html(title: &str, judgement: &Judgement, real: &Table, synthetic: &Table)
     writeln!(body, "<figure>{}</figure>", trends(judgement))?;
     body += "<h2>Columns</h2>\n";
     for ((i, (name, real)), (_, synthetic)) in real.columns.iter().enumerate().zip(&synthetic.columns) {
-        let shape = judgement.shapes[i].1.map_or_else(|| "–".to_owned(), |shape| format!("{:.2} %", 100.0 * (1.0 - shape)));
+        let shape =
+            judgement.shapes[i].1.map_or_else(|| "–".to_owned(), |shape| format!("{:.2} %", 100.0 * (1.0 - shape)));
         let svg = bars(real, synthetic).to_svg(&format!("{name} (shape error {shape})"))?;
         writeln!(body, "<figure>{svg}</figure>")?;
     }
@@ -49,7 +53,11 @@ fn correlations(real: &Table, synthetic: &Table) -> String {
         let columns = numeric(table);
         let names: Vec<&str> = columns.iter().map(|(name, _)| name.as_str()).collect();
         let cell = |i: usize, j: usize| correlation(&columns[i].1, &columns[j].1);
-        if names.len() < 2 { String::new() } else { format!("<figure>{}</figure>", heat_map(title, &names, &cell, (-1.0, 1.0))) }
+        if names.len() < 2 {
+            String::new()
+        } else {
+            format!("<figure>{}</figure>", heat_map(title, &names, &cell, (-1.0, 1.0)))
+        }
     };
     format!("{}{}", map("Correlation, real", real), map("Correlation, synthetic", synthetic))
 }

@@ -62,7 +62,11 @@ enum Feature {
 enum Node {
     Leaf(f64),
     /// Rows whose bin is at most `bin` go to the node `left`, others to the one behind it.
-    Split { feature: usize, bin: u8, left: usize },
+    Split {
+        feature: usize,
+        bin: u8,
+        left: usize,
+    },
 }
 
 type Tree = Vec<Node>;
@@ -103,7 +107,8 @@ impl Feature {
     fn bins(&self, values: &Values) -> Vec<u8> {
         match (self, values) {
             (Self::Numeric(ends), Values::Numeric(values)) => {
-                let bin = |&value: &f64| if value.is_nan() { 0 } else { 1 + ends.partition_point(|&end| end <= value) as u8 };
+                let bin =
+                    |&value: &f64| if value.is_nan() { 0 } else { 1 + ends.partition_point(|&end| end <= value) as u8 };
                 values.iter().map(bin).collect()
             }
             (Self::Categorical(bins), Values::Categorical { codes, .. }) => {
@@ -212,12 +217,7 @@ fn total(slopes: &[[f64; 2]], rows: &[u32]) -> [f64; 2] {
 }
 
 /// The feature and the last bin of the left side that gain most.
-fn best_split(
-    bins: &[Vec<u8>],
-    slopes: &[[f64; 2]],
-    rows: &[u32],
-    settings: &BoostingSettings,
-) -> Option<(usize, u8)> {
+fn best_split(bins: &[Vec<u8>], slopes: &[[f64; 2]], rows: &[u32], settings: &BoostingSettings) -> Option<(usize, u8)> {
     let [all_g, all_h] = total(slopes, rows);
     let score = |g: f64, h: f64| g * g / (h + settings.l2);
     let mut best = (1e-9, None);

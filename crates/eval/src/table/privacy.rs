@@ -35,7 +35,8 @@ pub fn closest(train: &Table, holdout: &Table, synthetic: &Table, seed: u64) -> 
     let ranges = ranges(train);
     let (train, holdout) = (scaled(&train.sample(n, seed), &ranges), scaled(&holdout.sample(n, seed), &ranges));
     let synthetic = scaled(&synthetic.sample(MEASURED, seed), &ranges);
-    let to = |from: &[Vec<f64>], to: &[Vec<f64>]| -> Vec<f64> { from.iter().map(|row| nearest(row, to, &ranges)).collect() };
+    let to =
+        |from: &[Vec<f64>], to: &[Vec<f64>]| -> Vec<f64> { from.iter().map(|row| nearest(row, to, &ranges)).collect() };
     let (to_train, to_holdout) = (to(&synthetic, &train), to(&synthetic, &holdout));
     let closer = to_train.iter().zip(&to_holdout).map(|(a, b)| match a.total_cmp(b) {
         std::cmp::Ordering::Less => 1.0,
@@ -75,7 +76,10 @@ fn ranges(table: &Table) -> Vec<Option<f64>> {
     let range = |(_, values): &(String, Values)| match values {
         Values::Categorical { .. } => None,
         Values::Numeric(values) => {
-            let (low, high) = values.iter().filter(|value| !value.is_nan()).fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &value| (low.min(value), high.max(value)));
+            let (low, high) = values
+                .iter()
+                .filter(|value| !value.is_nan())
+                .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &value| (low.min(value), high.max(value)));
             Some(if high > low { high - low } else { 1.0 })
         }
     };

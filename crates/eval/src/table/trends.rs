@@ -24,7 +24,8 @@ pub fn pair_trend(real: (&Values, &Values), synthetic: (&Values, &Values)) -> Op
     let (real, synthetic) = (contingency(real.0, real.1), contingency(synthetic.0, synthetic.1));
     let of = |table: &HashMap<(u32, u32), f64>, pair| table.get(pair).copied().unwrap_or(0.0);
     let in_real: f64 = real.iter().map(|(pair, share)| (share - of(&synthetic, pair)).abs()).sum();
-    let only_synthetic: f64 = synthetic.iter().filter(|(pair, _)| !real.contains_key(pair)).map(|(_, share)| share).sum();
+    let only_synthetic: f64 =
+        synthetic.iter().filter(|(pair, _)| !real.contains_key(pair)).map(|(_, share)| share).sum();
     Some(1.0 - (in_real + only_synthetic) / 2.0)
 }
 
@@ -46,7 +47,8 @@ pub fn correlation(a: &[f64], b: &[f64]) -> Option<f64> {
     let rows: Vec<(f64, f64)> =
         a.iter().copied().zip(b.iter().copied()).filter(|(a, b)| !a.is_nan() && !b.is_nan()).collect();
     let n = rows.len() as f64;
-    let (mean_a, mean_b) = (rows.iter().map(|row| row.0).sum::<f64>() / n, rows.iter().map(|row| row.1).sum::<f64>() / n);
+    let (mean_a, mean_b) =
+        (rows.iter().map(|row| row.0).sum::<f64>() / n, rows.iter().map(|row| row.1).sum::<f64>() / n);
     let (mut of_a, mut of_b, mut both) = (0.0, 0.0, 0.0);
     for (a, b) in rows {
         of_a += (a - mean_a).powi(2);

@@ -55,7 +55,8 @@ pub fn usefulness(train: &Table, test: &Table, target: usize) -> Option<Usefulne
             let of = |&class: &u32| {
                 let is_class = |codes: &[u32]| codes.iter().map(|&code| f64::from(u8::from(code == class))).collect();
                 let (goal, truth): (Vec<f64>, Vec<f64>) = (is_class(&goal), is_class(&truth));
-                let said = Boosted::fit(&train, &goal, Objective::Logistic, &BoostingSettings::default()).predict(&test);
+                let said =
+                    Boosted::fit(&train, &goal, Objective::Logistic, &BoostingSettings::default()).predict(&test);
                 auc(&said, &truth)
             };
             let areas: Vec<f64> = asked.iter().filter_map(of).collect();

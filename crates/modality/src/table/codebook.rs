@@ -61,7 +61,11 @@ pub(super) enum Meaning {
     /// There is no value.
     Missing(usize),
     /// A digit, counted from the last place.
-    Digit { column: usize, place: usize, digit: u64 },
+    Digit {
+        column: usize,
+        place: usize,
+        digit: u64,
+    },
 }
 
 impl TableCodebook {
@@ -78,8 +82,7 @@ impl TableCodebook {
             first.push(next as TokenId);
             next += column.n_tokens();
         }
-        let special =
-            Special { padding: Some(PADDING), begin: Some(BEGIN), end: Some(END), unknown: Some(UNKNOWN) };
+        let special = Special { padding: Some(PADDING), begin: Some(BEGIN), end: Some(END), unknown: Some(UNKNOWN) };
         let json = serde_json::to_string(&stored).map_err(|error| settings(format!("a table: {error}")))?;
         Ok(Self {
             vocab: Vocab::single("table", next, special),
@@ -179,7 +182,11 @@ impl TableCodebook {
     /// When there are more or fewer cells than columns.
     pub fn cells(&self, row: &[String]) -> Result<Vec<Option<Cell>>> {
         if row.len() != self.columns().len() {
-            return Err(settings(format!("a row has {} cells, but there are {} columns", row.len(), self.columns().len())));
+            return Err(settings(format!(
+                "a row has {} cells, but there are {} columns",
+                row.len(),
+                self.columns().len()
+            )));
         }
         let cell = |(column, text): (&Column, &String)| match column.is_learned() {
             false => None,
@@ -308,7 +315,9 @@ fn check_column(column: &Column) -> Result<(), String> {
         Kind::Date(format) if format.step < 1 || format.time.as_ref().is_some_and(|time| time.decimals > 6) => {
             Err("has dates that cannot be written".to_owned())
         }
-        Kind::Category { values, .. } if column.range().is_none_or(|(low, high)| low < 0 || high >= values.len() as i64) => {
+        Kind::Category { values, .. }
+            if column.range().is_none_or(|(low, high)| low < 0 || high >= values.len() as i64) =>
+        {
             Err("has categories beyond the list".to_owned())
         }
         Kind::Constant { .. } | Kind::Id { .. } | Kind::Empty if column.is_learned() => {
@@ -344,7 +353,9 @@ impl Tokenizer for TableCodebook {
 
     fn token_text(&self, id: TokenId) -> String {
         match self.meaning(id) {
-            Meaning::Special => ["<pad>", "<begin>", "<end>", "<unknown>"].get(id as usize).map_or_else(String::new, |name| (*name).to_owned()),
+            Meaning::Special => ["<pad>", "<begin>", "<end>", "<unknown>"]
+                .get(id as usize)
+                .map_or_else(String::new, |name| (*name).to_owned()),
             Meaning::Column(column) => format!("{}:", self.columns()[column].name),
             Meaning::Missing(_) => "missing".to_owned(),
             Meaning::Digit { digit, place, .. } => format!("+{digit}·{BASE}^{place}"),

@@ -100,8 +100,8 @@ pub struct Column {
 
 /// How pandas and with it most tools write a missing value.
 const MISSING: [&str; 19] = [
-    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL",
-    "NaN", "None", "n/a", "nan", "null",
+    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
+    "NULL", "NaN", "None", "n/a", "nan", "null",
 ];
 
 /// Whether a cell is a gap.
@@ -163,7 +163,11 @@ impl Column {
         let after = self.bins.partition_point(|bin| bin.high < code);
         let Some(bin) = self.bins.get(after) else { return self.bins.len().saturating_sub(1) };
         let before = after.checked_sub(1).map(|before| code.abs_diff(self.bins[before].high));
-        if bin.low <= code || before.is_none_or(|distance| distance > code.abs_diff(bin.low)) { after } else { after - 1 }
+        if bin.low <= code || before.is_none_or(|distance| distance > code.abs_diff(bin.low)) {
+            after
+        } else {
+            after - 1
+        }
     }
 
     /// The smallest and the largest code.
@@ -188,7 +192,9 @@ impl Column {
     /// In a few words, for people.
     pub fn describe(&self) -> String {
         let missing = if self.missing.is_some() { ", with gaps" } else { "" };
-        let range = || self.range().map_or_else(String::new, |(low, high)| format!("{} to {}", self.text(low), self.text(high)));
+        let range = || {
+            self.range().map_or_else(String::new, |(low, high)| format!("{} to {}", self.text(low), self.text(high)))
+        };
         let what = match &self.kind {
             Kind::Number(format) if format.is_whole() => format!("whole numbers, {}", range()),
             Kind::Number(format) => format!("numbers, {}, {} digits behind the point", range(), format.decimals),

@@ -49,7 +49,9 @@ impl Conditions {
     /// asked for as near as it can.
     pub fn given(table: &TableCodebook, cells: &[Option<Cell>]) -> Self {
         let mut conditions = Self::none(table);
-        for (i, (column, cell)) in table.columns().iter().zip(cells).enumerate().filter(|(_, (column, _))| column.is_learned()) {
+        for (i, (column, cell)) in
+            table.columns().iter().zip(cells).enumerate().filter(|(_, (column, _))| column.is_learned())
+        {
             match cell {
                 Some(Cell::Code(code)) => {
                     let Bin { low, high } = column.bins[column.nearest_bin(*code)];
@@ -170,7 +172,9 @@ fn limit(column: &Column, text: &str) -> Result<f64> {
         Kind::Number(_) => super::number::parse(text),
         _ => column.code(text).map(|code| column.value(code)),
     };
-    number.ok_or_else(|| settings(format!("{:?} is no limit of column {:?}: {}", text.trim(), column.name, legal(column))))
+    number.ok_or_else(|| {
+        settings(format!("{:?} is no limit of column {:?}: {}", text.trim(), column.name, legal(column)))
+    })
 }
 
 /// Values that are listed one by one at most.
@@ -195,7 +199,11 @@ fn legal(column: &Column) -> String {
     match (&column.kind, column.range()) {
         (Kind::Category { values, .. }, _) => {
             let shown: Vec<&str> = values.iter().take(40).map(|value| value.trim()).collect();
-            let more = if values.len() > shown.len() { format!(" and {} more", values.len() - shown.len()) } else { String::new() };
+            let more = if values.len() > shown.len() {
+                format!(" and {} more", values.len() - shown.len())
+            } else {
+                String::new()
+            };
             format!("{name} is one of {}{more}{gap}", shown.join(", "))
         }
         (_, Some((low, high))) => format!("{name} goes from {} to {}{gap}", column.text(low), column.text(high)),

@@ -208,7 +208,8 @@ mod tests {
 
     #[test]
     fn what_is_no_date_is_none() {
-        for text in ["", "2024", "2023-02-29", "2024-13-01", "1.2.2024", "12:30", "2024-02-29 25:00", "2024-02-29 noon"] {
+        for text in ["", "2024", "2023-02-29", "2024-13-01", "1.2.2024", "12:30", "2024-02-29 25:00", "2024-02-29 noon"]
+        {
             assert!(formats_of(text).is_empty(), "{text}");
         }
         let format = &formats_of("2024-02-29")[0];

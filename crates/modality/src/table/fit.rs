@@ -62,9 +62,8 @@ struct TableFitting {
 impl Fitting for TableFitting {
     fn add(&mut self, document: &Document) -> Result<()> {
         let row = document.as_row().filter(|row| row.len() == self.cells.len());
-        let row = row.ok_or_else(|| {
-            settings(format!("{} is no row of {} columns", document.origin, self.cells.len()))
-        })?;
+        let row =
+            row.ok_or_else(|| settings(format!("{} is no row of {} columns", document.origin, self.cells.len())))?;
         self.n_rows += 1;
         self.cells.iter_mut().zip(row).for_each(|(cells, cell)| cells.add(cell));
         if !self.settings.combinations.is_empty() {

@@ -33,7 +33,10 @@ pub(super) fn column(name: &str, cells: &Statistics, wanted: Option<Type>, table
         return Ok(of(Kind::Empty, Vec::new()));
     }
     let cannot = |what: &str| {
-        settings(format!("table.types: column {name:?} cannot be {what}: it holds for example {:?}", example(cells, what)))
+        settings(format!(
+            "table.types: column {name:?} cannot be {what}: it holds for example {:?}",
+            example(cells, what)
+        ))
     };
     let number = || number(cells).map(|format| numeric(Kind::Number(format), cells, table, of));
     let date = || date(cells).map(|format| numeric(Kind::Date(format), cells, table, of));
@@ -45,7 +48,9 @@ pub(super) fn column(name: &str, cells: &Statistics, wanted: Option<Type>, table
         Some(Type::Date) => date().ok_or_else(|| cannot("a date")),
         Some(Type::Boolean) if cells.n_distinct() > 2 => Err(cannot("a truth value")),
         Some(Type::Category | Type::Boolean) => category().ok_or_else(|| {
-            settings(format!("table.types: column {name:?} has more than {MAX_DISTINCT} distinct values, too many categories"))
+            settings(format!(
+                "table.types: column {name:?} has more than {MAX_DISTINCT} distinct values, too many categories"
+            ))
         }),
         Some(Type::Id) => Ok(id()),
         None => Ok(match () {
@@ -65,7 +70,8 @@ fn is_whole(column: &Column) -> bool {
 /// A cell that shows why a column is not what it is said to be.
 fn example(cells: &Statistics, what: &str) -> String {
     let is_number = |text: &&String| scaled(text, 0).is_some();
-    let shows = cells.sample.iter().find(|text| !(what.contains("number") || what.contains("integer")) || !is_number(text));
+    let shows =
+        cells.sample.iter().find(|text| !(what.contains("number") || what.contains("integer")) || !is_number(text));
     shows.or(cells.sample.first()).cloned().unwrap_or_default()
 }
 
@@ -90,9 +96,9 @@ fn names_rows(name: &str, cells: &Statistics) -> bool {
 /// Whether a name says that the column names rows.
 fn is_key(name: &str) -> bool {
     let name = name.trim().to_ascii_lowercase();
-    ["id", "key", "uuid", "guid", "index"].iter().any(|end| {
-        name.strip_suffix(end).is_some_and(|rest| rest.is_empty() || rest.ends_with(['_', '-', ' ', '.']))
-    })
+    ["id", "key", "uuid", "guid", "index"]
+        .iter()
+        .any(|end| name.strip_suffix(end).is_some_and(|rest| rest.is_empty() || rest.ends_with(['_', '-', ' ', '.'])))
 }
 
 /// How the numbers are written; `None` when not all cells are numbers that can be told apart.
@@ -134,12 +140,7 @@ fn greatest_common_divisor(a: i64, b: i64) -> i64 {
 }
 
 /// A column whose codes have an order, cut into bins of about equally many cells.
-fn numeric(
-    kind: Kind,
-    cells: &Statistics,
-    table: &TableSettings,
-    of: impl Fn(Kind, Vec<Bin>) -> Column,
-) -> Column {
+fn numeric(kind: Kind, cells: &Statistics, table: &TableSettings, of: impl Fn(Kind, Vec<Bin>) -> Column) -> Column {
     let column = of(kind, Vec::new());
     let weighted = cells.weighted();
     let mut codes: Vec<(i64, u64)> =
@@ -229,9 +230,10 @@ fn pattern(cells: &Statistics) -> String {
     let form = best.map_or_else(String::new, |(form, _)| form);
     // The beginning that all cells share stays as it is.
     let first = cells.sample.first().map_or("", String::as_str);
-    let shared = cells.sample.iter().fold(first.len(), |n, text| {
-        first.bytes().zip(text.bytes()).take(n).take_while(|(a, b)| a == b).count()
-    });
+    let shared = cells
+        .sample
+        .iter()
+        .fold(first.len(), |n, text| first.bytes().zip(text.bytes()).take(n).take_while(|(a, b)| a == b).count());
     let shared = first[..first.floor_char_boundary(shared)].trim_end_matches(|c: char| c.is_ascii_digit());
     let n_shared = shared.chars().count();
     let own: String = shared.chars().flat_map(|c| ['\\', c]).collect();
@@ -298,7 +300,11 @@ mod tests {
     fn kinds_are_found_out() {
         check("a", (0..200).map(|i| (i % 90).to_string()), "whole numbers, 0 to 89");
         check("a", (0..200).map(|i| format!("{}.0", i % 90)), "whole numbers, 0.0 to 89.0");
-        check("a", (0..200).map(|i| format!("{:.2}", i as f64 / 7.0)), "numbers, 0.00 to 28.43, 2 digits behind the point");
+        check(
+            "a",
+            (0..200).map(|i| format!("{:.2}", i as f64 / 7.0)),
+            "numbers, 0.00 to 28.43, 2 digits behind the point",
+        );
         check("a", (0..200).map(|i| ["yes", "no"][i % 2].to_owned()), "truth values, no or yes");
         check("a", (0..200).map(|i| ["x", "y", "NA"][i % 3].to_owned()), "2 categories, with gaps");
         check("a", (0..200).map(|i| format!("2024-01-{:02}", i % 28 + 1)), "dates, 2024-01-01 to 2024-01-28");
@@ -312,7 +318,8 @@ mod tests {
 
     #[test]
     fn frequent_values_have_bins_of_their_own() {
-        let cells: Vec<String> = (0..10_000).map(|i| if i % 2 == 0 { "0".into() } else { (i * 7).to_string() }).collect();
+        let cells: Vec<String> =
+            (0..10_000).map(|i| if i % 2 == 0 { "0".into() } else { (i * 7).to_string() }).collect();
         let column = infer("a", &cells, &TableSettings::default());
         assert_eq!(column.bins[0], Bin { low: 0, high: 0 });
         assert!((60..=70).contains(&column.bins.len()), "{}", column.bins.len());
@@ -321,7 +328,8 @@ mod tests {
     #[test]
     fn the_rare_is_merged_on_demand() {
         let table = TableSettings { protect_rare: 5, ..TableSettings::default() };
-        let cells: Vec<String> = (0..300).map(|i| if i == 7 { "secret".into() } else { ["x", "y"][i % 2].into() }).collect();
+        let cells: Vec<String> =
+            (0..300).map(|i| if i == 7 { "secret".into() } else { ["x", "y"][i % 2].into() }).collect();
         let column = infer("a", &cells, &table);
         assert_eq!(column.describe(), "3 categories, the last for all rare ones");
         assert_eq!(column.text(column.code("secret").unwrap()), OTHER);
