@@ -4,7 +4,8 @@ use crate::failure::{Failure, Outcome, While};
 use crate::model::SpeakingModel;
 use crate::prompts::{Group, Prompts};
 use genera_engine::generate::{
-    Allowed, BeamInput, BeamSettings, Event, Finish, Limits, Request, RequestId, Sampling, WhenFull, beam_search,
+    Allowed, BeamInput, BeamSettings, Constraint, Event, Finish, Limits, Request, RequestId, Sampling, WhenFull,
+    beam_search,
 };
 use genera_engine::recipe::GenerateRecipe;
 use genera_modality::AnswerStream;
@@ -314,7 +315,11 @@ pub fn request(model: &SpeakingModel<'_>, prompt: Vec<u32>, settings: &Settings,
     request.n_guesses = settings.n_guesses;
     request.when_full = settings.when_full;
     let forbidden = model.modality.grammar(model.codebook).forbidden;
-    request.constraint = Some(Box::new(Allowed::except(&forbidden, model.transformer.config().vocab_size)));
+    let allowed = Box::new(Allowed::except(&forbidden, model.transformer.config().vocab_size));
+    request.constraint = Some(match model.modality.constraint(model.codebook) {
+        Some(grammar) => Box::new(vec![allowed as Box<dyn Constraint>, grammar]),
+        None => allowed,
+    });
     Ok(request)
 }
 

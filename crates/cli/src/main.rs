@@ -20,6 +20,7 @@ mod run;
 mod scoring;
 mod show;
 mod stories;
+mod tables;
 mod talk;
 
 use clap::{Parser, Subcommand};

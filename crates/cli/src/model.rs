@@ -14,7 +14,7 @@ use genera_engine::weights::{
     GgufFacts, GgufModel, PublishedConfig, PublishedGeneration, Purpose, SpecialIds, TokenizerFiles, load_adapter,
     load_gguf, load_hf, read_config,
 };
-use genera_modality::{Codebook, Modality, Text, Translation};
+use genera_modality::{Codebook, Modality, Table, Text, Translation};
 use genera_tensor::quant::Format;
 use genera_tensor::{DType, Device};
 use std::path::{Path, PathBuf};
@@ -52,6 +52,37 @@ pub struct ModelArguments {
     /// What products are computed with.
     #[arg(long, value_name = "PRECISION", value_enum, default_value_t)]
     pub precision: Precision,
+}
+
+/// A model where one is needed.
+#[derive(Clone, Debug, clap::Args)]
+#[group(skip)]
+pub struct OptionalModel {
+    /// A run directory, one of its checkpoints, a directory in the Hugging Face layout, a GGUF file, or a pulled hf:ORG/NAME.
+    #[arg(long = "model", value_name = "MODEL", required_unless_present = "synthetic")]
+    path: Option<PathBuf>,
+    /// An adapter in PEFT's layout for it (LoRA).
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<PathBuf>,
+    /// What products are computed with.
+    #[arg(long, value_name = "PRECISION", value_enum, default_value_t)]
+    precision: Precision,
+}
+
+impl OptionalModel {
+    /// The model.
+    ///
+    /// # Errors
+    /// When none is given.
+    pub fn given(&self) -> Outcome<ModelArguments> {
+        let path = self.path.clone().ok_or_else(|| Failure::new("this task needs a model: --model MODEL"))?;
+        Ok(ModelArguments { path, adapter: self.adapter.clone(), precision: self.precision })
+    }
+
+    /// What to call it in a message.
+    pub fn name(&self) -> String {
+        self.path.as_ref().map_or_else(|| "the model".to_owned(), |path| path.display().to_string())
+    }
 }
 
 /// What products are computed with.
@@ -178,7 +209,8 @@ fn of_checkpoint(
     device: &Device,
 ) -> Outcome<LoadedModel> {
     let recipe = Recipe::load(&run.recipe())?;
-    let codebook: Codebook = load_tokenizer(&run.data())?;
+    let (modality, _) = plan::data::modality_of(&recipe.data)?;
+    let codebook = modality.load_codebook(&run.data())?;
     let mut transformer = if recipe.lora.rank.is_some() {
         let mut base = base::open(&mut recipe.clone(), purpose, device)?.ok_or_else(|| {
             Failure::new(format!("{} has adapters, but its recipe names no base", run.path().display()))
@@ -193,7 +225,6 @@ fn of_checkpoint(
         Purpose::UseQuantised(format) => transformer.params_mut().freeze_as(format),
         Purpose::Use(_) | Purpose::UseAsStored(_) => transformer.params_mut().freeze(),
     }
-    let (modality, _) = plan::data::modality_of(&recipe.data)?;
     let special = base::special_of(run)?;
     let special = special.unwrap_or_else(|| SpecialIds::of(&codebook.vocab().special, transformer.config()));
     let step = Some(checkpoint.manifest.step);
@@ -205,9 +236,13 @@ fn of_checkpoint(
 fn of_directory(path: &Path, purpose: Purpose, device: &Device) -> Outcome<LoadedModel> {
     let PublishedConfig { special, generation: published, .. } = read_config(path)?;
     let transformer = load_hf(path, device, purpose)?;
-    let codebook = if path.join("tokenizer.json").is_file() { Some(load_tokenizer(path)?) } else { None };
-    // Such a directory does not say what it makes, but its shape does.
-    let modality: &dyn Modality = if transformer.config().is_encoder_decoder() { &Translation } else { &Text };
+    // Such a directory does not say what it makes, but its files and its shape do.
+    let (modality, codebook): (&dyn Modality, Option<Codebook>) = if path.join("table.json").is_file() {
+        (&Table, Some(Table.load_codebook(path)?))
+    } else {
+        let codebook = if path.join("tokenizer.json").is_file() { Some(load_tokenizer(path)?) } else { None };
+        (if transformer.config().is_encoder_decoder() { &Translation } else { &Text }, codebook)
+    };
     Ok(LoadedModel {
         transformer,
         codebook,

@@ -31,11 +31,12 @@ pub use train::train_bpe;
 use crate::{ChatTemplate, Result};
 use genera_tokens::{TokenId, Vocab};
 use sha2::{Digest, Sha256};
+use std::any::Any;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Text to token ids and back.
-pub trait Tokenizer: Send + Sync {
+pub trait Tokenizer: Any + Send + Sync {
     /// The kind: "characters", "bytes", "bpe" or "foreign".
     fn name(&self) -> &'static str;
 
