@@ -4,7 +4,7 @@ use crate::failure::{Failure, Outcome, While};
 use crate::model::SpeakingModel;
 use crate::prompts::{Group, Prompts};
 use genera_engine::generate::{
-    Allowed, BeamInput, BeamSettings, Event, Finish, Generator, Limits, Request, RequestId, Sampling, WhenFull,
+    Allowed, BeamInput, BeamSettings, Constraint, Event, Finish, Limits, Request, RequestId, Sampling, WhenFull,
     beam_search,
 };
 use genera_engine::recipe::GenerateRecipe;
@@ -219,7 +219,7 @@ fn stream(
     settings: &Settings,
     out: &mut dyn Write,
 ) -> Outcome<()> {
-    let mut generator = Generator::new(model.transformer, Limits::default());
+    let mut generator = model.generator(Limits::default())?;
     generator.submit(request(model, ids, settings, 0)?)?;
     let mut text = AnswerStream::new(model.codebook.as_ref(), &settings.stop);
     write!(out, "{prompt}").and_then(|()| out.flush()).during("cannot write the output")?;
@@ -245,7 +245,7 @@ pub fn answer(model: &SpeakingModel<'_>, prompts: Vec<Vec<u32>>, settings: &Sett
 }
 
 fn by_sampling(model: &SpeakingModel<'_>, prompts: Vec<Vec<u32>>, settings: &Settings) -> Outcome<Vec<Vec<Answer>>> {
-    let mut generator = Generator::new(model.transformer, Limits::default());
+    let mut generator = model.generator(Limits::default())?;
     let mut growing: HashMap<RequestId, (AnswerStream<'_>, Answer)> = HashMap::new();
     let mut ids = Vec::new();
     let n_prompts = prompts.len();
@@ -315,7 +315,11 @@ pub fn request(model: &SpeakingModel<'_>, prompt: Vec<u32>, settings: &Settings,
     request.n_guesses = settings.n_guesses;
     request.when_full = settings.when_full;
     let forbidden = model.modality.grammar(model.codebook).forbidden;
-    request.constraint = Some(Box::new(Allowed::except(&forbidden, model.transformer.config().vocab_size)));
+    let allowed = Box::new(Allowed::except(&forbidden, model.transformer.config().vocab_size));
+    request.constraint = Some(match model.modality.constraint(model.codebook) {
+        Some(grammar) => Box::new(vec![allowed as Box<dyn Constraint>, grammar]),
+        None => allowed,
+    });
     Ok(request)
 }
 
@@ -324,7 +328,7 @@ fn opening(model: &SpeakingModel<'_>, ids: Vec<u32>) -> Outcome<Vec<u32>> {
     if !ids.is_empty() {
         return Ok(ids);
     }
-    let ids = model.codebook.encode("\n").or_else(|_| model.codebook.encode(" "))?;
+    let ids = genera_modality::opening(model.codebook)?;
     if ids.is_empty() { Err(Failure::new("this model cannot begin by itself; give it a --prompt")) } else { Ok(ids) }
 }
 

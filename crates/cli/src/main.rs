@@ -20,6 +20,7 @@ mod run;
 mod scoring;
 mod show;
 mod stories;
+mod tables;
 mod talk;
 
 use clap::{Parser, Subcommand};
@@ -58,6 +59,7 @@ enum Command {
     Pull(pull::Arguments),
     Generate(generate::Arguments),
     Chat(chat::Arguments),
+    Serve(serve::Arguments),
     Score(score::Arguments),
     Evaluate(evaluate::Arguments),
     Logits(logits::Arguments),
@@ -82,6 +84,7 @@ fn main() -> ExitCode {
         Command::Pull(arguments) => pull::run(arguments, common),
         Command::Generate(arguments) => generate::run(arguments, common),
         Command::Chat(arguments) => chat::run(arguments, common),
+        Command::Serve(arguments) => serve::run(&arguments, common),
         Command::Score(arguments) => score::run(arguments, common),
         Command::Evaluate(arguments) => evaluate::run(arguments, common),
         Command::Logits(arguments) => logits::run(arguments, common),

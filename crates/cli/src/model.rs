@@ -7,13 +7,15 @@ use crate::plan;
 use crate::run::directory::RunDirectory;
 use genera_data::{ChatTemplate, load_tokenizer, tokenizer_from_json};
 use genera_engine::checkpoint::{Checkpoint, Rejected, latest_good};
+use genera_engine::generate::{Generator, Limits};
 use genera_engine::model::Transformer;
 use genera_engine::recipe::{GenerateRecipe, Recipe};
 use genera_engine::weights::{
     GgufFacts, GgufModel, PublishedConfig, PublishedGeneration, Purpose, SpecialIds, TokenizerFiles, load_adapter,
     load_gguf, load_hf, read_config,
 };
-use genera_modality::{Codebook, Modality, Text, Translation};
+use genera_modality::{Codebook, Modality, Table, Text, Translation};
+use genera_tensor::quant::Format;
 use genera_tensor::{DType, Device};
 use std::path::{Path, PathBuf};
 
@@ -52,6 +54,37 @@ pub struct ModelArguments {
     pub precision: Precision,
 }
 
+/// A model where one is needed.
+#[derive(Clone, Debug, clap::Args)]
+#[group(skip)]
+pub struct OptionalModel {
+    /// A run directory, one of its checkpoints, a directory in the Hugging Face layout, a GGUF file, or a pulled hf:ORG/NAME.
+    #[arg(long = "model", value_name = "MODEL", required_unless_present = "synthetic")]
+    path: Option<PathBuf>,
+    /// An adapter in PEFT's layout for it (LoRA).
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<PathBuf>,
+    /// What products are computed with.
+    #[arg(long, value_name = "PRECISION", value_enum, default_value_t)]
+    precision: Precision,
+}
+
+impl OptionalModel {
+    /// The model.
+    ///
+    /// # Errors
+    /// When none is given.
+    pub fn given(&self) -> Outcome<ModelArguments> {
+        let path = self.path.clone().ok_or_else(|| Failure::new("this task needs a model: --model MODEL"))?;
+        Ok(ModelArguments { path, adapter: self.adapter.clone(), precision: self.precision })
+    }
+
+    /// What to call it in a message.
+    pub fn name(&self) -> String {
+        self.path.as_ref().map_or_else(|| "the model".to_owned(), |path| path.display().to_string())
+    }
+}
+
 /// What products are computed with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Precision {
@@ -63,14 +96,31 @@ pub enum Precision {
     F32,
     /// bf16: weights and what they multiply are rounded to it, which is fastest where the processor multiplies bf16.
     Bf16,
+    /// Weights are rounded to blocks of 8 bits while they are read, and what they multiply to 8 bits as well.
+    #[value(name = "q8_0")]
+    Q8_0,
+    /// As q8_0, with blocks of 6 bits.
+    #[value(name = "q6_k")]
+    Q6K,
+    /// As q8_0, with blocks of 4 bits, and the table of tokens in 8.
+    #[value(name = "q4_k")]
+    Q4K,
+    /// As q4_k, in the oldest format: the fastest, and the coarsest.
+    #[value(name = "q4_0")]
+    Q4_0,
 }
 
 impl Precision {
-    fn purpose(self) -> Purpose {
+    /// The purpose of a model that computes so.
+    pub fn purpose(self) -> Purpose {
         match self {
             Precision::Stored => Purpose::UseAsStored(DType::F32),
             Precision::F32 => Purpose::Use(DType::F32),
             Precision::Bf16 => Purpose::Use(DType::Bf16),
+            Precision::Q8_0 => Purpose::UseQuantised(Format::Q8_0),
+            Precision::Q6K => Purpose::UseQuantised(Format::Q6K),
+            Precision::Q4K => Purpose::UseQuantised(Format::Q4K),
+            Precision::Q4_0 => Purpose::UseQuantised(Format::Q4_0),
         }
     }
 }
@@ -82,6 +132,14 @@ impl ModelArguments {
     /// As [`load`].
     pub fn load(&self, device: &Device) -> Outcome<LoadedModel> {
         load(&self.path, self.adapter.as_deref(), self.precision.purpose(), device)
+    }
+
+    /// Loads another model, to compute as this one does.
+    ///
+    /// # Errors
+    /// As [`load`].
+    pub fn load_beside(&self, path: &Path, device: &Device) -> Outcome<LoadedModel> {
+        load(path, None, self.precision.purpose(), device)
     }
 }
 
@@ -151,7 +209,8 @@ fn of_checkpoint(
     device: &Device,
 ) -> Outcome<LoadedModel> {
     let recipe = Recipe::load(&run.recipe())?;
-    let codebook: Codebook = load_tokenizer(&run.data())?;
+    let (modality, _) = plan::data::modality_of(&recipe.data)?;
+    let codebook = modality.load_codebook(&run.data())?;
     let mut transformer = if recipe.lora.rank.is_some() {
         let mut base = base::open(&mut recipe.clone(), purpose, device)?.ok_or_else(|| {
             Failure::new(format!("{} has adapters, but its recipe names no base", run.path().display()))
@@ -161,10 +220,11 @@ fn of_checkpoint(
     } else {
         checkpoint.model(purpose.compute(), device)?
     };
-    if !matches!(purpose, Purpose::Training(_)) {
-        transformer.params_mut().freeze();
+    match purpose {
+        Purpose::Training(_) => {}
+        Purpose::UseQuantised(format) => transformer.params_mut().freeze_as(format),
+        Purpose::Use(_) | Purpose::UseAsStored(_) => transformer.params_mut().freeze(),
     }
-    let (modality, _) = plan::data::modality_of(&recipe.data)?;
     let special = base::special_of(run)?;
     let special = special.unwrap_or_else(|| SpecialIds::of(&codebook.vocab().special, transformer.config()));
     let step = Some(checkpoint.manifest.step);
@@ -176,9 +236,13 @@ fn of_checkpoint(
 fn of_directory(path: &Path, purpose: Purpose, device: &Device) -> Outcome<LoadedModel> {
     let PublishedConfig { special, generation: published, .. } = read_config(path)?;
     let transformer = load_hf(path, device, purpose)?;
-    let codebook = if path.join("tokenizer.json").is_file() { Some(load_tokenizer(path)?) } else { None };
-    // Such a directory does not say what it makes, but its shape does.
-    let modality: &dyn Modality = if transformer.config().is_encoder_decoder() { &Translation } else { &Text };
+    // Such a directory does not say what it makes, but its files and its shape do.
+    let (modality, codebook): (&dyn Modality, Option<Codebook>) = if path.join("table.json").is_file() {
+        (&Table, Some(Table.load_codebook(path)?))
+    } else {
+        let codebook = if path.join("tokenizer.json").is_file() { Some(load_tokenizer(path)?) } else { None };
+        (if transformer.config().is_encoder_decoder() { &Translation } else { &Text }, codebook)
+    };
     Ok(LoadedModel {
         transformer,
         codebook,
@@ -250,7 +314,7 @@ impl LoadedModel {
     /// When it has no tokenizer.
     pub fn speaking(&self) -> Outcome<SpeakingModel<'_>> {
         let codebook = self.codebook()?;
-        Ok(SpeakingModel { transformer: &self.transformer, codebook, modality: self.modality, special: &self.special })
+        Ok(SpeakingModel::new(&self.transformer, codebook, self.modality, &self.special))
     }
 }
 
@@ -264,6 +328,7 @@ pub struct SpeakingModel<'m> {
     /// The kind of data it makes.
     pub modality: &'m dyn Modality,
     special: &'m SpecialIds,
+    draft: Option<&'m Transformer>,
 }
 
 impl<'m> SpeakingModel<'m> {
@@ -274,15 +339,42 @@ impl<'m> SpeakingModel<'m> {
         modality: &'m dyn Modality,
         special: &'m SpecialIds,
     ) -> Self {
-        Self { transformer, codebook, modality, special }
+        Self { transformer, codebook, modality, special, draft: None }
+    }
+
+    /// Lets a smaller model guess ahead.
+    ///
+    /// # Errors
+    /// When the two do not have the same tokens.
+    pub fn with_draft(self, draft: &'m LoadedModel) -> Outcome<Self> {
+        let codebook = draft.codebook()?;
+        let (size, n) = (self.codebook.vocab().size, codebook.vocab().size);
+        let same = |&id: &u32| self.codebook.decode(&[id]) == codebook.decode(&[id]);
+        let n_same = (0..size.min(n) as u32).take_while(same).count();
+        if n_same < size.max(n) {
+            return Err(Failure::new(format!(
+                "--draft: the two models have different tokens ({size} and {n}, alike up to token {n_same}); a draft model \
+                 must have the tokenizer of the model that it guesses for, like a smaller one of the same family"
+            )));
+        }
+        Ok(Self { draft: Some(&draft.transformer), ..self })
+    }
+
+    /// What answers requests.
+    ///
+    /// # Errors
+    /// When the draft model cannot guess for the model.
+    pub fn generator(&self, limits: Limits) -> Outcome<Generator<'m>> {
+        let generator = Generator::new(self.transformer, limits);
+        match self.draft {
+            Some(draft) => Ok(generator.with_draft(draft)?),
+            None => Ok(generator),
+        }
     }
 
     /// Ids that end an answer.
     pub fn stop_ids(&self) -> Vec<u32> {
-        let of_tokenizer = self.codebook.vocab().special.end;
-        let mut ids = self.special.end.clone();
-        ids.extend(of_tokenizer.filter(|id| !self.special.end.contains(id)));
-        ids
+        self.special.stop_ids(&self.codebook.vocab().special)
     }
 
     /// What the decoder of an encoder-decoder reads first.
@@ -290,7 +382,7 @@ impl<'m> SpeakingModel<'m> {
     /// # Errors
     /// When the files do not say which token that is.
     pub fn decoder_start(&self) -> Outcome<u32> {
-        self.special.decoder_start.or(self.special.begin).or(self.special.padding).ok_or_else(|| {
+        self.special.decoder_opening().ok_or_else(|| {
             Failure::new("the model's files name no decoder_start_token_id, so the decoder cannot begin")
         })
     }

@@ -7,10 +7,12 @@ mod program;
 mod template;
 mod turns;
 
-pub use encode::encode_chat;
+pub use encode::{encode_chat, encode_chat_with_tools};
 pub use messages::{first_messages, messages_from_json};
 pub use template::ChatTemplate;
 pub use turns::{encode_answer, encode_turns};
+
+use serde_json::{Map, Value};
 
 /// One turn of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +21,8 @@ pub struct ChatMessage {
     pub role: String,
     /// What is said.
     pub content: String,
+    /// What else templates look at, such as `tool_calls`, `tool_call_id` and `name`.
+    pub fields: Map<String, Value>,
 }
 
 impl ChatMessage {
@@ -27,7 +31,7 @@ impl ChatMessage {
 
     /// A turn.
     pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
-        Self { role: role.into(), content: content.into() }
+        Self { role: role.into(), content: content.into(), fields: Map::new() }
     }
 
     /// Whether it is the model's.

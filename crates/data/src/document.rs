@@ -30,6 +30,8 @@ impl Display for Origin {
 pub enum Content {
     /// Text.
     Text(String),
+    /// A row of a table: its values in the order of the columns that were asked for; an absent one is empty.
+    Row(Vec<String>),
     /// A picture, a tune: the bytes of a file of this kind.
     Bytes {
         /// Such as `image/png`.
@@ -97,6 +99,11 @@ impl Document {
         Self { origin, piece: Piece::Whole, content, target: None, fields: Vec::new() }
     }
 
+    /// A row of a table.
+    pub fn row(origin: Origin, values: Vec<String>) -> Self {
+        Self { content: Content::Row(values), ..Self::text(origin, "") }
+    }
+
     /// A text and what is to be produced from it.
     pub fn pair(origin: Origin, source: impl Into<String>, target: impl Into<String>) -> Self {
         Self { target: Some(target.into()), ..Self::text(origin, source) }
@@ -106,7 +113,15 @@ impl Document {
     pub fn as_text(&self) -> Option<&str> {
         match &self.content {
             Content::Text(text) => Some(text),
-            Content::Bytes { .. } => None,
+            Content::Row(_) | Content::Bytes { .. } => None,
+        }
+    }
+
+    /// The values of a row, when it is one.
+    pub fn as_row(&self) -> Option<&[String]> {
+        match &self.content {
+            Content::Row(values) => Some(values),
+            Content::Text(_) | Content::Bytes { .. } => None,
         }
     }
 
@@ -114,6 +129,7 @@ impl Document {
     pub fn n_bytes(&self) -> usize {
         let content = match &self.content {
             Content::Text(text) => text.len(),
+            Content::Row(values) => values.iter().map(String::len).sum(),
             Content::Bytes { data, .. } => data.len(),
         };
         content + self.target.as_ref().map_or(0, String::len)

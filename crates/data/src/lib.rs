@@ -29,6 +29,7 @@
 //!     seed: 1,
 //!     padding: 0,
 //!     token_bytes: data.tokenizer.token_bytes(),
+//!     vary: None,
 //! };
 //! let batch = Loader::new(vec![(data.train, 1.0)], settings)?.batch(0)?;
 //! assert_eq!(batch.tokens.len(), 4 * 32);
@@ -36,6 +37,7 @@
 //! # }
 //! ```
 
+pub mod calendar;
 pub mod chat;
 pub mod curate;
 mod document;
@@ -52,12 +54,12 @@ mod split;
 pub mod tokenize;
 mod write;
 
-pub use chat::{ChatMessage, ChatTemplate, encode_chat};
+pub use chat::{ChatMessage, ChatTemplate, encode_chat, encode_chat_with_tools};
 pub use curate::CurationSettings;
 pub use document::{Content, Document, Origin, Piece};
 pub use encode::{Encode, TextEncoder};
 pub use error::{Error, Result};
-pub use loader::{Layout, Loader, LoaderSettings, Padded, PreferenceRows, Preferences, Prefetch, Validation};
+pub use loader::{Layout, Loader, LoaderSettings, Padded, PreferenceRows, Preferences, Prefetch, Validation, Vary};
 pub use prepare::{Preparation, Prepared, Progress, Stage, Summary, load_prepared, prepare};
 pub use shard::{Shard, ShardInfo, ShardWriter};
 pub use source::{Aligned, ByteCounter, Columns, Corpus, Documents, Files, Generated, ReadOptions};

@@ -36,6 +36,7 @@ fn tinyshakespeare_is_split_and_numbered_as_by_nanogpt() {
         seed: 0,
         padding: 0,
         token_bytes: prepared.tokenizer.token_bytes(),
+        vary: None,
     };
     let batches = Validation::new(validation, settings, None).unwrap();
     assert_eq!(batches.batches().map(|batch| batch.unwrap().n_targets()).sum::<usize>(), 111_539);
@@ -62,6 +63,7 @@ fn multi30k_becomes_padded_pairs() {
         seed: 0,
         padding: special.padding.unwrap(),
         token_bytes: prepared.tokenizer.token_bytes(),
+        vary: None,
     };
     let validation = Validation::new(prepared.validation.unwrap(), settings, None).unwrap();
     let batches: Vec<_> = validation.batches().map(Result::unwrap).collect();

@@ -3,6 +3,7 @@
 use crate::config::{FeedForward, Head, ModelConfig, Placement, QkNorm, Stack};
 use crate::params::{ParamSpec, Role, layout};
 use crate::recipe::OptimizerKind;
+use genera_tensor::backend::{PAGE_TOKENS, PageLayout};
 use genera_tensor::op::logits_block_rows;
 use genera_tensor::{DType, Visibility};
 use genera_tokens::Batch;
@@ -257,7 +258,7 @@ fn cross_bytes(config: &ModelConfig, stack: &Stack, plan: &TrainPlan) -> f64 {
 pub struct RunMemory {
     /// Matrices arranged for products, and the other weights in f32.
     pub weights: usize,
-    /// Keys and values of all rows.
+    /// Keys and values of all rows, in whole pages.
     pub cache: usize,
 }
 
@@ -272,9 +273,10 @@ impl RunMemory {
         let packed: usize = specs.iter().filter(arranged).map(n_elements).sum();
         let others = specs.iter().map(n_elements).sum::<usize>() - packed;
         let stack = config.last_stack();
-        let width = 2 * stack.attention.n_kv_heads * stack.attention.d_head;
-        let positions = rows as f64 * (lens.target + lens.source) as f64;
-        let cache = (stack.n_layers as f64 * positions * (width * c) as f64) as usize;
+        let layout = PageLayout { g: stack.attention.n_kv_heads, d_head: stack.attention.d_head, dtype: compute };
+        let n_pages = lens.target.div_ceil(PAGE_TOKENS) + lens.source.div_ceil(PAGE_TOKENS);
+        let page_bytes = stack.n_layers as f64 * (layout.n_elements() * c) as f64;
+        let cache = (rows as f64 * n_pages as f64 * page_bytes) as usize;
         Self { weights: c * packed + 4 * others, cache }
     }
 

@@ -5,7 +5,8 @@ mod adapters;
 pub use adapters::{Adapter, NewAdapter};
 
 use crate::config::{FeedForward, Head, ModelConfig, Placement, Position, QkNorm, Stack};
-use genera_tensor::backend::{Matrix, PackedMatrix};
+use genera_tensor::backend::{Elements, Matrix, PackedMatrix};
+use genera_tensor::quant::{BlockRows, Format};
 use genera_tensor::{DType, Device, ParamId, Shape as TensorShape, Tape, Tensor, Var, Weight};
 use std::sync::Arc;
 
@@ -316,6 +317,12 @@ impl Params {
         self.compute
     }
 
+    /// Storage type of keys and values: the products', but bf16 where weights are quantised, whose products round far more.
+    pub fn cache_dtype(&self) -> DType {
+        let holds_blocks = self.packed.iter().flatten().any(|packed| packed.elements == Elements::Blocks);
+        if holds_blocks { DType::Bf16 } else { self.compute }
+    }
+
     /// The id of a parameter by name.
     pub fn find(&self, name: &str) -> Option<ParamId> {
         self.specs.iter().position(|spec| spec.name == name).map(ParamId)
@@ -396,6 +403,19 @@ impl Params {
         packed.map(|packed| packed.n_bytes).sum()
     }
 
+    /// As [`Params::freeze`], every matrix rounded to a format.
+    pub fn freeze_as(&mut self, format: Format) {
+        for i in 0..self.specs.len() {
+            let is_tied_head = self.is_tied && self.specs[i].name == EMBEDDING;
+            if (self.specs[i].role.is_product() || is_tied_head)
+                && let Some(master) = self.masters[i].take()
+            {
+                self.packed[i] = Some(Arc::new(quantised(&self.specs[i].name, &master, format)));
+                self.rounded[i] = None;
+            }
+        }
+    }
+
     /// Keeps only the packed form of every matrix that a model multiplies by: half of the memory or less, and the model
     /// cannot be trained or saved any more.
     pub fn freeze(&mut self) {
@@ -446,6 +466,21 @@ impl Params {
         let master = self.masters[i].as_ref().filter(|_| self.compute == DType::Bf16 && is_matrix);
         self.rounded[i] = master.map(|master| master.cast(DType::Bf16));
     }
+}
+
+/// A matrix rounded to a format, as products use it; tables of tokens to 8 bits at least, and one whose rows are no whole
+/// blocks not at all.
+pub(crate) fn quantised(name: &str, weight: &Tensor, format: Format) -> PackedMatrix {
+    let [.., width] = *weight.shape().sizes() else { return packed(weight) };
+    let is_table = name == EMBEDDING || name == "head.weight";
+    let wanted = if is_table && format != Format::Q6K { Format::Q8_0 } else { format };
+    let Some(format) = [wanted, Format::Q8_0].into_iter().find(|format| width.is_multiple_of(format.block_len()))
+    else {
+        return packed(weight);
+    };
+    let mut bytes = vec![0; format.bytes_of(weight.n_elements())];
+    format.encode(weight.view().f32(), &mut bytes);
+    weight.device().kernels().pack_blocks(width, &[BlockRows::new(format, width, &bytes)])
 }
 
 /// A weight rearranged for products.

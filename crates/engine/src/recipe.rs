@@ -12,7 +12,7 @@ pub use setting::Choice;
 pub use table::Key;
 pub use tables::{
     BaseRecipe, DataRecipe, DpoRecipe, GenerateRecipe, Layout, LoraRecipe, ModelRecipe, NormChoice, OptimizerKind,
-    PositionKind, Precision, ScheduleKind, TokenizerKind, TokenizerRecipe, TrainRecipe,
+    PositionKind, Precision, ScheduleKind, TableRecipe, TokenizerKind, TokenizerRecipe, TrainRecipe,
 };
 
 use crate::error::{Error, Result};
@@ -32,6 +32,8 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 pub struct Recipe {
     /// What it learns from.
     pub data: DataRecipe,
+    /// What a table holds.
+    pub table: TableRecipe,
     /// How data becomes tokens.
     pub tokenizer: TokenizerRecipe,
     /// What it starts from.
@@ -167,6 +169,9 @@ impl Recipe {
         let mut text = String::new();
         for (name, table) in self.tables() {
             let is_kept = |key: &&Key| self.base.path.is_none() || name != "model" || key.name == "context_len";
+            if name == "table" && self.data.kind != "table" && self.table == TableRecipe::default() {
+                continue;
+            }
             let kept = table.keys().iter().filter(is_kept);
             let written: Vec<_> = kept.filter_map(|key| Some((key, table.write(key.name)?))).collect();
             if written.is_empty() {
@@ -184,10 +189,11 @@ impl Recipe {
         text
     }
 
-    fn tables(&self) -> [(&'static str, &dyn Table); 8] {
-        let Self { data, tokenizer, base, model, train, lora, dpo, generate } = self;
+    fn tables(&self) -> [(&'static str, &dyn Table); 9] {
+        let Self { data, table, tokenizer, base, model, train, lora, dpo, generate } = self;
         [
             ("data", data),
+            ("table", table),
             ("tokenizer", tokenizer),
             ("base", base),
             ("model", model),
@@ -198,10 +204,11 @@ impl Recipe {
         ]
     }
 
-    fn tables_mut(&mut self) -> [(&'static str, &mut dyn Table); 8] {
-        let Self { data, tokenizer, base, model, train, lora, dpo, generate } = self;
+    fn tables_mut(&mut self) -> [(&'static str, &mut dyn Table); 9] {
+        let Self { data, table, tokenizer, base, model, train, lora, dpo, generate } = self;
         [
             ("data", data),
+            ("table", table),
             ("tokenizer", tokenizer),
             ("base", base),
             ("model", model),
@@ -280,7 +287,7 @@ fn misplaced(name: &str) -> Error {
     let hint = near.and_then(|near| all.iter().find(|key| key.name == near));
     let hint = hint.map_or_else(String::new, |key| format!("; did you mean {}.{}?", key.table, key.name));
     Error::Recipe(format!(
-        "'{name}' stands outside of the tables [data] [tokenizer] [base] [model] [train] [generate]{hint}"
+        "'{name}' stands outside of the tables [data] [table] [tokenizer] [base] [model] [train] [generate]{hint}"
     ))
 }
 

@@ -24,6 +24,7 @@ pub mod metric;
 mod report;
 mod rng;
 mod statistics;
+pub mod table;
 
 pub use bootstrap::{Bootstrap, Comparison};
 pub use corpus::Corpus;

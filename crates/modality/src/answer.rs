@@ -11,14 +11,15 @@ pub struct AnswerStream<'t> {
     stream: Box<dyn TextStream + 't>,
     stops: Vec<String>,
     held: String,
-    is_stopped: bool,
+    /// Which of `stops` has appeared.
+    stopped_by: Option<usize>,
 }
 
 impl<'t> AnswerStream<'t> {
     /// A stream that ends before the first of `stops` to appear; empty strings are left out.
     pub fn new(tokenizer: &'t dyn Tokenizer, stops: &[String]) -> Self {
         let stops = stops.iter().filter(|stop| !stop.is_empty()).cloned().collect();
-        Self { stream: tokenizer.stream(), stops, held: String::new(), is_stopped: false }
+        Self { stream: tokenizer.stream(), stops, held: String::new(), stopped_by: None }
     }
 
     /// The text that is certain after one more token.
@@ -31,21 +32,27 @@ impl<'t> AnswerStream<'t> {
     pub fn finish(&mut self) -> String {
         let rest = self.stream.finish();
         let text = self.take(&rest);
-        if self.is_stopped { text } else { text + &std::mem::take(&mut self.held) }
+        if self.is_stopped() { text } else { text + &std::mem::take(&mut self.held) }
     }
 
     /// Whether a stop string has appeared.
     pub fn is_stopped(&self) -> bool {
-        self.is_stopped
+        self.stopped_by.is_some()
+    }
+
+    /// The stop string that has appeared.
+    pub fn stop(&self) -> Option<&str> {
+        self.stopped_by.map(|i| self.stops[i].as_str())
     }
 
     fn take(&mut self, text: &str) -> String {
-        if self.is_stopped {
+        if self.is_stopped() {
             return String::new();
         }
         self.held += text;
-        if let Some(at) = self.stops.iter().filter_map(|stop| self.held.find(stop.as_str())).min() {
-            self.is_stopped = true;
+        let found = self.stops.iter().enumerate().filter_map(|(i, stop)| Some((self.held.find(stop.as_str())?, i)));
+        if let Some((at, i)) = found.min() {
+            self.stopped_by = Some(i);
             self.held.truncate(at);
             return std::mem::take(&mut self.held);
         }
@@ -78,6 +85,8 @@ mod tests {
         }
         out += &stream.finish();
         assert_eq!(out, expected, "{text:?} with stops {stops:?}");
+        let next = |stop: &str| text[out.len()..].starts_with(stop);
+        assert_eq!(stream.stop().is_some_and(next), out != text, "{text:?} with stops {stops:?}");
     }
 
     #[test]

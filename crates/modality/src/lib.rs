@@ -13,22 +13,27 @@ mod answer;
 mod chat;
 pub mod demo;
 mod preference;
+pub mod table;
 mod text;
 mod translation;
 
 pub use answer::AnswerStream;
 pub use chat::Chat;
 pub use preference::{Preference, REJECTED};
+pub use table::Table;
 pub use text::Text;
 pub use translation::Translation;
 
-use genera_data::prepare::EncoderOf;
-use genera_data::{Document, Encode, Result, Tokenizer};
+use genera_data::prepare::{EncoderOf, Fit};
+use genera_data::{Document, Encode, Result, Tokenizer, Vary, load_tokenizer};
+use genera_engine::generate::Constraint;
 use genera_tokens::{TokenId, TokenSeq};
+use std::path::Path;
 use std::sync::Arc;
+use table::TableSettings;
 
 /// Every kind of data.
-pub const ALL: &[&dyn Modality] = &[&Text, &Translation, &Chat, &Preference];
+pub const ALL: &[&dyn Modality] = &[&Text, &Translation, &Chat, &Preference, &Table];
 
 /// The kind of data of this name.
 pub fn by_name(name: &str) -> Option<&'static dyn Modality> {
@@ -44,7 +49,14 @@ pub fn demo_by_name(name: &str) -> Option<(&'static dyn Modality, &'static Demo)
     ALL.iter().copied().find_map(of)
 }
 
-/// What a kind of data learned about its values before training: for text its tokenizer.
+/// How the kinds of data are to take what they are given; each looks at its own part.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// The columns of tables.
+    pub table: TableSettings,
+}
+
+/// What a kind of data learned about its values before training: for text its tokenizer, for tables their columns.
 pub type Codebook = Arc<dyn Tokenizer>;
 
 /// A kind of data with its codebook: turns documents into tokens.
@@ -135,6 +147,24 @@ pub trait Modality: Sync {
     /// Built-in sources of documents.
     fn demos(&self) -> &'static [Demo];
 
+    /// What learns the values of its documents before they can be written as tokens; none where a text tokenizer writes them.
+    fn fit(&self, _settings: &Settings) -> Option<Arc<dyn Fit>> {
+        None
+    }
+
+    /// Reads the codebook that a preparation has left in `directory`.
+    ///
+    /// # Errors
+    /// When there is none, or it is damaged.
+    fn load_codebook(&self, directory: &Path) -> Result<Codebook> {
+        load_tokenizer(directory)
+    }
+
+    /// What rewrites documents each time they are learned from; none where they stay as they are.
+    fn vary(&self, _codebook: &Codebook) -> Option<Arc<dyn Vary>> {
+        None
+    }
+
     /// A document as tokens: what is given, then what is to be produced.
     ///
     /// # Errors
@@ -150,14 +180,27 @@ pub trait Modality: Sync {
     /// What a person wants of the tokens that were produced.
     fn decode(&self, codebook: &Codebook, target: &[TokenId]) -> Artifact;
 
-    /// What a model may produce.
+    /// What a model may never produce.
     fn grammar(&self, codebook: &Codebook) -> Grammar;
+
+    /// What a model may produce next, token by token, where that depends on what came before: one for each answer.
+    fn constraint(&self, _codebook: &Codebook) -> Option<Box<dyn Constraint>> {
+        None
+    }
 
     /// How an artifact is shown.
     fn preview(&self, artifact: &Artifact) -> Preview;
 
     /// Names of the measures in `genera_eval::metric` that fit.
     fn metrics(&self) -> &'static [&'static str];
+}
+
+/// What a model goes on from that is given nothing and has no token to begin with: a line break, as between two documents.
+///
+/// # Errors
+/// When the codebook has neither a line break nor a space.
+pub fn opening(codebook: &Codebook) -> Result<Vec<TokenId>> {
+    codebook.encode("\n").or_else(|_| codebook.encode(" "))
 }
 
 /// The special tokens but the end: they frame and fill, and are never part of what is made.

@@ -4,10 +4,13 @@ use super::Common;
 use crate::answers::{self, Settings, sampling_of};
 use crate::failure::{Failure, Outcome, While};
 use crate::model::LoadedModel;
-use crate::model::ModelArguments;
+use crate::model::OptionalModel;
 use crate::prompts::{GROUP, Group};
 use crate::show::number;
 use crate::show::status_line::StatusLine;
+use crate::tables::frame::{self, Frames};
+use crate::tables::judgement::Judgement;
+use crate::tables::page;
 use crate::{machine, stories};
 use genera_data::{Aligned, ByteCounter, Corpus as _};
 use genera_engine::generate::Sampling;
@@ -26,11 +29,12 @@ const EVALUATION_SEED: u64 = crate::plan::data::demo_seed(0, 2);
 /// Examples:
 ///   genera evaluate --model runs/multi30k-de-en --task translation --file test.de --target test.en
 ///   genera evaluate --model runs/sort --task sort
+///   genera evaluate --task table --synthetic synthetic.csv --real train.csv --holdout test.csv --output report.html
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Arguments {
     #[command(flatten)]
-    model: ModelArguments,
+    model: OptionalModel,
     /// The task.
     #[arg(long, value_enum)]
     task: Task,
@@ -46,7 +50,19 @@ pub struct Arguments {
     /// Beams of the search [default: as in the model's recipe].
     #[arg(long, value_name = "B", value_parser = clap::value_parser!(u16).range(1..=256))]
     beam: Option<u16>,
-    /// Write what the model said to this file, a line each.
+    /// The rows that are judged, csv or Parquet.
+    #[arg(long, value_name = "FILE", required_if_eq("task", "table"))]
+    synthetic: Option<PathBuf>,
+    /// The real rows that they were learned from.
+    #[arg(long, value_name = "TRAIN", required_if_eq("task", "table"))]
+    real: Option<PathBuf>,
+    /// Real rows that were kept aside.
+    #[arg(long, value_name = "TEST")]
+    holdout: Option<PathBuf>,
+    /// The column that is predicted from the others [default: the last].
+    #[arg(long, value_name = "NAME")]
+    predict: Option<String>,
+    /// Write what the model said to this file, a line each; for tables, the page with pictures (.html).
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -63,13 +79,15 @@ enum Task {
     Sort,
     /// The share of grammatical stories and of new ones.
     Stories,
+    /// A synthetic table beside the real one: shapes, trends, usefulness, privacy.
+    Table,
 }
 
 impl Task {
     /// The built-in source that the task belongs to.
     fn demo(self) -> Option<&'static str> {
         match self {
-            Self::Translation => None,
+            Self::Translation | Self::Table => None,
             Self::Copy => Some("copy"),
             Self::Reverse => Some("reverse"),
             Self::Sort => Some("sort"),
@@ -79,15 +97,19 @@ impl Task {
 }
 
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
+    if arguments.task == Task::Table {
+        return judge(&arguments, common);
+    }
     let device = machine::device(common.threads);
-    let model = arguments.model.load(&device)?;
+    let given = arguments.model.given()?;
+    let model = given.load(&device)?;
     let wants_pairs = arguments.task != Task::Stories;
     if model.modality.is_paired() != wants_pairs {
         let kind = |is_paired| if is_paired { "a sequence-to-sequence model" } else { "a model of single texts" };
         return Err(Failure::new(format!(
             "this task needs {}, and {} holds {}",
             kind(wants_pairs),
-            arguments.model.path.display(),
+            arguments.model.name(),
             kind(!wants_pairs)
         )));
     }
@@ -97,7 +119,7 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     {
         return Err(Failure::new(format!(
             "{} learned {kind}, so its answers to {wanted} would say nothing; evaluate a run of recipes/{wanted}.toml",
-            arguments.model.path.display()
+            arguments.model.name()
         )));
     }
     if arguments.task == Task::Stories && arguments.beam.is_some() {
@@ -114,6 +136,7 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
         Task::Copy => translate(&arguments, &model, &fresh(SequenceTaskKind::Copy, arguments.n))?,
         Task::Reverse => translate(&arguments, &model, &fresh(SequenceTaskKind::Reverse, arguments.n))?,
         Task::Sort => translate(&arguments, &model, &fresh(SequenceTaskKind::Sort, arguments.n))?,
+        Task::Table => unreachable!("tables are judged without a model"),
     };
     if let Some(path) = &arguments.output {
         let text: String = said.iter().map(|line| format!("{}\n", one_line(line))).collect();
@@ -123,6 +146,31 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
         println!("{}", serde_json::to_string(&report)?)
     } else {
         println!("{report}")
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Judges a synthetic table.
+fn judge(arguments: &Arguments, common: Common) -> Outcome {
+    let (Some(synthetic), Some(real)) = (&arguments.synthetic, &arguments.real) else {
+        return Err(Failure::new("a table needs --synthetic FILE and --real TRAIN, and better --holdout TEST as well"));
+    };
+    let columns = frame::columns_of(real)?;
+    let mut frames = Frames::new(frame::table_of(&columns));
+    for path in [Some(real), Some(synthetic), arguments.holdout.as_ref()].into_iter().flatten() {
+        frames.add_file(path)?;
+    }
+    let tables = frames.finish()?;
+    let judgement = Judgement::of(&tables[0], tables.get(2), &tables[1], arguments.predict.as_deref())?;
+    if let Some(path) = &arguments.output {
+        let title = format!("{} beside {}", synthetic.display(), real.display());
+        std::fs::write(path, page::html(&title, &judgement, &tables[0], &tables[1])?)
+            .during(format!("cannot write {}", path.display()))?;
+    }
+    if common.json {
+        println!("{}", judgement.to_json());
+    } else {
+        print!("{judgement}");
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -156,10 +204,7 @@ fn fresh(kind: SequenceTaskKind, n: u32) -> Pairs {
 
 fn tell(arguments: &Arguments, model: &LoadedModel) -> Outcome<(Vec<String>, Report)> {
     let recipe = model.recipe.as_ref().ok_or_else(|| {
-        Failure::new(format!(
-            "{} has no recipe that says which stories are known; name a run",
-            arguments.model.path.display()
-        ))
+        Failure::new(format!("{} has no recipe that says which stories are known; name a run", arguments.model.name()))
     })?;
     let told = stories::tell(&model.speaking()?, recipe, arguments.n)?;
     Ok((told.texts, Report { figures: vec![told.grammatical, told.new] }))

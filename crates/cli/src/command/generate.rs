@@ -5,6 +5,7 @@ use super::sampling::SamplingOptions;
 use crate::failure::{Failure, Outcome, While};
 use crate::model::{LoadedModel, ModelArguments};
 use crate::prompts::Prompts;
+use crate::tables::options::RowOptions;
 use crate::{answers, machine};
 use genera_engine::generate::WhenFull;
 use genera_engine::weights::PublishedGeneration;
@@ -19,6 +20,8 @@ use std::process::ExitCode;
 /// Examples:
 ///   genera generate --model runs/stories --prompt "Once upon a time" --n 3
 ///   genera generate --model hf:HuggingFaceTB/SmolLM2-135M-Instruct --chat --prompt "What is the capital of France?"
+///   genera generate --model runs/customers --n 1000 --where "country = Mexico, age >= 30" --output rows.csv
+///   genera generate --model runs/customers --complete with-gaps.csv --output filled.csv
 ///   genera generate --model runs/multi30k-de-en --input test.de --beam 5 --output test.en
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -35,8 +38,10 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
     /// Answers for each prompt, sampled (with --beam: the N best); where there are several prompts, N lines for each.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     n: Option<u32>,
+    #[command(flatten)]
+    table: RowOptions,
     #[command(flatten)]
     sampling: SamplingOptions,
     /// Beam search with B beams: the most probable whole answer instead of a random one.
@@ -51,8 +56,11 @@ pub struct Arguments {
     #[arg(long, value_name = "K")]
     logprobs: Option<usize>,
     /// Guess up to N tokens ahead where the text repeats itself, and try them all at once: the same answer, sooner.
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=64))]
-    guess_ahead: u16,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=64), conflicts_with = "beam")]
+    guess_ahead: Option<u16>,
+    /// Let this smaller model with the same tokens guess ahead instead (by default 4 tokens): the same answer.
+    #[arg(long, value_name = "MODEL", conflicts_with = "beam")]
+    draft: Option<PathBuf>,
     /// Write the answers to this file instead of standard output.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -67,6 +75,10 @@ impl Arguments {
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
     let device = machine::device(common.threads);
     let mut model = arguments.model.load(&device)?;
+    if model.modality.name() == "table" {
+        return rows(&arguments, &model, common);
+    }
+    arguments.table.refuse(&arguments.model.path)?;
     if arguments.chat {
         model.modality = as_chat(&model)?;
     }
@@ -97,7 +109,12 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
         (false, true) => answers::Shape::Lines,
         (false, false) => answers::Shape::Text,
     };
-    answers::write(&model.speaking()?, &mut prompts, &settings, shape, &mut out)?;
+    let draft = arguments.draft.as_ref().map(|path| arguments.model.load_beside(path, &device)).transpose()?;
+    let speaking = match &draft {
+        Some(draft) => model.speaking()?.with_draft(draft)?,
+        None => model.speaking()?,
+    };
+    answers::write(&speaking, &mut prompts, &settings, shape, &mut out)?;
     out.flush().during("cannot finish the output")?;
     Ok(ExitCode::SUCCESS)
 }
@@ -124,6 +141,19 @@ fn say_what_is_used(arguments: &Arguments, model: &LoadedModel, settings: &answe
     }
 }
 
+/// Rows of a table, made anew or filled in.
+fn rows(arguments: &Arguments, model: &LoadedModel, common: Common) -> Outcome {
+    if arguments.prompt.is_some() || arguments.input.is_some() || arguments.beam.is_some() {
+        return Err(Failure::new(
+            "a table takes no --prompt, --input or --beam; ask for rows with --where \"column = value\", or fill gaps with \
+             --complete FILE",
+        ));
+    }
+    let sampling = arguments.sampling.over(answers::sampling_of(&model.defaults));
+    let output = arguments.output.as_deref();
+    arguments.table.write(&model.speaking()?, &arguments.model.path, arguments.n, sampling, output, common.json)
+}
+
 fn settings(arguments: &Arguments, model: &LoadedModel) -> answers::Settings {
     let defaults = answers::Settings::of_recipe(&model.defaults);
     let is_paired = model.modality.is_paired();
@@ -148,7 +178,7 @@ fn settings(arguments: &Arguments, model: &LoadedModel) -> answers::Settings {
         length_penalty: arguments.length_penalty.unwrap_or(defaults.length_penalty),
         stop: if arguments.sampling.stop.is_empty() { defaults.stop } else { arguments.sampling.stop.clone() },
         top_logprobs: arguments.logprobs.unwrap_or(0),
-        n_guesses: arguments.guess_ahead.into(),
+        n_guesses: arguments.guess_ahead.map_or(if arguments.draft.is_some() { 4 } else { 0 }, usize::from),
     }
 }
 

@@ -17,6 +17,7 @@ pub mod report;
 pub mod resume;
 mod sampling;
 pub mod score;
+pub mod serve;
 pub mod train;
 
 pub use crate::Common;

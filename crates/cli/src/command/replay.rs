@@ -62,7 +62,7 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
             arguments.run.display()
         )));
     }
-    let prepared = load_prepared(&run.data())?;
+    let prepared = load_prepared(&run.data(), crate::plan::table::fit(&recipe)?.as_deref())?;
     let config = recipe.model.config(prepared.tokenizer.vocab().size)?;
     let device = machine::device(common.threads);
     let params = initial_params(&config, recipe.train.seed, DType::F32, &device);

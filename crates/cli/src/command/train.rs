@@ -10,7 +10,7 @@ use crate::run::directory::RunDirectory;
 use crate::run::preparing;
 use crate::run::session::{Ending, Session, Surroundings, compute_dtype};
 use crate::show::number;
-use crate::{base, machine, rates, show};
+use crate::{base, machine, rates, show, tables};
 use genera_data::prepare::Prepared;
 use genera_engine::ModelConfig;
 use genera_engine::recipe::{Reasons, Recipe};
@@ -29,6 +29,10 @@ use std::time::Duration;
 ///   genera train --data my-texts/ --minutes 10
 ///   genera train --data train.de --target train.en --minutes 30
 ///   genera train --data pairs.csv --column question --target-column answer
+///   genera train --data customers.csv --minutes 10
+///
+/// A csv, tsv or Parquet file of several columns is a table: its rows are learned, as many are made (synthetic.csv in the run
+/// directory), and judged beside rows that were kept aside (report.html). With --column it is a list of texts.
 ///
 /// With --base it goes on with a model (fine-tuning) on texts, pairs, chat files (JSON lines with "messages" or
 /// "conversations", of which the assistant's turns are learned) or preferences (JSON lines with "prompt", "chosen" and
@@ -157,6 +161,8 @@ pub fn start(
     let prepared = preparing::prepare(&preparation, &run.data(), common.json).inspect_err(|_| run.discard())?;
     let surroundings = Surroundings { device, json: common.json };
     let begin = || {
+        let is_fixed = matches!(plan, Plan::AsRecipe) || fixed.fixes("model.context_len");
+        plan::table::fit_context(&mut recipe, &mut reasons, &prepared, is_fixed)?;
         match plan {
             Plan::Fill { time } => choose(&mut recipe, &mut reasons, &prepared, time, fixed, &surroundings.device)?,
             Plan::Tune { epochs } => tuning::choose(&mut recipe, &mut reasons, &prepared.summary, epochs, fixed)?,
@@ -234,7 +240,11 @@ fn choose(
 /// As [`Session::train`].
 pub fn finish(mut session: Session, common: Common) -> Outcome {
     let ending = session.train()?;
-    conclude(&session, ending, common)
+    let code = conclude(&session, ending, common)?;
+    if ending == Ending::Complete {
+        tables::finish::judge(session, common)?;
+    }
+    Ok(code)
 }
 
 /// Says what came of a session and how to go on.
@@ -326,6 +336,9 @@ fn from_data(data: &Path, arguments: &Arguments, fixed: &Overrides, reasons: &mu
     if let Some((kind, why)) = if is_open { plan::data::recognised(data)? } else { None } {
         recipe.data.kind = kind.to_owned();
         reasons.add("data.kind", why);
+        if kind == "table" {
+            plan::table::keep_aside(&mut recipe, reasons);
+        }
     }
     match &arguments.preset {
         Some(preset) => recipe.model.preset.clone_from(preset),

@@ -59,7 +59,9 @@ pub fn settle(recipe: &mut Recipe, reasons: &mut Reasons, base: Option<&Base>) -
         recipe.data.n_examples = Some(100_000);
         reasons.add("data.n_examples", "enough that a short run sees few examples twice");
     }
-    if base.is_none() {
+    if modality.name() == "table" {
+        super::table::settle(recipe, reasons, base.is_some())?;
+    } else if base.is_none() {
         settle_tokenizer(recipe, reasons, modality, demo);
     }
     let data = &mut recipe.data;
@@ -101,19 +103,24 @@ fn settle_kind(recipe: &mut Recipe, reasons: &mut Reasons, base: &Base) -> Outco
     Ok(())
 }
 
-/// The kind of data that the first line of a JSON lines file shows, with why: conversations or preferences.
+/// The kind of data that the first line of a file shows, with why: the columns of a table, conversations or preferences.
 ///
 /// # Errors
 /// When the file cannot be read.
-pub fn recognised(path: &Path) -> Outcome<Option<(&'static str, &'static str)>> {
+pub fn recognised(path: &Path) -> Outcome<Option<(&'static str, String)>> {
+    if let Some(why) = super::table::recognised(path)? {
+        return Ok(Some(("table", why)));
+    }
     if !path.is_file() || Format::of(path) != Some(Format::JsonLines) {
         return Ok(None);
     }
     let fields = first_fields(path)?;
     let has = |name: &str| fields.iter().any(|field| field == name);
     Ok(match () {
-        () if has("chosen") && has(REJECTED) => Some(("preference", "its lines have a chosen and a rejected answer")),
-        () if CONVERSATIONS.iter().any(|name| has(name)) => Some(("chat", "its lines hold conversations")),
+        () if has("chosen") && has(REJECTED) => {
+            Some(("preference", "its lines have a chosen and a rejected answer".to_owned()))
+        }
+        () if CONVERSATIONS.iter().any(|name| has(name)) => Some(("chat", "its lines hold conversations".to_owned())),
         () => None,
     })
 }
@@ -227,13 +234,13 @@ pub fn preparation(recipe: &Recipe, n_threads: usize, base: &Path) -> Outcome<Pr
     let data = &recipe.data;
     let corpus = match demo {
         Some(demo) => generated(demo, recipe.train.seed, 0, data.n_examples.unwrap_or(100_000)),
-        None => files(modality, &data.files, &data.target_files, data)?,
+        None => files(modality, &data.files, &data.target_files, data, &recipe.table.skip)?,
     };
     let validation = match demo {
         // Another stream of the same rule: fresh examples.
         Some(demo) => Some(generated(demo, recipe.train.seed, 1, N_DEMO_VALIDATION)),
         None if data.validation_files.is_empty() => None,
-        None => Some(files(modality, &data.validation_files, &data.validation_target_files, data)?),
+        None => Some(files(modality, &data.validation_files, &data.validation_target_files, data, &recipe.table.skip)?),
     };
     let fraction = data.validation_fraction;
     let is_contiguous = data.layout == Some(Layout::Contiguous);
@@ -245,12 +252,13 @@ pub fn preparation(recipe: &Recipe, n_threads: usize, base: &Path) -> Outcome<Pr
         } else {
             tokenizer_spec(recipe)?
         },
+        fit: modality.fit(&super::table::settings(recipe)?),
         special: Some(if is_contiguous { SpecialTokens::none() } else { SpecialTokens::standard() }),
         split: match fraction {
             0.0 => Split::None,
             _ if is_contiguous => Split::EndOfText { fraction },
             // The end of a conversation without its beginning would teach nothing.
-            _ if ["chat", "preference"].contains(&modality.name()) => Split::Documents { fraction },
+            _ if ["chat", "preference", "table"].contains(&modality.name()) => Split::Documents { fraction },
             _ => Split::Auto { fraction },
         },
         encoder: Encoder::of(modality),
@@ -295,7 +303,13 @@ pub const fn demo_seed(seed: u64, stream: u64) -> u64 {
     seed.wrapping_mul(4).wrapping_add(stream)
 }
 
-fn files(modality: &dyn Modality, files: &[String], targets: &[String], data: &DataRecipe) -> Outcome<Arc<dyn Corpus>> {
+fn files(
+    modality: &dyn Modality,
+    files: &[String],
+    targets: &[String],
+    data: &DataRecipe,
+    skip: &[String],
+) -> Outcome<Arc<dyn Corpus>> {
     if !targets.is_empty() {
         let ([file], [target]) = (files, targets) else {
             return Err(Failure::new(format!(
@@ -311,21 +325,30 @@ fn files(modality: &dyn Modality, files: &[String], targets: &[String], data: &D
             "translation needs targets: data.target_files (--target FILE), or data.target_column for tables and JSON lines",
         ));
     }
-    let columns = columns(modality, files, data)?;
+    let columns = columns(modality, files, data, skip)?;
     let paths: Vec<PathBuf> = files.iter().map(PathBuf::from).collect();
     Ok(Arc::new(Files::open(&paths, ReadOptions { columns, ..ReadOptions::default() })?))
 }
 
 /// Which fields of the files are what.
-fn columns(modality: &dyn Modality, files: &[String], data: &DataRecipe) -> Outcome<Columns> {
+fn columns(modality: &dyn Modality, files: &[String], data: &DataRecipe, skip: &[String]) -> Outcome<Columns> {
     let (text, target) = (data.column.clone(), data.target_column.clone());
     let or = |given: Option<String>, usual: &str| Some(given.unwrap_or_else(|| usual.to_owned()));
+    if modality.name() == "table" {
+        let first = files
+            .first()
+            .map(Path::new)
+            .filter(|path| path.is_file())
+            .ok_or_else(|| Failure::new("data.files: a table needs its file by name, not a directory of files"))?;
+        return Ok(Columns::rows(super::table::kept_columns(first, skip)?));
+    }
     Ok(match (modality.name(), &target) {
         ("preference", _) => Columns {
             text: or(text, "prompt"),
             target: or(target, "chosen"),
             fields: vec![REJECTED.to_owned()],
             structured: true,
+            ..Columns::default()
         },
         ("chat", None) => {
             let path = files.first().map(Path::new).filter(|path| path.is_file() && text.is_none());

@@ -4,5 +4,6 @@ pub mod data;
 pub mod memory;
 pub mod overrides;
 pub mod sizes;
+pub mod table;
 pub mod trial;
 pub mod tuning;

@@ -1,9 +1,11 @@
 //! Preparing the data, with its progress shown.
 
 use crate::failure::Outcome;
+use crate::plan;
 use crate::show::number;
 use crate::show::status_line::StatusLine;
 use genera_data::prepare::{Preparation, Prepared, Progress, Stage, prepare as prepare_data};
+use genera_modality::table;
 use std::path::Path;
 
 /// Prepares the data of a run and says what was found in it.
@@ -19,6 +21,9 @@ pub fn prepare(preparation: &Preparation, directory: &Path, json: bool) -> Outco
     }
     if !json {
         println!("{}", summary(&prepared));
+        if let Ok(table) = table::of(&prepared.tokenizer) {
+            println!("{}", plan::table::describe(table));
+        }
     }
     Ok(prepared)
 }

@@ -141,7 +141,8 @@ impl Session {
         let lock = RunLock::take(run.path())?;
         let recipe_text = std::fs::read_to_string(run.recipe()).during("cannot read the recipe")?;
         let mut recipe = Recipe::load(&run.recipe())?;
-        let prepared = match load_prepared(&run.data()) {
+        let fit = plan::table::fit(&recipe)?;
+        let prepared = match load_prepared(&run.data(), fit.as_deref()) {
             Ok(prepared) => prepared,
             Err(_) => prepare_again(&recipe, &run, &surroundings)?,
         };
@@ -513,6 +514,11 @@ impl Session {
         self.clock.seconds()
     }
 
+    /// The data.
+    pub fn prepared(&self) -> &Prepared {
+        &self.prepared
+    }
+
     /// The recipe.
     pub fn recipe(&self) -> &Recipe {
         &self.recipe
@@ -596,6 +602,7 @@ pub fn loader_settings(recipe: &Recipe, prepared: &Prepared, special: &SpecialId
         seed: recipe.train.seed,
         padding: special.padding.unwrap_or(0),
         token_bytes: prepared.tokenizer.token_bytes(),
+        vary: plan::data::modality_of(&recipe.data).ok().and_then(|(modality, _)| modality.vary(&prepared.tokenizer)),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a person sees: numbers, the terminal while a run goes on, and pictures.
 
 pub mod attention;
+pub mod bars;
 pub mod dashboard;
 pub mod html;
 pub mod lines;

@@ -4,6 +4,7 @@ use super::ChatMessage;
 use crate::tokenize::first_name;
 use crate::{Error, Result, Tokenizer};
 use genera_tokens::TokenId;
+use serde_json::{Map, Value};
 
 /// Characters for private use, of which one that no message holds marks what must not become a special token.
 const MARKS: std::ops::RangeInclusive<char> = '\u{f0000}'..='\u{fffff}';
@@ -25,6 +26,21 @@ pub fn encode_chat(
     marked.encode(tokenizer, &text)
 }
 
+/// As [`encode_chat`], up to where the answer begins, with tools that the assistant may call. What the tools say is text too.
+///
+/// # Errors
+/// As [`encode_chat`].
+pub fn encode_chat_with_tools(
+    tokenizer: &dyn Tokenizer,
+    messages: &[ChatMessage],
+    tools: &[Value],
+) -> Result<Vec<TokenId>> {
+    let template = template_of(tokenizer)?;
+    let (marked, tools) = Marked::with_tools(tokenizer, messages, tools);
+    let text = template.render_with_tools(&marked.messages, &tools)?;
+    marked.encode(tokenizer, &text)
+}
+
 pub(super) fn template_of(tokenizer: &dyn Tokenizer) -> Result<&super::ChatTemplate> {
     tokenizer.chat_template().ok_or_else(|| Error::Template {
         problem:
@@ -43,15 +59,25 @@ pub(super) struct Marked {
 
 impl Marked {
     pub(super) fn new(tokenizer: &dyn Tokenizer, messages: &[ChatMessage]) -> Self {
+        Self::with_tools(tokenizer, messages, &[]).0
+    }
+
+    /// The messages and the tools.
+    fn with_tools(tokenizer: &dyn Tokenizer, messages: &[ChatMessage], tools: &[Value]) -> (Self, Vec<Value>) {
         let mut names = tokenizer.special_names();
         names.retain(|(_, name)| !name.is_empty());
-        let is_free = |mark: &char| !messages.iter().any(|message| message.content.contains(*mark));
-        let mark = MARKS.clone().find(is_free).unwrap_or('\u{fffd}');
-        let spoilt = |message: &ChatMessage| ChatMessage {
+        let fields = messages.iter().flat_map(|message| message.fields.values());
+        let values: Vec<String> = fields.chain(tools).map(Value::to_string).collect();
+        let texts = || messages.iter().map(|message| &message.content).chain(&values);
+        let mark = MARKS.clone().find(|&mark| !texts().any(|text| text.contains(mark))).unwrap_or('\u{fffd}');
+        let spoil = |text: &str| spoilt(text, &names, mark);
+        let message = |message: &ChatMessage| ChatMessage {
             role: message.role.clone(),
-            content: spoilt(&message.content, &names, mark),
+            content: spoil(&message.content),
+            fields: spoilt_map(&message.fields, &spoil),
         };
-        Self { messages: messages.iter().map(spoilt).collect(), mark, names }
+        let tools = tools.iter().map(|tool| spoilt_value(tool, &spoil)).collect();
+        (Self { messages: messages.iter().map(message).collect(), mark, names }, tools)
     }
 
     /// The tokens of a text that a template made of the messages.
@@ -79,6 +105,20 @@ fn spoilt(text: &str, names: &[(TokenId, String)], mark: char) -> String {
         left = &left[at + name.len()..];
     }
     out + left
+}
+
+/// The same for every text in a JSON value, whose depth its parser has bounded.
+fn spoilt_value(value: &Value, spoil: &dyn Fn(&str) -> String) -> Value {
+    match value {
+        Value::String(text) => Value::String(spoil(text)),
+        Value::Array(items) => items.iter().map(|item| spoilt_value(item, spoil)).collect(),
+        Value::Object(map) => Value::Object(spoilt_map(map, spoil)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+    }
+}
+
+fn spoilt_map(map: &Map<String, Value>, spoil: &dyn Fn(&str) -> String) -> Map<String, Value> {
+    map.iter().map(|(name, value)| (spoil(name), spoilt_value(value, spoil))).collect()
 }
 
 /// A name without its first character.
@@ -114,5 +154,22 @@ mod tests {
                 "{content}"
             );
         }
+    }
+
+    #[test]
+    fn tools_make_no_special_tokens() {
+        let bytes = Arc::new(Bytes::new(&SpecialTokens::standard()));
+        let source = "{% for t in tools %}{{ t | tojson }}{% endfor %}{% for m in messages %}<s>{{ m.content }}\
+                      {{ m.tool_calls | tojson }}{% endfor %}";
+        let tokenizer = Templated::new(bytes.clone(), ChatTemplate::new(source, None, None));
+        let mut message = ChatMessage::new("assistant", "a");
+        message.fields.insert("tool_calls".to_owned(), serde_json::json!(["</s>"]));
+        let tools = [serde_json::json!({ "<s>": "x<pad>" })];
+        let ids = encode_chat_with_tools(&tokenizer, &[message], &tools).unwrap();
+        let begin = tokenizer.vocab().special.begin.unwrap();
+        let special: Vec<TokenId> = ids.iter().copied().filter(|&id| id > 255).collect();
+        assert_eq!(special, [begin], "only the template's own");
+        let text: Vec<TokenId> = ids.into_iter().filter(|&id| id < 256).collect();
+        assert_eq!(bytes.decode(&text), "{\"<s>\": \"x<pad>\"}a[\"</s>\"]");
     }
 }

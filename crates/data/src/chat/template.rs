@@ -8,7 +8,7 @@ use super::functions::{self, Refusal};
 use super::program;
 use crate::{Error, Result};
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Kwargs;
+use minijinja::value::{Kwargs, Serde};
 use minijinja::{Environment, ErrorKind, State, Value, context};
 use serde_json::Value as Json;
 use std::error::Error as _;
@@ -106,7 +106,21 @@ impl ChatTemplate {
     /// [`Error::Template`]: what is not Jinja, with its line; the template's own words when it refuses the messages; and
     /// when it goes on for ever or writes too much.
     pub fn render(&self, messages: &[ChatMessage], add_generation_prompt: bool) -> Result<String> {
-        self.render_at(messages, add_generation_prompt, SystemTime::now())
+        self.render_at(messages, &[], add_generation_prompt, SystemTime::now())
+    }
+
+    /// As [`render`](Self::render), up to where the answer begins, with tools that the assistant may call: functions as the
+    /// OpenAI interface describes them.
+    ///
+    /// # Errors
+    /// As [`render`](Self::render).
+    pub fn render_with_tools(&self, messages: &[ChatMessage], tools: &[Json]) -> Result<String> {
+        self.render_at(messages, tools, true, SystemTime::now())
+    }
+
+    /// Whether it writes tools at all.
+    pub fn knows_tools(&self) -> bool {
+        self.source.contains("tools")
     }
 
     /// As [`render`](Self::render), on a day that never changes, for templates that write the date: what is trained on
@@ -115,18 +129,29 @@ impl ChatTemplate {
     /// # Errors
     /// As [`render`](Self::render).
     pub fn render_dateless(&self, messages: &[ChatMessage], add_generation_prompt: bool) -> Result<String> {
-        self.render_at(messages, add_generation_prompt, UNIX_EPOCH + FIXED_DAY)
+        self.render_at(messages, &[], add_generation_prompt, UNIX_EPOCH + FIXED_DAY)
     }
 
-    fn render_at(&self, messages: &[ChatMessage], add_generation_prompt: bool, now: SystemTime) -> Result<String> {
-        let n_bytes: usize = messages.iter().map(|message| message.role.len() + message.content.len()).sum();
+    fn render_at(
+        &self,
+        messages: &[ChatMessage],
+        tools: &[Json],
+        add_generation_prompt: bool,
+        now: SystemTime,
+    ) -> Result<String> {
+        let n_bytes = messages.iter().map(n_bytes_of).sum::<usize>() + tools.iter().map(n_json_bytes).sum::<usize>();
         let fuel = BASE_FUEL + (n_bytes / BYTES_PER_FUEL) as u64;
-        let turns = messages.iter().map(|message| context! { role => &message.role, content => &message.content });
         let context = context! {
-            messages => turns.collect::<Vec<Value>>(),
+            messages => messages.iter().map(seen_by_template).collect::<Vec<Value>>(),
             add_generation_prompt,
             bos_token => self.begin.as_deref().unwrap_or_default(),
             eos_token => self.end.as_deref().unwrap_or_default(),
+        };
+        // Templates ask whether there are tools by whether the name is defined.
+        let context = if tools.is_empty() {
+            context
+        } else {
+            context! { tools => Serde(tools), ..context }
         };
         let (source, compiled) = (self.source.clone(), self.compiled.clone());
         within_deadline(move || {
@@ -136,6 +161,25 @@ impl ChatTemplate {
             environment.add_function("strftime_now", move |format: &str| functions::strftime(now, format));
             program::render(&environment, &source, &syntax, context).map_err(|error| problem(explain(&error)))
         })
+    }
+}
+
+/// Length of a message, in bytes.
+fn n_bytes_of(message: &ChatMessage) -> usize {
+    let fields = message.fields.iter().map(|(name, value)| name.len() + n_json_bytes(value));
+    message.role.len() + message.content.len() + fields.sum::<usize>()
+}
+
+fn n_json_bytes(value: &Json) -> usize {
+    value.to_string().len()
+}
+
+fn seen_by_template(message: &ChatMessage) -> Value {
+    let turn = context! { role => &message.role, content => &message.content };
+    if message.fields.is_empty() {
+        turn
+    } else {
+        context! { ..turn, ..Value::from(Serde(&message.fields)) }
     }
 }
 

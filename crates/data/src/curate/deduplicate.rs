@@ -25,12 +25,16 @@ impl Step for Deduplicate {
 }
 
 fn hash(document: &Document) -> u64 {
-    let content = match &document.content {
-        Content::Text(text) => text.as_bytes(),
-        Content::Bytes { data, .. } => data,
+    let mut digest = Sha256::new();
+    let mut add = |part: &[u8]| {
+        digest.update((part.len() as u64).to_le_bytes());
+        digest.update(part);
     };
-    let target = document.target.as_deref().unwrap_or_default();
-    let digest =
-        Sha256::new().chain_update((content.len() as u64).to_le_bytes()).chain_update(content).chain_update(target);
+    match &document.content {
+        Content::Text(text) => add(text.as_bytes()),
+        Content::Row(values) => values.iter().for_each(|value| add(value.as_bytes())),
+        Content::Bytes { data, .. } => add(data),
+    }
+    digest.update(document.target.as_deref().unwrap_or_default());
     u64::from_le_bytes(digest.finalize()[..8].try_into().expect("a SHA-256 digest has 32 bytes"))
 }

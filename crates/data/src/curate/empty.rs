@@ -11,6 +11,7 @@ impl Step for DropEmpty {
     fn apply(&mut self, document: Document) -> Verdict {
         let is_empty = match &document.content {
             Content::Text(text) => text.trim().is_empty(),
+            Content::Row(values) => values.iter().all(|value| value.trim().is_empty()),
             Content::Bytes { data, .. } => data.is_empty(),
         };
         let has_empty_target = document.target.as_ref().is_some_and(|target| target.trim().is_empty());

@@ -122,6 +122,7 @@ impl Curation {
 fn edit(mut document: Document, edit: impl Fn(String) -> String) -> Document {
     document.content = match document.content {
         Content::Text(text) => Content::Text(edit(text)),
+        Content::Row(values) => Content::Row(values.into_iter().map(&edit).collect()),
         bytes @ Content::Bytes { .. } => bytes,
     };
     document.target = document.target.map(edit);

@@ -6,10 +6,12 @@ mod preferences;
 mod prefetch;
 mod rows;
 mod validation;
+mod vary;
 
 pub use preferences::{PreferenceRows, Preferences};
 pub use prefetch::Prefetch;
 pub use validation::Validation;
+pub use vary::Vary;
 
 use crate::mix::Mixture;
 use crate::order::{Permutation, random, random_below};
@@ -46,7 +48,7 @@ pub struct Padded {
 }
 
 /// What a [`Loader`] makes of its shards.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct LoaderSettings {
     /// How documents fill rows.
     pub layout: Layout,
@@ -60,6 +62,8 @@ pub struct LoaderSettings {
     pub padding: TokenId,
     /// [`Tokenizer::token_bytes`](crate::Tokenizer::token_bytes), for [`Batch::n_bytes`]; may be empty.
     pub token_bytes: Arc<[u32]>,
+    /// Rewrites documents as they are read.
+    pub vary: Option<Arc<dyn Vary>>,
 }
 
 /// One shard and how its units (windows, rows or pairs) are found.
@@ -206,7 +210,10 @@ impl Source {
                     &[Stretch { document: 0, start: offset + unit * len as u64, len, n_seen: 0 }],
                 )
             }
-            Units::Rows(packing) => rows.push_row(&self.shard, &packing.row(&self.shard, unit)?),
+            Units::Rows(packing) => {
+                rows.read_anew(random(self.seed ^ unit, epoch));
+                rows.push_row(&self.shard, &packing.row(&self.shard, unit)?)
+            }
             Units::Pairs(_) => unreachable!("pairs are gathered by length, not row by row"),
         }
     }

@@ -1,6 +1,7 @@
 //! Filling the rows of a batch.
 
-use super::{Layout, LoaderSettings};
+use super::{Layout, LoaderSettings, Vary};
+use crate::order::random;
 use crate::pack::Stretch;
 use crate::{Result, Shard};
 use genera_tokens::{Batch, IGNORE, TokenId};
@@ -13,6 +14,9 @@ pub(crate) struct Rows {
     /// Whether a stretch is part of one document, whose roles count.
     has_documents: bool,
     token_bytes: Arc<[u32]>,
+    vary: Option<Arc<dyn Vary>>,
+    /// Makes this reading of the documents differ from others; without it they stay as they are.
+    reading: Option<u64>,
 }
 
 impl Rows {
@@ -22,7 +26,14 @@ impl Rows {
             padding: settings.padding,
             has_documents: settings.layout != Layout::Contiguous,
             token_bytes: settings.token_bytes.clone(),
+            vary: settings.vary.clone(),
+            reading: None,
         }
+    }
+
+    /// The documents of the rows that follow are varied by `key`.
+    pub(crate) fn read_anew(&mut self, key: u64) {
+        self.reading = Some(key);
     }
 
     pub(crate) fn row_len(&self) -> usize {
@@ -48,7 +59,12 @@ impl Rows {
     }
 
     fn push_stretch(&mut self, shard: &Shard, stretch: &Stretch, segment: u32) -> Result<()> {
-        let ids = shard.tokens(stretch.start..stretch.start + stretch.len as u64 + 1)?;
+        let mut ids = shard.tokens(stretch.start..stretch.start + stretch.len as u64 + 1)?;
+        if let (Some(vary), Some(key)) = (&self.vary, self.reading)
+            && is_whole(shard, stretch)?
+        {
+            vary.vary(&mut ids, random(key, stretch.document));
+        }
         self.batch.tokens.extend_from_slice(&ids[..stretch.len]);
         self.batch.positions.extend(0..stretch.len as u32);
         self.batch.segments.resize(self.batch.tokens.len(), segment);
@@ -56,6 +72,9 @@ impl Rows {
         self.batch.targets.extend_from_slice(&ids[1..]);
         let targets = &mut self.batch.targets[first..];
         targets[..stretch.n_seen].fill(IGNORE);
+        if let Some(vary) = &self.vary {
+            targets.iter_mut().filter(|target| !vary.is_learned(**target)).for_each(|target| *target = IGNORE);
+        }
         if self.has_documents && shard.info().n_spans > 0 {
             let start = shard.document_range(stretch.document)?.start;
             let is_target = shard.document(stretch.document)?.loss_mask();
@@ -70,6 +89,12 @@ impl Rows {
         let n_bytes = count_bytes(&self.batch.targets, &self.token_bytes);
         Batch { n_bytes, ..self.batch }
     }
+}
+
+/// Whether a stretch is all of its document.
+fn is_whole(shard: &Shard, stretch: &Stretch) -> Result<bool> {
+    let range = shard.document_range(stretch.document)?;
+    Ok(range.start == stretch.start && range.end - range.start == stretch.len as u64 + 1)
 }
 
 /// Number of bytes that `targets` stand for.

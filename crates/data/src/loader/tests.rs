@@ -18,7 +18,7 @@ fn shard(documents: &[TokenSeq]) -> (TempDir, Arc<Shard>) {
 }
 
 fn settings(layout: Layout, rows: usize, context_len: usize) -> LoaderSettings {
-    LoaderSettings { layout, rows, context_len, seed: 1, padding: 0, token_bytes: vec![2; 100_000].into() }
+    LoaderSettings { layout, rows, context_len, seed: 1, padding: 0, token_bytes: vec![2; 100_000].into(), vary: None }
 }
 
 /// Documents of the given lengths whose tokens count from 1, so that each token of the shard is another.

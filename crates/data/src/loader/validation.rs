@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 /// The batches of a whole shard: every token that has one before it in its document is a target exactly once.
 /// With [`Layout::Contiguous`] the shard is one document; pairs longer than the limits are left out and counted.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Validation {
     shard: Arc<Shard>,
     settings: LoaderSettings,

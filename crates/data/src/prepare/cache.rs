@@ -1,7 +1,7 @@
 //! Finding an earlier preparation of the same data.
 
 use super::encode::{TRAIN_FILE, VALIDATION_FILE};
-use super::{Preparation, Prepared, Summary};
+use super::{Fit, Preparation, Prepared, Summary};
 use crate::tokenize::load_tokenizer;
 use crate::write::atomically;
 use crate::{Error, Result, Shard, TokenizerSpec};
@@ -31,6 +31,9 @@ pub(super) fn key(preparation: &Preparation) -> Result<String> {
     if let TokenizerSpec::File(path) = &preparation.tokenizer {
         inputs += &format!("tokenizer {:016x}\n", load_tokenizer(path)?.fingerprint());
     }
+    if let Some(fit) = &preparation.fit {
+        inputs += &format!("fit {}\n", fit.fingerprint());
+    }
     let Preparation { tokenizer, special, split, curation, .. } = preparation;
     inputs += &format!("{tokenizer:?}\n{special:?}\n{split:?}\n{curation:?}\n");
     Ok(Sha256::digest(inputs).iter().map(|byte| format!("{byte:02x}")).collect())
@@ -40,9 +43,9 @@ pub(super) fn key(preparation: &Preparation) -> Result<String> {
 ///
 /// # Errors
 /// When there is, but its files are damaged.
-pub(super) fn find(directory: &Path, key: &str) -> Result<Option<Prepared>> {
+pub(super) fn find(directory: &Path, key: &str, fit: Option<&dyn Fit>) -> Result<Option<Prepared>> {
     match read_summary(directory) {
-        Ok(saved) if saved.key == key => Ok(Some(load_prepared(directory)?)),
+        Ok(saved) if saved.key == key => Ok(Some(load_prepared(directory, fit)?)),
         // Absent, or of other data: prepare.
         _ => Ok(None),
     }
@@ -66,9 +69,9 @@ pub fn load_summary(directory: &Path) -> Result<Summary> {
 ///
 /// # Errors
 /// When nothing was prepared there, or its files are damaged.
-pub fn load_prepared(directory: &Path) -> Result<Prepared> {
+pub fn load_prepared(directory: &Path, fit: Option<&dyn Fit>) -> Result<Prepared> {
     let summary = load_summary(directory)?;
-    let tokenizer = load_tokenizer(directory)?;
+    let tokenizer = fit.map_or_else(|| load_tokenizer(directory), |fit| fit.load(directory))?;
     let train = open(directory, TRAIN_FILE, tokenizer.fingerprint())?;
     let validation = open(directory, VALIDATION_FILE, tokenizer.fingerprint())?;
     let validation = Some(validation).filter(|shard| shard.info().n_tokens > 0);

@@ -3,6 +3,7 @@
 
 mod cache;
 mod encode;
+mod fit;
 mod survey;
 
 use crate::curate::CurationSettings;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 use survey::Survey;
 
 pub use cache::{load_prepared, load_summary};
+pub use fit::{Fit, Fitting};
 
 /// What makes an encoder of documents for a tokenizer.
 pub type EncoderOf = Arc<dyn Fn(Arc<dyn Tokenizer>) -> Box<dyn Encode> + Send + Sync>;
@@ -31,6 +33,9 @@ pub struct Preparation {
     pub validation: Option<Arc<dyn Corpus>>,
     /// The tokenizer to make or load.
     pub tokenizer: TokenizerSpec,
+    /// Learns the values of the documents, for kinds of data that no text tokenizer can write; it then takes the place of
+    /// `tokenizer`.
+    pub fit: Option<Arc<dyn Fit>>,
     /// The special tokens of a tokenizer that is made; by default none for one long text, else the standard ones.
     pub special: Option<SpecialTokens>,
     /// The validation data, when there is no corpus of its own for it.
@@ -50,6 +55,7 @@ impl Preparation {
             corpus,
             validation: None,
             tokenizer,
+            fit: None,
             special: None,
             split: Split::Auto { fraction: 0.1 },
             encoder: Arc::new(|tokenizer| Box::new(TextEncoder::new(tokenizer))),
@@ -156,7 +162,7 @@ pub struct Prepared {
 /// time: what a killed one left behind is cleared away.
 pub fn prepare(preparation: &Preparation, directory: &Path, progress: &mut dyn FnMut(&Progress)) -> Result<Prepared> {
     let key = cache::key(preparation)?;
-    let notice = match cache::find(directory, &key) {
+    let notice = match cache::find(directory, &key, preparation.fit.as_deref()) {
         Ok(Some(prepared)) => return Ok(prepared),
         Ok(None) => None,
         Err(error) => Some(error.to_string()),
@@ -164,13 +170,16 @@ pub fn prepare(preparation: &Preparation, directory: &Path, progress: &mut dyn F
     std::fs::create_dir_all(directory).map_err(|source| Error::io(directory, "create", source))?;
     encode::Shards::clear_unfinished(directory);
     let mut report = Report::new(progress);
-    let survey = Survey::take(preparation, &mut report)?;
+    let mut survey = Survey::take(preparation, &mut report)?;
     let rule = match preparation.validation {
         Some(_) => Rule::AllTraining,
         None => preparation.split.rule(survey.n_documents, survey.n_characters, survey.has_pairs)?,
     };
     report.begin(Stage::TrainTokenizer, None);
-    let tokenizer = make_tokenizer(preparation, &survey, rule)?;
+    let tokenizer = match survey.fitting.take() {
+        Some(fitting) => fitting.finish()?,
+        None => make_tokenizer(preparation, &survey, rule)?,
+    };
     let encoder = (preparation.encoder)(tokenizer.clone());
     let shards = encode::Shards::write(preparation, directory, &*encoder, &*tokenizer, rule, &mut report)?;
     let summary = Summary {
@@ -187,7 +196,7 @@ pub fn prepare(preparation: &Preparation, directory: &Path, progress: &mut dyn F
     };
     tokenizer.save(directory)?;
     cache::save(directory, &key, &summary)?;
-    let prepared = load_prepared(directory)?;
+    let prepared = load_prepared(directory, preparation.fit.as_deref())?;
     Ok(Prepared { is_reused: false, notice, ..prepared })
 }
 

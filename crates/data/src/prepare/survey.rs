@@ -1,6 +1,6 @@
 //! The first pass: every error in the files shows here, before anything is written.
 
-use super::{Preparation, Report, Stage, n_bytes_total};
+use super::{Fitting, Preparation, Report, Stage, n_bytes_total};
 use crate::curate::Curation;
 use crate::order::mix64;
 use crate::split::Rule;
@@ -21,6 +21,10 @@ pub(super) struct Survey {
     /// Pieces of text with the smallest hashes, so a fair sample of the whole; absent when nobody wants to know.
     sample: Option<BinaryHeap<Sampled>>,
     n_sample_bytes: usize,
+    /// What learns the values of the training documents.
+    pub(super) fitting: Option<Box<dyn Fitting>>,
+    /// Which documents are for validation, as far as that is known before they are counted.
+    rule: Rule,
 }
 
 /// A piece of text that may be trained on; ordered by a hash of where it comes from.
@@ -34,7 +38,7 @@ struct Sampled {
 
 impl Survey {
     pub(super) fn take(preparation: &Preparation, report: &mut Report) -> Result<Self> {
-        let wants_characters = preparation.tokenizer == TokenizerSpec::Characters;
+        let wants_characters = preparation.fit.is_none() && preparation.tokenizer == TokenizerSpec::Characters;
         let wants_sample = matches!(preparation.tokenizer, TokenizerSpec::Bpe { .. });
         let mut survey = Self {
             n_documents: 0,
@@ -44,13 +48,19 @@ impl Survey {
             occurs: if wants_characters { vec![false; char::MAX as usize + 1] } else { Vec::new() },
             sample: wants_sample.then(BinaryHeap::new),
             n_sample_bytes: 0,
+            fitting: preparation.fit.as_ref().map(|fit| fit.begin()),
+            rule: match preparation.fit {
+                Some(_) if preparation.validation.is_none() => preparation.split.rule(u64::MAX, 0, false)?,
+                _ => Rule::AllTraining,
+            },
         };
         report.begin(Stage::Survey, n_bytes_total(preparation));
         survey.read(&*preparation.corpus, preparation, report)?;
         let (n_documents, n_characters) = (survey.n_documents, survey.n_characters);
         if let Some(validation) = &preparation.validation {
             // The vocabulary comes from the training data alone, but errors in the validation data show here too.
-            let mut other = Self { sample: None, occurs: Vec::new(), dropped: BTreeMap::new(), ..survey };
+            let mut other =
+                Self { sample: None, occurs: Vec::new(), dropped: BTreeMap::new(), fitting: None, ..survey };
             other.read(&**validation, preparation, report)?;
         }
         if n_documents == 0 {
@@ -64,7 +74,7 @@ impl Survey {
         let mut curation = Curation::new(preparation.curation.steps());
         for document in corpus.documents(&report.counter)? {
             if let Some(document) = curation.apply(document?) {
-                self.add(&document);
+                self.add(&document)?;
             }
             report.advance(1, 0);
         }
@@ -74,7 +84,10 @@ impl Survey {
         Ok(())
     }
 
-    fn add(&mut self, document: &Document) {
+    fn add(&mut self, document: &Document) -> Result<()> {
+        if let Some(fitting) = self.fitting.as_mut().filter(|_| !self.rule.takes(self.n_documents)) {
+            fitting.add(document)?;
+        }
         self.has_pairs |= document.target.is_some();
         for text in document.as_text().into_iter().chain(document.target.as_deref()) {
             if !self.occurs.is_empty() {
@@ -84,6 +97,7 @@ impl Survey {
             self.n_characters += text.chars().count() as u64;
         }
         self.n_documents += u64::from(document.piece.ends());
+        Ok(())
     }
 
     fn add_to_sample(&mut self, text: &str) {

@@ -145,6 +145,7 @@ fn aligned_files_become_pairs_or_an_error_with_both_counts() {
         seed: 0,
         padding: special.padding.unwrap(),
         token_bytes: prepared.tokenizer.token_bytes(),
+        vary: None,
     };
     let validation = Validation::new(prepared.train.clone(), settings, None).unwrap();
     assert_eq!(validation.batches().map(|batch| batch.unwrap().n_bytes).sum::<u64>(), prepared.summary.n_bytes);

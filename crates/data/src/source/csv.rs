@@ -1,6 +1,7 @@
 //! Tables with a header line: comma-separated and tab-separated.
 
 use super::input::{Input, read_error};
+use super::schema::{delimiter_of, distinct};
 use super::text::{MAX_RECORD_BYTES, check_text};
 use super::{Columns, Documents};
 use crate::{Document, Error, Origin, Result};
@@ -15,12 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// # Errors
 /// When a wanted column does not exist.
 pub(crate) fn read(path: &Path, input: Input, delimiter: u8, columns: &Columns) -> Result<Documents> {
-    let budget = Arc::new(AtomicUsize::new(MAX_RECORD_BYTES));
-    let input = Budgeted { input, left: budget.clone() };
-    let mut reader = ReaderBuilder::new().delimiter(delimiter).from_reader(input);
-    let header = reader.byte_headers().map_err(|error| record_error(path, 1, error))?.clone();
-    let names = header.iter().map(|name| Ok(check_text(path, name, 0)?.trim_start_matches('\u{feff}').to_owned()));
-    let names = names.collect::<Result<Vec<String>>>()?;
+    let (reader, names, budget) = open(path, input, delimiter, columns.whole_rows)?;
     let places = Places::find(path, &names, columns)?;
     let rows = Rows {
         path: path.to_owned(),
@@ -34,9 +30,39 @@ pub(crate) fn read(path: &Path, input: Input, delimiter: u8, columns: &Columns) 
     Ok(Box::new(rows))
 }
 
+/// Longest header that is read, in columns.
+const MAX_COLUMNS: usize = 10_000;
+
+type Opened = (::csv::Reader<Budgeted>, Vec<String>, Arc<AtomicUsize>);
+
+/// A reader behind the header, the names in the header, and how much a record may still take. Of whole rows the delimiter
+/// is found out, and names that are absent or stand there twice are made distinct.
+///
+/// # Errors
+/// When the header cannot be read.
+pub(super) fn open(path: &Path, mut input: Input, delimiter: u8, whole_rows: bool) -> Result<Opened> {
+    let delimiter = if whole_rows && delimiter == b',' {
+        delimiter_of(input.fill_buf().map_err(|source| read_error(path, source))?)
+    } else {
+        delimiter
+    };
+    let budget = Arc::new(AtomicUsize::new(MAX_RECORD_BYTES));
+    let input = Budgeted { input, left: budget.clone() };
+    let mut reader = ReaderBuilder::new().delimiter(delimiter).from_reader(input);
+    let header = reader.byte_headers().map_err(|error| record_error(path, 1, error))?.clone();
+    let names = header.iter().map(|name| Ok(check_text(path, name, 0)?.trim_start_matches('\u{feff}').to_owned()));
+    let names = names.collect::<Result<Vec<String>>>()?;
+    if names.len() > MAX_COLUMNS {
+        let problem = format!("has {} columns; at most {MAX_COLUMNS} are read", names.len());
+        return Err(Error::bad_record(path, "line 1".to_owned(), problem));
+    }
+    Ok((reader, if whole_rows { distinct(names) } else { names }, budget))
+}
+
 /// Position of each wanted column.
 pub(crate) struct Places {
-    pub(crate) text: usize,
+    /// None where rows are wanted whole.
+    pub(crate) text: Option<usize>,
     pub(crate) target: Option<usize>,
     pub(crate) fields: Vec<usize>,
 }
@@ -50,9 +76,10 @@ impl Places {
             names.iter().position(|known| known == name).ok_or_else(missing)
         };
         let text = match &columns.text {
-            Some(name) => find(name)?,
-            None if names.len() == 1 => 0,
-            None => find(Columns::DEFAULT_TEXT)?,
+            _ if columns.whole_rows => None,
+            Some(name) => Some(find(name)?),
+            None if names.len() == 1 => Some(0),
+            None => Some(find(Columns::DEFAULT_TEXT)?),
         };
         let target = columns.target.as_deref().map(find).transpose()?;
         let fields = columns.fields.iter().map(|name| find(name)).collect::<Result<_>>()?;
@@ -79,15 +106,23 @@ impl Rows {
             return Ok(None);
         }
         let value = |place: usize| {
-            let not_text = |_| Error::bad_record(&self.path, format!("line {line}"), "is not valid UTF-8");
+            let not_text = |_| {
+                let problem = "is not valid UTF-8; convert the file first, for example with `iconv -f latin1 -t utf-8`";
+                Error::bad_record(&self.path, format!("line {line}"), problem)
+            };
             std::str::from_utf8(&record[place]).map(str::to_owned).map_err(not_text)
         };
         let origin = Origin::new(self.path.to_string_lossy(), self.n_read);
+        let Some(text) = self.places.text else {
+            self.n_read += 1;
+            let values = self.places.fields.iter().map(|&place| value(place)).collect::<Result<_>>()?;
+            return Ok(Some(Document::row(origin, values)));
+        };
         let target = self.places.target.map(value).transpose()?;
         let kept = self.fields.iter().zip(&self.places.fields);
         let fields = kept.map(|(name, &place)| Ok((name.clone(), value(place)?))).collect::<Result<_>>()?;
         self.n_read += 1;
-        Ok(Some(Document { target, fields, ..Document::text(origin, value(self.places.text)?) }))
+        Ok(Some(Document { target, fields, ..Document::text(origin, value(text)?) }))
     }
 }
 
@@ -115,7 +150,10 @@ fn record_error(path: &Path, line: u64, error: ::csv::Error) -> Error {
             Error::bad_record(
                 path,
                 format!("line {line}"),
-                format!("has {len} columns, but the header has {expected_len}"),
+                format!(
+                    "has {len} columns, but the header has {expected_len}; is a value with the delimiter in it without \
+                     quotes, or a line cut off?"
+                ),
             )
         }
         other => Error::bad_record(path, format!("line {line}"), format!("{other:?}")),
@@ -123,7 +161,7 @@ fn record_error(path: &Path, line: u64, error: ::csv::Error) -> Error {
 }
 
 /// Refuses to read on inside one record, so that an unclosed quote cannot fill the memory.
-struct Budgeted {
+pub(super) struct Budgeted {
     input: Input,
     left: Arc<AtomicUsize>,
 }

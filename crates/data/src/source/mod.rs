@@ -9,6 +9,8 @@ mod generated;
 mod input;
 mod jsonl;
 mod parquet;
+mod schema;
+mod spelling;
 mod text;
 
 pub use aligned::Aligned;
@@ -16,6 +18,7 @@ pub use generated::Generated;
 pub(crate) use input::open_file;
 pub use input::{ByteCounter, decompressed};
 pub use jsonl::first_fields;
+pub use schema::column_names;
 
 use crate::{Document, Error, Result};
 use std::fmt::Write;
@@ -54,9 +57,16 @@ pub struct Columns {
     pub fields: Vec<String>,
     /// Whether a field of a JSON object may hold a list or an object, which is then taken as JSON text: conversations.
     pub structured: bool,
+    /// Whether the kept columns make a row of their own ([`Content::Row`](crate::Content::Row)), without a text.
+    pub whole_rows: bool,
 }
 
 impl Columns {
+    /// Whole rows of these columns.
+    pub fn rows(names: Vec<String>) -> Self {
+        Self { fields: names, whole_rows: true, ..Self::default() }
+    }
+
     /// The column that holds the text when nothing is said.
     pub const DEFAULT_TEXT: &str = "text";
 }

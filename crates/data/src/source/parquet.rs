@@ -1,6 +1,7 @@
 //! Parquet tables, read column by column in batches of rows.
 
 use super::csv::Places;
+use super::spelling::Spelling;
 use super::{Columns, Documents};
 use crate::{Document, Error, Origin, Result};
 use ::parquet::basic::{CompressionCodec, Type};
@@ -26,10 +27,8 @@ const MAX_PAGE_BYTES: u64 = 1 << 30;
 /// # Errors
 /// When it is not a Parquet file, or a wanted column does not exist.
 pub(crate) fn read<R: ChunkReader + 'static>(path: &Path, chunks: R, columns: &Columns) -> Result<Documents> {
-    let damaged = |error| bad(path, error);
     let chunks = Arc::new(chunks);
-    let metadata =
-        Arc::new(::parquet::file::metadata::ParquetMetaDataReader::new().parse_and_finish(&*chunks).map_err(damaged)?);
+    let metadata = Arc::new(metadata_of(path, &*chunks)?);
     let places = find_columns(path, &metadata, columns)?;
     let rows = Rows {
         path: path.to_owned(),
@@ -51,17 +50,35 @@ fn bad(path: &Path, error: ParquetError) -> Error {
     Error::bad_file(path, format!("cannot be read as Parquet ({error}); copy or download it again"))
 }
 
-/// Finds the wanted columns among those with one plain value a row.
-fn find_columns(path: &Path, metadata: &ParquetMetaData, columns: &Columns) -> Result<Places> {
+fn metadata_of<R: ChunkReader>(path: &Path, chunks: &R) -> Result<ParquetMetaData> {
+    let reader = ::parquet::file::metadata::ParquetMetaDataReader::new();
+    reader.parse_and_finish(chunks).map_err(|error| bad(path, error))
+}
+
+/// The names of the columns with one plain value a row.
+///
+/// # Errors
+/// When it is not a Parquet file.
+pub(super) fn names<R: ChunkReader>(path: &Path, chunks: &R) -> Result<Vec<String>> {
+    Ok(plain_columns(&metadata_of(path, chunks)?).into_iter().map(|(_, name)| name).collect())
+}
+
+/// Place and name of each column with one plain value a row.
+fn plain_columns(metadata: &ParquetMetaData) -> Vec<(usize, String)> {
     let schema = metadata.file_metadata().schema_descr();
-    let is_plain = |column: &&::parquet::schema::types::ColumnDescPtr| {
+    let is_plain = |column: &::parquet::schema::types::ColumnDescPtr| {
         column.max_rep_level() == 0 && !matches!(column.physical_type(), Type::INT96 | Type::FIXED_LEN_BYTE_ARRAY)
     };
-    let indices: Vec<usize> = (0..schema.num_columns()).filter(|&i| is_plain(&&schema.column(i))).collect();
-    let names: Vec<String> = indices.iter().map(|&i| schema.column(i).path().string()).collect();
+    let plain = (0..schema.num_columns()).filter(|&i| is_plain(&schema.column(i)));
+    plain.map(|i| (i, schema.column(i).path().string())).collect()
+}
+
+/// Finds the wanted columns among those with one plain value a row.
+fn find_columns(path: &Path, metadata: &ParquetMetaData, columns: &Columns) -> Result<Places> {
+    let (indices, names): (Vec<usize>, Vec<String>) = plain_columns(metadata).into_iter().unzip();
     let places = Places::find(path, &names, columns)?;
     Ok(Places {
-        text: indices[places.text],
+        text: places.text.map(|place| indices[place]),
         target: places.target.map(|place| indices[place]),
         fields: places.fields.into_iter().map(|place| indices[place]).collect(),
     })
@@ -75,7 +92,7 @@ struct Rows<R: ChunkReader> {
     fields: Vec<String>,
     next_group: usize,
     /// The wanted columns of the open row group: text, target if any, fields.
-    open: Vec<ColumnReader>,
+    open: Vec<(ColumnReader, Spelling)>,
     rows_left: usize,
     ready: VecDeque<Document>,
     n_read: u64,
@@ -99,11 +116,12 @@ impl<R: ChunkReader + 'static> Rows<R> {
     fn open_group(&mut self) -> ParquetResult<()> {
         let group = self.metadata.row_group(self.next_group);
         let n_rows = usize::try_from(group.num_rows())?;
-        let wanted = [self.places.text].into_iter().chain(self.places.target).chain(self.places.fields.iter().copied());
+        let wanted = self.places.text.into_iter().chain(self.places.target).chain(self.places.fields.iter().copied());
         let open = wanted.map(|place| {
             let column = group.column(place);
             let pages = open_pages(self.chunks.clone(), column, n_rows)?;
-            Ok(get_column_reader(column.column_descr_ptr(), pages))
+            let spelling = Spelling::of(column.column_descr());
+            Ok((get_column_reader(column.column_descr_ptr(), pages), spelling))
         });
         self.open = open.collect::<ParquetResult<_>>()?;
         self.rows_left = n_rows;
@@ -114,8 +132,8 @@ impl<R: ChunkReader + 'static> Rows<R> {
     fn read_batch(&mut self) -> Result<()> {
         let n_rows = self.rows_left.min(BATCH_ROWS);
         let mut columns = Vec::with_capacity(self.open.len());
-        for reader in &mut self.open {
-            let values = read_values(reader, n_rows).map_err(|error| bad(&self.path, error))?;
+        for (reader, spelling) in &mut self.open {
+            let values = read_values(reader, n_rows, *spelling).map_err(|error| bad(&self.path, error))?;
             columns.push(values.into_iter());
         }
         for _ in 0..n_rows {
@@ -134,6 +152,10 @@ impl<R: ChunkReader + 'static> Rows<R> {
             String::from_utf8(value).map_err(|_| Error::bad_record(&self.path, place(), "is not valid UTF-8"))
         });
         let mut next = || values.next().expect("a column for each wanted place");
+        if self.places.text.is_none() {
+            let values = self.places.fields.iter().map(|_| next()).collect::<Result<_>>()?;
+            return Ok(Document::row(Origin::new(self.path.to_string_lossy(), self.n_read), values));
+        }
         let text = next()?;
         let target = self.places.target.map(|_| next()).transpose()?;
         let fields = self.fields.iter().map(|name| Ok((name.clone(), next()?))).collect::<Result<_>>()?;
@@ -156,15 +178,15 @@ impl<R: ChunkReader + 'static> Iterator for Rows<R> {
 }
 
 /// The next `n_rows` values as text; an absent one is empty.
-fn read_values(reader: &mut ColumnReader, n_rows: usize) -> ParquetResult<Vec<Vec<u8>>> {
+fn read_values(reader: &mut ColumnReader, n_rows: usize, spelling: Spelling) -> ParquetResult<Vec<Vec<u8>>> {
     fn shown<T: ToString>(value: T) -> Vec<u8> {
         value.to_string().into_bytes()
     }
     match reader {
         ColumnReader::ByteArrayColumnReader(reader) => read_typed(reader, n_rows, |value| value.data().to_vec()),
         ColumnReader::BoolColumnReader(reader) => read_typed(reader, n_rows, shown),
-        ColumnReader::Int32ColumnReader(reader) => read_typed(reader, n_rows, shown),
-        ColumnReader::Int64ColumnReader(reader) => read_typed(reader, n_rows, shown),
+        ColumnReader::Int32ColumnReader(reader) => read_typed(reader, n_rows, |value| spelling.spell(value.into())),
+        ColumnReader::Int64ColumnReader(reader) => read_typed(reader, n_rows, |value| spelling.spell(value)),
         ColumnReader::FloatColumnReader(reader) => read_typed(reader, n_rows, shown),
         ColumnReader::DoubleColumnReader(reader) => read_typed(reader, n_rows, shown),
         _ => Err(ParquetError::General("the column holds neither text nor numbers".to_owned())),

@@ -46,17 +46,6 @@ impl Foreign {
             for_templates: OnceLock::new(),
         })
     }
-
-    /// Number of bytes of text that a token stands for, by the conventions of byte-level, SentencePiece and WordPiece
-    /// vocabularies.
-    fn n_bytes(&self, id: TokenId) -> u32 {
-        let Some(token) = self.inner.id_to_token(id).filter(|_| !self.special_ids.contains(&id)) else { return 0 };
-        if self.is_byte_level {
-            return from_byte_level(&token).map_or(token.len(), |bytes| bytes.len()) as u32;
-        }
-        let is_byte = token.len() == 6 && token.starts_with("<0x") && token.ends_with('>');
-        if is_byte { 1 } else { token.replace('\u{2581}', " ").trim_start_matches("##").len() as u32 }
-    }
 }
 
 impl Tokenizer for Foreign {
@@ -99,8 +88,23 @@ impl Tokenizer for Foreign {
         }
     }
 
+    /// By the conventions of byte-level, SentencePiece and WordPiece vocabularies.
+    fn token_content(&self, id: TokenId) -> Vec<u8> {
+        let Some(token) = self.inner.id_to_token(id).filter(|_| !self.special_ids.contains(&id)) else {
+            return Vec::new();
+        };
+        if self.is_byte_level {
+            return from_byte_level(&token).unwrap_or_else(|| token.into_bytes());
+        }
+        let byte = token.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>')).filter(|digits| digits.len() == 2);
+        match byte.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) => vec![byte],
+            None => token.replace('\u{2581}', " ").trim_start_matches("##").as_bytes().to_vec(),
+        }
+    }
+
     fn token_bytes(&self) -> Arc<[u32]> {
-        (0..self.vocab.size as TokenId).map(|id| self.n_bytes(id)).collect()
+        (0..self.vocab.size as TokenId).map(|id| self.token_content(id).len() as u32).collect()
     }
 
     fn to_json(&self) -> &str {

@@ -31,11 +31,12 @@ pub use train::train_bpe;
 use crate::{ChatTemplate, Result};
 use genera_tokens::{TokenId, Vocab};
 use sha2::{Digest, Sha256};
+use std::any::Any;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Text to token ids and back.
-pub trait Tokenizer: Send + Sync {
+pub trait Tokenizer: Any + Send + Sync {
     /// The kind: "characters", "bytes", "bpe" or "foreign".
     fn name(&self) -> &'static str;
 
@@ -64,6 +65,9 @@ pub trait Tokenizer: Send + Sync {
 
     /// What to show for one token, special ones by name.
     fn token_text(&self, id: TokenId) -> String;
+
+    /// The bytes of text that a token stands for inside a text, perhaps a part of a character; special ones stand for none.
+    fn token_content(&self, id: TokenId) -> Vec<u8>;
 
     /// Number of bytes of text that each id stands for; special ones stand for none.
     fn token_bytes(&self) -> Arc<[u32]>;

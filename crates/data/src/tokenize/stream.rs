@@ -1,7 +1,7 @@
 //! Decoding token by token without ever showing half a character.
 
 /// Decodes ids as they come.
-pub trait TextStream {
+pub trait TextStream: Send {
     /// The text that is certain after one more token; empty while a character is incomplete.
     fn push(&mut self, id: genera_tokens::TokenId) -> String;
 

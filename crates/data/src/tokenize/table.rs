@@ -107,6 +107,10 @@ macro_rules! tokenizer_by_table {
             self.table.text(id)
         }
 
+        fn token_content(&self, id: TokenId) -> Vec<u8> {
+            self.table.bytes(id).to_vec()
+        }
+
         fn token_bytes(&self) -> std::sync::Arc<[u32]> {
             self.table.lens()
         }

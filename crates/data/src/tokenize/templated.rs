@@ -49,6 +49,10 @@ impl Tokenizer for Templated {
         self.inner.token_text(id)
     }
 
+    fn token_content(&self, id: TokenId) -> Vec<u8> {
+        self.inner.token_content(id)
+    }
+
     fn token_bytes(&self) -> Arc<[u32]> {
         self.inner.token_bytes()
     }

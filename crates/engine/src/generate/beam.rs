@@ -1,13 +1,12 @@
 //! Beam search: the most probable answers instead of a drawn one.
 
-use super::kv_cache::{KvCache, Rows as CacheRows};
-use super::prefill::read;
+use super::prefill::{read, read_sources};
 use super::request::{check_input, refuse_if};
-use super::sampler::log_sum_exp;
+use super::sampler::Logits;
 use super::sampling::check_token;
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
-use crate::model::{Rows, Transformer};
+use crate::model::{CacheRow, Transformer};
 use genera_tensor::Tensor;
 use genera_tokens::TokenId;
 use std::cmp::Ordering;
@@ -138,34 +137,34 @@ fn search_group(model: &Transformer, inputs: &[&BeamInput], settings: &BeamSetti
     let config = model.config();
     let room = |input: &&BeamInput| settings.max_tokens.min(config.context_len - input.prompt.len());
     let mut searches: Vec<Search<'_>> = inputs.iter().map(|input| Search::new(settings, room(input))).collect();
-    let mut cache = KvCache::new(config.context_len);
     let start: Vec<_> = inputs.iter().map(|input| (*input, input.prompt.clone())).collect();
-    let mut logits = read_contexts(model, &start, &mut cache);
+    let (mut cache, mut logits) = read_contexts(model, &start);
     loop {
         let (mut from, mut tokens) = (Vec::new(), Vec::new());
-        let mut rows = logits.view().f32().chunks(config.vocab_size);
+        let mut sums = Vec::new();
+        let mut rows = Logits::rows(&logits, &mut sums);
         let mut first_row = 0;
         for search in searches.iter_mut().filter(|search| !search.beams.is_empty()) {
             let n_rows = search.beams.len();
-            let logits: Vec<&[f32]> = rows.by_ref().take(n_rows).collect();
+            let logits: Vec<Logits<'_>> = rows.by_ref().take(n_rows).collect();
             for Extension { parent, token } in search.extend(&logits)? {
                 from.push(first_row + parent);
                 tokens.push(token);
             }
             first_row += n_rows;
         }
+        drop(rows);
         if tokens.is_empty() {
             return Ok(searches.into_iter().map(Search::into_best).collect());
         }
         let contexts = contexts_to_read(model, inputs, &searches);
         if !contexts.is_empty() {
-            cache = KvCache::new(config.context_len);
-            logits = read_contexts(model, &contexts, &mut cache);
+            (cache, logits) = read_contexts(model, &contexts);
             continue;
         }
-        cache.rearrange(&from);
-        let CacheRows { own, cross } = cache.reserved(1);
-        logits = model.logits(&model.decode_cached(&Rows::dense(1, &tokens), own, cross.as_ref()));
+        cache = cache.continued(&from);
+        let tokens: Vec<&[TokenId]> = tokens.chunks(1).collect();
+        logits = model.logits(&model.decode_cached(&tokens, &mut cache.own, &cache.sources));
     }
 }
 
@@ -185,12 +184,29 @@ fn contexts_to_read<'i>(
     if contexts.iter().any(has_switched) { contexts } else { Vec::new() }
 }
 
-fn read_contexts(model: &Transformer, contexts: &[(&BeamInput, Vec<TokenId>)], cache: &mut KvCache) -> Tensor {
-    let sources: Option<Vec<&[TokenId]>> = contexts.iter().map(|(input, _)| input.source.as_deref()).collect();
+/// The keys and values of all beams.
+#[derive(Default)]
+struct Cache {
+    own: Vec<CacheRow>,
+    /// None without an encoder.
+    sources: Vec<CacheRow>,
+}
+
+impl Cache {
+    /// Row i goes on from row `from[i]`.
+    fn continued(&self, from: &[usize]) -> Self {
+        let rows = |rows: &[CacheRow]| from.iter().filter_map(|&row| rows.get(row).cloned()).collect();
+        Self { own: rows(&self.own), sources: rows(&self.sources) }
+    }
+}
+
+fn read_contexts(model: &Transformer, contexts: &[(&BeamInput, Vec<TokenId>)]) -> (Cache, Tensor) {
+    let sources: Vec<&[TokenId]> = contexts.iter().filter_map(|(input, _)| input.source.as_deref()).collect();
+    let sources = if sources.is_empty() { Vec::new() } else { read_sources(model, &sources) };
     let tokens: Vec<&[TokenId]> = contexts.iter().map(|(_, context)| context.as_slice()).collect();
-    let (rows, hidden) = read(model, sources.as_deref(), &tokens);
-    cache.join(&rows, &(0..contexts.len()).collect::<Vec<_>>());
-    model.logits(&hidden)
+    let mut own = vec![CacheRow::default(); contexts.len()];
+    let hidden = read(model, &tokens, &mut own, &sources);
+    (Cache { own, sources }, model.logits(&hidden))
 }
 
 /// The search for one input.
@@ -235,7 +251,7 @@ impl<'s> Search<'s> {
     }
 
     /// Takes one step with the logits behind each beam.
-    fn extend(&mut self, logits: &[&[f32]]) -> Result<Vec<Extension>> {
+    fn extend(&mut self, logits: &[Logits<'_>]) -> Result<Vec<Extension>> {
         let n_beams = self.settings.n_beams;
         let mut extensions = Vec::new();
         let mut next = Vec::new();
@@ -266,13 +282,14 @@ impl<'s> Search<'s> {
 
     /// The most probable extensions of all beams, best first: enough that `n_beams` remain when all others are stop
     /// tokens.
-    fn candidates(&self, logits: &[&[f32]]) -> Result<Vec<Candidate>> {
+    fn candidates(&self, logits: &[Logits<'_>]) -> Result<Vec<Candidate>> {
         let n_wanted = self.settings.n_beams * (1 + self.settings.stop.len().max(1));
         let mut candidates = Vec::new();
         for (parent, (beam, logits)) in self.beams.iter().zip(logits).enumerate() {
-            let log_sum = log_sum_exp(logits).ok_or_else(|| {
-                Error::Request("the model's logits are not numbers; its weights are damaged".to_owned())
-            })?;
+            let Logits { values: logits, log_sum_exp: log_sum } = *logits;
+            if !log_sum.is_finite() {
+                return Err(Error::Request("the model's logits are not numbers; its weights are damaged".to_owned()));
+            }
             let is_early = beam.tokens.len() < self.settings.min_tokens;
             let is_forbidden = |token: &TokenId| {
                 self.settings.forbidden.contains(token) || is_early && self.settings.stop.contains(token)

@@ -1,24 +1,23 @@
 //! One answer after another to a text that grows, such as a conversation.
 
 use super::generator::Event;
-use super::kv_cache::capacity_for;
+use super::prefill::read;
 use super::progress::{Next, Progress};
 use super::request::{Answer, Request, RequestId};
-use super::sampler::{Choice, Scratch};
+use super::sampler::{Choice, Logits, Scratch};
 use crate::error::Result;
-use crate::model::{Rows, StackCache, Transformer};
-use genera_tensor::op::gather_rows;
-use genera_tensor::{Tape, Tensor};
+use crate::model::{CacheRow, Transformer};
+use genera_tensor::Tensor;
 use genera_tokens::TokenId;
 
 /// Answers one request at a time and keeps what it has read, so that of a prompt that begins as the text before did, only
 /// the rest is read.
 ///
 /// # Determinism
-/// An answer is a function of its request and of what was read in the same stretch: other stretches may round otherwise.
+/// An answer is a function of its request alone, whatever was read before.
 pub struct Dialogue<'m> {
     model: &'m Transformer,
-    cache: StackCache,
+    row: CacheRow,
     /// The tokens whose keys and values the cache holds.
     held: Vec<TokenId>,
     progress: Option<Progress>,
@@ -30,8 +29,8 @@ pub struct Dialogue<'m> {
 impl<'m> Dialogue<'m> {
     /// Nothing is read yet.
     pub fn new(model: &'m Transformer) -> Self {
-        let cache = model.stack_cache(1, capacity_for(1, model.config().context_len));
-        Self { model, cache, held: Vec::new(), progress: None, is_complete: false, scratch: Scratch::default() }
+        let row = CacheRow::default();
+        Self { model, row, held: Vec::new(), progress: None, is_complete: false, scratch: Scratch::default() }
     }
 
     /// Takes a request in the place of any before; gives the number of its prompt's tokens that need not be read again.
@@ -57,7 +56,7 @@ impl<'m> Dialogue<'m> {
         }
         let logits = self.read();
         let progress = self.progress.as_mut().expect("it was there before reading");
-        let (choice, is_last) = match progress.advance(logits.view().f32(), &mut self.scratch) {
+        let (choice, is_last) = match progress.advance(Logits::of_one(&logits), &mut self.scratch) {
             Next::Token(choice, is_last) => (choice, is_last),
             Next::ReadAgain(choice) => (choice, false),
             Next::End => return self.end().map(Event::Finished),
@@ -91,15 +90,10 @@ impl<'m> Dialogue<'m> {
         let context = &self.progress.as_ref().expect("something is answered").context;
         let n_common = self.n_common(context);
         let rest = &context[n_common..];
-        self.cache.truncate(0, n_common as u32);
-        if context.len() > self.cache.capacity() {
-            self.cache = self.cache.rearranged(&[0], capacity_for(context.len(), self.model.config().context_len));
-        }
-        let hidden = self.model.decode_cached(&Rows::dense(rest.len(), rest), &mut self.cache, None);
-        let last = [rest.len() as u32 - 1].into();
-        let behind = gather_rows(&Tape::inference(self.model.device()), &hidden, &last);
+        self.row.truncate(n_common);
+        let hidden = read(self.model, &[rest], std::slice::from_mut(&mut self.row), &[]);
         self.held.truncate(n_common);
         self.held.extend_from_slice(rest);
-        self.model.logits(&behind)
+        self.model.logits(&hidden)
     }
 }

@@ -1,17 +1,22 @@
 //! Many requests in progress at once, a token for each of them at every step.
 
-use super::kv_cache::{KvCache, Rows as CacheRows};
-use super::prefill::{padded, read};
+use super::draft::Draft;
+use super::lookup::guess;
+use super::prefill::read_sources;
+use super::prefixes::{PageId, Prefixes};
 use super::progress::{Next, Progress};
-use super::request::{Answer, Request, RequestId};
-use super::sampler::{Choice, Scratch};
+use super::request::{Answer, Request, RequestId, refuse_if};
+use super::sampler::{Choice, Logits, Scratch};
 use super::scheduler::{Limits, Scheduler};
+use crate::config::Shape;
 use crate::error::Result;
-use crate::model::Transformer;
+use crate::model::{CacheRow, PageCount, Transformer};
+use genera_tensor::backend::PAGE_TOKENS;
 use genera_tensor::op::gather_rows;
 use genera_tensor::{Tape, Tensor};
 use genera_tokens::TokenId;
 use std::collections::{BTreeMap, HashMap};
+use std::mem;
 use std::ops::ControlFlow;
 
 /// Generates for any number of requests, which may come and go between any two steps.
@@ -19,16 +24,49 @@ use std::ops::ControlFlow;
 /// The model's matrices should be packed once before (`Params::pack`): every token then costs less.
 ///
 /// # Determinism
-/// An answer is a function of its request alone: the same bits alone or among others, with any number of threads.
+/// An answer is a function of its request alone: the same bits alone or among others, whatever the limits, with any number
+/// of threads.
 pub struct Generator<'m> {
     model: &'m Transformer,
+    limits: Limits,
     scheduler: Scheduler,
-    cache: KvCache,
-    active: BTreeMap<RequestId, Progress>,
+    active: BTreeMap<RequestId, Active>,
+    prefixes: Prefixes,
+    pages: PageCount,
+    draft: Option<Draft<'m>>,
     scratch: Scratch,
     n_submitted: u64,
     n_guessed: u64,
     n_guessed_right: u64,
+    n_reused: u64,
+}
+
+/// A request that runs or waits.
+struct Active {
+    progress: Progress,
+    /// Keys and values of what has been read of its context.
+    row: CacheRow,
+    /// Those of its source, once it runs.
+    source: Option<CacheRow>,
+    /// The last of its pages that was offered for keeping, and how many were.
+    kept: (PageId, usize),
+}
+
+/// What a step reads of a request.
+struct Stretch {
+    id: RequestId,
+    /// The next tokens of its context, and guesses what comes behind them.
+    tokens: Vec<TokenId>,
+    guesses: Vec<TokenId>,
+    /// Whether its context is read by then, so that a token can be chosen.
+    is_last: bool,
+}
+
+impl Stretch {
+    /// The tokens whose logits are wanted, counted from the stretch's first.
+    fn wanted(&self) -> std::ops::Range<usize> {
+        if self.is_last { self.tokens.len() - 1 - self.guesses.len()..self.tokens.len() } else { 0..0 }
+    }
 }
 
 /// What happened to a request in a step.
@@ -67,14 +105,36 @@ impl<'m> Generator<'m> {
     pub fn new(model: &'m Transformer, limits: Limits) -> Self {
         Self {
             model,
+            limits,
             scheduler: Scheduler::new(limits),
-            cache: KvCache::new(model.config().context_len),
             active: BTreeMap::new(),
+            prefixes: Prefixes::new(limits.n_kept_pages),
+            pages: PageCount::default(),
+            draft: None,
             scratch: Scratch::default(),
             n_submitted: 0,
             n_guessed: 0,
             n_guessed_right: 0,
+            n_reused: 0,
         }
+    }
+
+    /// Lets a smaller model guess ahead for requests that ask for guesses, instead of looking up what came before in the text.
+    ///
+    /// # Errors
+    /// [`Error::Request`](crate::Error::Request) when it cannot guess for this model.
+    #[must_use = "the generator is given back"]
+    pub fn with_draft(mut self, draft: &'m Transformer) -> Result<Self> {
+        let (n, n_draft) = (self.model.config().vocab_size, draft.config().vocab_size);
+        refuse_if(n != n_draft, || {
+            format!("the draft model has {n_draft} tokens, the model {n}; a draft model must have the same tokens")
+        })?;
+        refuse_if(!matches!(draft.config().shape, Shape::DecoderOnly(_)), || {
+            "the draft model is not decoder-only; only such a model can guess ahead".to_owned()
+        })?;
+        refuse_if(self.model.config().is_encoder_decoder(), || "an encoder-decoder takes no draft model".to_owned())?;
+        self.draft = Some(Draft::new(draft));
+        Ok(self)
     }
 
     /// Takes a request in; it takes part from the next step on, or as soon as there is room.
@@ -85,9 +145,9 @@ impl<'m> Generator<'m> {
         request.validate(self.model.config())?;
         let id = RequestId(self.n_submitted);
         self.n_submitted += 1;
-        let n_source = request.source.as_ref().map_or(0, Vec::len);
-        self.scheduler.submit(id, request.prompt.len() + n_source);
-        self.active.insert(id, Progress::new(id, request, self.model));
+        self.scheduler.submit(id);
+        let (progress, row) = (Progress::new(id, request, self.model), CacheRow::new(&self.pages));
+        self.active.insert(id, Active { progress, row, source: None, kept: Default::default() });
         Ok(id)
     }
 
@@ -98,23 +158,21 @@ impl<'m> Generator<'m> {
     /// cancels when the text holds the string.
     pub fn cancel(&mut self, id: RequestId) -> Option<Answer> {
         self.scheduler.leave(id);
-        self.active.remove(&id).map(Progress::into_answer)
+        if let Some(draft) = &mut self.draft {
+            draft.forget(id);
+        }
+        self.active.remove(&id).map(|active| active.progress.into_answer())
     }
 
-    /// Every request in progress goes on by a token, and waiting ones are read and get their first.
+    /// Every request that has been read goes on by a token, others are read on, and waiting ones let in.
     pub fn step(&mut self) -> Vec<Event> {
-        let plan = self.scheduler.plan();
-        self.cache.rearrange(&plan.keep);
+        self.admit();
+        let plan = self.plan_that_fits();
         let mut events = Vec::new();
-        if !plan.decode.is_empty() {
-            let guesses = self.guesses(&plan.decode);
-            let logits = self.decode(&plan.decode, &guesses);
-            self.accept(&plan.decode, &guesses, &logits, &mut events);
-        }
-        if !plan.prefill.is_empty() {
-            let logits = self.prefill(&plan.prefill);
-            let none = vec![Vec::new(); plan.prefill.len()];
-            self.accept(&plan.prefill, &none, &logits, &mut events);
+        if !plan.is_empty() {
+            let logits = self.read(&plan);
+            plan.iter().for_each(|stretch| self.keep_pages(stretch.id));
+            self.accept(&plan, &logits, &mut events);
         }
         events
     }
@@ -147,9 +205,19 @@ impl<'m> Generator<'m> {
         (self.n_guessed, self.n_guessed_right)
     }
 
+    /// Prompt tokens so far that needed no reading, as another request's or kept pages held them.
+    pub fn n_reused(&self) -> u64 {
+        self.n_reused
+    }
+
+    /// Pages of keys and values in use, those included that are kept for later requests.
+    pub fn n_pages(&self) -> usize {
+        self.pages.n_pages()
+    }
+
     /// Requests that are being generated.
     pub fn n_running(&self) -> usize {
-        self.scheduler.n_running()
+        self.scheduler.running().len()
     }
 
     /// Requests that wait for room.
@@ -157,66 +225,208 @@ impl<'m> Generator<'m> {
         self.scheduler.n_waiting()
     }
 
-    /// What each row may go on with, besides its newest token.
-    fn guesses(&self, ids: &[RequestId]) -> Vec<Vec<TokenId>> {
-        let room = self.cache.room().saturating_sub(1);
-        ids.iter().map(|id| self.active[id].guesses(room)).collect()
-    }
-
-    /// The logits behind the newest token of each row and behind each of its guesses, row by row.
-    fn decode(&mut self, ids: &[RequestId], guesses: &[Vec<TokenId>]) -> Tensor {
-        let newest = |id| *self.active[id].context.last().expect("a context holds at least the prompt's first token");
-        let tokens: Vec<Vec<TokenId>> =
-            ids.iter().zip(guesses).map(|(id, guesses)| [&[newest(id)], guesses.as_slice()].concat()).collect();
-        let rows = padded(&tokens.iter().map(Vec::as_slice).collect::<Vec<_>>());
-        let t = rows.t;
-        let CacheRows { own, cross } = self.cache.reserved(t);
-        let hidden = self.model.decode_cached(&rows, own, cross.as_ref());
-        if t == 1 {
-            return self.model.logits(&hidden);
-        }
-        let real =
-            tokens.iter().enumerate().flat_map(|(row, tokens)| (0..tokens.len()).map(move |i| (row * t + i) as u32));
-        let tape = Tape::inference(self.model.device());
-        self.model.logits(&gather_rows(&tape, &hidden, &real.collect()))
-    }
-
-    /// Reads the contexts of new rows and returns the logits behind each. Equal ones are read once.
-    fn prefill(&mut self, ids: &[RequestId]) -> Tensor {
-        let mut unique: Vec<&Progress> = Vec::new();
-        let mut row_of = HashMap::new();
-        let mut from = Vec::with_capacity(ids.len());
-        for id in ids {
-            let progress = &self.active[id];
-            let row = *row_of.entry((&progress.source, &progress.context)).or_insert(unique.len());
-            if row == unique.len() {
-                unique.push(progress);
+    /// Lets waiting requests in while there are places and pages for what they read.
+    fn admit(&mut self) {
+        let mut new = Vec::new();
+        while let Some(id) = self.scheduler.next() {
+            let active = &self.active[&id];
+            let n_pages = (active.progress.context.len() + 1).div_ceil(PAGE_TOKENS);
+            if self.n_running() > 0 && !self.make_room(n_pages) {
+                break;
             }
-            from.push(row);
+            self.scheduler.admit();
+            new.push(id);
         }
-        let sources: Option<Vec<&[TokenId]>> = unique.iter().map(|progress| progress.source.as_deref()).collect();
-        let contexts: Vec<&[TokenId]> = unique.iter().map(|progress| progress.context.as_slice()).collect();
-        let (rows, hidden) = read(self.model, sources.as_deref(), &contexts);
-        self.cache.join(&rows, &from);
-        let tape = Tape::inference(self.model.device());
-        let by_request = gather_rows(&tape, &hidden, &from.iter().map(|&row| row as u32).collect());
-        self.model.logits(&by_request)
+        self.read_sources(&new);
     }
 
-    /// Goes on with each request from its logits: a token, and one more for every guess that was right.
-    fn accept(&mut self, ids: &[RequestId], guesses: &[Vec<TokenId>], logits: &Tensor, events: &mut Vec<Event>) {
-        let mut logits = logits.view().f32().chunks(logits.shape().last());
-        for (row, (&id, guesses)) in ids.iter().zip(guesses).enumerate() {
-            // Without its newest token, which has been read by now.
-            let n_held = self.active[&id].context.len() as u32 - 1;
-            let logits: Vec<&[f32]> = logits.by_ref().take(1 + guesses.len()).collect();
+    /// Gives up kept pages until so many more may be taken; whether that was possible.
+    fn make_room(&mut self, n_pages: usize) -> bool {
+        while self.pages.n_pages().saturating_add(n_pages) > self.limits.n_pages {
+            if !self.prefixes.drop_oldest() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Lets the encoder read the sources of some requests, equal ones once.
+    fn read_sources(&mut self, ids: &[RequestId]) {
+        let mut unique: Vec<&[TokenId]> = Vec::new();
+        let mut row_of = HashMap::new();
+        let mut rows_of = Vec::new();
+        for id in ids {
+            let active = &self.active[id];
+            if let (Some(source), None) = (&active.progress.source, &active.source) {
+                let row = *row_of.entry(source).or_insert_with(|| {
+                    unique.push(source);
+                    unique.len() - 1
+                });
+                rows_of.push((*id, row));
+            }
+        }
+        if !unique.is_empty() {
+            let rows = read_sources(self.model, &unique);
+            for (id, row) in rows_of {
+                self.active_mut(id).source = Some(rows[row].clone());
+            }
+        }
+    }
+
+    fn active_mut(&mut self, id: RequestId) -> &mut Active {
+        self.active.get_mut(&id).expect("a request that runs is active")
+    }
+
+    /// What this step reads, after the requests that came last have been put off for whose pages there is no room.
+    fn plan_that_fits(&mut self) -> Vec<Stretch> {
+        loop {
+            let plan = self.plan();
+            let new_pages = |stretch: &Stretch| {
+                let row = &self.active[&stretch.id].row;
+                // The page that is written to may be shared.
+                (row.len() + stretch.tokens.len()).div_ceil(PAGE_TOKENS) - row.len() / PAGE_TOKENS
+            };
+            let n_pages = plan.iter().map(new_pages).sum();
+            if self.make_room(n_pages) {
+                return plan;
+            }
+            let Some(id) = self.scheduler.put_off() else { return plan };
+            let row = CacheRow::new(&self.pages);
+            let active = self.active_mut(id);
+            (active.row, active.kept) = (row, Default::default());
+        }
+    }
+
+    fn plan(&mut self) -> Vec<Stretch> {
+        let ids = self.scheduler.running().to_vec();
+        let begun: Vec<bool> = (0..ids.len()).map(|i| self.begin(&ids, i)).collect();
+        let n_unread = |(id, begun): (&RequestId, &bool)| {
+            let active = &self.active[id];
+            if *begun { active.progress.context.len() - active.row.len() } else { 0 }
+        };
+        let n_unread: Vec<usize> = ids.iter().zip(&begun).map(n_unread).collect();
+        let is_divisible: Vec<bool> = ids.iter().map(|id| !self.is_long(id)).collect();
+        let shares = self.scheduler.shares(&n_unread, &is_divisible);
+        let shares: Vec<(RequestId, usize)> = ids.into_iter().zip(shares).filter(|&(_, n)| n > 0).collect();
+        let mut guesses = self.guesses(&shares);
+        let stretch = |(id, n): (RequestId, usize)| {
+            let Active { progress, row, .. } = &self.active[&id];
+            let end = row.len() + n;
+            let guesses = guesses.remove(&id).unwrap_or_default();
+            let tokens = [&progress.context[row.len()..end], &guesses].concat();
+            Stretch { id, tokens, guesses, is_last: end == progress.context.len() }
+        };
+        shares.into_iter().map(stretch).collect()
+    }
+
+    /// What requests that go on by their newest token may go on with besides.
+    fn guesses(&mut self, shares: &[(RequestId, usize)]) -> HashMap<RequestId, Vec<TokenId>> {
+        let context_len = self.model.config().context_len;
+        let wanted = shares.iter().filter_map(|&(id, n)| {
+            let Active { progress, row, .. } = &self.active[&id];
+            let goes_on = n == 1 && row.len() + 1 == progress.context.len();
+            let n = if goes_on { progress.n_guesses(context_len - progress.context.len()) } else { 0 };
+            (n > 0).then_some((id, progress, n))
+        });
+        let wanted: Vec<(RequestId, &Progress, usize)> = wanted.collect();
+        match &mut self.draft {
+            Some(draft) => draft.guesses(&wanted),
+            None => wanted.iter().map(|(id, progress, n)| (*id, guess(&progress.context, *n).to_vec())).collect(),
+        }
+    }
+
+    /// Whether the model makes all of a context otherwise because of its length, so that it must be read at once.
+    fn is_long(&self, id: &RequestId) -> bool {
+        self.model.switch_len().is_some_and(|len| self.active[id].progress.context.len() > len)
+    }
+
+    /// Begins to read the i-th running request with what others hold of its context already. Not yet, where another one is
+    /// about to read the same: false.
+    fn begin(&mut self, ids: &[RequestId], i: usize) -> bool {
+        let id = ids[i];
+        if !self.active[&id].row.is_empty() || self.is_long(&id) {
+            return true;
+        }
+        let Progress { context, source, .. } = &self.active[&id].progress;
+        let kept = if source.is_none() { self.prefixes.find(&context[..context.len() - 1]) } else { Vec::new() };
+        let mut row = CacheRow::from_pages(kept, &self.pages);
+        let mut is_coming = false;
+        for (j, other_id) in ids.iter().enumerate().filter(|&(j, other)| j != i && !self.is_long(other)) {
+            let other = &self.active[other_id];
+            if other.progress.source != *source {
+                continue;
+            }
+            let n_common = n_common(&other.progress.context, context).min(context.len() - 1);
+            let n_held = n_common.min(other.row.len());
+            if n_held > row.len() {
+                row = other.row.clone();
+                row.truncate(n_held);
+            }
+            // Worth waiting for: all of it, or at least a page.
+            let n_to_come = n_common.saturating_sub(row.len());
+            is_coming |= j < i && n_held < n_common && (n_to_come >= PAGE_TOKENS || n_common + 1 == context.len());
+        }
+        if is_coming {
+            return false;
+        }
+        self.n_reused += row.len() as u64;
+        self.active_mut(id).row = row;
+        true
+    }
+
+    /// Reads, and computes the logits that are wanted.
+    fn read(&mut self, plan: &[Stretch]) -> Tensor {
+        let tokens: Vec<&[TokenId]> = plan.iter().map(|stretch| stretch.tokens.as_slice()).collect();
+        let sources: Vec<CacheRow> =
+            plan.iter().filter_map(|stretch| self.active[&stretch.id].source.clone()).collect();
+        let mut rows: Vec<CacheRow> =
+            plan.iter().map(|stretch| mem::take(&mut self.active_mut(stretch.id).row)).collect();
+        let hidden = self.model.decode_cached(&tokens, &mut rows, &sources);
+        for (stretch, row) in plan.iter().zip(rows) {
+            self.active_mut(stretch.id).row = row;
+        }
+        let mut first = 0;
+        let mut wanted = Vec::new();
+        for stretch in plan {
+            wanted.extend(stretch.wanted().map(|i| (first + i) as u32));
+            first += stretch.tokens.len();
+        }
+        let tape = Tape::inference(self.model.device());
+        self.model.logits(&gather_rows(&tape, &hidden, &wanted.into()))
+    }
+
+    /// Offers the pages that have become full, for requests to come.
+    fn keep_pages(&mut self, id: RequestId) {
+        let active = self.active.get_mut(&id).expect("a planned request is active");
+        let is_long = self.model.switch_len().is_some_and(|len| active.progress.context.len() > len);
+        if self.limits.n_kept_pages == 0 || active.progress.source.is_some() || is_long {
+            return;
+        }
+        let (context, (before, n_kept)) = (&active.progress.context, &mut active.kept);
+        let n_full = active.row.len().min(context.len()) / PAGE_TOKENS;
+        while *n_kept < n_full {
+            let tokens = &context[*n_kept * PAGE_TOKENS..(*n_kept + 1) * PAGE_TOKENS];
+            *before = self.prefixes.keep(*before, tokens, &active.row.pages()[*n_kept]);
+            *n_kept += 1;
+        }
+    }
+
+    /// Goes on with each request that has been read: a token, and one more for every guess that was right.
+    fn accept(&mut self, plan: &[Stretch], logits: &Tensor, events: &mut Vec<Event>) {
+        let mut sums = Vec::new();
+        let mut logits = Logits::rows(logits, &mut sums);
+        for Stretch { id, guesses, .. } in plan.iter().filter(|stretch| stretch.is_last) {
+            let n_read = self.active[id].progress.context.len();
+            let logits: Vec<Logits<'_>> = logits.by_ref().take(1 + guesses.len()).collect();
             let mut n_right = 0;
-            while self.accept_one(id, logits[n_right], events).is_some_and(|token| guesses.get(n_right) == Some(&token))
+            while self
+                .accept_one(*id, logits[n_right], events)
+                .is_some_and(|token| guesses.get(n_right) == Some(&token))
             {
                 n_right += 1;
             }
-            if n_right < guesses.len() {
-                self.cache.truncate(row, n_held + 1 + n_right as u32);
+            if let Some(active) = self.active.get_mut(id) {
+                active.row.truncate(n_read + n_right);
             }
             self.n_guessed += guesses.len() as u64;
             self.n_guessed_right += n_right as u64;
@@ -224,8 +434,10 @@ impl<'m> Generator<'m> {
     }
 
     /// The next token of a request that goes on after it.
-    fn accept_one(&mut self, id: RequestId, logits: &[f32], events: &mut Vec<Event>) -> Option<TokenId> {
-        let progress = self.active.get_mut(&id).expect("a planned request is in progress");
+    fn accept_one(&mut self, id: RequestId, logits: Logits<'_>, events: &mut Vec<Event>) -> Option<TokenId> {
+        let row = CacheRow::new(&self.pages);
+        let active = self.active.get_mut(&id).expect("a planned request is active");
+        let progress = &mut active.progress;
         let mut tell = |Choice { token, logprob, top_logprobs }: Choice| {
             events.push(Event::Token { id, token, logprob, top_logprobs });
             token
@@ -235,7 +447,7 @@ impl<'m> Generator<'m> {
             Next::Token(choice, true) => drop(tell(choice)),
             Next::ReadAgain(choice) => {
                 tell(choice);
-                self.scheduler.read_again(id, progress.context.len());
+                (active.row, active.kept) = (row, Default::default());
                 return None;
             }
             Next::End => {}
@@ -243,4 +455,9 @@ impl<'m> Generator<'m> {
         events.extend(self.cancel(id).map(Event::Finished));
         None
     }
+}
+
+/// Tokens that two sequences begin with alike.
+fn n_common(a: &[TokenId], b: &[TokenId]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }

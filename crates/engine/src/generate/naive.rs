@@ -3,7 +3,7 @@
 use super::prefill::padded;
 use super::progress::{Next, Progress};
 use super::request::{Answer, Request, RequestId};
-use super::sampler::Scratch;
+use super::sampler::{Logits, Scratch};
 use crate::error::Result;
 use crate::model::{Mode, Transformer};
 use genera_tensor::op::gather_rows;
@@ -23,7 +23,7 @@ pub fn generate_naively(model: &Transformer, request: Request) -> Result<Answer>
     let mut scratch = Scratch::default();
     loop {
         let logits = logits_behind(model, progress.source.as_deref(), &progress.context);
-        if let Next::End | Next::Token(_, true) = progress.advance(logits.view().f32(), &mut scratch) {
+        if let Next::End | Next::Token(_, true) = progress.advance(Logits::of_one(&logits), &mut scratch) {
             return Ok(progress.into_answer());
         }
     }

@@ -1,26 +1,27 @@
 //! Reading whole contexts at once.
 
-use super::kv_cache::Rows as CacheRows;
-use crate::model::{Mode, Rows, Transformer};
+use crate::model::{CacheRow, Mode, Rows, Transformer};
 use genera_tensor::op::gather_rows;
 use genera_tensor::{Tape, Var};
 use genera_tokens::TokenId;
 
-/// Reads whole contexts into fresh caches.
+/// What the decoder layers see of sources, a row each.
+pub(super) fn read_sources(model: &Transformer, sources: &[&[TokenId]]) -> Vec<CacheRow> {
+    let tape = Tape::inference(model.device());
+    model.read_sources(&model.encode(&tape, &padded(sources), Mode::default()))
+}
+
+/// Reads tokens into rows.
 ///
 /// # Shapes
-/// Result: a cache of R rows, and the hidden state [R, D] behind each context.
-pub(super) fn read(model: &Transformer, sources: Option<&[&[TokenId]]>, contexts: &[&[TokenId]]) -> (CacheRows, Var) {
-    let rows = padded(contexts);
-    let cross = sources.map(|sources| {
-        let tape = Tape::inference(model.device());
-        model.cross_cache(&model.encode(&tape, &padded(sources), Mode::default()))
+/// Result: [R, D], the hidden state behind each row's new tokens.
+pub(super) fn read(model: &Transformer, new: &[&[TokenId]], rows: &mut [CacheRow], sources: &[CacheRow]) -> Var {
+    let hidden = model.decode_cached(new, rows, sources);
+    let ends = new.iter().scan(0, |end, new| {
+        *end += new.len() as u32;
+        Some(*end - 1)
     });
-    let mut own = model.stack_cache(rows.b, rows.t);
-    let hidden = model.decode_cached(&rows, &mut own, cross.as_ref());
-    let last = contexts.iter().enumerate().map(|(row, context)| (row * rows.t + context.len() - 1) as u32).collect();
-    let behind = gather_rows(&Tape::inference(model.device()), &hidden, &last);
-    (CacheRows { own, cross }, behind)
+    gather_rows(&Tape::inference(model.device()), &hidden, &ends.collect())
 }
 
 /// Sequences of any lengths as rows of one length. The padding is token 0, which nothing sees.

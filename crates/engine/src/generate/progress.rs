@@ -1,9 +1,8 @@
 //! An answer in the making: what the model sees of it, and when it ends.
 
 use super::constraint::Constraint;
-use super::lookup::guess;
 use super::request::{Answer, Finish, Request, RequestId, WhenFull};
-use super::sampler::{Choice, Sampler, Scratch};
+use super::sampler::{Choice, Logits, Sampler, Scratch};
 use crate::model::Transformer;
 use genera_tokens::TokenId;
 
@@ -55,18 +54,23 @@ impl Progress {
         }
     }
 
-    /// What may come next, at most `room` tokens. One token more can always be taken after them.
-    pub(super) fn guesses(&self, room: usize) -> Vec<TokenId> {
+    /// How many tokens may be guessed ahead, with `room` for so many. One token more can always be taken after them.
+    pub(super) fn n_guesses(&self, room: usize) -> usize {
         let to_come = self.max_tokens - self.answer.tokens.len() - 1;
         let to_switch = match self.switch_len {
             Some(len) if self.context.len() <= len => len - self.context.len(),
             _ => usize::MAX,
         };
-        guess(&self.context, self.n_guesses.min(room).min(to_come).min(to_switch)).to_vec()
+        self.n_guesses.min(room).min(to_come).min(to_switch)
+    }
+
+    /// What chooses its tokens.
+    pub(super) fn sampler(&self) -> &Sampler {
+        &self.sampler
     }
 
     /// Chooses the next token from the logits behind the context.
-    pub(super) fn advance(&mut self, logits: &[f32], scratch: &mut Scratch) -> Next {
+    pub(super) fn advance(&mut self, logits: Logits<'_>, scratch: &mut Scratch) -> Next {
         let constraint = self.constraint.as_deref_mut();
         let choice = match self.sampler.choose(logits, constraint, self.top_logprobs, scratch) {
             Ok(choice) => choice,

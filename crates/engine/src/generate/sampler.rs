@@ -3,7 +3,11 @@
 use super::constraint::{Constraint, TokenMask};
 use super::request::Finish;
 use super::sampling::Sampling;
-use genera_tensor::Key;
+#[cfg(test)]
+use genera_tensor::View;
+#[cfg(test)]
+use genera_tensor::backend::{Kernels, reference::Reference};
+use genera_tensor::{Key, Tensor};
 use genera_tokens::TokenId;
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
@@ -28,7 +32,7 @@ use std::collections::{HashMap, HashSet};
 /// # Determinism
 /// The random number is a function of (seed, which of n answers, index of the token in the answer). So an answer depends
 /// on its prompt and settings, not on what else is generated beside it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Sampler {
     sampling: Sampling,
     key: Key,
@@ -37,6 +41,40 @@ pub struct Sampler {
     seen: HashSet<TokenId>,
     /// How often the answer holds each token; kept only for a presence or frequency penalty.
     counts: HashMap<TokenId, u32>,
+}
+
+/// The logits `[V]` behind one position, with ln Σ exp of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Logits<'l> {
+    /// The logits.
+    pub values: &'l [f32],
+    /// Not finite where they are not all numbers below ∞, or all −∞.
+    pub log_sum_exp: f32,
+}
+
+impl<'l> Logits<'l> {
+    /// The logits of every row of [M, V], with memory for their sums.
+    pub(super) fn rows(logits: &'l Tensor, sums: &'l mut Vec<f32>) -> impl Iterator<Item = Self> {
+        let [m, v] = logits.dims();
+        sums.resize(m, 0.0);
+        logits.device().kernels().log_sum_exp(v, logits.view(), sums);
+        logits.view().f32().chunks(v).zip(sums.iter()).map(|(values, &log_sum_exp)| Self { values, log_sum_exp })
+    }
+
+    /// Of some logits, in plain loops: the reference.
+    #[cfg(test)]
+    pub(super) fn of(values: &'l [f32]) -> Self {
+        let mut sum = [0.0];
+        Reference.log_sum_exp(values.len(), View::F32(values), &mut sum);
+        Self { values, log_sum_exp: sum[0] }
+    }
+
+    /// Of a single row [1, V].
+    pub(super) fn of_one(logits: &'l Tensor) -> Self {
+        let mut sum = [0.0];
+        logits.device().kernels().log_sum_exp(logits.n_elements(), logits.view(), &mut sum);
+        Self { values: logits.view().f32(), log_sum_exp: sum[0] }
+    }
 }
 
 /// A token with what the model thought of it.
@@ -97,9 +135,6 @@ impl Sampler {
 
     /// Chooses the next token.
     ///
-    /// # Shapes
-    /// logits: `[V]`
-    ///
     /// # Errors
     /// [`Finish::NotFinite`] when the logits hold a NaN or +∞, or no finite number; [`Finish::NothingAllowed`] when the
     /// settings and the constraint leave no token.
@@ -108,12 +143,15 @@ impl Sampler {
     /// Linear in V: only the few tokens that `top_k`, `top_p` or `top_logprobs` name are sorted.
     pub fn choose(
         &mut self,
-        logits: &[f32],
+        logits: Logits<'_>,
         constraint: Option<&mut (dyn Constraint + 'static)>,
         n_top_logprobs: usize,
         scratch: &mut Scratch,
     ) -> Result<Choice, Finish> {
-        let log_sum = log_sum_exp(logits).ok_or(Finish::NotFinite)?;
+        let Logits { values: logits, log_sum_exp: log_sum } = logits;
+        if !log_sum.is_finite() {
+            return Err(Finish::NotFinite);
+        }
         scratch.logits.clear();
         scratch.logits.extend_from_slice(logits);
         self.penalise(&mut scratch.logits);
@@ -195,15 +233,6 @@ fn argmax(logits: &[f32]) -> Option<TokenId> {
         }
     }
     best.1
-}
-
-/// ln Σ exp(logit), or `None` when that is not a finite number.
-pub(super) fn log_sum_exp(logits: &[f32]) -> Option<f32> {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    // f32::max skips NaN, but one then makes the sum NaN.
-    let sum: f64 = logits.iter().map(|&logit| f64::from((logit - largest).exp())).sum();
-    let log_sum = largest + sum.ln() as f32;
-    log_sum.is_finite().then_some(log_sum)
 }
 
 /// The `n` largest logits, largest first.

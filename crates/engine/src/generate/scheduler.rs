@@ -1,4 +1,4 @@
-//! Which requests are read and which go on: pure bookkeeping, without a tensor or a token.
+//! Which requests run and how much of each is read: pure bookkeeping, without a tensor or a token.
 
 use super::request::RequestId;
 use std::collections::VecDeque;
@@ -8,35 +8,30 @@ use std::collections::VecDeque;
 pub struct Limits {
     /// Requests R in progress at once; others wait.
     pub n_running: usize,
-    /// Prompt tokens read in one step, padding included, unless a single prompt is longer.
+    /// Prompt tokens read in one step, beside a token for every request that goes on. Longer prompts are read in parts.
     pub n_prefill_tokens: usize,
+    /// Pages of keys and values that all requests may take together, see [`Transformer::page_bytes`]. When there are no
+    /// more, the request that came last gives its own up and reads again later.
+    ///
+    /// [`Transformer::page_bytes`]: crate::model::Transformer::page_bytes
+    pub n_pages: usize,
+    /// Of these, pages that are kept when no request needs them any more, for one that begins with the same tokens.
+    pub n_kept_pages: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { n_running: 64, n_prefill_tokens: 4096 }
+        Self { n_running: 64, n_prefill_tokens: 512, n_pages: usize::MAX, n_kept_pages: 0 }
     }
-}
-
-/// What one step does.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Plan {
-    /// Rows of the cache that stay, by their old numbers, in their new order.
-    pub(super) keep: Vec<usize>,
-    /// The requests in these rows: each goes on by a token.
-    pub(super) decode: Vec<RequestId>,
-    /// The requests whose prompts are read; their rows come behind the others.
-    pub(super) prefill: Vec<RequestId>,
 }
 
 /// First come, first served, with as many at once as the limits allow.
 #[derive(Debug)]
 pub(super) struct Scheduler {
     limits: Limits,
-    /// Requests with the number of tokens that each has to read.
-    waiting: VecDeque<(RequestId, usize)>,
-    /// The request in each row of the cache; `None` for one that has left.
-    rows: Vec<Option<RequestId>>,
+    waiting: VecDeque<RequestId>,
+    /// In the order in which they were admitted.
+    running: Vec<RequestId>,
 }
 
 impl Scheduler {
@@ -44,55 +39,57 @@ impl Scheduler {
     /// When the limits allow nothing.
     pub(super) fn new(limits: Limits) -> Self {
         assert!(limits.n_running > 0, "a generator must be allowed to run at least one request");
-        Self { limits, waiting: VecDeque::new(), rows: Vec::new() }
+        assert!(limits.n_prefill_tokens > 0, "a generator must be allowed to read at least one token at a time");
+        Self { limits, waiting: VecDeque::new(), running: Vec::new() }
     }
 
-    /// A request that has `n_tokens` to read takes its place at the end of the queue.
-    pub(super) fn submit(&mut self, id: RequestId, n_tokens: usize) {
-        self.waiting.push_back((id, n_tokens));
+    /// A request takes its place at the end of the queue.
+    pub(super) fn submit(&mut self, id: RequestId) {
+        self.waiting.push_back(id);
     }
 
-    /// A request gives up its row or its place in the queue.
+    /// A request gives up its place.
     pub(super) fn leave(&mut self, id: RequestId) {
-        self.waiting.retain(|&(waiting, _)| waiting != id);
-        self.rows.iter_mut().filter(|row| **row == Some(id)).for_each(|row| *row = None);
+        self.waiting.retain(|&waiting| waiting != id);
+        self.running.retain(|&running| running != id);
     }
 
-    /// A running request has to read `n_tokens` anew, before those that wait.
-    pub(super) fn read_again(&mut self, id: RequestId, n_tokens: usize) {
-        self.leave(id);
-        self.waiting.push_front((id, n_tokens));
+    /// The request that was admitted last waits again, before all others; none when it is the only one.
+    pub(super) fn put_off(&mut self) -> Option<RequestId> {
+        let id = if self.running.len() > 1 { self.running.pop() } else { None };
+        self.waiting.extend(id);
+        self.waiting.rotate_right(usize::from(id.is_some()));
+        id
     }
 
-    /// What the next step does; the rows are then as it says.
-    pub(super) fn plan(&mut self) -> Plan {
-        let keep: Vec<usize> = (0..self.rows.len()).filter(|&row| self.rows[row].is_some()).collect();
-        let decode: Vec<RequestId> = self.rows.iter().copied().flatten().collect();
-        let prefill = self.admit(self.limits.n_running - decode.len());
-        self.rows = decode.iter().chain(&prefill).copied().map(Some).collect();
-        Plan { keep, decode, prefill }
+    /// The request that is to be let in next, if there is a place for it.
+    pub(super) fn next(&self) -> Option<RequestId> {
+        self.waiting.front().copied().filter(|_| self.running.len() < self.limits.n_running)
     }
 
-    fn admit(&mut self, n_free: usize) -> Vec<RequestId> {
-        let mut admitted = Vec::new();
-        let mut longest = 0;
-        while admitted.len() < n_free
-            && let Some(&(id, n_tokens)) = self.waiting.front()
-        {
-            longest = longest.max(n_tokens);
-            let fits = longest.saturating_mul(admitted.len() + 1) <= self.limits.n_prefill_tokens;
-            if !fits && !admitted.is_empty() {
-                break;
+    /// Lets the next request in.
+    pub(super) fn admit(&mut self) {
+        self.running.extend(self.waiting.pop_front());
+    }
+
+    /// How many tokens of each running request are read next, from how many each has yet to read. One that goes on by its
+    /// newest token reads it whatever the others do; longer stretches share the limit, first come, first served.
+    pub(super) fn shares(&self, n_unread: &[usize], is_divisible: &[bool]) -> Vec<usize> {
+        let mut left = self.limits.n_prefill_tokens;
+        let share = |(&n_unread, &is_divisible): (&usize, &bool)| {
+            if n_unread <= 1 {
+                return n_unread;
             }
-            admitted.push(id);
-            self.waiting.pop_front();
-        }
-        admitted
+            let share = if is_divisible || left == 0 { n_unread.min(left) } else { n_unread };
+            left = left.saturating_sub(share);
+            share
+        };
+        n_unread.iter().zip(is_divisible).map(share).collect()
     }
 
-    /// Requests in the rows of the cache.
-    pub(super) fn n_running(&self) -> usize {
-        self.rows.iter().flatten().count()
+    /// The requests that run.
+    pub(super) fn running(&self) -> &[RequestId] {
+        &self.running
     }
 
     /// Requests in the queue.
@@ -105,9 +102,9 @@ impl Scheduler {
 mod tests {
     use super::*;
 
-    fn scheduler(n_running: usize, n_prefill_tokens: usize, lens: &[usize]) -> Scheduler {
-        let mut scheduler = Scheduler::new(Limits { n_running, n_prefill_tokens });
-        lens.iter().enumerate().for_each(|(i, &len)| scheduler.submit(RequestId(i as u64), len));
+    fn scheduler(n_running: usize, n_prefill_tokens: usize, n: u64) -> Scheduler {
+        let mut scheduler = Scheduler::new(Limits { n_running, n_prefill_tokens, ..Limits::default() });
+        (0..n).for_each(|i| scheduler.submit(RequestId(i)));
         scheduler
     }
 
@@ -115,35 +112,45 @@ mod tests {
         ids.iter().copied().map(RequestId).collect()
     }
 
-    #[test]
-    fn requests_are_admitted_in_order_up_to_the_limits() {
-        let mut rows = scheduler(3, 100, &[5, 5, 5, 5]);
-        assert_eq!(rows.plan(), Plan { keep: vec![], decode: vec![], prefill: ids(&[0, 1, 2]) });
-        assert_eq!(rows.plan(), Plan { keep: vec![0, 1, 2], decode: ids(&[0, 1, 2]), prefill: vec![] });
-        rows.leave(RequestId(1));
-        assert_eq!(rows.plan(), Plan { keep: vec![0, 2], decode: ids(&[0, 2]), prefill: ids(&[3]) });
-        assert_eq!((rows.n_running(), rows.n_waiting()), (3, 0));
+    fn admit_all(requests: &mut Scheduler) {
+        while requests.next().is_some() {
+            requests.admit();
+        }
     }
 
     #[test]
-    fn padding_counts_as_reading() {
-        // 4 + 4 fit into 10 as 2 rows of 4; with 6 they would be 3 rows of 6.
-        let mut rows = scheduler(8, 10, &[4, 4, 6, 100, 1]);
-        assert_eq!(rows.plan().prefill, ids(&[0, 1]));
-        assert_eq!(rows.plan().prefill, ids(&[2]));
-        assert_eq!(rows.plan().prefill, ids(&[3]), "a prompt beyond the limit is read alone");
-        assert_eq!(rows.plan().prefill, ids(&[4]));
+    fn requests_are_admitted_in_order_while_there_are_places() {
+        let mut requests = scheduler(3, 100, 5);
+        admit_all(&mut requests);
+        assert_eq!((requests.running(), requests.n_waiting()), (ids(&[0, 1, 2]).as_slice(), 2));
+        requests.leave(RequestId(1));
+        requests.leave(RequestId(3));
+        assert_eq!(requests.next(), Some(RequestId(4)));
+        admit_all(&mut requests);
+        assert_eq!((requests.running(), requests.next()), (ids(&[0, 2, 4]).as_slice(), None));
     }
 
     #[test]
-    fn one_may_leave_the_queue_or_read_again() {
-        let mut rows = scheduler(2, 100, &[1, 1, 1, 1]);
-        rows.leave(RequestId(1));
-        assert_eq!(rows.plan().prefill, ids(&[0, 2]));
-        rows.read_again(RequestId(0), 7);
-        assert_eq!(rows.plan(), Plan { keep: vec![1], decode: ids(&[2]), prefill: ids(&[0]) });
-        rows.leave(RequestId(0));
-        rows.leave(RequestId(2));
-        assert_eq!(rows.plan(), Plan { keep: vec![], decode: vec![], prefill: ids(&[3]) });
+    fn the_last_is_put_off_and_comes_back_first() {
+        let mut requests = scheduler(3, 100, 4);
+        admit_all(&mut requests);
+        assert_eq!(requests.put_off(), Some(RequestId(2)));
+        assert_eq!(requests.put_off(), Some(RequestId(1)));
+        assert_eq!(requests.put_off(), None, "one alone goes on");
+        admit_all(&mut requests);
+        assert_eq!((requests.running(), requests.n_waiting()), (ids(&[0, 1, 2]).as_slice(), 1));
+    }
+
+    #[test]
+    fn long_stretches_share_the_limit_and_single_tokens_do_not() {
+        let requests = scheduler(8, 10, 0);
+        assert_eq!(requests.shares(&[1, 4, 1, 9, 3], &[true; 5]), [1, 4, 1, 6, 0]);
+        assert_eq!(requests.shares(&[25, 3, 0], &[true; 3]), [10, 0, 0]);
+        let divisible = [true, false, false];
+        assert_eq!(
+            requests.shares(&[4, 25, 3], &divisible),
+            [4, 25, 0],
+            "what must be read at once is, while any is left"
+        );
     }
 }

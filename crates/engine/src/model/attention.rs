@@ -1,14 +1,17 @@
 //! Self-attention and cross attention of one block, with or without a cache.
 
 use super::block::Ending;
-use super::cache::KeyValues;
+use super::cache::Continuation;
 use super::projection::Projection;
 use super::stack::{Context, Memory};
 use super::transformer::Transformer;
 use crate::config::{Attention, QkNorm};
 use crate::params::Params;
-use genera_tensor::backend::AttentionSizes;
-use genera_tensor::op::{AttentionSpec, Linear, MaskSpec, NormSpec, Queries, attention, columns, concat, norm, rotary};
+use genera_tensor::backend::{AttentionSizes, PageLayout};
+use genera_tensor::op::{
+    AttentionSpec, Linear, MaskSpec, NormSpec, PagedSpec, Queries, attention, columns, concat, norm, paged_attention,
+    rotary,
+};
 use genera_tensor::{Key, NormKind, ParamId, Tape, Tensor, Var, Visibility};
 use std::cell::RefCell;
 
@@ -88,7 +91,7 @@ impl AttentionLayer {
         context: &Context<'_>,
         layer: usize,
         bias: Option<&(Var, usize)>,
-        cache: Option<&mut KeyValues<'_>>,
+        cache: Option<&mut Continuation<'_>>,
         ending: Ending,
     ) -> Var {
         let params = model.params();
@@ -101,21 +104,21 @@ impl AttentionLayer {
             let (q, k) = (self.normed(tape, params, &q, q_norm), self.normed(tape, params, &k, k_norm));
             qkv = concat(tape, &[&q, &k, &v]);
         }
-        let (b, t) = (context.rows.b, context.rows.t);
-        let mask = context.mask.for_layer(layer);
-        let is_local = matches!(mask.visibility, Visibility::Window { .. });
+        let visibility = context.mask.visibility(layer);
+        let is_local = matches!(visibility, Visibility::Window { .. });
         if let Some(spec) = model.positions().rotary(0..h + g, d_head, is_local) {
             qkv = rotary(tape, qkv, &context.angles, &spec);
         }
-        let (inputs, s) = match cache {
-            None => (Queries::Fused(qkv), t),
-            Some(cache) => {
-                let capacity = cache.capacity();
-                (Queries::Cross(columns(tape, &qkv, 0..h * d_head), cache.append(qkv.tensor(), h * d_head)), capacity)
-            }
-        };
-        let spec = AttentionSpec { sizes: self.sizes(b, t, s), mask, bias: bias.cloned() };
-        self.finish(tape, params, inputs, spec, context, ending)
+        if let Some(cache) = cache {
+            cache.store(layer, qkv.tensor(), h);
+            let spec = self.paged(cache.shape.layout, visibility, bias);
+            let y = paged_attention(tape, qkv.tensor(), &spec, &cache.own(layer));
+            return self.leave(tape, params, &y, context, ending);
+        }
+        let (b, t) = (context.rows.b, context.rows.t);
+        let spec =
+            AttentionSpec { sizes: self.sizes(b, t, t), mask: context.mask.for_layer(layer), bias: bias.cloned() };
+        self.finish(tape, params, Queries::Fused(qkv), spec, context, ending)
     }
 
     /// Attention of the rows to what the encoder made of the source.
@@ -130,7 +133,7 @@ impl AttentionLayer {
         x: &Var,
         context: &Context<'_>,
         layer: usize,
-        cache: Option<&super::CrossCache>,
+        cache: Option<&Continuation<'_>>,
         ending: Ending,
     ) -> Var {
         let Projections::Cross { q, .. } = &self.projections else { panic!("{} is not cross attention", self.name) };
@@ -139,13 +142,17 @@ impl AttentionLayer {
         if let Some([q_norm, _]) = self.qk_norm {
             q = self.normed(tape, params, &q, q_norm);
         }
-        let (kv, s, lens) = match (cache, &context.memory) {
-            (Some(cache), _) => (cache.layer(layer), cache.s(), cache.lens()),
-            (None, Some(memory)) => (self.keys_values(tape, params, memory, dropout), memory.s, memory.lens.clone()),
-            (None, None) => panic!("{} needs the encoder's output; pass it as memory", self.name),
+        if let Some(cache) = cache {
+            let spec = self.paged(cache.shape.layout, Visibility::Full, None);
+            let y = paged_attention(tape, q.tensor(), &spec, &cache.cross(layer));
+            return self.leave(tape, params, &y, context, ending);
+        }
+        let Some(memory) = &context.memory else {
+            panic!("{} needs the encoder's output; pass it as memory", self.name)
         };
-        let mask = MaskSpec { key_lens: lens, ..MaskSpec::new(Visibility::Full) };
-        let spec = AttentionSpec { sizes: self.sizes(context.rows.b, context.rows.t, s), mask, bias: None };
+        let kv = self.keys_values(tape, params, memory, dropout);
+        let mask = MaskSpec { key_lens: memory.lens.clone(), ..MaskSpec::new(Visibility::Full) };
+        let spec = AttentionSpec { sizes: self.sizes(context.rows.b, context.rows.t, memory.s), mask, bias: None };
         self.finish(tape, params, Queries::Cross(q, kv), spec, context, ending)
     }
 
@@ -205,14 +212,24 @@ impl AttentionLayer {
             probe.captured.borrow_mut().push(self.capture(tape, &inputs, &spec));
         }
         let y = attention(tape, inputs, &spec);
+        self.leave(tape, params, &y, context, ending)
+    }
+
+    /// From all heads back to the residual stream.
+    fn leave(&self, tape: &Tape<'_>, params: &Params, y: &Var, context: &Context<'_>, ending: Ending) -> Var {
         let bias = self.out_bias.map(|id| params.exact(tape, id));
         let with = Linear { bias, activation: None, residual: ending.residual, out: ending.out };
-        Projection { tape, params, dropout: context.mode.adapter_dropout }.apply(&y, self.out, with)
+        Projection { tape, params, dropout: context.mode.adapter_dropout }.apply(y, self.out, with)
     }
 
     fn sizes(&self, b: usize, t: usize, s: usize) -> AttentionSizes {
         let Attention { n_heads: h, n_kv_heads: g, d_head, .. } = self.config;
         AttentionSizes { b, t, s, h, g, d_head, scale: self.config.score_scale(), cap: self.config.score_cap }
+    }
+
+    fn paged(&self, layout: PageLayout, visibility: Visibility, bias: Option<&(Var, usize)>) -> PagedSpec {
+        let (scale, cap) = (self.config.score_scale(), self.config.score_cap);
+        PagedSpec { layout, h: self.config.n_heads, scale, cap, visibility, bias: bias.cloned() }
     }
 
     fn capture(&self, tape: &Tape<'_>, inputs: &Queries, spec: &AttentionSpec) -> Captured {

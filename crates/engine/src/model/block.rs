@@ -2,7 +2,7 @@
 //! back onto the residual stream, one after another or side by side.
 
 use super::attention::AttentionLayer;
-use super::cache::LayerCache;
+use super::cache::Continuation;
 use super::feed_forward::FeedForwardLayer;
 use super::norm::NormLayer;
 use super::stack::Context;
@@ -79,20 +79,18 @@ impl Block {
         x: Var,
         context: &Context<'_>,
         bias: Option<&(Var, usize)>,
-        mut cache: Option<LayerCache<'_>>,
+        mut cache: Option<&mut Continuation<'_>>,
     ) -> Var {
         let params = model.params();
         let sub_layer = |part: u64| (self.layer as u64) * 4 + part + (context.salt << 32);
         let (norms, attention) = &self.attention;
         let given = x.clone();
         let mut x = norms.around(tape, params, x, None, context, sub_layer(0), |x, ending| {
-            let own = cache.as_mut().map(|cache| &mut *cache.own);
-            attention.attend_self(tape, model, x, context, self.layer, bias, own, ending)
+            attention.attend_self(tape, model, x, context, self.layer, bias, cache.as_deref_mut(), ending)
         });
         if let Some((norms, attention)) = &self.cross {
             x = norms.around(tape, params, x, None, context, sub_layer(1), |x, ending| {
-                let cross = cache.as_ref().and_then(|cache| cache.cross);
-                attention.attend_memory(tape, params, x, context, self.layer, cross, ending)
+                attention.attend_memory(tape, params, x, context, self.layer, cache.as_deref(), ending)
             });
         }
         let (norms, feed_forward) = &self.feed_forward;

@@ -1,210 +1,205 @@
 //! Keys and values of what was read and written so far, so that a new token costs one token's work.
 
-use super::transformer::Rows;
-use genera_tensor::backend::CopyColumns;
-use genera_tensor::{DType, Device, Tensor, Var};
+use genera_tensor::backend::{Heads, PAGE_TOKENS, PageLayout, StoreInPages};
+use genera_tensor::op::PagedRow;
+use genera_tensor::{Device, Tensor, View, ViewMut};
+use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The cache of one decoder stack: every row's keys and values in every layer.
-#[derive(Debug)]
-pub struct StackCache {
-    device: Device,
-    /// A layer: [R, capacity, 2·G·K], keys then values of each token.
-    layers: Vec<Tensor>,
-    lens: Vec<u32>,
-    capacity: usize,
-    width: usize,
+/// Counts the pages that were handed out and are still in use.
+#[derive(Clone, Debug, Default)]
+pub struct PageCount(Arc<AtomicUsize>);
+
+impl PageCount {
+    /// Pages in use, one that several rows share counted once.
+    pub fn n_pages(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
-impl StackCache {
-    /// An empty cache for `n_rows` rows of up to `capacity` tokens.
-    pub(super) fn new(
-        device: &Device,
-        n_layers: usize,
-        n_rows: usize,
-        capacity: usize,
-        width: usize,
-        dtype: DType,
-    ) -> Self {
-        let layer = |_| Tensor::scratch(device, [n_rows, capacity, width], dtype);
-        let layers = (0..n_layers).map(layer).collect();
-        Self { device: device.clone(), layers, lens: vec![0; n_rows], capacity, width }
+/// The keys and values of [`PAGE_TOKENS`] consecutive tokens in every layer.
+#[derive(Debug)]
+pub struct Page {
+    /// [L, elements of a page]
+    tensor: Tensor,
+    count: PageCount,
+}
+
+impl Page {
+    fn new(tensor: Tensor, count: &PageCount) -> Self {
+        count.0.fetch_add(1, Ordering::Relaxed);
+        Self { tensor, count: count.clone() }
     }
 
-    /// Number of rows.
-    pub fn n_rows(&self) -> usize {
-        self.lens.len()
+    /// Some elements, to be written to.
+    fn written(page: &mut Arc<Self>, elements: Range<usize>) -> ViewMut<'_> {
+        let page = Arc::get_mut(page).expect("pages that are written to have been reserved");
+        page.tensor.view_mut().into_slice(elements)
+    }
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        self.count.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// How a decoder's pages are made.
+#[derive(Clone, Debug)]
+pub(super) struct PageShape {
+    pub(super) device: Device,
+    pub(super) n_layers: usize,
+    pub(super) layout: PageLayout,
+}
+
+impl PageShape {
+    /// A page of zeros: what is not stored yet must be a number.
+    fn page(&self, count: &PageCount) -> Page {
+        let shape = [self.n_layers, self.layout.n_elements()];
+        Page::new(Tensor::zeros(&self.device, shape, self.layout.dtype), count)
     }
 
-    /// Tokens held of each row.
-    pub fn lens(&self) -> &[u32] {
-        &self.lens
+    /// # Units
+    /// Bytes of a page.
+    pub(super) fn page_bytes(&self) -> usize {
+        self.n_layers * self.layout.n_elements() * self.layout.dtype.size_bytes()
+    }
+}
+
+/// The keys and values of one sequence in every layer, in pages. A clone shares them until one of both goes on.
+#[derive(Clone, Debug, Default)]
+pub struct CacheRow {
+    pages: Vec<Arc<Page>>,
+    len: usize,
+    count: PageCount,
+}
+
+impl CacheRow {
+    /// An empty row whose pages are counted.
+    pub fn new(count: &PageCount) -> Self {
+        Self { count: count.clone(), ..Self::default() }
     }
 
-    /// Tokens that fit in a row.
-    pub fn capacity(&self) -> usize {
-        self.capacity
+    /// A row that begins with whole pages of others.
+    pub fn from_pages(pages: Vec<Arc<Page>>, count: &PageCount) -> Self {
+        Self { len: pages.len() * PAGE_TOKENS, pages, count: count.clone() }
     }
 
-    /// The cache with row i taken from row `from[i]` of this one, and room for `capacity` tokens a row.
-    ///
-    /// Beam search reorders rows this way, finished requests leave, and a full cache grows.
-    #[must_use]
-    pub fn rearranged(&self, from: &[usize], capacity: usize) -> Self {
-        let rows: Vec<_> = from.iter().map(|&row| (self, row)).collect();
-        Self::gathered(&rows, capacity)
+    /// Tokens held.
+    pub fn len(&self) -> usize {
+        self.len
     }
 
-    /// A cache of rows taken from other caches of the same model, with room for `capacity` tokens a row.
-    ///
-    /// # Panics
-    /// When there is no row, or one holds more than `capacity` tokens.
-    #[must_use]
-    pub fn gathered(rows: &[(&StackCache, usize)], capacity: usize) -> Self {
-        let (first, _) = *rows.first().expect("a cache has at least one row");
-        let (n_layers, width) = (first.layers.len(), first.width);
-        let dtype = first.layers.first().map_or(DType::F32, Tensor::dtype);
-        let mut new = Self::new(&first.device, n_layers, rows.len(), capacity, width, dtype);
-        new.lens = rows.iter().map(|(cache, row)| cache.lens[*row]).collect();
-        for (layer, into) in new.layers.iter_mut().enumerate() {
-            for (to, (cache, row)) in rows.iter().enumerate() {
-                let n_tokens = cache.lens[*row] as usize;
-                assert!(n_tokens <= capacity, "a row of {n_tokens} tokens does not fit into a cache for {capacity}");
-                let src = row * cache.capacity * width..(row * cache.capacity + n_tokens) * width;
-                let dst = to * capacity * width..(to * capacity + n_tokens) * width;
-                let dst = into.view_mut().into_slice(dst);
-                first.device.kernels().cast(cache.layers[layer].view().slice(src), dst);
+    /// Whether no token is held.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The pages that hold the tokens.
+    pub fn pages(&self) -> &[Arc<Page>] {
+        &self.pages
+    }
+
+    /// Forgets the tokens from `len` on.
+    pub fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+        self.pages.truncate(self.len.div_ceil(PAGE_TOKENS));
+    }
+
+    /// Makes room for `n` more tokens, in pages that no other row has.
+    pub(super) fn reserve(&mut self, shape: &PageShape, n: usize) {
+        for i in self.len / PAGE_TOKENS..(self.len + n).div_ceil(PAGE_TOKENS) {
+            if i == self.pages.len() {
+                self.pages.push(Arc::new(shape.page(&self.count)));
+            } else if Arc::get_mut(&mut self.pages[i]).is_none() {
+                self.pages[i] = Arc::new(Page::new(self.pages[i].tensor.copy(), &self.count));
             }
         }
-        new
     }
 
-    /// Shortens a row to `len` tokens.
-    pub fn truncate(&mut self, row: usize, len: u32) {
-        self.lens[row] = self.lens[row].min(len);
+    /// Stores keys and values of `n` new tokens behind those held, in one layer. They count once [`CacheRow::advance`] says so.
+    ///
+    /// # Panics
+    /// When there is no room for them.
+    pub(super) fn store(&mut self, shape: &PageShape, layer: usize, kv: Heads<'_>, n: usize) {
+        let (layout, n_elements) = (shape.layout, shape.layout.n_elements());
+        let pages = &mut self.pages[self.len / PAGE_TOKENS..(self.len + n).div_ceil(PAGE_TOKENS)];
+        let range = layer * n_elements..(layer + 1) * n_elements;
+        let pages = pages.iter_mut().map(|page| Page::written(page, range.clone())).collect();
+        let first = self.len % PAGE_TOKENS;
+        shape.device.kernels().store_in_pages(StoreInPages { layout, kv, n_tokens: n, first, pages });
     }
 
-    /// The rows with the positions at which they continue the cache.
-    pub(super) fn placed(&self, rows: &Rows) -> Rows {
-        assert_eq!(rows.b, self.n_rows(), "the cache has {} rows, the input {}", self.n_rows(), rows.b);
-        let last = |&len: &u32| len + rows.t as u32 - 1;
-        let needed = self.lens.iter().map(last).max().map_or(0, |last| last as usize + 1);
-        assert!(needed <= self.capacity, "the cache holds {} tokens a row, {needed} are needed", self.capacity);
-        let positions = self.lens.iter().flat_map(|&len| len..len + rows.t as u32).collect();
-        Rows { positions, ..rows.clone() }
+    /// Counts `n` tokens that every layer has stored by now.
+    pub(super) fn advance(&mut self, n: usize) {
+        self.len += n;
     }
 
-    pub(super) fn layer(&mut self, layer: usize) -> KeyValues<'_> {
-        KeyValues { data: &mut self.layers[layer], lens: &self.lens, capacity: self.capacity, width: self.width }
+    /// One layer of the row for `n_queries` queries, of which the first stands at the start of `places` and the last key
+    /// before its end.
+    fn of_layer(&self, shape: &PageShape, layer: usize, n_queries: usize, places: Range<usize>) -> PagedRow<'_> {
+        let n = shape.layout.n_elements();
+        let pages: Vec<View<'_>> =
+            self.pages.iter().map(|page| page.tensor.view().slice(layer * n..(layer + 1) * n)).collect();
+        PagedRow { pages, n_keys: places.end as u32, n_queries, position: places.start as u32 }
     }
+}
 
-    /// Counts the tokens that every layer has stored by now.
-    pub(super) fn advance(&mut self, rows: &Rows) {
-        for (row, len) in self.lens.iter_mut().enumerate() {
-            *len += rows.lens.as_ref().map_or(rows.t as u32, |lens| lens[row]);
+/// The rows that a pass continues, and what it continues them by.
+pub(super) struct Continuation<'c> {
+    pub(super) shape: PageShape,
+    pub(super) rows: &'c mut [CacheRow],
+    /// Keys and values of the source in every decoder layer, for each row; none without an encoder.
+    pub(super) sources: &'c [CacheRow],
+    /// New tokens of each row.
+    pub(super) n_new: Vec<usize>,
+}
+
+impl Continuation<'_> {
+    /// Makes room in every row.
+    pub(super) fn reserve(&mut self) {
+        for (row, &n) in self.rows.iter_mut().zip(&self.n_new) {
+            row.reserve(&self.shape, n);
         }
     }
-}
 
-/// One layer of a [`StackCache`].
-pub(super) struct KeyValues<'c> {
-    data: &'c mut Tensor,
-    lens: &'c [u32],
-    capacity: usize,
-    width: usize,
-}
-
-impl KeyValues<'_> {
-    pub(super) fn capacity(&self) -> usize {
-        self.capacity
+    /// Keys of the longest row, the new ones included.
+    pub(super) fn n_keys_max(&self) -> usize {
+        self.rows.iter().zip(&self.n_new).map(|(row, n)| row.len + n).max().unwrap_or(0)
     }
 
-    /// Stores the columns of `qkv` from `first` on behind what each row holds, and returns all keys and values.
+    /// Stores the new tokens' keys and values of a layer.
     ///
     /// # Shapes
-    /// qkv: [B·T, first + 2·G·K]; result: [B·capacity, 2·G·K].
-    pub(super) fn append(&mut self, qkv: &Tensor, first: usize) -> Var {
-        let t = qkv.shape().n_rows() / self.lens.len();
-        let stride = first + self.width;
-        for (row, &len) in self.lens.iter().enumerate() {
-            let start = (row * self.capacity + len as usize) * self.width;
-            let kernels = qkv.device().kernels();
-            kernels.copy_columns(CopyColumns {
-                rows: t,
-                width: self.width,
-                src: qkv.view().slice(row * t * stride..(row + 1) * t * stride),
-                src_stride: stride,
-                src_column: first,
-                dst: self.data.view_mut().into_slice(start..start + t * self.width),
-                dst_stride: self.width,
-                dst_column: 0,
-                accumulate: false,
-            });
+    /// qkv: [N, (H + 2·G)·K]; `first_head` = H.
+    pub(super) fn store(&mut self, layer: usize, qkv: &Tensor, first_head: usize) {
+        let PageLayout { g, d_head, .. } = self.shape.layout;
+        let n_heads_stored = first_head + 2 * g;
+        let (mut first, width) = (0, n_heads_stored * d_head);
+        for (row, &n) in self.rows.iter_mut().zip(&self.n_new) {
+            let data = qkv.view().slice(first * width..(first + n) * width);
+            row.store(&self.shape, layer, Heads { data, n_heads_stored, first_head }, n);
+            first += n;
         }
-        Var::constant(self.data.reshape([self.lens.len() * self.capacity, self.width]))
-    }
-}
-
-/// Keys and values of the source in every decoder layer; they do not grow.
-#[derive(Clone, Debug)]
-pub struct CrossCache {
-    pub(super) layers: Vec<Tensor>,
-    pub(super) s: usize,
-    pub(super) lens: Option<Arc<[u32]>>,
-}
-
-impl CrossCache {
-    pub(super) fn layer(&self, layer: usize) -> Var {
-        Var::constant(self.layers[layer].clone())
     }
 
-    pub(super) fn s(&self) -> usize {
-        self.s
+    /// The rows of a layer as its new queries see them.
+    pub(super) fn own(&self, layer: usize) -> Vec<PagedRow<'_>> {
+        let rows = self.rows.iter().zip(&self.n_new);
+        rows.map(|(row, &n)| row.of_layer(&self.shape, layer, n, row.len..row.len + n)).collect()
     }
 
-    pub(super) fn lens(&self) -> Option<Arc<[u32]>> {
-        self.lens.clone()
+    /// The sources of a layer as the new queries see them.
+    pub(super) fn cross(&self, layer: usize) -> Vec<PagedRow<'_>> {
+        let rows = self.sources.iter().zip(&self.n_new);
+        rows.map(|(row, &n)| row.of_layer(&self.shape, layer, n, 0..row.len)).collect()
     }
 
-    /// The cache with row i taken from row `from[i]` of this one.
-    #[must_use]
-    pub fn rearranged(&self, from: &[usize]) -> Self {
-        let rows: Vec<_> = from.iter().map(|&row| (self, row)).collect();
-        Self::gathered(&rows)
+    /// Counts the new tokens that every layer has stored by now.
+    pub(super) fn advance(&mut self) {
+        for (row, &n) in self.rows.iter_mut().zip(&self.n_new) {
+            row.advance(n);
+        }
     }
-
-    /// A cache of rows taken from other caches of the same model.
-    ///
-    /// # Panics
-    /// When there is no row.
-    #[must_use]
-    pub fn gathered(rows: &[(&CrossCache, usize)]) -> Self {
-        let (first, _) = *rows.first().expect("a cache has at least one row");
-        let lens: Arc<[u32]> = rows.iter().map(|(cache, row)| cache.len(*row)).collect();
-        let s = lens.iter().copied().max().unwrap_or(0) as usize;
-        let layer = |layer: usize| {
-            let [_, width] = first.layers[layer].dims();
-            let like = &first.layers[layer];
-            let mut out = Tensor::scratch(like.device(), [rows.len() * s, width], like.dtype());
-            for (to, ((cache, row), &len)) in rows.iter().zip(lens.iter()).enumerate() {
-                let n = len as usize * width;
-                let src = row * cache.s * width;
-                let dst = out.view_mut().into_slice(to * s * width..to * s * width + n);
-                like.device().kernels().cast(cache.layers[layer].view().slice(src..src + n), dst);
-            }
-            out
-        };
-        Self { layers: (0..first.layers.len()).map(layer).collect(), s, lens: Some(lens) }
-    }
-
-    /// Source tokens of a row.
-    fn len(&self, row: usize) -> u32 {
-        self.lens.as_ref().map_or(self.s as u32, |lens| lens[row])
-    }
-}
-
-/// What one block may use of the caches.
-pub(super) struct LayerCache<'c> {
-    pub(super) own: &'c mut KeyValues<'c>,
-    pub(super) cross: Option<&'c CrossCache>,
 }

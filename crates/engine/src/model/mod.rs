@@ -21,7 +21,7 @@ mod transformer;
 mod visibility;
 
 pub use attention::{Captured, Probe};
-pub use cache::{CrossCache, StackCache};
+pub use cache::{CacheRow, Page, PageCount};
 pub use init::initial_params;
 pub use stack::{Context, Memory};
 pub use transformer::{Loss, Mode, Rows, Transformer};

@@ -1,13 +1,13 @@
 //! Equal blocks on top of each other, and what they share.
 
 use super::block::Block;
-use super::cache::{CrossCache, LayerCache, StackCache};
+use super::cache::Continuation;
 use super::norm::NormLayer;
 use super::transformer::{Mode, Rows, Transformer};
 use super::visibility::StackMask;
 use crate::config::{ModelConfig, Placement, Stack};
 use crate::params::Params;
-use genera_tensor::{ParamId, Tape, Var};
+use genera_tensor::{ParamId, Tape, Tensor, Var};
 use std::sync::Arc;
 
 /// What all blocks of a pass share.
@@ -70,19 +70,19 @@ impl StackLayers {
         model: &'a Transformer,
         mut x: Var,
         context: &Context<'_>,
-        cache: Option<(&mut StackCache, Option<&CrossCache>)>,
+        cache: Option<&mut Continuation<'_>>,
     ) -> Var {
         let params = model.params();
-        let n_keys = cache.as_ref().map_or(context.rows.t, |(cache, _)| cache.capacity());
+        let n_keys = cache.as_ref().map_or(context.rows.t, |cache| cache.n_keys_max());
         let table = self.relative_bias.map(|id| params.exact(tape, id));
         let bias = model.positions().bias(tape, table.as_ref(), n_keys, self.is_causal);
         match cache {
-            Some((cache, cross)) => {
-                for (layer, block) in self.blocks.iter().enumerate() {
-                    let own = &mut cache.layer(layer);
-                    x = block.forward(tape, model, x, context, bias.as_ref(), Some(LayerCache { own, cross }));
+            Some(cache) => {
+                cache.reserve();
+                for block in &self.blocks {
+                    x = block.forward(tape, model, x, context, bias.as_ref(), Some(cache));
                 }
-                cache.advance(&context.rows);
+                cache.advance();
             }
             None => {
                 let n_replayed = if tape.is_recording() { context.mode.recomputed_blocks } else { 0 };
@@ -101,12 +101,16 @@ impl StackLayers {
         }
     }
 
-    pub(super) fn cross_cache(&self, tape: &Tape<'_>, params: &Params, memory: &Memory) -> CrossCache {
+    /// Keys and values of the encoder's output in every block.
+    ///
+    /// # Shapes
+    /// Each: [B·S, 2·G·K].
+    pub(super) fn keys_values_of(&self, tape: &Tape<'_>, params: &Params, memory: &Memory) -> Vec<Tensor> {
         let keys_values = |block: &Block| {
             let cross = block.cross().expect("every block of a decoder with an encoder has cross attention");
             cross.keys_values(tape, params, memory, None).into_tensor()
         };
-        CrossCache { layers: self.blocks.iter().map(keys_values).collect(), s: memory.s, lens: memory.lens.clone() }
+        self.blocks.iter().map(keys_values).collect()
     }
 }
 

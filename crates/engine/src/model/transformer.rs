@@ -1,6 +1,6 @@
 //! The one Transformer. Everything that computes with a model goes through this file.
 
-use super::cache::{CrossCache, StackCache};
+use super::cache::{CacheRow, Continuation, PageShape};
 use super::embedding::Embeddings;
 use super::head::HeadLayer;
 use super::position::Positions;
@@ -8,6 +8,7 @@ use super::stack::{Context, Memory, StackLayers};
 use super::{Probe, visibility};
 use crate::config::{ModelConfig, Shape};
 use crate::params::Params;
+use genera_tensor::backend::{Heads, PageLayout};
 use genera_tensor::op::{HeadLoss, LossSpec};
 use genera_tensor::{DType, Device, Key, Tape, Tensor, Var};
 use genera_tokens::{Batch, Source};
@@ -68,6 +69,14 @@ impl Rows {
         assert_eq!(tokens.len(), b * t, "{} tokens do not make rows of {t}", tokens.len());
         let positions = (0..b).flat_map(|_| 0..t as u32).collect();
         Self { b, t, tokens: tokens.into(), positions, segments: None, lens: None }
+    }
+
+    /// New tokens that continue rows, one row behind the other in one, each at the positions behind those that it holds.
+    fn continuing(new: &[&[u32]], rows: &[CacheRow]) -> Self {
+        let tokens: Arc<[u32]> = new.concat().into();
+        let positions = new.iter().zip(rows).flat_map(|(new, row)| (row.len() as u32..).take(new.len())).collect();
+        let segments = new.iter().zip(0..).flat_map(|(new, row)| std::iter::repeat_n(row, new.len())).collect();
+        Self { b: 1, t: tokens.len(), tokens, positions, segments: Some(segments), lens: None }
     }
 
     /// The decoder's side of a batch.
@@ -205,37 +214,64 @@ impl Transformer {
         decoder.forward(tape, self, x, &context, None)
     }
 
-    /// Hidden states of new tokens that continue what `cache` holds; the cache then holds them too.
+    /// Hidden states of new tokens that continue rows of keys and values; the rows then hold them too.
     ///
-    /// Row i of `rows` continues row i of the cache; `rows.lens` says how many of its tokens are real. Positions are
-    /// taken from the cache.
+    /// `sources`: what [`Transformer::read_sources`] made of each row's source, for a model with an encoder; else none.
     ///
     /// # Shapes
-    /// Result: [B·T, D]; beyond a row's length it means nothing.
-    pub fn decode_cached(&self, rows: &Rows, cache: &mut StackCache, cross: Option<&CrossCache>) -> Var {
+    /// Result: [N, D], the new tokens row by row.
+    ///
+    /// # Determinism
+    /// A hidden state depends on the tokens of its row alone, not on the other rows, nor on how many are new at a time.
+    pub fn decode_cached(&self, new: &[&[u32]], rows: &mut [CacheRow], sources: &[CacheRow]) -> Var {
         let (embeddings, decoder) = self.decoder.as_ref().expect("only a decoder generates token by token");
+        assert_eq!(new.len(), rows.len(), "every row is continued, if by nothing");
         let tape = Tape::inference(&self.device);
-        let rows = cache.placed(rows);
+        let joined = Rows::continuing(new, rows);
         let mode = Mode::default();
-        let x = embeddings.embed(&tape, &self.params, &self.positions, &rows, mode);
-        let mask = visibility::of_cached(&rows, cache, self.config.last_stack());
-        let angles = self.positions.angles(&rows);
-        let context = Context { rows, mask, angles, memory: None, mode, salt: 0 };
-        decoder.forward(&tape, self, x, &context, Some((cache, cross)))
+        let x = embeddings.embed(&tape, &self.params, &self.positions, &joined, mode);
+        let mask = visibility::of_cached(self.config.last_stack());
+        let angles = self.positions.angles(&joined);
+        let context = Context { rows: joined, mask, angles, memory: None, mode, salt: 0 };
+        let n_new = new.iter().map(|tokens| tokens.len()).collect();
+        let mut cache = Continuation { shape: self.page_shape(), rows, sources, n_new };
+        decoder.forward(&tape, self, x, &context, Some(&mut cache))
     }
 
-    /// Keys and values of the source for every decoder layer, computed once a request.
-    pub fn cross_cache(&self, memory: &Memory) -> CrossCache {
+    /// Keys and values of the source for every decoder layer and row, computed once a request.
+    pub fn read_sources(&self, memory: &Memory) -> Vec<CacheRow> {
         let (_, decoder) = self.decoder.as_ref().expect("only a decoder looks at an encoder");
         let tape = Tape::inference(&self.device);
-        decoder.cross_cache(&tape, &self.params, memory)
+        let (s, shape) = (memory.s, self.page_shape());
+        let n_rows = memory.hidden.tensor().shape().n_rows() / s.max(1);
+        let lens: Vec<usize> =
+            (0..n_rows).map(|row| memory.lens.as_ref().map_or(s, |lens| lens[row] as usize)).collect();
+        let mut rows = vec![CacheRow::default(); n_rows];
+        rows.iter_mut().zip(&lens).for_each(|(row, &len)| row.reserve(&shape, len));
+        for (layer, kv) in decoder.keys_values_of(&tape, &self.params, memory).iter().enumerate() {
+            let [_, width] = kv.dims();
+            for (i, (row, &len)) in rows.iter_mut().zip(&lens).enumerate() {
+                let data = kv.view().slice(i * s * width..(i * s + len) * width);
+                row.store(&shape, layer, Heads { data, n_heads_stored: 2 * shape.layout.g, first_head: 0 }, len);
+            }
+        }
+        rows.iter_mut().zip(&lens).for_each(|(row, &len)| row.advance(len));
+        rows
     }
 
-    /// An empty cache for `n_rows` rows of up to `capacity` tokens.
-    pub fn stack_cache(&self, n_rows: usize, capacity: usize) -> StackCache {
-        let attention = &self.config.last_stack().attention;
-        let width = 2 * attention.n_kv_heads * attention.d_head;
-        StackCache::new(&self.device, self.config.last_stack().n_layers, n_rows, capacity, width, self.compute_dtype())
+    fn page_shape(&self) -> PageShape {
+        let stack = self.config.last_stack();
+        let (g, d_head) = (stack.attention.n_kv_heads, stack.attention.d_head);
+        let layout = PageLayout { g, d_head, dtype: self.params.cache_dtype() };
+        PageShape { device: self.device.clone(), n_layers: stack.n_layers, layout }
+    }
+
+    /// What a page of keys and values takes: [`PAGE_TOKENS`](genera_tensor::backend::PAGE_TOKENS) tokens of a row.
+    ///
+    /// # Units
+    /// Bytes.
+    pub fn page_bytes(&self) -> usize {
+        self.page_shape().page_bytes()
     }
 
     /// Logits of hidden states.

@@ -1,6 +1,5 @@
 //! Who sees whom.
 
-use super::cache::StackCache;
 use super::transformer::Rows;
 use crate::config::Stack;
 use genera_tensor::Visibility;
@@ -16,8 +15,12 @@ pub(super) struct StackMask {
 impl StackMask {
     /// The mask of one layer.
     pub(super) fn for_layer(&self, layer: usize) -> MaskSpec {
-        let visibility = self.by_layer.get(layer).copied().unwrap_or(self.base.visibility);
-        MaskSpec { visibility, ..self.base.clone() }
+        MaskSpec { visibility: self.visibility(layer), ..self.base.clone() }
+    }
+
+    /// What tokens of one layer see by position.
+    pub(super) fn visibility(&self, layer: usize) -> Visibility {
+        self.by_layer.get(layer).copied().unwrap_or(self.base.visibility)
     }
 }
 
@@ -34,15 +37,8 @@ pub(super) fn of_decoder(rows: &Rows, stack: &Stack) -> StackMask {
 }
 
 /// New tokens see what the cache holds and those before them.
-pub(super) fn of_cached(rows: &Rows, cache: &StackCache, stack: &Stack) -> StackMask {
-    let new = |row: usize| rows.lens.as_ref().map_or(rows.t as u32, |lens| lens[row]);
-    let lens = cache.lens();
-    let base = MaskSpec {
-        query_offsets: Some(lens.into()),
-        key_lens: Some(lens.iter().enumerate().map(|(row, len)| len + new(row)).collect()),
-        ..MaskSpec::new(Visibility::Causal)
-    };
-    StackMask { base, by_layer: by_layer(stack) }
+pub(super) fn of_cached(stack: &Stack) -> StackMask {
+    StackMask { base: MaskSpec::new(Visibility::Causal), by_layer: by_layer(stack) }
 }
 
 fn with_segments(rows: &Rows, visibility: Visibility) -> MaskSpec {

@@ -149,7 +149,7 @@ choice!(OptimizerKind {
 table! {
     /// What it learns from.
     "data" => DataRecipe {
-        /// Kind of data: text, translation, chat, preference, or a built-in source such as stories, copy, reverse, sort.
+        /// Kind of data: text, translation, chat, preference, table, or a built-in source such as stories, copy, reverse, sort.
         kind: String = "text".to_owned(),
         /// Files and directories to learn from; relative to where the program is started.
         files: Vec<String> = Vec::new(),
@@ -185,6 +185,31 @@ table! {
         max_target_len: Option<usize> = None,
         /// Number of tokens of a padded batch, instead of a fixed number of rows.
         tokens_per_batch: Option<usize> = None,
+    }
+}
+
+table! {
+    /// What a table holds beyond what its cells show.
+    "table" => TableRecipe {
+        /// What columns hold, where it is not to be found out: number, integer, category, boolean, date or id, as in
+        /// "zip = category".
+        types: Vec<String> = Vec::new(),
+        /// What holds in each row between two numbers or dates, as in "start <= end".
+        constraints: Vec<String> = Vec::new(),
+        /// Columns whose values stand together only as they do in the data, as in "city + country".
+        combinations: Vec<String> = Vec::new(),
+        /// Columns that together never repeat, as in "name + birth".
+        unique: Vec<String> = Vec::new(),
+        /// Columns that are left out.
+        skip: Vec<String> = Vec::new(),
+        /// Column to be predicted from the others when the rows are judged; the last by default.
+        target: Option<String> = None,
+        /// Bins of a number at most.
+        bins: usize = 128,
+        /// Merge categories of fewer rows, and as many of the least and greatest numbers.
+        protect_rare: usize = 0,
+        /// Learn to go on from any given columns; without it rows are shorter, and nothing can be asked of them.
+        any_order: bool = true,
     }
 }
 

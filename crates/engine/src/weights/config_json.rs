@@ -62,6 +62,18 @@ impl SpecialIds {
             decoder_start: start,
         }
     }
+
+    /// Ids that end an answer: the model's, and that of its tokenizer.
+    pub fn stop_ids(&self, of_tokenizer: &Special) -> Vec<TokenId> {
+        let mut ids = self.end.clone();
+        ids.extend(of_tokenizer.end.filter(|id| !self.end.contains(id)));
+        ids
+    }
+
+    /// What the decoder of an encoder-decoder reads first; `None` when the files do not say.
+    pub fn decoder_opening(&self) -> Option<TokenId> {
+        self.decoder_start.or(self.begin).or(self.padding)
+    }
 }
 
 /// Reads `config.json` and, where there is one, `generation_config.json`, whose ids go before.

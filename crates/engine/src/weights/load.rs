@@ -7,7 +7,7 @@ use super::shards::Shards;
 use crate::config::{FeedForward, Head, ModelConfig, Position, Rotary, RotaryScaling};
 use crate::error::{Error, Result};
 use crate::model::Transformer;
-use crate::params::{EMBEDDING, Kept, ParamSpec, Params, Role, layout, packed};
+use crate::params::{EMBEDDING, Kept, ParamSpec, Params, Role, layout, packed, quantised};
 use genera_tensor::quant::{BlockRows, Format};
 use genera_tensor::{DType, Device, Shape, Tensor};
 use std::collections::{HashMap, HashSet};
@@ -28,6 +28,8 @@ pub enum Purpose {
     /// To be used, quantised blocks as they are stored; products of other matrices are in this type, of which f32 leaves
     /// numbers of 16 bits as they are.
     UseAsStored(DType),
+    /// To be used, matrices rounded to this format; products of others are in f32.
+    UseQuantised(Format),
 }
 
 impl Purpose {
@@ -35,6 +37,7 @@ impl Purpose {
     pub fn compute(self) -> DType {
         match self {
             Purpose::Training(dtype) | Purpose::Use(dtype) | Purpose::UseAsStored(dtype) => dtype,
+            Purpose::UseQuantised(_) => DType::F32,
         }
     }
 }
@@ -250,6 +253,9 @@ impl Files {
             return Ok(Kept::Packed(Arc::new(device.kernels().pack_blocks(width, &rows))));
         }
         let numbers = self.read(spec, found, device)?;
+        if let Purpose::UseQuantised(format) = purpose {
+            return Ok(Kept::Packed(Arc::new(quantised(&spec.name, &numbers, format))));
+        }
         let weight = if purpose.compute() == DType::F32 { numbers } else { numbers.cast(purpose.compute()) };
         Ok(Kept::Packed(Arc::new(packed(&weight))))
     }

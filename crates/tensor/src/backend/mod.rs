@@ -10,7 +10,10 @@
 //! only on its own input row, not on how many rows there are beside it.
 
 pub mod cpu;
+mod pages;
 pub mod reference;
+
+pub use pages::{PAGE_TOKENS, PageLayout, PagedAttention, StoreInPages};
 
 use crate::dtype::{DType, View, ViewMut};
 use crate::quant::{BlockRows, Half};
@@ -501,6 +504,12 @@ pub trait Kernels: Send + Sync {
     /// See [`AttentionBackward`].
     fn attention_backward(&self, call: AttentionBackward<'_>);
 
+    /// See [`StoreInPages`].
+    fn store_in_pages(&self, call: StoreInPages<'_>);
+
+    /// See [`PagedAttention`].
+    fn paged_attention(&self, call: PagedAttention<'_>);
+
     /// See [`Rotary`].
     fn rotary(&self, call: Rotary<'_>);
 
@@ -539,6 +548,9 @@ pub trait Kernels: Send + Sync {
 
     /// Softmax of each row of `width`: `out = exp(x − max) / sum`.
     fn softmax(&self, width: usize, x: View<'_>, out: ViewMut<'_>);
+
+    /// `out[i] = ln Σ exp(x)` of each row of `width`; not finite where a row holds a NaN or +∞, or nothing but −∞.
+    fn log_sum_exp(&self, width: usize, x: View<'_>, out: &mut [f32]);
 
     /// Gradient of [`Kernels::softmax`] from its result `y`: `dx = y · (dout − Σ y·dout)`.
     fn softmax_backward(&self, width: usize, y: View<'_>, dout: View<'_>, dx: ViewMut<'_>);

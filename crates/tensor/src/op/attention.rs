@@ -188,13 +188,14 @@ fn check_sizes(saved: &Saved, sizes: &AttentionSizes, has_bias: bool) {
 }
 
 fn borrow_bias(spec: &AttentionSpec) -> Option<OffsetBias<'_>> {
-    spec.bias.as_ref().map(|(bias, origin)| {
-        let [_, n_offsets] = shape::sizes(&[("add bias", "H R", bias.tensor().shape())]);
-        let View::F32(values) = bias.tensor().view() else {
-            panic!("an offset bias is f32, found {:?}", bias.tensor())
-        };
-        OffsetBias { values, n_offsets, origin: *origin }
-    })
+    spec.bias.as_ref().map(offset_bias_of)
+}
+
+/// A bias [H, R] with the index of offset 0.
+pub(super) fn offset_bias_of((bias, origin): &(Var, usize)) -> OffsetBias<'_> {
+    let [_, n_offsets] = shape::sizes(&[("add bias", "H R", bias.tensor().shape())]);
+    let View::F32(values) = bias.tensor().view() else { panic!("an offset bias is f32, found {:?}", bias.tensor()) };
+    OffsetBias { values, n_offsets, origin: *origin }
 }
 
 fn bias_gradient(spec: &AttentionSpec) -> Tensor {

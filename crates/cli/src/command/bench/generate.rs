@@ -7,7 +7,7 @@ use crate::machine;
 use crate::model::ModelArguments;
 use crate::rates;
 use crate::show::number;
-use genera_engine::generate::{Generator, Limits, Request, Sampling};
+use genera_engine::generate::{Event, Generator, Limits, Request, Sampling};
 use genera_engine::model::Transformer;
 use genera_tensor::Key;
 use serde::Serialize;
@@ -108,7 +108,9 @@ fn median(times: impl Iterator<Item = Duration>) -> f64 {
 /// Reads all prompts, then goes on with them, always by the most probable token.
 fn round(model: &Transformer, arguments: &Arguments, seed: u64) -> Outcome<Round> {
     let (n, n_tokens) = (arguments.batch as usize, arguments.prompt_tokens as usize);
-    let limits = Limits { n_running: n, n_prefill_tokens: n * n_tokens };
+    // All prompts in one step, where they are several: else some would go on while others are read.
+    let n_prefill_tokens = if n == 1 { Limits::default().n_prefill_tokens } else { n * n_tokens };
+    let limits = Limits { n_running: n, n_prefill_tokens, ..Limits::default() };
     let mut generator = Generator::new(model, limits);
     let vocab = model.config().vocab_size as u64;
     for row in 0..u64::from(arguments.batch) {
@@ -126,17 +128,20 @@ fn round(model: &Transformer, arguments: &Arguments, seed: u64) -> Outcome<Round
         profile.restart();
     }
     let start = Instant::now();
-    generator.step();
+    let n_tokens_of = |events: Vec<Event>| events.iter().filter(|event| matches!(event, Event::Token { .. })).count();
+    // Prompts are read in parts, the last of which gives the first token.
+    let mut n_generated = 0;
+    while n_generated < n {
+        n_generated += n_tokens_of(generator.step());
+    }
     let prefill = start.elapsed();
     if let Some(profile) = model.device().profile().filter(|_| arguments.tokens > 1) {
         profile.restart();
     }
-    let mut n_steps = 1;
     while !generator.is_idle() {
-        generator.step();
-        n_steps += 1;
+        n_generated += n_tokens_of(generator.step());
     }
-    if n_steps != arguments.tokens {
+    if n_generated != n * arguments.tokens as usize {
         return Err(Failure::new(format!(
             "{n_tokens} + {} tokens do not fit into the model's context of {}; ask for fewer",
             arguments.tokens,

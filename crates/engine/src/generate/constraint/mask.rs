@@ -74,6 +74,14 @@ impl TokenMask {
         self.words.iter_mut().zip(&other.words).for_each(|(word, other)| *word &= other);
     }
 
+    /// Forbids every token whose bit is 0 in `words`, of 32 tokens each, the lowest bit first; and those beyond the words.
+    pub fn intersect_words(&mut self, words: &[u32]) {
+        for (i, word) in self.words.iter_mut().enumerate() {
+            let half = |at: usize| u64::from(words.get(at).copied().unwrap_or(0));
+            *word &= half(2 * i) | half(2 * i + 1) << 32;
+        }
+    }
+
     /// Forbids every token for which `keep` is false.
     pub fn retain(&mut self, keep: impl Fn(TokenId) -> bool) {
         let allowed: Vec<TokenId> = self.iter().collect();
@@ -120,6 +128,13 @@ mod tests {
             mask.apply(&mut logits);
             assert_eq!(logits.iter().filter(|logit| logit.is_finite()).count(), mask.n_allowed());
         }
+    }
+
+    #[test]
+    fn words_of_32_bits_are_a_mask_too() {
+        let mut mask = TokenMask::all(130);
+        mask.intersect_words(&[1 << 31, 2, 0, 1]);
+        assert_eq!(mask.iter().collect::<Vec<_>>(), [31, 33, 96]);
     }
 
     #[test]

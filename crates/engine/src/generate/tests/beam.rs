@@ -2,8 +2,8 @@
 
 use super::models::{CONTEXT_LEN, encoder_decoders, model, plain, tokens};
 use crate::config::ModelConfig;
+use crate::generate::Logits;
 use crate::generate::naive::logits_behind;
-use crate::generate::sampler::log_sum_exp;
 use crate::generate::{
     BeamInput, BeamSettings, Ending, Finish, Generator, Hypothesis, Limits, Request, Sampling, beam_search,
 };
@@ -30,7 +30,7 @@ fn exhaustive(model: &Transformer, input: &BeamInput, settings: &BeamSettings) -
         let context = [input.prompt.as_slice(), &answer].concat();
         let logits = logits_behind(model, input.source.as_deref(), &context);
         let logits = logits.view().f32();
-        let log_sum = log_sum_exp(logits).expect("numbers");
+        let log_sum = Logits::of(logits).log_sum_exp;
         for token in (0..logits.len() as u32).filter(|token| !settings.forbidden.contains(token)) {
             let logprob = logprob + f64::from(logits[token as usize] - log_sum);
             let length = (answer.len() + 1) as f64;

@@ -73,7 +73,7 @@ fn a_cache_and_a_batch_change_nothing() {
     {
         for (name, config) in all() {
             let model = model(&config, dtype, &device);
-            let answers = among_others(&model, 6, Limits { n_running: 4, n_prefill_tokens: 40 });
+            let answers = among_others(&model, 6, Limits { n_running: 4, n_prefill_tokens: 40, ..Limits::default() });
             assert_eq!(answers.len(), 6);
             for (i, answer) in answers.iter().enumerate() {
                 let naive = generate_naively(&model, request(&config, i)).expect("a valid request");
@@ -117,7 +117,8 @@ fn an_answer_does_not_depend_on_its_neighbours() {
                 [decoders().swap_remove(0), decoders().swap_remove(6), encoder_decoders().swap_remove(0)]
             {
                 let model = model(&config, dtype, &device);
-                let answers = among_others(&model, 9, Limits { n_running: 5, n_prefill_tokens: 30 });
+                let answers =
+                    among_others(&model, 9, Limits { n_running: 5, n_prefill_tokens: 30, ..Limits::default() });
                 for (i, answer) in answers.iter().enumerate() {
                     let alone = alone(&model, request(&config, i));
                     assert_eq!(bits(answer), bits(&alone), "{name}, request {i}, {dtype} on {device:?}");
@@ -135,7 +136,7 @@ fn threads_and_packing_change_nothing() {
             if n_threads > 1 {
                 model.params_mut().pack();
             }
-            let answers = among_others(&model, 6, Limits { n_running: 4, n_prefill_tokens: 100 });
+            let answers = among_others(&model, 6, Limits { n_running: 4, n_prefill_tokens: 100, ..Limits::default() });
             answers.iter().map(bits).collect::<Vec<_>>()
         };
         let one = run(1);
@@ -234,7 +235,7 @@ fn a_full_context_may_slide() {
             when_full: WhenFull::Slide,
             ..Request::new(tokens(4 + i as usize, i))
         };
-        let mut generator = Generator::new(&model, Limits { n_running: 2, n_prefill_tokens: 8 });
+        let mut generator = Generator::new(&model, Limits { n_running: 2, n_prefill_tokens: 8, ..Limits::default() });
         (0..3).for_each(|i| {
             generator.submit(sliding(i)).expect("a valid request");
         });
@@ -249,7 +250,7 @@ fn a_full_context_may_slide() {
 #[test]
 fn a_request_may_be_cancelled_at_any_time() {
     let model = model(&plain(), DType::F32, &Device::cpu(1));
-    let mut generator = Generator::new(&model, Limits { n_running: 2, n_prefill_tokens: 100 });
+    let mut generator = Generator::new(&model, Limits { n_running: 2, n_prefill_tokens: 100, ..Limits::default() });
     let ids: Vec<RequestId> = (0..3).map(|i| generator.submit(sampled(7, i)).expect("a valid request")).collect();
     generator.step();
     assert_eq!((generator.n_running(), generator.n_waiting()), (2, 1));
@@ -291,6 +292,38 @@ fn events_carry_the_most_probable_tokens() {
     assert!(top_logprobs.contains(&(*token, *logprob)));
     let sum: f64 = top_logprobs.iter().map(|(_, logprob)| f64::from(*logprob).exp()).sum();
     assert!((sum - 1.0).abs() < 1e-5, "{sum}");
+}
+
+/// A draft model changes nothing either: neither one that guesses all right, nor one that guesses at random.
+#[test]
+fn a_draft_model_changes_nothing() {
+    let device = Device::cpu(2);
+    let configs = decoders();
+    for ((name, config), (_, other)) in configs.iter().zip(configs.iter().cycle().skip(1)) {
+        let model = model(config, DType::F32, &device);
+        let other = ModelConfig { context_len: CONTEXT_LEN - 3, ..other.clone() };
+        let other = super::models::model(&other, DType::F32, &device);
+        // A draft knows no constraint and guesses beyond the end: but for that, a model guesses itself rightly.
+        let long = |i: usize| Request { max_tokens: 14, stop: vec![], constraint: None, ..request(config, i) };
+        let without: Vec<Answer> = (0..6).map(|i| alone(&model, long(i))).collect();
+        for (draft, is_same) in [(&model, true), (&other, false)] {
+            let mut generator = Generator::new(&model, Limits::default()).with_draft(draft).expect("the same tokens");
+            for i in 0..6 {
+                generator.submit(Request { n_guesses: i, ..long(i) }).unwrap();
+            }
+            let with = generator.run(|_| ControlFlow::Continue(()));
+            for (without, with) in without.iter().zip(&with) {
+                assert_eq!(bits(with), bits(without), "{name}");
+            }
+            let (n_guessed, n_right) = generator.n_guessed();
+            assert!(n_guessed > 4, "{name}: {n_guessed} guesses");
+            assert_eq!(n_right == n_guessed, is_same, "{name}: {n_right} of {n_guessed} were right");
+        }
+    }
+    let model = model(&plain(), DType::F32, &device);
+    let other = super::models::model(&ModelConfig { vocab_size: VOCAB_SIZE + 1, ..plain() }, DType::F32, &device);
+    let refused = Generator::new(&model, Limits::default()).with_draft(&other).err().expect("other tokens");
+    assert!(refused.to_string().contains("the same tokens"), "{refused}");
 }
 
 /// Guessing ahead gives the same tokens and the same probabilities to the bit, alone and among others.

@@ -4,6 +4,7 @@ mod beam;
 mod dialogue;
 mod generator;
 pub(crate) mod models;
+mod pages;
 mod refusal;
 mod sampler;
 mod score;

@@ -1,5 +1,6 @@
 //! The sampler against its definitions, on logits made by hand.
 
+use crate::generate::Logits;
 use crate::generate::constraint::{Allowed, Constraint};
 use crate::generate::{Choice, Finish, Sampler, Sampling, Scratch};
 use genera_tensor::Key;
@@ -9,7 +10,8 @@ fn counts(logits: &[f32], sampling: &Sampling, n: u64) -> Vec<u64> {
     let mut counts = vec![0; logits.len()];
     let mut scratch = Scratch::default();
     for sample in 0..n {
-        let choice = Sampler::new(sampling, sample, &[]).choose(logits, None, 0, &mut scratch).expect("a choice");
+        let choice =
+            Sampler::new(sampling, sample, &[]).choose(Logits::of(logits), None, 0, &mut scratch).expect("a choice");
         counts[choice.token as usize] += 1;
     }
     counts
@@ -30,9 +32,9 @@ fn greedy(logits: &[f32], sampling: Sampling, prompt: &[u32], answer: &[u32]) ->
     let mut sampler = Sampler::new(&Sampling { temperature: 0.0, ..sampling }, 0, prompt);
     for &token in answer {
         let mut only = Allowed::only(&[token], logits.len());
-        sampler.choose(logits, Some(&mut only), 0, &mut scratch).expect("a choice");
+        sampler.choose(Logits::of(logits), Some(&mut only), 0, &mut scratch).expect("a choice");
     }
-    sampler.choose(logits, None, 0, &mut scratch).expect("a choice").token
+    sampler.choose(Logits::of(logits), None, 0, &mut scratch).expect("a choice").token
 }
 
 #[test]
@@ -176,7 +178,7 @@ fn penalties_follow_their_definitions() {
 fn logprobs_are_those_of_the_model() {
     let logits = logits_of(&[0.5, 0.3, 0.2]);
     let sampling = Sampling { temperature: 0.0, logit_bias: vec![(2, 5.0)], ..Sampling::default() };
-    let choice = Sampler::new(&sampling, 0, &[]).choose(&logits, None, 2, &mut Scratch::default());
+    let choice = Sampler::new(&sampling, 0, &[]).choose(Logits::of(&logits), None, 2, &mut Scratch::default());
     let Choice { token, logprob, top_logprobs } = choice.expect("a choice");
     assert_eq!(token, 2);
     assert!((logprob - 0.2_f32.ln()).abs() < 1e-6);
@@ -188,7 +190,7 @@ fn logprobs_are_those_of_the_model() {
 fn what_cannot_be_drawn_from_is_said() {
     let choose = |logits: &[f32], constraint: Option<&mut (dyn Constraint + 'static)>| {
         let sampler = &mut Sampler::new(&Sampling::default(), 0, &[]);
-        sampler.choose(logits, constraint, 0, &mut Scratch::default()).map(|choice| choice.token)
+        sampler.choose(Logits::of(logits), constraint, 0, &mut Scratch::default()).map(|choice| choice.token)
     };
     assert_eq!(choose(&[1.0, f32::NAN], None), Err(Finish::NotFinite));
     assert_eq!(choose(&[1.0, f32::INFINITY], None), Err(Finish::NotFinite));
@@ -203,7 +205,8 @@ fn each_token_has_a_random_number_of_its_own() {
     let sampling = Sampling { seed: 4, ..Sampling::default() };
     let mut sampler = Sampler::new(&sampling, 0, &[]);
     let mut scratch = Scratch::default();
-    let tokens: Vec<u32> =
-        (0..40).map(|_| sampler.choose(&[0.0; 16], None, 0, &mut scratch).expect("a choice").token).collect();
+    let tokens: Vec<u32> = (0..40)
+        .map(|_| sampler.choose(Logits::of(&[0.0; 16]), None, 0, &mut scratch).expect("a choice").token)
+        .collect();
     assert!(tokens.iter().any(|token| *token != tokens[0]), "{tokens:?}");
 }

@@ -2,8 +2,8 @@
 
 use super::models::{CONTEXT_LEN, all, model, plain, tokens};
 use crate::config::{Head, ModelConfig, Shape};
+use crate::generate::Logits;
 use crate::generate::naive::logits_behind;
-use crate::generate::sampler::log_sum_exp;
 use crate::generate::{Score, ScoreSettings, Scored, logits_of, score};
 use crate::model::Transformer;
 use genera_tensor::{DType, Device};
@@ -22,7 +22,7 @@ fn scored_naively(model: &Transformer, scored: &Scored, n_context: impl Fn(usize
     let nats = |i: usize| {
         let logits = logits_behind(model, scored.source.as_deref(), &scored.tokens[i - n_context(i)..i]);
         let logits = logits.view().f32();
-        f64::from(log_sum_exp(logits).expect("numbers") - logits[scored.tokens[i] as usize])
+        f64::from(Logits::of(logits).log_sum_exp - logits[scored.tokens[i] as usize])
     };
     (scored.n_given..scored.tokens.len()).map(nats).sum()
 }

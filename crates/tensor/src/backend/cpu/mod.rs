@@ -22,7 +22,7 @@ pub use isa::Isa;
 use self::pool::Pool;
 use crate::backend::{
     Activation, AdamW, Attention, AttentionBackward, CopyColumns, CrossEntropy, Elements, Kernels, Matmul, Matrix,
-    Norm, NormBackward, PackedMatrix, Rhs, Rotary,
+    Norm, NormBackward, PackedMatrix, PagedAttention, Rhs, Rotary, StoreInPages,
 };
 use crate::dtype::{View, ViewMut};
 use crate::quant::{BlockRows, Half};
@@ -32,6 +32,7 @@ use crate::rng::Key;
 pub struct Cpu {
     pool: Pool,
     isa: Isa,
+    attention: attention::Workspace,
     matmul: matmul::Workspace,
     blocks: blocks::Workspace,
 }
@@ -51,6 +52,7 @@ impl Cpu {
         Self {
             pool: Pool::new(n_threads),
             isa,
+            attention: attention::Workspace::default(),
             matmul: matmul::Workspace::default(),
             blocks: blocks::Workspace::default(),
         }
@@ -101,11 +103,19 @@ impl Kernels for Cpu {
     }
 
     fn attention(&self, call: Attention<'_>) {
-        attention::attention(&self.pool, self.isa, call)
+        attention::attention(&self.pool, self.isa, &self.attention, call)
     }
 
     fn attention_backward(&self, call: AttentionBackward<'_>) {
         attention::attention_backward(&self.pool, self.isa, call)
+    }
+
+    fn store_in_pages(&self, call: StoreInPages<'_>) {
+        attention::store_in_pages(&self.pool, call)
+    }
+
+    fn paged_attention(&self, call: PagedAttention<'_>) {
+        attention::paged_attention(&self.pool, self.isa, &self.attention, call)
     }
 
     fn rotary(&self, call: Rotary<'_>) {
@@ -154,6 +164,10 @@ impl Kernels for Cpu {
 
     fn softmax(&self, width: usize, x: View<'_>, out: ViewMut<'_>) {
         softmax::softmax(self, width, x, out)
+    }
+
+    fn log_sum_exp(&self, width: usize, x: View<'_>, out: &mut [f32]) {
+        softmax::log_sum_exp(self, width, x, out)
     }
 
     fn softmax_backward(&self, width: usize, y: View<'_>, dout: View<'_>, dx: ViewMut<'_>) {

@@ -366,6 +366,26 @@ fn softmax_of_extreme_rows() {
     });
 }
 
+#[test]
+fn log_sum_exp() {
+    for (rows, width, x_type, _) in cases().into_iter().filter(|&(_, width, ..)| width > 0) {
+        let x = Numbers::random(x_type, rows * width, 1);
+        let out = Numbers::new(DType::F32, vec![0.0; rows]);
+        let name = format!("ln of the sum of exponentials [{rows}, {width}], {x_type}");
+        check(&name, Close::Within(1e-6), &[out], |on, out| {
+            on.log_sum_exp(width, x.view(), out[0].view_mut().into_f32())
+        });
+    }
+    let (nan, infinity) = (f32::NAN, f32::INFINITY);
+    for strange in [[0.0, nan, 1.0], [nan; 3], [1.0, infinity, 0.0], [-infinity; 3], [-infinity, 2.0, nan]] {
+        for on in [&Cpu::new(1) as &dyn Kernels, &Reference] {
+            let mut out = [0.0];
+            on.log_sum_exp(3, View::F32(&strange), &mut out);
+            assert!(!out[0].is_finite(), "{}: {strange:?} gave {out:?}", on.name());
+        }
+    }
+}
+
 /// Runs cross-entropy over rows of logits; outputs are logits, losses, nlls, hits, and a gradient of its own.
 fn check_cross_entropy(
     name: &str,

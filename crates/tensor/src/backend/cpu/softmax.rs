@@ -59,6 +59,35 @@ fn exponentials<V: Lanes, E: Element>(v: V, x: &[E], out: &mut [f32]) -> (f32, f
     (max, sum.sum())
 }
 
+pub(super) fn log_sum_exp(cpu: &Cpu, width: usize, x: View<'_>, out: &mut [f32]) {
+    assert!(x.len() == out.len() * width, "one sum for each row of {width} elements");
+    let rows = rows_per_chunk(width);
+    cpu.pool.for_each(chunks(out, rows), |i, out| {
+        with_scratch(width, |scratch| cpu.isa.run(LogSumExp { x: chunk(x, i, rows * width), out, scratch }));
+    });
+}
+
+struct LogSumExp<'a> {
+    x: View<'a>,
+    out: &'a mut [f32],
+    /// One row.
+    scratch: &'a mut [f32],
+}
+
+impl Program for LogSumExp<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Lanes>(self, v: V) {
+        let Self { x, out, scratch } = self;
+        let width = scratch.len();
+        typed!(x; => for (x, out) in x.chunks_exact(width).zip(out) {
+            let (max, sum) = exponentials(v, x, scratch);
+            *out = max + sum.ln();
+        });
+    }
+}
+
 pub(super) fn softmax_backward(cpu: &Cpu, width: usize, y: View<'_>, dout: View<'_>, dx: ViewMut<'_>) {
     assert!(
         y.len() == dx.len() && dout.len() == dx.len() && dx.len().is_multiple_of(width.max(1)),

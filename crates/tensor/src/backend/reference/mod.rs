@@ -11,6 +11,7 @@ mod blocks;
 mod matmul;
 mod norm;
 mod optimizer;
+mod pages;
 mod pointwise;
 #[cfg(test)]
 pub(super) use pointwise::{activate, slope};
@@ -21,7 +22,7 @@ mod table;
 
 use crate::backend::{
     Activation, AdamW, Attention, AttentionBackward, CopyColumns, CrossEntropy, Kernels, Matmul, Matrix, Norm,
-    NormBackward, PackedMatrix, Rotary,
+    NormBackward, PackedMatrix, PagedAttention, Rotary, StoreInPages,
 };
 use crate::dtype::{View, ViewMut};
 use crate::quant::BlockRows;
@@ -62,6 +63,14 @@ impl Kernels for Reference {
 
     fn attention_backward(&self, call: AttentionBackward<'_>) {
         attention::attention_backward(call)
+    }
+
+    fn store_in_pages(&self, call: StoreInPages<'_>) {
+        pages::store(call)
+    }
+
+    fn paged_attention(&self, call: PagedAttention<'_>) {
+        pages::attention(call)
     }
 
     fn rotary(&self, call: Rotary<'_>) {
@@ -110,6 +119,10 @@ impl Kernels for Reference {
 
     fn softmax(&self, width: usize, x: View<'_>, out: ViewMut<'_>) {
         softmax::softmax(width, x, out)
+    }
+
+    fn log_sum_exp(&self, width: usize, x: View<'_>, out: &mut [f32]) {
+        softmax::log_sum_exp(width, x, out)
     }
 
     fn softmax_backward(&self, width: usize, y: View<'_>, dout: View<'_>, dx: ViewMut<'_>) {

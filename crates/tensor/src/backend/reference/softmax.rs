@@ -13,6 +13,16 @@ pub(super) fn softmax(width: usize, x: View<'_>, mut out: ViewMut<'_>) {
     }
 }
 
+pub(super) fn log_sum_exp(width: usize, x: View<'_>, out: &mut [f32]) {
+    for (i, out) in out.iter_mut().enumerate() {
+        let row = i * width..(i + 1) * width;
+        let max = row.clone().map(|i| x.get(i)).fold(f32::NEG_INFINITY, f32::max);
+        // f32::max skips a NaN, but one then makes the sum NaN.
+        let sum: f64 = row.map(|i| f64::from(x.get(i) - max).exp()).sum();
+        *out = (f64::from(max) + sum.ln()) as f32;
+    }
+}
+
 pub(super) fn softmax_backward(width: usize, y: View<'_>, dout: View<'_>, mut dx: ViewMut<'_>) {
     for start in (0..y.len()).step_by(width.max(1)) {
         let row = start..start + width;

@@ -98,10 +98,10 @@ impl Program for Backward<'_> {
     #[inline(always)]
     fn run<V: Lanes>(self, v: V) {
         let Backward { inputs, task, gradients, .. } = self;
-        let (s, d_head, scale) = (inputs.sizes.s, inputs.sizes.d_head, inputs.sizes.scale);
+        let (s, d_head, scale) = (inputs.lines.sizes.s, inputs.lines.sizes.d_head, inputs.lines.sizes.scale);
         let mut memory = ThreadMemory::take();
         let mut state = State::new(v, &self, &mut memory);
-        let n_keys = inputs.n_keys(task.row);
+        let n_keys = inputs.lines.n_keys(task.row);
         for start in (0..s).step_by(BLOCK) {
             let stored = start..(start + BLOCK).min(s);
             state.block.dk.fill(0.0);
@@ -119,11 +119,11 @@ impl Program for Backward<'_> {
         for line in task.lines.clone() {
             let dq = &state.lines.dq[line * state.width..][..d_head];
             // SAFETY: these are this task's lines.
-            unsafe { gradients.q.store_line(v, inputs, task, line, dq, scale) };
+            unsafe { gradients.q.store_line(v, &inputs.lines, task, line, dq, scale) };
         }
         if gradients.wants_bias() {
             // SAFETY: these are this task's heads.
-            unsafe { gradients.store_bias(v, inputs, task, &state.window, state.dbiases) };
+            unsafe { gradients.store_bias(v, &inputs.lines, task, &state.window, state.dbiases) };
         }
     }
 }
@@ -132,10 +132,10 @@ impl<'a> State<'a> {
     #[inline(always)]
     fn new<V: Lanes>(v: V, backward: &Backward<'a>, memory: &'a mut ThreadMemory) -> Self {
         let Backward { inputs, words, task, given, .. } = *backward;
-        let (d_head, n_lines) = (inputs.sizes.d_head, task.lines.len().next_multiple_of(MAX_ROWS));
+        let (d_head, n_lines) = (inputs.lines.sizes.d_head, task.lines.len().next_multiple_of(MAX_ROWS));
         let (n_steps, width) = (words.n_steps(d_head), d_head.next_multiple_of(GRAIN));
-        let (down, window) = (words.n_steps(n_lines) * width, Window::new(inputs, task));
-        let (n_biases, n_block_steps) = (inputs.n_group() * window.len, words.n_steps(BLOCK));
+        let (down, window) = (words.n_steps(n_lines) * width, Window::new(&inputs.lines, task));
+        let (n_biases, n_block_steps) = (inputs.lines.n_group() * window.len, words.n_steps(BLOCK));
         let [queries, dout, queries_down, dout_down, dot, log_sum_exp, dq, biases, dbiases, rest] = memory.parts([
             n_lines * n_steps,
             n_lines * n_steps,
@@ -148,10 +148,10 @@ impl<'a> State<'a> {
             n_biases,
             2 * n_steps * BLOCK + (n_block_steps + 2 * BLOCK) * width + Tile::len(&words),
         ]);
-        window.fill(inputs, task, biases);
+        window.fill(&inputs.lines, task, biases);
         dbiases.fill(0.0);
         dq.fill(0.0);
-        let mut spans = inputs.spans(task);
+        let mut spans = inputs.lines.spans(task);
         spans.resize(n_lines, Span::EMPTY);
         let [keys, values, keys_down, dk, dv, rest] =
             cut(rest, [n_steps * BLOCK, n_steps * BLOCK, n_block_steps * width, BLOCK * width, BLOCK * width]);
@@ -171,17 +171,21 @@ impl<'a> State<'a> {
     fn prepare_lines<V: Lanes>(&mut self, v: V, given: &Given<'a>) {
         let (inputs, task, n_steps) = (self.inputs, self.task, self.n_steps);
         let lines = &mut self.lines;
-        inputs.pack_lines(&self.words, inputs.q, task, lines.queries);
-        let dout = Heads { data: given.dout, n_heads_stored: inputs.sizes.h, first_head: 0 };
-        inputs.pack_lines(&self.words, dout, task, lines.dout);
+        inputs.lines.pack_lines(&self.words, inputs.lines.q, task, lines.queries);
+        let dout = Heads { data: given.dout, n_heads_stored: inputs.lines.sizes.h, first_head: 0 };
+        inputs.lines.pack_lines(&self.words, dout, task, lines.dout);
         for (line, span) in self.spans.iter().enumerate() {
             (lines.dot[line], lines.log_sum_exp[line]) = if span.is_empty() {
                 lines.queries[line * n_steps..][..n_steps].fill(0.0);
                 lines.dout[line * n_steps..][..n_steps].fill(0.0);
                 (0.0, 0.0)
             } else {
-                let dot = logits::dot(v, inputs.line_of(given.out, task, line), inputs.line_of(given.dout, task, line));
-                (dot, given.log_sum_exp[inputs.statistic_at(task, line)])
+                let dot = logits::dot(
+                    v,
+                    inputs.lines.line_of(given.out, task, line),
+                    inputs.lines.line_of(given.dout, task, line),
+                );
+                (dot, given.log_sum_exp[inputs.lines.statistic_at(task, line)])
             };
         }
         for (along, down) in [(&*lines.queries, &mut *lines.queries_down), (&*lines.dout, &mut *lines.dout_down)] {
@@ -270,21 +274,21 @@ impl<'a> State<'a> {
         for (i, (p, ds)) in p.chunks_exact_mut(BLOCK).zip(ds.chunks_exact_mut(BLOCK)).enumerate() {
             let line = first + i;
             let (p, ds) = (&mut p[columns.clone()], &mut ds[columns.clone()]);
-            let window = self.inputs.bias.map(|_| {
+            let window = self.inputs.lines.bias.map(|_| {
                 // Lines that only fill up the last tile have no position.
-                self.window.keys(self.inputs, self.task, line.min(self.task.lines.end - 1), &keys)
+                self.window.keys(&self.inputs.lines, self.task, line.min(self.task.lines.end - 1), &keys)
             });
             let row = Row {
-                scale: self.inputs.sizes.scale,
-                cap: self.inputs.sizes.cap,
+                scale: self.inputs.lines.sizes.scale,
+                cap: self.inputs.lines.sizes.cap,
                 bias: window.clone().map(|window| &self.biases[window]),
                 first_key: keys.start,
                 span: self.spans[line],
-                key_segments: self.inputs.key_segments(self.task.row),
+                key_segments: self.inputs.lines.key_segments(self.task.row),
             };
             let factor = row.prepare(v, p);
             let (log_sum_exp, mut dot) = (self.lines.log_sum_exp[line], self.lines.dot[line]);
-            if let Some(cap) = self.inputs.sizes.cap {
+            if let Some(cap) = self.inputs.lines.sizes.cap {
                 logits::through_cap(v, p, ds, dot, cap);
                 dot = 0.0;
             }

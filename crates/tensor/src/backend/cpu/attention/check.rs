@@ -1,8 +1,8 @@
 //! Whether a call keeps its contract. The kernels rely on it: they check nothing again.
 
-use super::inputs::Inputs;
+use super::inputs::{Inputs, QueryLines};
 use super::visible;
-use crate::backend::{Attention, AttentionBackward, AttentionGradients};
+use crate::backend::{Attention, AttentionBackward, AttentionGradients, AttentionSizes, Heads, PagedAttention};
 
 /// # Panics
 /// When a tensor does not have the size that the call states.
@@ -38,8 +38,30 @@ pub(super) fn backward(call: &AttentionBackward<'_>) {
     }
 }
 
+/// # Panics
+/// When a tensor does not have the size that the call states.
+pub(super) fn paged(call: &PagedAttention<'_>) {
+    call.check();
+    let PagedAttention { q, mask, bias, .. } = *call;
+    let sizes = call.sizes();
+    lines(&QueryLines { sizes, q, mask, bias });
+    len("out", call.out.len(), sizes.b * sizes.t * sizes.h * sizes.d_head);
+}
+
 fn inputs(inputs: &Inputs<'_>) {
-    let sizes = &inputs.sizes;
+    lines(&inputs.lines);
+    let sizes = &inputs.lines.sizes;
+    heads("k", &inputs.k, sizes, [sizes.s, sizes.g]);
+    heads("v", &inputs.v, sizes, [sizes.s, sizes.g]);
+}
+
+fn heads(name: &str, heads: &Heads<'_>, sizes: &AttentionSizes, [n_rows, n_heads]: [usize; 2]) {
+    assert!(heads.first_head + n_heads <= heads.n_heads_stored, "{name}: more heads than are stored");
+    len(name, heads.data.len(), sizes.b * n_rows * heads.n_heads_stored * sizes.d_head);
+}
+
+fn lines(lines: &QueryLines<'_>) {
+    let sizes = &lines.sizes;
     assert!(sizes.d_head > 0, "a head needs at least one feature");
     assert!(
         sizes.g > 0 && sizes.h.is_multiple_of(sizes.g),
@@ -47,21 +69,16 @@ fn inputs(inputs: &Inputs<'_>) {
         sizes.h,
         sizes.g
     );
-    let heads =
-        [("q", &inputs.q, sizes.t, sizes.h), ("k", &inputs.k, sizes.s, sizes.g), ("v", &inputs.v, sizes.s, sizes.g)];
-    for (name, heads, n_rows, n_heads) in heads {
-        assert!(heads.first_head + n_heads <= heads.n_heads_stored, "{name}: more heads than are stored");
-        len(name, heads.data.len(), sizes.b * n_rows * heads.n_heads_stored * sizes.d_head);
-    }
-    assert!(sizes.cap.is_none() || inputs.bias.is_none(), "a capped score takes no bias");
-    mask(inputs);
-    if inputs.bias.is_some() {
-        bias(inputs);
+    heads("q", &lines.q, sizes, [sizes.t, sizes.h]);
+    assert!(sizes.cap.is_none() || lines.bias.is_none(), "a capped score takes no bias");
+    mask(lines);
+    if lines.bias.is_some() {
+        bias(lines);
     }
 }
 
-fn mask(inputs: &Inputs<'_>) {
-    let (sizes, mask) = (&inputs.sizes, &inputs.mask);
+fn mask(lines: &QueryLines<'_>) {
+    let (sizes, mask) = (&lines.sizes, &lines.mask);
     let optional = [
         ("query_offsets", mask.query_offsets, sizes.b),
         ("key_lens", mask.key_lens, sizes.b),
@@ -79,12 +96,12 @@ fn mask(inputs: &Inputs<'_>) {
 }
 
 /// Every offset between a query and a key that it sees must be stored.
-fn bias(inputs: &Inputs<'_>) {
-    let (sizes, Some(bias)) = (&inputs.sizes, &inputs.bias) else { return };
+fn bias(lines: &QueryLines<'_>) {
+    let (sizes, Some(bias)) = (&lines.sizes, &lines.bias) else { return };
     len("the bias", bias.values.len(), sizes.h * bias.n_offsets);
     for row in 0..sizes.b {
-        let offset = visible::offset(&inputs.mask, row);
-        for (t, span) in visible::spans(sizes, &inputs.mask, row, 0..sizes.t).iter().enumerate() {
+        let offset = visible::offset(&lines.mask, row);
+        for (t, span) in visible::spans(sizes, &lines.mask, row, 0..sizes.t).iter().enumerate() {
             let covered = span.is_empty()
                 || (bias.origin + span.first >= offset + t && bias.origin + span.end <= offset + t + bias.n_offsets);
             assert!(

@@ -1,243 +1,194 @@
-//! The forward pass: for each block of keys, scores, their exponentials relative to the largest so far, and the weighted
-//! sum of values.
+//! The forward pass. Each block of keys is weighed by itself, and the results are put together in the order of the blocks:
+//! so blocks may be given to different threads, and the bits stay the same.
+//!
+//! # Source
+//! Dao, Haziza, Massa and Sizov, "Flash-Decoding for long-context inference", 2023 (splitting the keys).
 
-use super::inputs::{Inputs, Task, Window};
-use super::logits::{self, Row};
+use super::inputs::{QueryLines, Task};
 use super::output::{Output, OutputHeads};
+use super::record;
 use super::scratch::ThreadMemory;
-use super::visible::{self, Span};
-use super::words::{GRAIN, Lhs, Rhs, Sums, Words, grains};
+use super::source::{BLOCK, Source};
+use super::weighing::Weighing;
+use super::words::Words;
+use crate::backend::cpu::isa::Isa;
 use crate::backend::cpu::lanes::{Lanes, Program};
 use crate::backend::cpu::matmul::kernel::MAX_ROWS;
-use std::ops::Range;
+use crate::backend::cpu::pool::{Pool, chunks};
+use std::sync::Mutex;
 
-/// Keys of a block. Blocks start at multiples of it, so that the arithmetic of a query does not depend on its call. With 64
-/// keys it took a sixth longer, with 128 a twentieth.
-const BLOCK: usize = 256;
+/// Most lines of a forward task: their state should stay in the second-level cache.
+const TASK_LINES: usize = 1024;
+/// Fewest lines of a task while there are enough tasks: each packs the keys it sees.
+const TASK_LINES_MIN: usize = 96;
 
-/// Keys that are packed at a time, and how far ahead others are asked for meanwhile: a cache in which the heads of a row lie
-/// side by side is read in small pieces, which no hardware foresees.
-const PART: usize = 32;
-const AHEAD: usize = 64;
+/// Records of blocks, where different threads weigh those of the same queries; kept from call to call.
+#[derive(Debug, Default)]
+pub(in crate::backend::cpu) struct Workspace {
+    records: Mutex<Vec<f32>>,
+}
 
-/// Computes the outputs of a task. No other task writes the same lines.
-pub(super) struct Forward<'a> {
-    pub(super) inputs: &'a Inputs<'a>,
+/// What all tasks of a call have in common.
+pub(super) struct Forward<'a, S> {
+    pub(super) lines: QueryLines<'a>,
     pub(super) words: Words,
-    pub(super) task: &'a Task,
+    pub(super) source: S,
     pub(super) out: OutputHeads,
-    pub(super) log_sum_exp: Output,
+    /// [B, H, T], where it is wanted.
+    pub(super) log_sum_exp: Option<Output>,
 }
 
-/// What a task keeps. Lines are counted from the task's first.
-struct State<'a> {
-    inputs: &'a Inputs<'a>,
-    words: Words,
+impl<S: Source> Forward<'_, S> {
+    /// Computes all outputs.
+    pub(super) fn run(&self, pool: &Pool, isa: Isa, workspace: &Workspace) {
+        let tasks = tasks(&self.lines, pool.n_threads());
+        let n_blocks = self.lines.sizes.s.div_ceil(BLOCK);
+        let n_lines = self.lines.n_lines();
+        let is_split =
+            pool.n_threads() > 1 && n_lines <= MAX_ROWS && n_blocks > 1 && tasks.len() < 4 * pool.n_threads();
+        if !is_split {
+            pool.run(tasks.len(), &|i| isa.run(AllBlocks { forward: self, task: &tasks[i] }));
+            return;
+        }
+        let mut records = workspace.records.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let n_part = n_lines * self.record_len();
+        records.resize(tasks.len() * n_blocks * n_part, 0.0);
+        pool.for_each(chunks(&mut records, n_part), |i, records| {
+            isa.run(OneBlock { forward: self, task: &tasks[i / n_blocks], block: i % n_blocks, records });
+        });
+        for (task, records) in tasks.iter().zip(records.chunks_exact_mut(n_blocks * n_part)) {
+            isa.run(Together { forward: self, task, records });
+        }
+    }
+
+    /// Elements of a record, see [`record`].
+    pub(super) fn record_len(&self) -> usize {
+        record::len(self.lines.value_width())
+    }
+
+    /// Stores the results of a task.
+    ///
+    /// # Safety
+    /// As [`Output::store`].
+    #[inline(always)]
+    unsafe fn store<V: Lanes>(&self, v: V, task: &Task, totals: &[f32]) {
+        for (line, total) in task.lines.clone().zip(totals.chunks_exact(self.record_len())) {
+            let (values, factor) = record::result(v, total);
+            let values = &values[..self.lines.sizes.d_head];
+            // SAFETY: as this function's.
+            unsafe { self.out.store_line(v, &self.lines, task, line, values, factor) };
+            if let Some(log_sum_exp) = self.log_sum_exp {
+                let at = self.lines.statistic_at(task, line);
+                // SAFETY: as this function's.
+                unsafe { log_sum_exp.store(v, at, &[record::log_sum_exp(v, total)], 1.0) };
+            }
+        }
+    }
+}
+
+/// Weighs all blocks of a task. No other task writes the same lines.
+struct AllBlocks<'a, S> {
+    forward: &'a Forward<'a, S>,
     task: &'a Task,
-    spans: Vec<Span>,
-    /// Keys up to the last that a line sees.
-    n_keys: usize,
-    /// Where the values lie in memory as the products read them, and are not read often.
-    direct: Option<Rhs<'a>>,
-    window: Window,
-    /// Steps of a sum over the features.
-    n_steps: usize,
-    /// Features, rounded up.
-    width: usize,
-    /// [lines, n_steps]
-    queries: &'a mut [f32],
-    /// [n_steps, BLOCK]
-    keys: &'a mut [f32],
-    /// [steps of BLOCK, width]
-    values: &'a mut [f32],
-    /// [MAX_ROWS, BLOCK]: scores, then weights.
-    scores: &'a mut [f32],
-    /// [MAX_ROWS, steps of BLOCK]: the weights as words, where these are not the same.
-    weights: &'a mut [f32],
-    /// [lines]: largest logit so far.
-    max: &'a mut [f32],
-    /// [lines, GRAIN]: sum of exponentials so far, lane by lane.
-    sums: &'a mut [f32],
-    /// [lines, width]: weighted sum of values so far.
-    out: &'a mut [f32],
-    /// [heads of the group, window]
-    biases: &'a mut [f32],
 }
 
-impl Program for Forward<'_> {
+impl<S: Source> Program for AllBlocks<'_, S> {
     type Output = ();
 
     #[inline(always)]
     fn run<V: Lanes>(self, v: V) {
+        let Self { forward, task } = self;
+        let (n_lines, record_len) = (task.lines.len(), forward.record_len());
         let mut memory = ThreadMemory::take();
-        let mut state = State::new(&self, &mut memory);
-        let n_keys = state.n_keys;
-        for start in (0..n_keys).step_by(BLOCK) {
-            let block = start..(start + BLOCK).min(n_keys);
-            if !visible::seen_by_any(&state.spans, &block).is_empty() {
-                state.add_block(v, &block);
+        let (mut weighing, totals) = Weighing::new(forward, task, n_lines, &mut memory);
+        totals.chunks_exact_mut(record_len).for_each(record::clear);
+        for block in 0..weighing.n_blocks() {
+            if !weighing.load(v, block) {
+                continue;
+            }
+            for first in (0..n_lines).step_by(MAX_ROWS) {
+                let lines = first..(first + MAX_ROWS).min(n_lines);
+                let totals = &mut totals[first * record_len..];
+                for (total, record) in totals.chunks_exact_mut(record_len).zip(weighing.weigh(v, lines)) {
+                    record::add(v, total, record);
+                }
             }
         }
-        for (i, line) in self.task.lines.clone().enumerate() {
-            let sum = v.load(&state.sums[i * GRAIN..]).sum();
-            let log_sum_exp = if sum > 0.0 { state.max[i] + sum.ln() } else { f32::NEG_INFINITY };
-            let factor = if sum > 0.0 { 1.0 / sum } else { 0.0 };
-            let out = &state.out[i * state.width..][..self.inputs.sizes.d_head];
-            // SAFETY: these are this task's lines.
-            unsafe {
-                self.log_sum_exp.store(v, self.inputs.statistic_at(self.task, line), &[log_sum_exp], 1.0);
-                self.out.store_line(v, self.inputs, self.task, line, out, factor);
+        // SAFETY: these are this task's lines.
+        unsafe { forward.store(v, task, totals) };
+    }
+}
+
+/// Weighs one block of a task of few lines: a record for each line.
+struct OneBlock<'a, S> {
+    forward: &'a Forward<'a, S>,
+    task: &'a Task,
+    block: usize,
+    records: &'a mut [f32],
+}
+
+impl<S: Source> Program for OneBlock<'_, S> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Lanes>(self, v: V) {
+        let Self { forward, task, block, records } = self;
+        let record_len = forward.record_len();
+        records.chunks_exact_mut(record_len).for_each(record::clear);
+        let mut memory = ThreadMemory::take();
+        let (mut weighing, _) = Weighing::new(forward, task, 0, &mut memory);
+        if block < weighing.n_blocks() && weighing.load(v, block) {
+            for (to, from) in records.chunks_exact_mut(record_len).zip(weighing.weigh(v, 0..task.lines.len())) {
+                to.copy_from_slice(from);
             }
         }
     }
 }
 
-impl<'a> State<'a> {
-    fn new(forward: &Forward<'a>, memory: &'a mut ThreadMemory) -> Self {
-        let Forward { inputs, words, task, .. } = *forward;
-        let (n_lines, d_head) = (task.lines.len(), inputs.sizes.d_head);
-        let (n_steps, width) = (words.n_steps(d_head), d_head.next_multiple_of(GRAIN));
-        let window = Window::new(inputs, task);
-        let spans = inputs.spans(task);
-        let last = spans.iter().map(|span| span.end).max().unwrap_or(0);
-        let n_keys = inputs.n_keys(task.row).min(last);
-        let is_read_once = n_lines <= MAX_ROWS && d_head.is_multiple_of(GRAIN);
-        let direct = if is_read_once { words.in_place(inputs.values(task, 0..n_keys)) } else { None };
-        let n_block_steps = words.n_steps(BLOCK);
-        let [queries, keys, values, scores, weights, max, sums, out, biases] = memory.parts([
-            n_lines * n_steps,
-            n_steps * BLOCK,
-            n_block_steps * width,
-            MAX_ROWS * BLOCK,
-            MAX_ROWS * n_block_steps,
-            n_lines,
-            n_lines * GRAIN,
-            n_lines * width,
-            inputs.n_group() * window.len,
-        ]);
-        inputs.pack_lines(&words, inputs.q, task, queries);
-        window.fill(inputs, task, biases);
-        max.fill(f32::NEG_INFINITY);
-        sums.fill(0.0);
-        out.fill(0.0);
-        if direct.is_none() {
-            // Features that only fill up the width.
-            values.fill(0.0);
-        }
-        Self {
-            inputs,
-            words,
-            task,
-            spans,
-            n_keys,
-            direct,
-            window,
-            n_steps,
-            width,
-            queries,
-            keys,
-            values,
-            scores,
-            weights,
-            max,
-            sums,
-            out,
-            biases,
-        }
-    }
+/// Puts the blocks of a task together.
+struct Together<'a, S> {
+    forward: &'a Forward<'a, S>,
+    task: &'a Task,
+    /// Block by block a record for each line.
+    records: &'a mut [f32],
+}
 
-    /// Packs the keys and values of a block, and asks for those after it.
-    fn pack_block(&mut self, block: &Range<usize>) {
-        let (words, width, n_grains) = (self.words, self.width, block.len().next_multiple_of(GRAIN));
-        if block.len() < n_grains {
-            // Keys that only fill up the last grain.
-            for step in self.keys.chunks_exact_mut(BLOCK) {
-                step[block.len()..n_grains].fill(0.0);
-            }
-            if self.direct.is_none() {
-                self.values[..words.n_steps(n_grains) * width].fill(0.0);
-            }
-        }
-        let n_keys = self.n_keys;
-        let part = |start: usize| start..(start + PART).min(block.end);
-        let ahead = |start: usize| (start + AHEAD).min(n_keys)..(start + AHEAD + PART).min(n_keys);
-        for start in block.clone().step_by(PART) {
-            self.inputs.keys(self.task, ahead(start)).prefetch();
-            words.across(self.inputs.keys(self.task, part(start)), &mut self.keys[start - block.start..], BLOCK);
-        }
-        if self.direct.is_some() {
-            return self.inputs.values(self.task, block.clone()).prefetch();
-        }
-        for start in block.clone().step_by(PART) {
-            self.inputs.values(self.task, ahead(start)).prefetch();
-            let step = words.n_steps(start - block.start);
-            words.down(self.inputs.values(self.task, part(start)), &mut self.values[step * width..], width);
-        }
-    }
+impl<S: Source> Program for Together<'_, S> {
+    type Output = ();
 
-    /// Lets all lines see a block of keys.
     #[inline(always)]
-    fn add_block<V: Lanes>(&mut self, v: V, block: &Range<usize>) {
-        self.pack_block(block);
-        for first in (0..self.spans.len()).step_by(MAX_ROWS) {
-            let lines = first..(first + MAX_ROWS).min(self.spans.len());
-            let seen = visible::seen_by_any(&self.spans[lines.clone()], block);
-            if !seen.is_empty() {
-                self.add_tile(v, lines, block.start, &grains(block, &seen));
+    fn run<V: Lanes>(self, v: V) {
+        let Self { forward, task, records } = self;
+        let record_len = forward.record_len();
+        let (totals, others) = records.split_at_mut(task.lines.len() * record_len);
+        for block in others.chunks_exact(task.lines.len() * record_len) {
+            for (total, record) in totals.chunks_exact_mut(record_len).zip(block.chunks_exact(record_len)) {
+                record::add(v, total, record);
             }
         }
+        // SAFETY: nothing else runs meanwhile.
+        unsafe { forward.store(v, task, totals) };
     }
+}
 
-    /// Lets a few lines see some keys of a block.
-    #[inline(always)]
-    fn add_tile<V: Lanes>(&mut self, v: V, lines: Range<usize>, first_key: usize, columns: &Range<usize>) {
-        let (words, n_steps, width) = (self.words, self.n_steps, self.width);
-        let queries = Lhs { words: &self.queries[lines.start * n_steps..], row_stride: n_steps, step_stride: 1 };
-        let keys = Rhs { words: &self.keys[columns.start..], stride: BLOCK };
-        let scores = Sums { values: &mut self.scores[columns.start..], stride: BLOCK, accumulate: false };
-        words.multiply([lines.len(), n_steps, columns.len()], queries, keys, scores);
-        for (i, line) in lines.clone().enumerate() {
-            self.weigh(v, i, line, first_key, columns);
-        }
-        let steps = words.n_steps(columns.start)..words.n_steps(columns.end);
-        let weights = words.weights_along(self.scores, BLOCK, lines.len(), columns, self.weights);
-        let (values, steps) = match self.direct {
-            None => (Rhs { words: &self.values[steps.start * width..], stride: width }, steps),
-            // Of a last grain that is not full, only the keys that there are.
-            Some(Rhs { words, stride }) => {
-                let words = &words[(first_key + steps.start) * stride..];
-                (Rhs { words, stride }, steps.start..steps.end.min(self.n_keys - first_key))
-            }
-        };
-        let out = Sums { values: &mut self.out[lines.start * width..], stride: width, accumulate: true };
-        words.multiply([lines.len(), steps.len(), width], weights, values, out);
+/// Cuts the lines of each row and key/value head so that every thread has work. The last lines come first: under a causal
+/// mask they take longest.
+fn tasks(lines: &QueryLines<'_>, n_threads: usize) -> Vec<Task> {
+    let n_heads = lines.sizes.b * lines.sizes.g;
+    let n_lines = lines.n_lines();
+    if n_heads == 0 || n_lines == 0 {
+        return Vec::new();
     }
-
-    /// Turns the scores of a line, the `i`th of its tile, into weights, and puts what the line has so far on their scale.
-    #[inline(always)]
-    fn weigh<V: Lanes>(&mut self, v: V, i: usize, line: usize, first_key: usize, columns: &Range<usize>) {
-        let keys = first_key + columns.start..first_key + columns.end;
-        let window = || self.window.keys(self.inputs, self.task, self.task.lines.start + line, &keys);
-        let row = Row {
-            scale: self.inputs.sizes.scale,
-            cap: self.inputs.sizes.cap,
-            bias: self.inputs.bias.map(|_| &self.biases[window()]),
-            first_key: keys.start,
-            span: self.spans[line],
-            key_segments: self.inputs.key_segments(self.task.row),
-        };
-        let scores = &mut self.scores[i * BLOCK..][columns.clone()];
-        let sums = &mut self.sums[line * GRAIN..][..GRAIN];
-        let factor = row.prepare(v, scores);
-        let before = self.max[line];
-        let max = logits::max(v, scores, factor).max(before);
-        if max > before {
-            let factor = logits::exp_of(v, before - max);
-            logits::scale(v, sums, factor);
-            logits::scale(v, &mut self.out[line * self.width..][..self.width], factor);
-            self.max[line] = max;
+    let n_parts_wanted = if n_threads == 1 { 1 } else { (4 * n_threads).div_ceil(n_heads) };
+    let n_lines_min = if n_heads < n_threads { MAX_ROWS } else { TASK_LINES_MIN };
+    let size = n_lines.div_ceil(n_parts_wanted).clamp(n_lines_min, TASK_LINES.max(n_lines_min));
+    let size = size.next_multiple_of(MAX_ROWS);
+    let mut tasks = Vec::with_capacity(n_heads * n_lines.div_ceil(size));
+    for start in (0..n_lines).step_by(size).rev() {
+        for head in 0..n_heads {
+            let (row, kv_head) = (head / lines.sizes.g, head % lines.sizes.g);
+            tasks.push(Task { row, kv_head, lines: start..(start + size).min(n_lines) });
         }
-        let reference = if max == f32::NEG_INFINITY { 0.0 } else { max };
-        logits::exponentials(v, scores, factor, reference, sums);
     }
+    tasks
 }

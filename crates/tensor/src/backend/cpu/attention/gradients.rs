@@ -1,6 +1,6 @@
 //! What the backward pass starts from, and where its results go.
 
-use super::inputs::{Inputs, Task, Window};
+use super::inputs::{QueryLines, Task, Window};
 use super::output::{Output, OutputHeads};
 use crate::backend::AttentionGradients;
 use crate::backend::cpu::lanes::Lanes;
@@ -27,8 +27,8 @@ pub(super) struct Gradients {
 }
 
 impl Gradients {
-    pub(super) fn new(inputs: &Inputs<'_>, into: AttentionGradients<'_>, dbias: &mut [f32]) -> Self {
-        let (h, g) = (inputs.sizes.h, inputs.sizes.g);
+    pub(super) fn new(lines: &QueryLines<'_>, into: AttentionGradients<'_>, dbias: &mut [f32]) -> Self {
+        let (h, g) = (lines.sizes.h, lines.sizes.g);
         let heads = |data, n_heads_stored, first_head| OutputHeads { data, n_heads_stored, first_head };
         let dbias = Output::F32(dbias.as_mut_ptr(), dbias.len());
         match into {
@@ -55,14 +55,14 @@ impl Gradients {
     pub(super) unsafe fn store_bias<V: Lanes>(
         &self,
         v: V,
-        inputs: &Inputs<'_>,
+        lines: &QueryLines<'_>,
         task: &Task,
         window: &Window,
         dbiases: &[f32],
     ) {
-        let Some(bias) = inputs.bias else { return };
+        let Some(bias) = lines.bias else { return };
         for (i, of_head) in dbiases.chunks_exact(window.len).enumerate() {
-            let head = task.row * inputs.sizes.h + task.kv_head * inputs.n_group() + i;
+            let head = task.row * lines.sizes.h + task.kv_head * lines.n_group() + i;
             let (places, at) = window.stored(&bias);
             // SAFETY: as this function's.
             unsafe { self.dbias.store(v, head * bias.n_offsets + at, &of_head[places], 1.0) };

@@ -6,15 +6,21 @@ use crate::backend::{Attention, AttentionBackward, AttentionSizes, Heads, Mask, 
 use crate::dtype::View;
 use std::ops::Range;
 
+/// The queries, and which keys they see.
+#[derive(Clone, Copy)]
+pub(super) struct QueryLines<'a> {
+    pub(super) sizes: AttentionSizes,
+    pub(super) q: Heads<'a>,
+    pub(super) mask: Mask<'a>,
+    pub(super) bias: Option<OffsetBias<'a>>,
+}
+
 /// The tensors that attention reads.
 #[derive(Clone, Copy)]
 pub(super) struct Inputs<'a> {
-    pub(super) sizes: AttentionSizes,
-    pub(super) q: Heads<'a>,
+    pub(super) lines: QueryLines<'a>,
     pub(super) k: Heads<'a>,
     pub(super) v: Heads<'a>,
-    pub(super) mask: Mask<'a>,
-    pub(super) bias: Option<OffsetBias<'a>>,
 }
 
 /// Work for one thread: some queries of one row, for the query heads that share one key/value head.
@@ -30,17 +36,36 @@ pub(super) struct Task {
 impl<'a> Inputs<'a> {
     pub(super) fn of_forward(call: &Attention<'a>) -> Self {
         let Attention { sizes, q, k, v, mask, bias, .. } = *call;
-        Self { sizes, q, k, v, mask, bias }
+        Self { lines: QueryLines { sizes, q, mask, bias }, k, v }
     }
 
     pub(super) fn of_backward(call: &AttentionBackward<'a>) -> Self {
         let AttentionBackward { sizes, q, k, v, mask, bias, .. } = *call;
-        Self { sizes, q, k, v, mask, bias }
+        Self { lines: QueryLines { sizes, q, mask, bias }, k, v }
     }
 
+    /// Some keys of a task.
+    pub(super) fn keys(&self, task: &Task, keys: Range<usize>) -> Rows<'a> {
+        let first = task.row * self.lines.sizes.s;
+        self.lines.head_rows(self.k, first + keys.start..first + keys.end, task.kv_head)
+    }
+
+    /// Some values of a task.
+    pub(super) fn values(&self, task: &Task, keys: Range<usize>) -> Rows<'a> {
+        let first = task.row * self.lines.sizes.s;
+        self.lines.head_rows(self.v, first + keys.start..first + keys.end, task.kv_head)
+    }
+}
+
+impl<'a> QueryLines<'a> {
     /// Query heads to a key/value head.
     pub(super) fn n_group(&self) -> usize {
         self.sizes.h / self.sizes.g
+    }
+
+    /// Width of a line of the result as it is computed.
+    pub(super) fn value_width(&self) -> usize {
+        self.sizes.d_head.next_multiple_of(GRAIN)
     }
 
     /// Lines of a row and key/value head.
@@ -81,18 +106,6 @@ impl<'a> Inputs<'a> {
             let from = self.head_rows(heads, row..row + n_rows, self.head(task, first));
             words.along(from, &mut to[(first - lines.start) * n_steps..], n_group * n_steps);
         }
-    }
-
-    /// Some keys of a task.
-    pub(super) fn keys(&self, task: &Task, keys: Range<usize>) -> Rows<'a> {
-        let first = task.row * self.sizes.s;
-        self.head_rows(self.k, first + keys.start..first + keys.end, task.kv_head)
-    }
-
-    /// Some values of a task.
-    pub(super) fn values(&self, task: &Task, keys: Range<usize>) -> Rows<'a> {
-        let first = task.row * self.sizes.s;
-        self.head_rows(self.v, first + keys.start..first + keys.end, task.kv_head)
     }
 
     /// One head of some rows.
@@ -138,19 +151,19 @@ pub(super) struct Window {
 }
 
 impl Window {
-    pub(super) fn new(inputs: &Inputs<'_>, task: &Task) -> Self {
-        let queries = inputs.queries_of(task);
-        let last_position = visible::offset(&inputs.mask, task.row) + queries.end - 1;
-        let n_keys = inputs.sizes.s.next_multiple_of(GRAIN);
-        Self { last_position, len: if inputs.bias.is_some() { queries.len() + n_keys } else { 0 } }
+    pub(super) fn new(lines: &QueryLines<'_>, task: &Task) -> Self {
+        let queries = lines.queries_of(task);
+        let last_position = visible::offset(&lines.mask, task.row) + queries.end - 1;
+        let n_keys = lines.sizes.s.next_multiple_of(GRAIN);
+        Self { last_position, len: if lines.bias.is_some() { queries.len() + n_keys } else { 0 } }
     }
 
     /// Copies the biases of the task's heads; 0 beyond what is stored.
-    pub(super) fn fill(&self, inputs: &Inputs<'_>, task: &Task, to: &mut [f32]) {
-        let Some(bias) = inputs.bias else { return };
+    pub(super) fn fill(&self, lines: &QueryLines<'_>, task: &Task, to: &mut [f32]) {
+        let Some(bias) = lines.bias else { return };
         let (entries, first) = self.stored(&bias);
         for (i, of_head) in to.chunks_exact_mut(self.len).enumerate() {
-            let head = task.kv_head * inputs.n_group() + i;
+            let head = task.kv_head * lines.n_group() + i;
             of_head.fill(0.0);
             of_head[entries.clone()].copy_from_slice(&bias.values[head * bias.n_offsets + first..][..entries.len()]);
         }
@@ -164,9 +177,9 @@ impl Window {
     }
 
     /// Where a line finds the keys.
-    pub(super) fn keys(&self, inputs: &Inputs<'_>, task: &Task, line: usize, keys: &Range<usize>) -> Range<usize> {
-        let of_head = line % inputs.n_group() * self.len;
-        let ahead = self.last_position - inputs.position(task, line);
+    pub(super) fn keys(&self, lines: &QueryLines<'_>, task: &Task, line: usize, keys: &Range<usize>) -> Range<usize> {
+        let of_head = line % lines.n_group() * self.len;
+        let ahead = self.last_position - lines.position(task, line);
         of_head + keys.start + ahead..of_head + keys.end + ahead
     }
 }

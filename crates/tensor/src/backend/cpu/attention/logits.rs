@@ -108,15 +108,6 @@ pub(super) fn exponentials<V: Lanes>(v: V, scores: &mut [f32], factor: f32, max:
     sum.store(sums);
 }
 
-/// Multiplies the values, a multiple of `N`, by a factor.
-#[inline(always)]
-pub(super) fn scale<V: Lanes>(v: V, values: &mut [f32], factor: f32) {
-    let factor = v.splat(factor);
-    for value in values.chunks_exact_mut(V::N) {
-        (v.load(value) * factor).store(value);
-    }
-}
-
 /// exp(x) for one number, in the same way as for many.
 #[inline(always)]
 pub(super) fn exp_of<V: Lanes>(v: V, x: f32) -> f32 {

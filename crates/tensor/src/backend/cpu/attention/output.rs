@@ -1,6 +1,6 @@
 //! A tensor that several tasks write, each its own rows.
 
-use super::inputs::{Inputs, Task};
+use super::inputs::{QueryLines, Task};
 use crate::backend::cpu::lanes::{Element, Lanes};
 use crate::dtype::ViewMut;
 use half::bf16;
@@ -88,14 +88,14 @@ impl OutputHeads {
     pub(super) unsafe fn store_line<V: Lanes>(
         &self,
         v: V,
-        inputs: &Inputs<'_>,
+        lines: &QueryLines<'_>,
         task: &Task,
         line: usize,
         values: &[f32],
         factor: f32,
     ) {
-        let row = task.row * inputs.sizes.t + line / inputs.n_group();
+        let row = task.row * lines.sizes.t + line / lines.n_group();
         // SAFETY: as this function's.
-        unsafe { self.store(v, row, inputs.head(task, line), values, factor) };
+        unsafe { self.store(v, row, lines.head(task, line), values, factor) };
     }
 }

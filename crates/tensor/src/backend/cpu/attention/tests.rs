@@ -8,13 +8,13 @@ use half::bf16;
 
 /// Elements of either type.
 #[derive(Clone, Debug, PartialEq)]
-enum Data {
+pub(super) enum Data {
     F32(Vec<f32>),
     Bf16(Vec<bf16>),
 }
 
 impl Data {
-    fn new(dtype: DType, values: Vec<f32>) -> Self {
+    pub(super) fn new(dtype: DType, values: Vec<f32>) -> Self {
         match dtype {
             DType::F32 => Data::F32(values),
             DType::Bf16 => Data::Bf16(values.into_iter().map(bf16::from_f32).collect()),
@@ -22,35 +22,35 @@ impl Data {
     }
 
     /// Not-a-numbers, so that an element which is not written shows.
-    fn unset(dtype: DType, len: usize) -> Self {
+    pub(super) fn unset(dtype: DType, len: usize) -> Self {
         Self::new(dtype, vec![f32::NAN; len])
     }
 
-    fn view(&self) -> View<'_> {
+    pub(super) fn view(&self) -> View<'_> {
         match self {
             Data::F32(data) => View::F32(data),
             Data::Bf16(data) => View::Bf16(data),
         }
     }
 
-    fn view_mut(&mut self) -> ViewMut<'_> {
+    pub(super) fn view_mut(&mut self) -> ViewMut<'_> {
         match self {
             Data::F32(data) => ViewMut::F32(data),
             Data::Bf16(data) => ViewMut::Bf16(data),
         }
     }
 
-    fn values(&self) -> Vec<f32> {
+    pub(super) fn values(&self) -> Vec<f32> {
         (0..self.view().len()).map(|i| self.view().get(i)).collect()
     }
 
-    fn bits(&self) -> Vec<u32> {
+    pub(super) fn bits(&self) -> Vec<u32> {
         self.values().into_iter().map(f32::to_bits).collect()
     }
 }
 
 /// Uniform in −1..1, a different stream for each seed.
-fn uniform(seed: u64, len: usize) -> Vec<f32> {
+pub(super) fn uniform(seed: u64, len: usize) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut next = || {
         state ^= state << 13;

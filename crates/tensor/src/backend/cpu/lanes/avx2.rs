@@ -109,6 +109,15 @@ impl Lanes for F32x8 {
     }
 
     #[inline(always)]
+    fn load_pairs(self, pairs: &[f32]) -> (Self, Self) {
+        let pairs = avx2!(_mm256_castps_si256(self.load(pairs).0));
+        avx2! {
+            let second = _mm256_and_si256(pairs, _mm256_set1_epi32(0xFFFF_0000_u32 as i32));
+            (Self(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(pairs))), Self(_mm256_castsi256_ps(second)))
+        }
+    }
+
+    #[inline(always)]
     fn store(self, out: &mut [f32]) {
         let out = &mut out[..8];
         // SAFETY: eight elements lie there; the instructions are there as `self` is.

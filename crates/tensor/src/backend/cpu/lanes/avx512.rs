@@ -144,6 +144,15 @@ impl Lanes for F32x16 {
     }
 
     #[inline(always)]
+    fn load_pairs(self, pairs: &[f32]) -> (Self, Self) {
+        let pairs = avx512!(_mm512_castps_si512(self.load(pairs).0));
+        avx512! {
+            let second = _mm512_and_si512(pairs, _mm512_set1_epi32(0xFFFF_0000_u32 as i32));
+            (Self(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(pairs))), Self(_mm512_castsi512_ps(second)))
+        }
+    }
+
+    #[inline(always)]
     fn store(self, out: &mut [f32]) {
         let out = &mut out[..16];
         // SAFETY: sixteen elements lie there; the instructions are there as `self` is.

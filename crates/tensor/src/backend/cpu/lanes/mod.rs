@@ -72,6 +72,12 @@ pub(crate) trait Lanes:
     /// As [`Lanes::load`].
     fn load_bf16(self, data: &[bf16]) -> Self;
 
+    /// `N` pairs of bf16, each in the bits of one f32: all first elements, the lower bits, and all second ones.
+    ///
+    /// # Panics
+    /// When there are fewer.
+    fn load_pairs(self, pairs: &[f32]) -> (Self, Self);
+
     /// Writes to the first `N` elements.
     ///
     /// # Panics

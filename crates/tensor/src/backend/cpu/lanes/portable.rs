@@ -97,6 +97,12 @@ impl Lanes for F32xN {
     }
 
     #[inline(always)]
+    fn load_pairs(self, pairs: &[f32]) -> (Self, Self) {
+        let bits = self.load(pairs).0.map(f32::to_bits);
+        (Self(bits.map(|pair| f32::from_bits(pair << 16))), Self(bits.map(|pair| f32::from_bits(pair & 0xFFFF_0000))))
+    }
+
+    #[inline(always)]
     fn store(self, out: &mut [f32]) {
         out[..8].copy_from_slice(&self.0);
     }

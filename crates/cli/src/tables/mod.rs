@@ -1,0 +1,9 @@
+//! Tables: rows made and filled in by a model, and what they are worth beside real ones.
+
+pub mod completion;
+pub mod finish;
+pub mod frame;
+pub mod judgement;
+pub mod maker;
+pub mod options;
+pub mod page;

@@ -1,0 +1,76 @@
+//! Tables from a csv file to rows, fillings and a judgement.
+
+mod common;
+
+use common::Bench;
+
+const SMALL: [&str; 8] =
+    ["--set", "train.steps=6", "--set", "model.d_model=16", "--set", "model.n_layers=1", "--set", "model.n_heads=2"];
+
+/// 300 people, of whom those of Rome are over 50.
+fn people() -> String {
+    let row = |i: usize| {
+        let city = ["Oslo", "Rome, Italy", ""][i % 3];
+        let age = if i % 3 == 1 { 51 + i % 30 } else { 20 + i % 40 };
+        format!("P-{i:04};{age};\"{city}\";{}.50;2024-0{}-11\n", 100 + 7 * i, 1 + i % 9)
+    };
+    "id;age;city;pay;since\n".to_owned() + &(0..300).map(row).collect::<String>()
+}
+
+fn trained() -> Bench {
+    let bench = Bench::new();
+    bench.write("people.csv", people());
+    let data = ["train", "--data", "people.csv", "--minutes", "0.02", "--run", "run"];
+    bench.run(&[&data[..], &SMALL].concat());
+    bench
+}
+
+#[test]
+fn a_table_is_learned_made_filled_and_judged() {
+    let bench = trained();
+    let made = bench.read_text("run/synthetic.csv");
+    let mut lines = made.lines();
+    assert_eq!(lines.next(), Some("id,age,city,pay,since"));
+    assert_eq!(lines.count(), 270, "as many as were learned from");
+    assert!(bench.read_text("run/report.html").contains("Correlation, synthetic"));
+    let rows = bench.run(&["generate", "--model", "run", "--n", "40", "--where", "age = 30..33, city = missing"]);
+    let rows: Vec<&str> = rows.lines().skip(1).collect();
+    assert_eq!(rows.len(), 40);
+    for row in rows {
+        let cells: Vec<&str> = row.split(',').collect();
+        assert!((30..=33).contains(&cells[1].parse::<u32>().unwrap()) && cells[2].is_empty(), "{row}");
+    }
+    bench.write("gaps.csv", "since,id,age,city,pay\n2024-03-11,mine,,Oslo,107.50\n,yours,25,Oslo,\n");
+    let filled = bench.run(&["generate", "--model", "run", "--complete", "gaps.csv"]);
+    let filled: Vec<&str> = filled.lines().collect();
+    assert!(filled[1].starts_with("mine,") && filled[1].ends_with(",Oslo,107.50,2024-03-11"), "{filled:?}");
+    assert!(filled[2].starts_with("yours,25,Oslo,") && !filled[2].contains(",,"), "{filled:?}");
+    let judged =
+        bench.run(&["evaluate", "--task", "table", "--synthetic", "people.csv", "--real", "people.csv", "--json"]);
+    let judged: serde_json::Value = serde_json::from_str(&judged).unwrap();
+    assert_eq!((judged["shape_error"].as_f64(), judged["trend_error"].as_f64()), (Some(0.0), Some(0.0)));
+    assert_eq!(judged["copies"].as_f64(), Some(1.0));
+    let says = |arguments: &[&str], part: &str| {
+        let message = bench.refusal(arguments);
+        assert!(message.contains(part), "{message}");
+    };
+    says(&["generate", "--model", "run", "--where", "city = Paris"], "city is one of");
+    says(&["generate", "--model", "run", "--where", "town = Rome"], "The columns are id, age");
+    says(&["generate", "--model", "run", "--prompt", "x"], "--where");
+}
+
+#[test]
+fn hostile_tables_are_explained() {
+    let bench = Bench::new();
+    let check = |file: &str, contents: &[u8], part: &str| {
+        bench.write(file, contents);
+        let message = bench.refusal(&["train", "--data", file, "--run", "refused"]);
+        assert!(message.contains(part), "{message}");
+        assert!(!bench.path("refused").exists());
+    };
+    check("uneven.csv", b"a,b\n1,2\n3\n", "line 3");
+    check("one.csv", b"a,b\n1,2\n", "rows to learn from");
+    check("latin.csv", b"a,b\n1,2\n3,caf\xe9\n", "not valid UTF-8");
+    check("same.csv", b"a,b\nx,\n", "rows to learn from");
+    check("constant.csv", format!("a,b\n{}", "x,\n".repeat(100)).as_bytes(), "none of them can be learned");
+}

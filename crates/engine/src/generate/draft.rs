@@ -1,0 +1,98 @@
+//! A smaller model that guesses what the larger one is going to choose.
+
+use super::prefill::read;
+use super::progress::Progress;
+use super::request::RequestId;
+use super::sampler::{Logits, Sampler, Scratch};
+use crate::model::{CacheRow, Transformer};
+use genera_tokens::TokenId;
+use std::collections::HashMap;
+use std::mem;
+
+/// Guesses with a model of its own. Each guess is drawn with the random number that the choice itself will be drawn with: so
+/// the more alike the two models are, the more often it is right, at any temperature. What is chosen does not depend on it.
+///
+/// # Source
+/// Leviathan, Kalman and Matias, "Fast inference from Transformers via speculative decoding", arXiv 2211.17192; there a
+/// wrong guess is replaced by another draw, here it is simply not the choice.
+pub(super) struct Draft<'m> {
+    model: &'m Transformer,
+    rows: HashMap<RequestId, Read>,
+    scratch: Scratch,
+}
+
+/// What the model has read of a request.
+#[derive(Default)]
+struct Read {
+    row: CacheRow,
+    tokens: Vec<TokenId>,
+}
+
+/// A request to guess for.
+struct Guessing {
+    /// Its context and the guesses so far.
+    text: Vec<TokenId>,
+    sampler: Sampler,
+    n_left: usize,
+    read: Read,
+}
+
+impl<'m> Draft<'m> {
+    pub(super) fn new(model: &'m Transformer) -> Self {
+        Self { model, rows: HashMap::new(), scratch: Scratch::default() }
+    }
+
+    /// What each request may go on with: at most so many tokens.
+    pub(super) fn guesses(&mut self, wanted: &[(RequestId, &Progress, usize)]) -> HashMap<RequestId, Vec<TokenId>> {
+        let begin = |&(id, progress, n): &(RequestId, &Progress, usize)| {
+            let text = progress.context.clone();
+            let n_left = n.min(self.room(text.len()));
+            let mut read = self.rows.remove(&id).unwrap_or_default();
+            let n_common = read.tokens.iter().zip(&text).take_while(|(a, b)| a == b).count().min(text.len() - 1);
+            read.row.truncate(n_common);
+            read.tokens.truncate(n_common);
+            Guessing { text, sampler: progress.sampler().clone(), n_left, read }
+        };
+        let mut guessing: Vec<Guessing> = wanted.iter().map(begin).collect();
+        while guessing.iter().any(|guessing| guessing.n_left > 0) {
+            self.guess_one(&mut guessing);
+        }
+        let finish = |(guessing, (id, progress, _)): (Guessing, &(RequestId, &Progress, usize))| {
+            self.rows.insert(*id, guessing.read);
+            (*id, guessing.text[progress.context.len()..].to_vec())
+        };
+        guessing.into_iter().zip(wanted).map(finish).collect()
+    }
+
+    /// A request is over.
+    pub(super) fn forget(&mut self, id: RequestId) {
+        self.rows.remove(&id);
+    }
+
+    /// Tokens that can be guessed behind a context.
+    fn room(&self, n_context: usize) -> usize {
+        let limit = self.model.switch_len().unwrap_or(usize::MAX).min(self.model.config().context_len);
+        limit.saturating_sub(n_context)
+    }
+
+    /// One more guess for all that want one.
+    fn guess_one(&mut self, guessing: &mut [Guessing]) {
+        let mut wanting: Vec<&mut Guessing> = guessing.iter_mut().filter(|guessing| guessing.n_left > 0).collect();
+        let mut rows: Vec<CacheRow> = wanting.iter_mut().map(|guessing| mem::take(&mut guessing.read.row)).collect();
+        let new: Vec<&[TokenId]> =
+            wanting.iter().map(|guessing| &guessing.text[guessing.read.tokens.len()..]).collect();
+        let logits = self.model.logits(&read(self.model, &new, &mut rows, &[]));
+        let mut sums = Vec::new();
+        let logits = Logits::rows(&logits, &mut sums);
+        for ((guessing, row), logits) in wanting.into_iter().zip(rows).zip(logits) {
+            guessing.read = Read { row, tokens: guessing.text.clone() };
+            match guessing.sampler.choose(logits, None, 0, &mut self.scratch) {
+                Ok(choice) => {
+                    guessing.text.push(choice.token);
+                    guessing.n_left -= 1;
+                }
+                Err(_) => guessing.n_left = 0,
+            }
+        }
+    }
+}

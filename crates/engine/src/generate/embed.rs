@@ -1,0 +1,68 @@
+//! What a model makes of whole texts, as one vector each.
+
+use super::request::refuse_if;
+use super::sampling::check_token;
+use crate::error::Result;
+use crate::model::{Mode, Rows, Transformer};
+use genera_tensor::{DType, Tape};
+use genera_tokens::TokenId;
+
+/// The mean of the last hidden states of a text's tokens, scaled to length 1. A model with two stacks reads it with its encoder.
+///
+/// # Shapes
+/// Result: `[D]`.
+///
+/// # Errors
+/// [`Error::Request`](crate::Error::Request) when the text is empty, longer than the context, or holds a token that does not exist.
+///
+/// # Source
+/// Reimers and Gurevych, "Sentence-BERT", arXiv 1908.10084, section 3 (mean of all output vectors).
+pub fn embed(model: &Transformer, tokens: &[TokenId]) -> Result<Vec<f32>> {
+    let config = model.config();
+    refuse_if(tokens.is_empty(), || "the text has no tokens; give at least one".to_owned())?;
+    refuse_if(tokens.len() > config.context_len, || {
+        format!("the text has {} tokens, but the model's context holds {}", tokens.len(), config.context_len)
+    })?;
+    tokens.iter().try_for_each(|&token| check_token("text", token, config.vocab_size))?;
+    let tape = Tape::inference(model.device());
+    let rows = Rows::dense(tokens.len(), tokens);
+    let hidden = if config.is_encoder_decoder() {
+        model.encode(&tape, &rows, Mode::default()).hidden
+    } else {
+        model.decode(&tape, &rows, None, Mode::default())
+    };
+    let hidden = hidden.into_tensor().cast(DType::F32);
+    Ok(unit_mean(hidden.view().f32(), config.d_model))
+}
+
+/// The mean of rows of `width` numbers, scaled to length 1; zeros stay zeros.
+fn unit_mean(rows: &[f32], width: usize) -> Vec<f32> {
+    let mut sums = vec![0.0_f64; width];
+    for row in rows.chunks_exact(width) {
+        sums.iter_mut().zip(row).for_each(|(sum, &value)| *sum += f64::from(value));
+    }
+    let length = sums.iter().map(|sum| sum * sum).sum::<f64>().sqrt();
+    let scale = if length > 0.0 { length.recip() } else { 0.0 };
+    sums.iter().map(|sum| (sum * scale) as f32).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generate::tests::models;
+    use genera_tensor::Device;
+
+    #[test]
+    fn a_text_becomes_a_vector_of_length_one() {
+        assert_eq!(unit_mean(&[3.0, 0.0, 3.0, 8.0], 2), [0.6, 0.8]);
+        assert_eq!(unit_mean(&[0.0, 0.0], 2), [0.0, 0.0]);
+        let model = models::model(&models::plain(), DType::F32, &Device::cpu(2));
+        let vector = embed(&model, &[1, 2, 3]).unwrap();
+        assert_eq!(vector.len(), 16);
+        assert!((vector.iter().map(|x| x * x).sum::<f32>() - 1.0).abs() < 1e-5);
+        assert_ne!(vector, embed(&model, &[1, 3, 2]).unwrap(), "the order counts");
+        assert!(embed(&model, &[]).unwrap_err().to_string().contains("no tokens"));
+        assert!(embed(&model, &[99]).unwrap_err().to_string().contains("does not exist"));
+        assert!(embed(&model, &[1; 99]).unwrap_err().to_string().contains("context holds 24"));
+    }
+}

@@ -1,0 +1,223 @@
+//! Rows that a model without any knowledge would make are legal all the same.
+
+use super::*;
+use crate::demo::Dice;
+use genera_engine::generate::TokenMask;
+use std::collections::BTreeSet;
+
+fn fitted(settings: TableSettings, rows: impl Iterator<Item = Vec<String>>) -> Codebook {
+    let mut fitting = TableFit::new(settings).begin();
+    for (i, row) in rows.enumerate() {
+        fitting.add(&Document::row(genera_data::Origin::new("test", i as u64), row)).unwrap();
+    }
+    fitting.finish().unwrap()
+}
+
+fn named(names: &[&str]) -> TableSettings {
+    TableSettings { columns: names.iter().map(|name| (*name).to_owned()).collect(), ..TableSettings::default() }
+}
+
+/// A stay in a hotel: it ends after it began, in a city of its country.
+fn stays(settings: impl FnOnce(TableSettings) -> TableSettings) -> Codebook {
+    let row = |i: u64| {
+        let mut dice = Dice::new(1, i);
+        let start = dice.below(3000);
+        let place = [("Oslo", "Norway"), ("Bergen", "Norway"), ("Rome", "Italy")][dice.below(3)];
+        let end = if dice.below(9) == 0 { String::new() } else { (start + dice.below(900)).to_string() };
+        vec![start.to_string(), end, place.0.to_owned(), place.1.to_owned(), format!("{}.5", dice.below(50_000))]
+    };
+    fitted(settings(named(&["start", "end", "city", "country", "price"])), (0..2000).map(row))
+}
+
+/// A row of tokens that the grammar allows, each with the same chance.
+fn random_row(codebook: &Codebook, conditions: &Conditions, seed: u64) -> Option<Vec<TokenId>> {
+    let mut dice = Dice::new(seed, 0);
+    let mut grammar = RowGrammar::new(codebook, conditions).unwrap();
+    let mut ids = Vec::new();
+    loop {
+        let mut mask = TokenMask::all(codebook.vocab().size);
+        grammar.restrict(&mut mask);
+        let allowed: Vec<TokenId> = mask.iter().collect();
+        if allowed.is_empty() {
+            return None;
+        }
+        let id = allowed[dice.below(allowed.len())];
+        if Some(id) == codebook.vocab().special.end {
+            return Some(ids);
+        }
+        grammar.advance(id);
+        ids.push(id);
+    }
+}
+
+fn random_rows(codebook: &Codebook, conditions: &Conditions) -> Vec<Vec<String>> {
+    let table = of(codebook).unwrap();
+    let row = |seed| Some(table.texts(&table.decode_cells(&random_row(codebook, conditions, seed)?)));
+    (0..300).filter_map(row).collect()
+}
+
+#[test]
+fn every_row_that_the_grammar_allows_is_legal() {
+    let codebook = stays(|settings| TableSettings {
+        constraints: vec!["start <= end".to_owned()],
+        combinations: vec!["city + country".to_owned()],
+        ..settings
+    });
+    let rows = random_rows(&codebook, &Conditions::none(of(&codebook).unwrap()));
+    assert_eq!(rows.len(), 300, "no row came to a dead end");
+    for row in &rows {
+        let start: i64 = row[0].parse().unwrap();
+        assert!((0..3000).contains(&start));
+        assert!(row[1].is_empty() || start <= row[1].parse().unwrap(), "{row:?}");
+        assert_eq!(row[3], if row[2] == "Rome" { "Italy" } else { "Norway" }, "{row:?}");
+        let price: f64 = row[4].parse().unwrap();
+        assert!((0.5..50_000.0).contains(&price) && (2.0 * price).fract() == 0.0, "{row:?}");
+    }
+    assert!(rows.iter().any(|row| row[1].is_empty()) && rows.iter().any(|row| !row[1].is_empty()));
+}
+
+#[test]
+fn conditions_are_met() {
+    let codebook = stays(|settings| TableSettings { combinations: vec!["city + country".to_owned()], ..settings });
+    let table = of(&codebook).unwrap();
+    let check = |text: &str, is_met: fn(&[String]) -> bool| {
+        let rows = random_rows(&codebook, &Conditions::parse(table, text).unwrap());
+        assert!(rows.len() == 300 && rows.iter().all(|row| is_met(row)), "{text}");
+    };
+    check("country = Norway", |row| row[2] == "Oslo" || row[2] == "Bergen");
+    check("city = \"Rome\" | Oslo, end = missing", |row| row[1].is_empty() && row[2] != "Bergen");
+    check("city != Rome", |row| row[3] == "Norway");
+    check("start >= 2990", |row| row[0].parse::<i64>().unwrap() >= 2990);
+    check("start > 100, start < 102.5", |row| ["101", "102"].contains(&row[0].as_str()));
+    check("price = 100..200, end <= 90", |row| (100.0..=200.0).contains(&row[4].parse::<f64>().unwrap()));
+}
+
+#[test]
+fn wrong_conditions_name_what_is_legal() {
+    let codebook = stays(|settings| settings);
+    let table = of(&codebook).unwrap();
+    let check = |text: &str, expect: &str| {
+        let error = Conditions::parse(table, text).expect_err(text).to_string();
+        assert!(error.contains(expect), "{error}");
+    };
+    check("land = Norway", "The columns are start, end, city, country, price");
+    check("country = Spain", "country is one of Norway, Italy");
+    check("start = 99999", "start goes from 1 to 2999");
+    check("start >= 99999", "no row meets");
+    check("start > soon", "is no limit of column \"start\"");
+    check("city < Rome", "has no order");
+    check("city", "is no condition");
+    check("start = missing", "never holds \"missing\"");
+    check("price != 2.5, city = Rome, city = Oslo", "no row meets");
+}
+
+#[test]
+fn any_columns_may_come_first_and_nothing_is_lost() {
+    let codebook = stays(|settings| settings);
+    let table = of(&codebook).unwrap();
+    let order = RowOrder::new(table);
+    let row = ["17", "229", "Rome", "Italy", "140.5"].map(str::to_owned);
+    let ids = table.encode_row(&row).unwrap();
+    let mut orders = BTreeSet::new();
+    for key in 0..500 {
+        let mut varied = ids.clone();
+        order.vary(&mut varied, key);
+        assert_eq!(table.texts(&table.decode_cells(&varied)), row);
+        assert_eq!((varied[0], varied.last()), (ids[0], ids.last()));
+        orders.insert(varied.into_iter().filter(|&id| !order.is_learned(id)).collect::<Vec<_>>());
+    }
+    // Every set of columns in front gives an order; those that are a beginning of the table's own give that one.
+    assert_eq!(orders.len(), (1 << 5) - 5);
+}
+
+#[test]
+fn rows_that_the_table_never_saw_are_brought_near() {
+    let codebook = stays(|settings| settings);
+    let table = of(&codebook).unwrap();
+    let texts = |row: [&str; 5]| {
+        let ids = table.encode_row(&row.map(str::to_owned)).unwrap();
+        assert!(ids.iter().all(|&id| codebook.vocab().contains(id)));
+        table.texts(&table.decode_cells(&ids))
+    };
+    let brought = texts(["-5", "1e9", "Paris", "Norway", "7.26"]);
+    assert_eq!(brought[0], "1", "the least that there is");
+    assert_eq!(brought[2], "", "a city that is not known is no city");
+    assert_eq!(brought[3], "Norway");
+    assert_eq!(brought[4].parse::<f64>().unwrap() * 2.0 % 1.0, 0.0, "{brought:?}");
+    assert!(table.encode_row(&["1".to_owned()]).is_err());
+}
+
+#[test]
+fn a_codebook_is_kept_and_hostile_ones_are_refused() {
+    let codebook = stays(|settings| TableSettings {
+        constraints: vec!["start <= end".to_owned()],
+        combinations: vec!["city + country".to_owned()],
+        ..settings
+    });
+    let directory = tempfile::tempdir().unwrap();
+    codebook.save(directory.path()).unwrap();
+    assert_eq!(&TableCodebook::load(directory.path()).unwrap(), of(&codebook).unwrap());
+    let json = codebook.to_json();
+    let check = |from: &str, to: &str| {
+        let bad = json.replacen(from, to, 1);
+        assert!(bad != json, "{from}");
+        assert!(TableCodebook::from_json(bad.as_bytes()).is_err(), "{to}");
+    };
+    check("\"low\":0", "\"low\":9223372036854775807");
+    check("\"decimals\":0", "\"decimals\":99");
+    check("\"step\":1", "\"step\":0");
+    check("\"name\":\"end\"", "\"name\":\"start\"");
+    check("\"orders\":[[0,1]]", "\"orders\":[[0,77]]");
+    check("\"columns\":[2,3]", "\"columns\":[2,3,4]");
+    assert!(TableCodebook::from_json(b"{}").is_err() && TableCodebook::from_json(&[0xff]).is_err());
+}
+
+#[test]
+fn wrong_settings_are_explained() {
+    let check = |settings: TableSettings, expect: &str| {
+        let rows = (0..50).map(|i| vec![i.to_string(), ["x", "y"][i % 2].to_owned()]);
+        let mut fitting = TableFit::new(settings).begin();
+        let add = |row| fitting.add(&Document::row(genera_data::Origin::new("test", 0), row));
+        let error = rows.map(add).collect::<Result<Vec<()>>>().err();
+        let error = error.or_else(|| fitting.finish().err()).expect(expect).to_string();
+        assert!(error.contains(expect), "{error}");
+    };
+    let base = || named(&["a", "b"]);
+    let list = |text: &str| vec![text.to_owned()];
+    check(TableSettings { types: list("c = number"), ..base() }, "there is no column \"c\"; the columns are a, b");
+    check(TableSettings { types: list("a = float"), ..base() }, "known are number, integer");
+    check(
+        TableSettings { types: list("b = number"), ..base() },
+        "column \"b\" cannot be a number: it holds for example",
+    );
+    check(TableSettings { constraints: list("a <= b"), ..base() }, "expected two numbers or two dates");
+    check(TableSettings { constraints: list("a"), ..base() }, "is not of the form");
+    check(TableSettings { combinations: list("a + c"), ..base() }, "there is no column \"c\"");
+    check(named(&["a"]), "is no row of 1 columns");
+}
+
+#[test]
+fn a_table_without_anything_to_learn_is_refused() {
+    let finish = |n: usize, cell: fn(usize) -> String| {
+        let mut fitting = TableFit::new(named(&["a", "b"])).begin();
+        let add = |i| fitting.add(&Document::row(genera_data::Origin::new("test", 0), vec![cell(i), String::new()]));
+        (0..n).map(add).collect::<Result<Vec<()>>>().unwrap();
+        fitting.finish().err().unwrap().to_string()
+    };
+    assert!(finish(1, |i| i.to_string()).contains("the table has 1 rows"), "one row");
+    assert!(finish(500, |_| "same".to_owned()).contains("none of them can be learned"), "constant and missing columns");
+    assert!(finish(500, |i| i.to_string()).contains("none of them can be learned"), "row numbers");
+}
+
+#[test]
+fn a_hundred_thousand_categories_share_tokens() {
+    let row = |i: usize| vec![format!("c{}", if i < 60_000 { i % 30_000 } else { 0 }), (i % 7).to_string()];
+    let codebook = fitted(named(&["a", "b"]), (0..90_000).map(row));
+    let table = of(&codebook).unwrap();
+    assert_eq!(table.columns()[0].describe(), "30000 categories");
+    assert!(codebook.vocab().size < 1300, "{}", codebook.vocab().size);
+    for category in ["c0", "c29999", "c12345"] {
+        let row = [category.to_owned(), "3".to_owned()];
+        assert_eq!(table.texts(&table.decode_cells(&table.encode_row(&row).unwrap())), row);
+    }
+}

@@ -1,0 +1,299 @@
+//! Schemas, grammars and regular expressions as constraints on tokens, by the `llguidance` crate.
+
+use crate::limits::{SCHEMA_BYTES, SCHEMA_DEPTH};
+use crate::problem::Problem;
+use genera_engine::generate::{Constraint, TokenMask};
+use genera_modality::Codebook;
+use genera_tokens::TokenId;
+use llguidance::api::{ParserLimits, TopLevelGrammar};
+use llguidance::earley::SlicedBiasComputer;
+use llguidance::{Matcher, ParserFactory};
+use serde_json::{Value, json};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+use toktrie::{InferenceCapabilities, TokEnv, TokRxInfo, TokTrie, TokenizerEnv};
+
+/// Time to compile in: far more than a schema of the allowed size takes, unless it is an attack.
+const DEADLINE: Duration = Duration::from_millis(1000);
+/// Stack of the thread that compiles: schemas nest.
+const STACK_BYTES: usize = 32 << 20;
+
+/// What an answer must be.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Form {
+    /// JSON of this schema.
+    Schema(Value),
+    /// A text that a regular expression matches whole.
+    Regex(String),
+    /// A text of a grammar in llguidance's variant of Lark.
+    Lark(String),
+}
+
+/// Compiles forms for the tokens of one model.
+pub struct Grammars {
+    factory: Arc<ParserFactory>,
+    vocab_size: usize,
+}
+
+/// A compiled form, of which each answer takes a copy.
+pub struct Compiled {
+    matcher: Matcher,
+    vocab_size: usize,
+}
+
+impl Grammars {
+    /// For a tokenizer, and the ids that end an answer.
+    ///
+    /// # Errors
+    /// When nothing ends an answer.
+    pub fn new(codebook: &Codebook, stop: &[TokenId], vocab_size: usize) -> Result<Self, String> {
+        let &[first, ..] = stop else {
+            return Err(
+                "this model has no token that ends an answer, so answers in a given form are not possible".into()
+            );
+        };
+        let info = TokRxInfo::new(vocab_size as u32, first);
+        let trie = TokTrie::from(&info, &words(codebook, vocab_size)).with_eos_tokens(stop);
+        let environment: TokEnv = Arc::new(Environment { codebook: codebook.clone(), trie });
+        let slices = SlicedBiasComputer::json_slices();
+        let mut factory = ParserFactory::new(&environment, InferenceCapabilities::default(), &slices)
+            .map_err(|error| format!("answers in a given form are not possible with this tokenizer: {error}"))?;
+        factory.quiet();
+        *factory.limits_mut() = limits();
+        Ok(Self { factory: Arc::new(factory), vocab_size })
+    }
+
+    /// Compiles a form.
+    ///
+    /// # Errors
+    /// 400 with what is wrong with it, at the field `param`; also when it needs more time or memory than is allowed.
+    pub fn compile(&self, form: &Form, param: &str) -> Result<Compiled, Problem> {
+        let grammar = grammar(form).map_err(|message| Problem::invalid(param, format!("`{param}` {message}")))?;
+        let (factory, (sender, receiver)) = (self.factory.clone(), mpsc::channel());
+        let compile = move || {
+            let mut matcher = Matcher::new(factory.create_parser(grammar));
+            // The first mask shows whether it is usable, and costs most.
+            let tried = matcher.compute_mask().map(|_| matcher).map_err(|error| first_line(&error.to_string()));
+            // Nobody listens any more when the deadline has passed.
+            let _ = sender.send(tried);
+        };
+        let thread = std::thread::Builder::new().name("grammar".to_owned()).stack_size(STACK_BYTES);
+        thread.spawn(compile).map_err(|_| Problem::internal("there is no thread to compile the schema with"))?;
+        match receiver.recv_timeout(DEADLINE) {
+            Ok(Ok(matcher)) => Ok(Compiled { matcher, vocab_size: self.vocab_size }),
+            Ok(Err(message)) => Err(Problem::invalid(param, format!("`{param}` cannot be kept to: {message}"))),
+            Err(_) => Err(Problem::invalid(param, format!("`{param}` takes too long to compile; make it simpler"))),
+        }
+    }
+}
+
+impl Compiled {
+    /// The constraint on one answer.
+    pub fn constraint(&self) -> Box<dyn Constraint> {
+        Box::new(Matched { matcher: self.matcher.deep_clone(), vocab_size: self.vocab_size })
+    }
+}
+
+/// Well below the crate's own limits: 50 ms and 16 MiB for each form, some milliseconds for each token.
+fn limits() -> ParserLimits {
+    ParserLimits {
+        max_items_in_row: 1000,
+        initial_lexer_fuel: 400_000,
+        step_lexer_fuel: 100_000,
+        step_max_items: 20_000,
+        max_lexer_states: 10_000,
+        max_grammar_size: 50_000,
+        precompute_large_lexemes: false,
+        verbose_errors: false,
+    }
+}
+
+fn grammar(form: &Form) -> Result<TopLevelGrammar, String> {
+    match form {
+        Form::Schema(schema) => {
+            check_depth(schema)?;
+            check_bytes(schema.to_string().len())?;
+            Ok(TopLevelGrammar::from_json_schema(with_tight_spaces(schema)))
+        }
+        Form::Regex(regex) => {
+            check_bytes(regex.len())?;
+            Ok(TopLevelGrammar::from_regex(regex))
+        }
+        Form::Lark(lark) => {
+            check_bytes(lark.len())?;
+            Ok(TopLevelGrammar::from_lark(lark.clone()))
+        }
+    }
+}
+
+fn check_bytes(n: usize) -> Result<(), String> {
+    if n <= SCHEMA_BYTES { Ok(()) } else { Err(format!("has {n} bytes; at most {SCHEMA_BYTES} are taken")) }
+}
+
+fn check_depth(schema: &Value) -> Result<(), String> {
+    let mut level = vec![schema];
+    for _ in 0..SCHEMA_DEPTH {
+        level = level.into_iter().flat_map(children).collect();
+        if level.is_empty() {
+            return Ok(());
+        }
+    }
+    Err(format!("is nested more than {SCHEMA_DEPTH} levels deep"))
+}
+
+fn children(value: &Value) -> Vec<&Value> {
+    match value {
+        Value::Array(items) => items.iter().collect(),
+        Value::Object(map) => map.values().collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
+    }
+}
+
+/// A small model that may write any amount of white space sometimes writes nothing else; it gets one space, where JSON is
+/// usually written with one, or none.
+fn with_tight_spaces(schema: &Value) -> Value {
+    let mut schema = if schema == &Value::Bool(true) { json!({}) } else { schema.clone() };
+    if let Some(map) = schema.as_object_mut() {
+        map.insert("x-guidance".to_owned(), json!({ "whitespace_flexible": true, "whitespace_pattern": " ?" }));
+    }
+    schema
+}
+
+fn first_line(message: &str) -> String {
+    message.lines().next().unwrap_or_default().chars().take(300).collect()
+}
+
+/// The bytes of every token; of special ones their names behind the mark that keeps them out of texts.
+fn words(codebook: &Codebook, vocab_size: usize) -> Vec<Vec<u8>> {
+    let mut words: Vec<Vec<u8>> = (0..vocab_size as TokenId).map(|id| codebook.token_content(id)).collect();
+    for (id, name) in codebook.special_names() {
+        if let Some(word) = words.get_mut(id as usize) {
+            *word = [&[TokTrie::SPECIAL_TOKEN_MARKER], name.as_bytes()].concat();
+        }
+    }
+    words
+}
+
+struct Environment {
+    codebook: Codebook,
+    trie: TokTrie,
+}
+
+impl TokenizerEnv for Environment {
+    fn tok_trie(&self) -> &TokTrie {
+        &self.trie
+    }
+
+    fn tokenize_bytes(&self, bytes: &[u8]) -> Vec<TokenId> {
+        self.trie.tokenize_with_greedy_fallback(bytes, |text| self.codebook.encode(text).unwrap_or_default())
+    }
+}
+
+/// Follows an answer and says what may come next.
+struct Matched {
+    matcher: Matcher,
+    vocab_size: usize,
+}
+
+impl Constraint for Matched {
+    fn restrict(&mut self, mask: &mut TokenMask) {
+        match self.matcher.compute_mask_or_eos() {
+            Ok(allowed) => mask.intersect_words(allowed.as_slice()),
+            // A form that has become too complex to follow: the answer ends instead of leaving it.
+            Err(_) => *mask = TokenMask::none(self.vocab_size),
+        }
+    }
+
+    fn advance(&mut self, token: TokenId) {
+        // An error shows at the next mask.
+        let _ = self.matcher.consume_token(token);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use genera_data::SpecialTokens;
+    use genera_data::tokenize::Bytes;
+    use std::time::Instant;
+
+    const END: TokenId = 258;
+
+    fn grammars() -> Grammars {
+        let codebook: Codebook = Arc::new(Bytes::new(&SpecialTokens::standard()));
+        assert_eq!(codebook.vocab().special.end, Some(END));
+        Grammars::new(&codebook, &[END], 259).unwrap()
+    }
+
+    fn accepts(form: &Form, text: &str) -> bool {
+        let grammars = grammars();
+        let mut constraint = grammars.compile(form, "form").unwrap().constraint();
+        let mut ids: Vec<TokenId> = text.bytes().map(TokenId::from).collect();
+        ids.push(END);
+        ids.into_iter().all(|id| {
+            let mut mask = TokenMask::all(259);
+            constraint.restrict(&mut mask);
+            let is_allowed = mask.allows(id);
+            if is_allowed && id != END {
+                constraint.advance(id);
+            }
+            is_allowed
+        })
+    }
+
+    #[test]
+    fn answers_keep_to_their_form() {
+        let schema = Form::Schema(json!({
+            "type": "object", "properties": { "n": { "type": "integer" }, "s": { "enum": ["a", "b"] } },
+            "required": ["n", "s"], "additionalProperties": false,
+        }));
+        assert!(accepts(&schema, r#"{"n": 12, "s": "b"}"#));
+        assert!(accepts(&schema, r#"{"n":12,"s":"b"}"#));
+        assert!(!accepts(&schema, r#"{"n": 12}"#));
+        assert!(!accepts(&schema, r#"{"n": 1.5, "s": "b"}"#));
+        assert!(!accepts(&schema, r#"{"n": 12, "s": "c"}"#));
+        assert!(!accepts(&schema, r#"{"n":    12, "s": "b"}"#), "white space is bounded");
+        assert!(accepts(&Form::Schema(json!({ "type": "object" })), r#"{"ü": [1, {}, null]}"#));
+        assert!(accepts(&Form::Regex("[ab]{2}".into()), "ab"));
+        assert!(!accepts(&Form::Regex("[ab]{2}".into()), "abc"));
+        assert!(accepts(&Form::Lark("start: \"x\" | \"y\" start".into()), "yyx"));
+    }
+
+    #[test]
+    fn what_cannot_be_kept_to_is_refused_in_time() {
+        let nested = (0..100).fold(json!({}), |inner, _| json!({ "properties": { "a": inner } }));
+        let many: Vec<Value> = (0..20_000).map(|i| json!(format!("value {i}"))).collect();
+        let hostile = [
+            Form::Schema(json!({ "type": "nonsense" })),
+            Form::Schema(json!({ "$ref": "#/nowhere" })),
+            Form::Schema(json!({ "$ref": "http://example.com/schema" })),
+            Form::Schema(json!(false)),
+            Form::Schema(json!(17)),
+            Form::Schema(json!({ "type": "string", "pattern": "(" })),
+            Form::Schema(json!({ "enum": many })),
+            Form::Schema(nested),
+            Form::Regex("(".into()),
+            Form::Regex("(?=a)".into()),
+            Form::Regex("((a{100}){100}){100}".into()),
+            Form::Lark("start: start start start".into()),
+            Form::Lark("nothing".into()),
+            Form::Lark("x".repeat(SCHEMA_BYTES + 1)),
+            Form::Lark(format!("start: {}\"a\"{}", "(".repeat(50_000), ")".repeat(50_000))),
+        ];
+        let grammars = grammars();
+        for form in hostile {
+            assert!(compiled_in_time(&grammars, &form).is_err(), "{:.100}", format!("{form:?}"));
+        }
+        // Large, but not without an end: lazily compiled, and bounded at every token.
+        for pattern in ["(a{1000}){1000}", "((((.*a.{99}){99}){99}){99})"] {
+            let _ = compiled_in_time(&grammars, &Form::Schema(json!({ "type": "string", "pattern": pattern })));
+        }
+    }
+
+    fn compiled_in_time(grammars: &Grammars, form: &Form) -> Result<Compiled, Problem> {
+        let start = Instant::now();
+        let compiled = grammars.compile(form, "form");
+        assert!(start.elapsed() < 2 * DEADLINE, "{:?} for {:.100}", start.elapsed(), format!("{form:?}"));
+        compiled
+    }
+}

@@ -1,0 +1,204 @@
+//! Messages of a conversation, tools and forms of answers, as the OpenAI interface writes them.
+
+use super::Nothing;
+use serde::Deserialize;
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{Deserializer, Error, SeqAccess, Visitor};
+use serde_json::Value;
+use std::fmt;
+
+/// Who speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// As `System`, under its newer name.
+    Developer,
+    /// Tells the model how to answer.
+    System,
+    /// Asks.
+    User,
+    /// Answers.
+    Assistant,
+    /// What a call gave.
+    Tool,
+}
+
+/// A message.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Message {
+    pub role: Role,
+    pub content: Option<Content>,
+    pub name: Option<String>,
+    pub tool_calls: Option<Vec<ToolCall>>,
+    pub tool_call_id: Option<String>,
+    // What clients send back of an answer.
+    #[serde(default, rename = "refusal")]
+    _refusal: Nothing,
+    #[serde(default, rename = "annotations")]
+    _annotations: Nothing,
+    #[serde(default, rename = "audio")]
+    _audio: Nothing,
+    #[serde(default, rename = "function_call")]
+    _function_call: Nothing,
+}
+
+/// What is said: a text, perhaps in parts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Content(pub String);
+
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+enum Part {
+    Text { text: String },
+}
+
+impl<'de> Deserialize<'de> for Content {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextOrParts;
+
+        impl<'de> Visitor<'de> for TextOrParts {
+            type Value = Content;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text, or a list of parts of the type \"text\"")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Content, E> {
+                Ok(Content(text.to_owned()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Content, A::Error> {
+                let parts = Vec::<Part>::deserialize(SeqAccessDeserializer::new(items))?;
+                Ok(Content(parts.into_iter().map(|Part::Text { text }| text).collect()))
+            }
+        }
+        deserializer.deserialize_any(TextOrParts)
+    }
+}
+
+/// A call that the assistant made.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ToolCall {
+    pub id: String,
+    #[serde(rename = "type")]
+    pub _kind: FunctionKind,
+    pub function: CalledFunction,
+    /// Where it stands among the calls, which their order says already.
+    #[serde(rename = "index")]
+    pub _index: Option<u32>,
+}
+
+/// The only kind of tool there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FunctionKind {
+    /// A function of the client.
+    Function,
+}
+
+/// What was called with what.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CalledFunction {
+    pub name: String,
+    /// JSON as a text.
+    pub arguments: String,
+}
+
+/// A tool that may be called.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tool {
+    #[serde(rename = "type")]
+    pub _kind: FunctionKind,
+    pub function: Function,
+}
+
+/// A function with the schema of its parameters.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Function {
+    pub name: String,
+    pub description: Option<String>,
+    pub parameters: Option<Value>,
+    /// Calls keep to the schema in any case.
+    #[serde(rename = "strict")]
+    pub _strict: Option<bool>,
+}
+
+/// Which tool is to be called.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ToolChoice {
+    /// Whichever the model wants, or none.
+    #[default]
+    Auto,
+    /// None.
+    None,
+    /// One at least.
+    Required,
+    /// This one.
+    Named(String),
+}
+
+impl<'de> Deserialize<'de> for ToolChoice {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        match (value.as_str(), value["type"].as_str(), value["function"]["name"].as_str()) {
+            (Some("auto"), ..) => Ok(ToolChoice::Auto),
+            (Some("none"), ..) => Ok(ToolChoice::None),
+            (Some("required"), ..) => Ok(ToolChoice::Required),
+            (None, Some("function"), Some(name)) => Ok(ToolChoice::Named(name.to_owned())),
+            _ => Err(D::Error::custom(
+                "expected \"none\", \"auto\", \"required\" or {\"type\": \"function\", \"function\": {\"name\": \"…\"}}",
+            )),
+        }
+    }
+}
+
+/// What an answer must be.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum ResponseFormat {
+    /// Any text.
+    Text {},
+    /// Any JSON object.
+    JsonObject {},
+    /// JSON of a schema.
+    JsonSchema {
+        /// The schema.
+        json_schema: JsonSchema,
+    },
+}
+
+/// A schema with its name.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JsonSchema {
+    #[serde(rename = "name")]
+    pub _name: String,
+    #[serde(rename = "description")]
+    pub _description: Option<String>,
+    pub schema: Option<Value>,
+    /// Answers keep to the schema in any case.
+    #[serde(rename = "strict")]
+    pub _strict: Option<bool>,
+}
+
+/// What else an answer must be, as vLLM writes it: one of these.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StructuredOutputs {
+    pub json: Option<Value>,
+    pub regex: Option<String>,
+    pub choice: Option<Vec<String>>,
+    pub grammar: Option<String>,
+}
+
+/// How a stream is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StreamOptions {
+    pub include_usage: Option<bool>,
+}
