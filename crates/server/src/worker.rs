@@ -30,8 +30,6 @@ pub enum Event {
     End { ticket: Ticket, choice: usize },
     /// One vector for each text.
     Embed { texts: Vec<Vec<TokenId>>, to: oneshot::Sender<Result<Vec<Vec<f32>>, String>> },
-    /// Whatever else is to be done with the model between two steps.
-    Look(Box<dyn FnOnce(&Transformer) + Send>),
 }
 
 /// The number of what one client asked for.
@@ -129,19 +127,6 @@ impl Worker {
         self.send(Event::Embed { texts, to })?;
         let vectors = from.await.map_err(|_| Problem::internal("the engine failed; the server's log says where"))?;
         vectors.map_err(|message| Problem::invalid("input", message))
-    }
-
-    /// Lets `look` see the model between two steps.
-    ///
-    /// # Errors
-    /// 500 when it panics, 503 when the thread has ended.
-    pub async fn look<T: Send + 'static>(
-        &self,
-        look: impl FnOnce(&Transformer) -> T + Send + 'static,
-    ) -> Result<T, Problem> {
-        let (to, from) = oneshot::channel();
-        self.send(Event::Look(Box::new(move |model| drop(to.send(look(model))))))?;
-        from.await.map_err(|_| Problem::internal("the engine failed; the server's log says where"))
     }
 
     fn send(&self, event: Event) -> Result<(), Problem> {
@@ -310,9 +295,6 @@ impl<'m> Loop<'m> {
                 if let Ok(vectors) = catch_unwind(AssertUnwindSafe(embed_all)) {
                     let _ = to.send(vectors.map_err(|error| error.to_string()));
                 }
-            }
-            Event::Look(look) => {
-                let _ = catch_unwind(AssertUnwindSafe(|| look(self.model)));
             }
         }
     }

@@ -19,8 +19,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 ///
 ///   POST /v1/chat/completions   answers in a conversation (stream, tools, JSON of a schema, logprobs, …)
 ///   POST /v1/completions        goes on with a text
+///   POST /v1/messages           the same by the interface of Anthropic
 ///   POST /v1/embeddings         texts as vectors
 ///   GET  /v1/models             the models and their names
+///   GET  /                      the page: talk with a model, look at it
 ///   GET  /metrics               numbers for Prometheus
 ///   GET  /health/live, /health/ready
 ///

@@ -2,7 +2,7 @@
 
 mod speech;
 
-pub use speech::{Saying, Speech};
+pub use speech::{Finished, Saying, Speech};
 
 use crate::model::Served;
 use crate::problem::Problem;

@@ -3,7 +3,9 @@
 mod chat;
 mod completions;
 mod embeddings;
+mod messages;
 mod models;
+mod page;
 
 use crate::http::{Body, Room, json_status, with_type};
 use crate::metrics::Page;
@@ -40,13 +42,18 @@ pub async fn answer(request: Request<Incoming>, state: &Arc<State>, room: &Room)
         (&Method::POST, "/v1/chat/completions") => chat::create(request, state, room).await,
         (&Method::POST, "/v1/completions") => completions::create(request, state, room).await,
         (&Method::POST, "/v1/embeddings") => embeddings::create(request, state, room).await,
+        (&Method::POST, "/v1/messages") => messages::create(request, state, room).await,
+        (&Method::GET, "/v1/genera/models") => models::facts(state),
         (&Method::GET, "/metrics") => Ok(metrics(state)),
+        (&Method::GET, path) if page::file(path).is_some() => {
+            page::file(path).ok_or_else(|| no_route(&Method::GET, path))
+        }
         (method, path) => Err(no_route(method, path)),
     }
 }
 
-const POSTS: &[&str] = &["/v1/chat/completions", "/v1/completions", "/v1/embeddings"];
-const GETS: &[&str] = &["/v1/models", "/metrics", "/health", "/health/live", "/health/ready"];
+const POSTS: &[&str] = &["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/messages"];
+const GETS: &[&str] = &["/v1/models", "/v1/genera/models", "/metrics", "/health", "/health/live", "/health/ready"];
 
 fn no_route(method: &Method, path: &str) -> Problem {
     let other = if POSTS.contains(&path) { Some("POST") } else { GETS.contains(&path).then_some("GET") };

@@ -6,6 +6,7 @@ use crate::problem::Problem;
 use crate::state::State;
 use hyper::Response;
 use serde_json::{Value, json as value};
+use std::sync::Arc;
 
 /// All models.
 pub fn list(state: &State) -> Response<Body> {
@@ -19,6 +20,24 @@ pub fn list(state: &State) -> Response<Body> {
 /// 404.
 pub fn one(state: &State, name: &str) -> Result<Response<Body>, Problem> {
     Ok(json(&described(state.model(Some(&percent_decoded(name)))?)))
+}
+
+/// What the page shows of the models beyond their names.
+///
+/// # Errors
+/// 500 when an architecture cannot be written.
+pub fn facts(state: &State) -> Result<Response<Body>, Problem> {
+    let fact = |model: &Arc<Served>| {
+        let config = serde_json::to_value(&model.config).map_err(|error| Problem::internal(error.to_string()))?;
+        let about: Vec<Value> = model.about.iter().map(|(name, text)| value!([name, text])).collect();
+        Ok(value!({
+            "id": model.name, "kind": model.modality.name(), "n_params": model.n_params, "context_len": model.context_len,
+            "can_chat": model.codebook.chat_template().is_some() && !model.modality.is_paired(),
+            "about": about, "config": config,
+        }))
+    };
+    let models = state.models.iter().map(fact).collect::<Result<Vec<Value>, Problem>>()?;
+    Ok(json(&value!({ "models": models })))
 }
 
 fn described(model: &Served) -> Value {

@@ -43,6 +43,23 @@ pub struct Message {
     _function_call: Nothing,
 }
 
+impl Message {
+    /// A message that says something.
+    pub fn new(role: Role, content: String) -> Self {
+        Self {
+            role,
+            content: Some(Content(content)),
+            name: None,
+            tool_calls: None,
+            tool_call_id: None,
+            _refusal: Nothing,
+            _annotations: Nothing,
+            _audio: Nothing,
+            _function_call: Nothing,
+        }
+    }
+}
+
 /// What is said: a text, perhaps in parts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Content(pub String);

@@ -4,6 +4,7 @@ pub mod chat;
 pub mod completions;
 pub mod embeddings;
 pub mod message;
+pub mod messages;
 pub mod output;
 
 use crate::problem::Problem;
