@@ -93,8 +93,12 @@ impl RowGrammar {
     /// Ends the value when its digits are all there.
     fn close_if_whole(&mut self) {
         let Some(Open { column, bin: Some(bin), digits, .. }) = &self.open else { return };
+        // The first of them may tell the code already; the others are written all the same.
+        if digits.len() < bin.n_digits() as usize {
+            return;
+        }
         let (column, narrowed) = (*column, bin.narrowed(digits));
-        if let Some(Bin { low, .. }) = narrowed.filter(|narrowed| narrowed.low == narrowed.high) {
+        if let Some(Bin { low, .. }) = narrowed {
             self.close(column, Cell::Code(low));
         }
     }
