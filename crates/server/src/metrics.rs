@@ -23,6 +23,9 @@ const FINISHES: [&str; 4] = ["stop", "length", "abort", "error"];
 pub struct Gauges {
     n_running: AtomicUsize,
     n_waiting: AtomicUsize,
+    /// Share of the pages in use, in millionths.
+    cache_share: AtomicU64,
+    n_reused_tokens: AtomicU64,
     n_prompt_tokens: AtomicU64,
     n_generated_tokens: AtomicU64,
     finished: [AtomicU64; FINISHES.len()],
@@ -38,6 +41,8 @@ impl Default for Gauges {
         Self {
             n_running: AtomicUsize::new(0),
             n_waiting: AtomicUsize::new(0),
+            cache_share: AtomicU64::new(0),
+            n_reused_tokens: AtomicU64::new(0),
             n_prompt_tokens: AtomicU64::new(0),
             n_generated_tokens: AtomicU64::new(0),
             finished: Default::default(),
@@ -57,6 +62,12 @@ impl Gauges {
         self.n_waiting.store(n_waiting, Ordering::Relaxed);
     }
 
+    /// Which share of the pages for keys and values is in use, and how many prompt tokens so far needed no reading.
+    pub fn set_cache(&self, share: f64, n_reused: u64) {
+        self.cache_share.store((share * 1e6) as u64, Ordering::Relaxed);
+        self.n_reused_tokens.store(n_reused, Ordering::Relaxed);
+    }
+
     /// Writes all of them for the model of this name.
     pub fn write(&self, model: &str, out: &mut Page) {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64;
@@ -74,6 +85,10 @@ impl Gauges {
             model,
             self.n_waiting.load(Ordering::Relaxed) as f64,
         );
+        let about = "Share of the memory for keys and values in use, 1 is all of it.";
+        out.value("kv_cache_usage_perc", "gauge", about, model, load(&self.cache_share) / 1e6);
+        let about = "Tokens of prompts that had been read before.";
+        out.value("prefix_cache_hits_total", "counter", about, model, load(&self.n_reused_tokens));
         out.value("prompt_tokens_total", "counter", "Tokens of prompts.", model, load(&self.n_prompt_tokens));
         out.value("generation_tokens_total", "counter", "Tokens of answers.", model, load(&self.n_generated_tokens));
         for (reason, count) in FINISHES.iter().zip(&self.finished) {
@@ -237,6 +252,7 @@ mod tests {
     fn metrics_of_several_models_stand_together() {
         let gauges = Gauges::default();
         gauges.set_state(2, 3);
+        gauges.set_cache(0.25, 7);
         let mut recorder = Recorder::new(&[Request::new(vec![1, 2])]);
         let token = Said::Token { choice: 0, token: 1, logprob: 0.0, top_logprobs: Vec::new() };
         recorder.saw(Some(&token), &gauges);
@@ -248,6 +264,8 @@ mod tests {
         let text = page.into_text();
         for line in [
             "# TYPE vllm:num_requests_running gauge\nvllm:num_requests_running{model_name=\"a\"} 2\nvllm:num_requests_running{model_name=\"b\\\"c\"} 2\n",
+            "vllm:kv_cache_usage_perc{model_name=\"b\\\"c\"} 0.25\n",
+            "vllm:prefix_cache_hits_total{model_name=\"a\"} 7\n",
             "vllm:prompt_tokens_total{model_name=\"a\"} 2\n",
             "vllm:generation_tokens_total{model_name=\"a\"} 2\n",
             "vllm:request_success_total{model_name=\"a\",finished_reason=\"length\"} 1\n",

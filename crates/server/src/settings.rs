@@ -16,6 +16,9 @@ pub struct Settings {
     pub n_running: usize,
     /// Answers that may wait for each model; further ones are refused with 429.
     pub n_waiting: usize,
+    /// Bytes for keys and values of each model: what answers in progress need, and what is kept for prompts that begin alike.
+    /// When they are used up, the answers that came last wait and are read again.
+    pub cache_bytes: usize,
     /// Tokens of prompt and answer together at most, where that is less than the model's context.
     pub context_len: Option<usize>,
     /// How long open answers may go on after the signal to stop.
@@ -38,6 +41,7 @@ impl Settings {
             keys: Vec::new(),
             n_running: 64,
             n_waiting: 2048,
+            cache_bytes: 1 << 30,
             context_len: None,
             drain: Duration::from_secs(30),
             allowed_hosts: Vec::new(),

@@ -72,7 +72,7 @@ impl Worker {
     ///
     /// # Errors
     /// When the system has no thread to give.
-    pub fn start(model: Transformer, n_running: usize, n_waiting: usize) -> std::io::Result<Self> {
+    pub fn start(model: Transformer, limits: Limits, n_waiting: usize) -> std::io::Result<Self> {
         let (events, inbox) = mpsc::channel();
         let shared = Arc::new(Shared {
             start: Instant::now(),
@@ -83,14 +83,13 @@ impl Worker {
             next_ticket: AtomicU64::new(0),
             gauges: Gauges::default(),
         });
-        let limits = Limits { n_running, ..Limits::default() };
         let of_thread = shared.clone();
         std::thread::Builder::new().name("model".to_owned()).spawn(move || {
             let alive = Alive(&of_thread.is_alive);
             Loop::new(&model, limits, &of_thread).run(&inbox);
             drop(alive);
         })?;
-        Ok(Self { events, shared, most_in_flight: n_running + n_waiting })
+        Ok(Self { events, shared, most_in_flight: limits.n_running + n_waiting })
     }
 
     /// Asks for answers.
@@ -282,6 +281,8 @@ impl<'m> Loop<'m> {
     fn tell_state(&self) {
         self.shared.heartbeat.store(self.shared.start.elapsed().as_millis() as u64, Ordering::Relaxed);
         self.shared.gauges.set_state(self.generator.n_running(), self.generator.n_waiting());
+        let share = self.generator.n_pages() as f64 / self.limits.n_pages as f64;
+        self.shared.gauges.set_cache(share, self.generator.n_reused());
     }
 
     fn handle(&mut self, event: Event) {

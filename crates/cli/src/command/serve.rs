@@ -58,6 +58,10 @@ pub struct Arguments {
     /// Answers that may wait for each model; further ones are refused with 429.
     #[arg(long, value_name = "N", default_value_t = 2048)]
     max_waiting: u16,
+    /// Memory for the keys and values of each model: of answers in progress, and of beginnings that prompts have in common
+    /// [default: a quarter of the free memory, shared by the models].
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1 << 30))]
+    cache_memory: Option<u64>,
     /// Tokens of a prompt and its answer together at most [default: the model's context].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
     context: Option<u32>,
@@ -111,6 +115,7 @@ fn settings(arguments: &Arguments) -> Outcome<Settings> {
         keys,
         n_running: arguments.max_concurrent.into(),
         n_waiting: arguments.max_waiting.into(),
+        cache_bytes: cache_bytes(arguments),
         context_len: arguments.context.map(|n| n as usize),
         drain: Duration::from_secs(arguments.drain_seconds.into()),
         allowed_hosts: arguments.allow_host.clone(),
@@ -118,6 +123,14 @@ fn settings(arguments: &Arguments) -> Outcome<Settings> {
         logs_requests: arguments.log_requests,
         ..Settings::new(address(&arguments.host, arguments.port)?)
     })
+}
+
+fn cache_bytes(arguments: &Arguments) -> usize {
+    /// Where the system does not say how much is free.
+    const UNKNOWN: usize = 4 << 30;
+    let n_models = arguments.models.len();
+    let default = || machine::available_bytes().unwrap_or(UNKNOWN) / 4 / n_models;
+    arguments.cache_memory.map_or_else(default, |mib| (mib as usize).saturating_mul(1 << 20))
 }
 
 fn address(host: &str, port: u16) -> Outcome<SocketAddr> {

@@ -8,7 +8,7 @@ use super::stack::{Context, Memory, StackLayers};
 use super::{Probe, visibility};
 use crate::config::{ModelConfig, Shape};
 use crate::params::Params;
-use genera_tensor::backend::{Heads, PageLayout};
+use genera_tensor::backend::{Heads, PAGE_TOKENS, PageLayout};
 use genera_tensor::op::{HeadLoss, LossSpec};
 use genera_tensor::{DType, Device, Key, Tape, Tensor, Var};
 use genera_tokens::{Batch, Source};
@@ -266,7 +266,12 @@ impl Transformer {
         PageShape { device: self.device.clone(), n_layers: stack.n_layers, layout }
     }
 
-    /// What a page of keys and values takes: [`PAGE_TOKENS`](genera_tensor::backend::PAGE_TOKENS) tokens of a row.
+    /// Pages of keys and values that a row of so many tokens takes.
+    pub fn n_pages(n_tokens: usize) -> usize {
+        n_tokens.div_ceil(PAGE_TOKENS)
+    }
+
+    /// What a page of keys and values takes: [`PAGE_TOKENS`] tokens of a row.
     ///
     /// # Units
     /// Bytes.

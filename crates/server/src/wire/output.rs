@@ -42,7 +42,6 @@ impl Usage {
         json!({
             "prompt_tokens": self.n_prompt, "completion_tokens": self.n_completion,
             "total_tokens": self.n_prompt + self.n_completion,
-            "prompt_tokens_details": { "cached_tokens": 0, "audio_tokens": 0 },
             "completion_tokens_details": {
                 "reasoning_tokens": 0, "audio_tokens": 0, "accepted_prediction_tokens": 0,
                 "rejected_prediction_tokens": 0,
