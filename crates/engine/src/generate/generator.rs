@@ -240,10 +240,10 @@ impl<'m> Generator<'m> {
         self.read_sources(&new);
     }
 
-    /// Gives up kept pages until so many more may be taken; whether that was possible.
+    /// Gives up kept pages that no request has until so many more may be taken; whether that was possible.
     fn make_room(&mut self, n_pages: usize) -> bool {
         while self.pages.n_pages().saturating_add(n_pages) > self.limits.n_pages {
-            if !self.prefixes.drop_oldest() {
+            if !self.prefixes.free_oldest() {
                 return false;
             }
         }
@@ -281,11 +281,7 @@ impl<'m> Generator<'m> {
     fn plan_that_fits(&mut self) -> Vec<Stretch> {
         loop {
             let plan = self.plan();
-            let new_pages = |stretch: &Stretch| {
-                let row = &self.active[&stretch.id].row;
-                // The page that is written to may be shared.
-                (row.len() + stretch.tokens.len()).div_ceil(PAGE_TOKENS) - row.len() / PAGE_TOKENS
-            };
+            let new_pages = |stretch: &Stretch| self.active[&stretch.id].row.n_pages_for(stretch.tokens.len());
             let n_pages = plan.iter().map(new_pages).sum();
             if self.make_room(n_pages) {
                 return plan;

@@ -64,7 +64,7 @@ impl Prefixes {
             node.used = self.clock;
             return node.id;
         }
-        while self.nodes.len() >= self.n_pages_max && self.drop_oldest() {}
+        while self.nodes.len() >= self.n_pages_max && self.drop_oldest(|_| true) {}
         self.n_made += 1;
         let id = PageId(self.n_made);
         if self.nodes.len() < self.n_pages_max {
@@ -73,11 +73,16 @@ impl Prefixes {
         id
     }
 
-    /// Gives up the page that was not used for longest, the later one of equals: what comes behind a page goes before it.
-    /// Whether there was one.
-    pub(super) fn drop_oldest(&mut self) -> bool {
-        let oldest = self.nodes.iter().min_by_key(|(_, node)| (node.used, Reverse(node.id)));
-        let key = oldest.map(|(key, _)| key.clone());
+    /// Gives up the page that was not used for longest of those that no request has; whether there was one.
+    pub(super) fn free_oldest(&mut self) -> bool {
+        self.drop_oldest(|page| Arc::strong_count(page) == 1)
+    }
+
+    /// Gives up the page that was not used for longest of those that may go, the later one of equals: what comes behind a
+    /// page goes before it. Whether there was one.
+    fn drop_oldest(&mut self, may_go: impl Fn(&Arc<Page>) -> bool) -> bool {
+        let nodes = self.nodes.iter().filter(|(_, node)| may_go(&node.page));
+        let key = nodes.min_by_key(|(_, node)| (node.used, Reverse(node.id))).map(|(key, _)| key.clone());
         key.is_some_and(|key| self.nodes.remove(&key).is_some())
     }
 }

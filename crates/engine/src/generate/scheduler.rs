@@ -11,7 +11,8 @@ pub struct Limits {
     /// Prompt tokens read in one step, beside a token for every request that goes on. Longer prompts are read in parts.
     pub n_prefill_tokens: usize,
     /// Pages of keys and values that all requests may take together, see [`Transformer::page_bytes`]. When there are no
-    /// more, the request that came last gives its own up and reads again later.
+    /// more, the request that came last gives its own up and reads again later; one that runs alone goes on beyond the
+    /// limit. Not counted are what an encoder-decoder keeps of its sources and what a draft model has read.
     ///
     /// [`Transformer::page_bytes`]: crate::model::Transformer::page_bytes
     pub n_pages: usize,

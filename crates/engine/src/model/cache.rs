@@ -107,6 +107,13 @@ impl CacheRow {
         self.pages.truncate(self.len.div_ceil(PAGE_TOKENS));
     }
 
+    /// Pages that room for `n` more tokens takes: those behind the last, and a copy of that where others have it too.
+    pub fn n_pages_for(&self, n: usize) -> usize {
+        let first = self.len / PAGE_TOKENS;
+        let is_own = self.pages.get(first).is_some_and(|page| Arc::strong_count(page) == 1);
+        (self.len + n).div_ceil(PAGE_TOKENS) - first - usize::from(is_own)
+    }
+
     /// Makes room for `n` more tokens, in pages that no other row has.
     pub(super) fn reserve(&mut self, shape: &PageShape, n: usize) {
         for i in self.len / PAGE_TOKENS..(self.len + n).div_ceil(PAGE_TOKENS) {

@@ -77,6 +77,31 @@ fn one_alone_goes_on_even_beyond_the_limit() {
 }
 
 #[test]
+fn requests_whose_pages_just_fit_go_on_together() {
+    let model = long_model(DType::F32);
+    let mut generator = Generator::new(&model, Limits { n_pages: 4, ..Limits::default() });
+    for i in 0..2 {
+        generator.submit(request(tokens(100, i), i)).expect("a valid request");
+    }
+    while !generator.is_idle() {
+        generator.step();
+        assert_eq!(generator.n_waiting(), 0, "two pages each are enough");
+        assert!(generator.n_pages() <= 4, "{}", generator.n_pages());
+    }
+}
+
+#[test]
+fn kept_pages_that_a_request_has_are_not_given_up_in_vain() {
+    let model = long_model(DType::F32);
+    let mut generator = Generator::new(&model, Limits { n_pages: 2, n_kept_pages: 2, ..Limits::default() });
+    generator.submit(request(tokens(150, 5), 0)).expect("a valid request");
+    generator.run(|_| ControlFlow::Continue(()));
+    generator.submit(request(tokens(150, 5), 1)).expect("a valid request");
+    generator.run(|_| ControlFlow::Continue(()));
+    assert_eq!(generator.n_reused(), 2 * PAGE_TOKENS as u64);
+}
+
+#[test]
 fn a_common_beginning_is_read_once() {
     for dtype in [DType::F32, DType::Bf16] {
         let model = long_model(dtype);
