@@ -67,6 +67,11 @@ pub fn run(arguments: &Arguments, common: Common) -> Outcome {
     if !model::is_gguf(output) {
         return Err(Failure::new(format!("{} should end in .gguf", output.display())));
     }
+    // What cannot be read is said before the work.
+    if let Some(text) = &arguments.text {
+        let files = Files::open(std::slice::from_ref(text), ReadOptions::default())?;
+        files.documents(&ByteCounter::default())?.next().transpose()?;
+    }
     let device = machine::device(common.threads);
     let mut loaded = model::load(&arguments.model, None, Purpose::Training(DType::F32), &device)?;
     loaded.transformer.params_mut().merge();

@@ -4,7 +4,7 @@ use super::column::{Bin, Column, Kind};
 use super::date::{DateFormat, formats_of};
 use super::number::{MAX_DECIMALS, NumberFormat, scaled};
 use super::settings::{TableSettings, Type, settings};
-use super::statistics::{MAX_DISTINCT, Statistics};
+use super::statistics::{MAX_DISTINCT, Statistics, start_of};
 use genera_data::Result;
 
 /// A column in which so many cells or more are all distinct names its rows.
@@ -234,7 +234,7 @@ fn pattern(cells: &Statistics) -> String {
         .sample
         .iter()
         .fold(first.len(), |n, text| first.bytes().zip(text.bytes()).take(n).take_while(|(a, b)| a == b).count());
-    let shared = first[..first.floor_char_boundary(shared)].trim_end_matches(|c: char| c.is_ascii_digit());
+    let shared = start_of(first, shared).trim_end_matches(|c: char| c.is_ascii_digit());
     let n_shared = shared.chars().count();
     let own: String = shared.chars().flat_map(|c| ['\\', c]).collect();
     let rest: String = units(&form).skip(n_shared).flatten().collect();

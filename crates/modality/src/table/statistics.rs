@@ -69,7 +69,7 @@ impl Statistics {
             self.missing.get_or_insert_with(|| cell.to_owned());
             return;
         }
-        let cell = &cell[..cell.floor_char_boundary(MAX_CELL_BYTES)];
+        let cell = start_of(cell, MAX_CELL_BYTES);
         self.n_present += 1;
         self.numbers.add(cell);
         self.add_to_sample(cell);
@@ -126,4 +126,10 @@ impl Numbers {
         let decimals = decimals_of(cell);
         (self.min_decimals, self.max_decimals) = (self.min_decimals.min(decimals), self.max_decimals.max(decimals));
     }
+}
+
+/// The first `n_bytes` of a text, or fewer where a character would be cut.
+pub(super) fn start_of(text: &str, n_bytes: usize) -> &str {
+    let end = (0..=n_bytes.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
+    &text[..end.unwrap_or(0)]
 }

@@ -66,6 +66,13 @@ pub fn run(arguments: &Arguments, common: Common) -> Outcome {
     let start = Instant::now();
     let model = arguments.model.load(&device)?.transformer;
     let load_seconds = start.elapsed().as_secs_f64();
+    let context_len = model.config().context_len;
+    if arguments.prompt_tokens as usize > context_len {
+        let n = arguments.prompt_tokens;
+        return Err(Failure::new(format!(
+            "the model's context holds {context_len} tokens, {n} were asked for; ask for fewer"
+        )));
+    }
     let weight_bytes = model.params().product_bytes();
     let rounds = (0..arguments.rounds).map(|i| round(&model, arguments, i.into())).collect::<Outcome<Vec<_>>>()?;
     let profile = device.profile().expect("the device was made to note its time");
