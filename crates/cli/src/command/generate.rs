@@ -58,7 +58,8 @@ pub struct Arguments {
     /// Guess up to N tokens ahead where the text repeats itself, and try them all at once: the same answer, sooner.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=64), conflicts_with = "beam")]
     guess_ahead: Option<u16>,
-    /// Let this smaller model with the same tokens guess ahead instead (by default 4 tokens): the same answer.
+    /// Let this model with the same tokens guess ahead instead (by default 4 tokens): the same answer, sooner if it is many
+    /// times smaller.
     #[arg(long, value_name = "MODEL", conflicts_with = "beam")]
     draft: Option<PathBuf>,
     /// Write the answers to this file instead of standard output.
@@ -109,7 +110,11 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
         (false, true) => answers::Shape::Lines,
         (false, false) => answers::Shape::Text,
     };
-    let draft = arguments.draft.as_ref().map(|path| arguments.model.load_beside(path, &device)).transpose()?;
+    if arguments.draft.is_some() && arguments.guess_ahead == Some(0) {
+        return Err(Failure::new("--guess-ahead 0 leaves --draft nothing to guess; leave one of both out"));
+    }
+    let draft = arguments.draft.as_ref().map(|path| arguments.model.load_beside(path, &device)).transpose();
+    let draft = draft.during("--draft")?;
     let speaking = match &draft {
         Some(draft) => model.speaking()?.with_draft(draft)?,
         None => model.speaking()?,

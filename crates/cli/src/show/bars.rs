@@ -66,15 +66,15 @@ pub fn heat_map(title: &str, names: &[&str], cell: &dyn Fn(usize, usize) -> Opti
     let side = (420.0 / n).clamp(8.0, 48.0);
     let size = side * n;
     let mut svg = opened(title, left + size + 40.0, top + size + 100.0);
-    for i in 0..names.len() {
+    for (i, name_of_row) in names.iter().enumerate() {
         let y = top + side * i as f64;
-        let name = escape(&shortened(names[i]));
+        let name = escape(&shortened(name_of_row));
         svg += &format!(
             "<text x=\"{}\" y=\"{:.1}\" font-size=\"10\" text-anchor=\"end\">{name}</text>",
             left - 6.0,
             y + 0.6 * side
         );
-        for j in 0..names.len() {
+        for (j, name_of_column) in names.iter().enumerate() {
             let x = left + side * j as f64;
             let (color, text) = match cell(i, j) {
                 Some(value) => (color(value, range), format!("{value:.3}")),
@@ -83,10 +83,10 @@ pub fn heat_map(title: &str, names: &[&str], cell: &dyn Fn(usize, usize) -> Opti
             svg += &format!(
                 "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{side:.1}\" height=\"{side:.1}\" fill=\"{color}\">\
                  <title>{name} × {}: {text}</title></rect>",
-                escape(names[j])
+                escape(name_of_column)
             );
         }
-        svg += &slanted(names[i], left + side * (i as f64 + 0.5), top + size + 12.0);
+        svg += &slanted(name_of_row, left + side * (i as f64 + 0.5), top + size + 12.0);
     }
     svg + "</svg>"
 }

@@ -29,15 +29,18 @@ pub fn pair_trend(real: (&Values, &Values), synthetic: (&Values, &Values)) -> Op
     Some(1.0 - (in_real + only_synthetic) / 2.0)
 }
 
-/// The trend of each pair of columns (i, j) with i < j, and their mean.
-pub fn pair_trends(real: &Table, synthetic: &Table) -> (Vec<((usize, usize), Option<f64>)>, f64) {
+/// A pair of columns (i, j) with i < j, and its trend where it has one.
+pub type PairTrend = ((usize, usize), Option<f64>);
+
+/// The trend of each pair of columns, and their mean.
+pub fn pair_trends(real: &Table, synthetic: &Table) -> (Vec<PairTrend>, f64) {
     let n = real.columns.len();
     let pairs = (0..n).flat_map(|i| (i + 1..n).map(move |j| (i, j)));
     let trend = |(i, j): (usize, usize)| {
         let (a, b) = (&real.columns, &synthetic.columns);
         ((i, j), pair_trend((&a[i].1, &a[j].1), (&b[i].1, &b[j].1)))
     };
-    let trends: Vec<((usize, usize), Option<f64>)> = pairs.map(trend).collect();
+    let trends: Vec<PairTrend> = pairs.map(trend).collect();
     let mean = mean(trends.iter().filter_map(|(_, trend)| *trend));
     (trends, mean)
 }

@@ -368,7 +368,7 @@ fn softmax_of_extreme_rows() {
 
 #[test]
 fn log_sum_exp() {
-    for (rows, width, x_type, _) in cases().into_iter().filter(|&(_, width, ..)| width > 0) {
+    for (rows, width, x_type, _) in cases().filter(|&(_, width, ..)| width > 0) {
         let x = Numbers::random(x_type, rows * width, 1);
         let out = Numbers::new(DType::F32, vec![0.0; rows]);
         let name = format!("ln of the sum of exponentials [{rows}, {width}], {x_type}");

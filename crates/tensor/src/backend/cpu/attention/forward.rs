@@ -56,7 +56,7 @@ impl<S: Source> Forward<'_, S> {
         pool.for_each(chunks(&mut records, n_part), |i, records| {
             isa.run(OneBlock { forward: self, task: &tasks[i / n_blocks], block: i % n_blocks, records });
         });
-        for (task, records) in tasks.iter().zip(records.chunks_exact_mut(n_blocks * n_part)) {
+        for (task, records) in tasks.iter().zip(records.chunks_exact(n_blocks * n_part)) {
             isa.run(Together { forward: self, task, records });
         }
     }
@@ -150,7 +150,7 @@ struct Together<'a, S> {
     forward: &'a Forward<'a, S>,
     task: &'a Task,
     /// Block by block a record for each line.
-    records: &'a mut [f32],
+    records: &'a [f32],
 }
 
 impl<S: Source> Program for Together<'_, S> {
@@ -160,8 +160,10 @@ impl<S: Source> Program for Together<'_, S> {
     fn run<V: Lanes>(self, v: V) {
         let Self { forward, task, records } = self;
         let record_len = forward.record_len();
-        let (totals, others) = records.split_at_mut(task.lines.len() * record_len);
-        for block in others.chunks_exact(task.lines.len() * record_len) {
+        let mut memory = ThreadMemory::take();
+        let [totals] = memory.parts([task.lines.len() * record_len]);
+        totals.chunks_exact_mut(record_len).for_each(record::clear);
+        for block in records.chunks_exact(task.lines.len() * record_len) {
             for (total, record) in totals.chunks_exact_mut(record_len).zip(block.chunks_exact(record_len)) {
                 record::add(v, total, record);
             }
