@@ -71,7 +71,7 @@ pub struct Arguments {
     /// A name by which browsers may reach this server, besides localhost and plain addresses; may be given several times.
     #[arg(long, value_name = "NAME")]
     allow_host: Vec<String>,
-    /// Another origin whose pages may use this server, such as https://example.com; may be given several times.
+    /// Another origin whose pages may use this server, such as `https://example.com`; may be given several times.
     #[arg(long, value_name = "ORIGIN")]
     allow_origin: Vec<String>,
     /// Print method, path, status and time of each request. What clients send is never printed.
