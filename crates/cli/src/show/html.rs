@@ -27,7 +27,7 @@ th, td { text-align: left; padding: .35rem .9rem .35rem 0; border-bottom: 1px so
 th { white-space: nowrap; } td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere; min-width: 5rem; } th { font-weight: 600; color: var(--quiet); }
 figure { margin: 0 0 1.25rem; background: #fff; border: 1px solid var(--rule); border-radius: 8px; padding: .5rem; overflow-x: auto; }
 figure svg { display: block; margin: 0 auto; max-width: 100%; height: auto; }
-.pair { display: flex; flex-wrap: wrap; gap: 1rem; }
+.pair { display: flex; flex-wrap: wrap; gap: 1rem; } .pair figure { flex: 1 1 20rem; min-width: min(100%, 16rem); box-sizing: border-box; }
 pre { background: var(--card); border: 1px solid var(--rule); border-radius: 8px; padding: .8rem 1rem; overflow-x: auto; white-space: pre-wrap; font-size: .88rem; }
 details > summary { cursor: pointer; padding: .3rem 0; }
 ";

@@ -61,7 +61,7 @@ fn no_route(method: &Method, path: &str) -> Problem {
         let message = format!("{path} is asked with {other}, not with {method}");
         return Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message);
     }
-    let message = "there is no such route; /openapi.json lists those that there are";
+    let message = "there is no such route; `genera serve --help` lists those that there are";
     Problem::new(StatusCode::NOT_FOUND, "unknown_url", message)
 }
 
