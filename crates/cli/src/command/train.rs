@@ -14,6 +14,7 @@ use crate::{base, machine, rates, show, tables};
 use genera_data::prepare::Prepared;
 use genera_engine::ModelConfig;
 use genera_engine::recipe::{Reasons, Recipe};
+use genera_modality::{Chat, Modality, Preference};
 use genera_tensor::Device;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -272,12 +273,18 @@ pub fn conclude(session: &Session, ending: Ending, common: Common) -> Outcome {
                     format!(", validation loss {before}{:.4}{bits}", row.validation_loss)
                 });
                 println!("Trained in {}{loss}.", number::duration(Duration::from_secs_f64(session.seconds())));
-                println!("Try:  genera generate --model {path}");
+                println!("Try:  genera {} --model {path}", user_of(&session.recipe().data.kind));
                 println!("      genera report {path} --output report.html");
             }
         }
     }
     Ok(if ending == Ending::Complete { ExitCode::SUCCESS } else { ExitCode::from(130) })
+}
+
+/// The command that shows best what was learned from a kind of data.
+fn user_of(kind: &str) -> &'static str {
+    let is_said = [Chat.name(), Preference.name()].contains(&kind);
+    if is_said { "chat" } else { "generate" }
 }
 
 fn summary(session: &Session, ending: Ending) -> serde_json::Value {
