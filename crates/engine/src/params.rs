@@ -388,12 +388,16 @@ impl Params {
     /// Rearranges every matrix that a model multiplies by, for generation; undone for a parameter when it is updated.
     pub fn pack(&mut self) {
         for i in 0..self.specs.len() {
-            let is_tied_head = self.is_tied && self.specs[i].name == EMBEDDING;
-            if self.specs[i].role.is_product() || is_tied_head {
+            if self.is_multiplied(i) {
                 let Some(weight) = self.rounded[i].as_ref().or(self.masters[i].as_ref()) else { continue };
                 self.packed[i] = Some(Arc::new(packed(weight)));
             }
         }
+    }
+
+    /// Whether the model multiplies by a parameter.
+    fn is_multiplied(&self, i: usize) -> bool {
+        self.specs[i].role.is_product() || self.is_tied && self.specs[i].name == EMBEDDING
     }
 
     /// Memory of the packed matrices that every token is multiplied by.
@@ -406,8 +410,7 @@ impl Params {
     /// As [`Params::freeze`], every matrix rounded to a format.
     pub fn freeze_as(&mut self, format: Format) {
         for i in 0..self.specs.len() {
-            let is_tied_head = self.is_tied && self.specs[i].name == EMBEDDING;
-            if (self.specs[i].role.is_product() || is_tied_head)
+            if self.is_multiplied(i)
                 && let Some(master) = self.masters[i].take()
             {
                 self.packed[i] = Some(Arc::new(quantised(&self.specs[i].name, &master, format)));

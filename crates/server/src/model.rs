@@ -2,8 +2,10 @@
 
 use crate::constraint::Grammars;
 use crate::problem::Problem;
+use crate::settings::Settings;
 use crate::worker::Worker;
 use genera_engine::config::ModelConfig;
+use genera_engine::generate::Limits;
 use genera_engine::model::Transformer;
 use genera_engine::params::ParamCount;
 use genera_engine::recipe::GenerateRecipe;
@@ -54,9 +56,17 @@ pub struct Served {
 }
 
 impl Served {
-    /// Everything but the model, which `worker` owns by now.
-    pub fn new(parts: Parts, context_len: usize, worker: Worker) -> Self {
-        let Parts { name, codebook, modality, special, defaults, created, about, config, n_params } = parts;
+    /// Gives the model to a worker of its own.
+    ///
+    /// # Errors
+    /// When the system has no thread to give.
+    pub fn start(model: Model, settings: &Settings) -> std::io::Result<Self> {
+        let Model { name, transformer, codebook, modality, special, defaults, created, about } = model;
+        let config = transformer.config().clone();
+        let n_params = ParamCount::of(&config).total();
+        let context_len = settings.context_len.map_or(config.context_len, |asked| asked.min(config.context_len));
+        let limits = generation_limits(settings, &transformer, context_len);
+        let worker = Worker::start(transformer, limits, settings.n_waiting)?;
         let mut forbidden = modality.grammar(&codebook).forbidden;
         forbidden.retain(|&id| (id as usize) < config.vocab_size);
         // Matrices are often padded beyond the tokens that there are.
@@ -64,7 +74,7 @@ impl Served {
         let fingerprint =
             format!("fp_{:012x}", codebook.fingerprint().rotate_left(17).wrapping_add(n_params as u64) >> 16);
         let grammars = OnceLock::new();
-        Self {
+        Ok(Self {
             name,
             codebook,
             modality,
@@ -79,7 +89,7 @@ impl Served {
             forbidden,
             worker,
             grammars,
-        }
+        })
     }
 
     /// Ids that end an answer.
@@ -100,24 +110,11 @@ impl Served {
     }
 }
 
-/// A model without its numbers.
-pub struct Parts {
-    name: String,
-    codebook: Codebook,
-    modality: &'static dyn Modality,
-    special: SpecialIds,
-    defaults: GenerateRecipe,
-    created: u64,
-    about: Vec<(String, String)>,
-    config: ModelConfig,
-    n_params: usize,
-}
+/// Prompt tokens read in one step: few, so that answers in progress keep their pace.
+const PREFILL_TOKENS: usize = 256;
 
-impl Model {
-    /// What the worker owns, and the rest.
-    pub(crate) fn split(self) -> (Transformer, Parts) {
-        let Self { name, transformer, codebook, modality, special, defaults, created, about } = self;
-        let (config, n_params) = (transformer.config().clone(), ParamCount::of(transformer.config()).total());
-        (transformer, Parts { name, codebook, modality, special, defaults, created, about, config, n_params })
-    }
+/// Room for one whole context at least; half of the pages may be kept when no answer needs them.
+fn generation_limits(settings: &Settings, model: &Transformer, context_len: usize) -> Limits {
+    let n_pages = (settings.cache_bytes / model.page_bytes().max(1)).max(Transformer::n_pages(context_len));
+    Limits { n_running: settings.n_running, n_prefill_tokens: PREFILL_TOKENS, n_pages, n_kept_pages: n_pages / 2 }
 }

@@ -185,7 +185,6 @@ fn contexts_to_read<'i>(
 }
 
 /// The keys and values of all beams.
-#[derive(Default)]
 struct Cache {
     own: Vec<CacheRow>,
     /// None without an encoder.

@@ -1,12 +1,12 @@
 //! One answer after another to a text that grows, such as a conversation.
 
 use super::generator::Event;
-use super::prefill::read;
+use super::prefill::{Held, read};
 use super::progress::{Next, Progress};
 use super::request::{Answer, Request, RequestId};
 use super::sampler::{Choice, Logits, Scratch};
 use crate::error::Result;
-use crate::model::{CacheRow, Transformer};
+use crate::model::Transformer;
 use genera_tensor::Tensor;
 use genera_tokens::TokenId;
 
@@ -17,9 +17,7 @@ use genera_tokens::TokenId;
 /// An answer is a function of its request alone, whatever was read before.
 pub struct Dialogue<'m> {
     model: &'m Transformer,
-    row: CacheRow,
-    /// The tokens whose keys and values the cache holds.
-    held: Vec<TokenId>,
+    held: Held,
     progress: Option<Progress>,
     /// Whether the answer has its last token.
     is_complete: bool,
@@ -29,8 +27,7 @@ pub struct Dialogue<'m> {
 impl<'m> Dialogue<'m> {
     /// Nothing is read yet.
     pub fn new(model: &'m Transformer) -> Self {
-        let row = CacheRow::default();
-        Self { model, row, held: Vec::new(), progress: None, is_complete: false, scratch: Scratch::default() }
+        Self { model, held: Held::default(), progress: None, is_complete: false, scratch: Scratch::default() }
     }
 
     /// Takes a request in the place of any before; gives the number of its prompt's tokens that need not be read again.
@@ -75,11 +72,10 @@ impl<'m> Dialogue<'m> {
     /// How many tokens of a context are held; the last is always read, for the logits behind it.
     fn n_common(&self, context: &[TokenId]) -> usize {
         let is_long = |len: usize| self.model.switch_len().is_some_and(|switch| len > switch);
-        if is_long(self.held.len()) != is_long(context.len()) {
+        if is_long(self.held.tokens.len()) != is_long(context.len()) {
             return 0;
         }
-        let n_equal = self.held.iter().zip(context).take_while(|(a, b)| a == b).count();
-        n_equal.min(context.len() - 1)
+        self.held.n_common(context)
     }
 
     /// Reads what is not held of the context; the logits behind it.
@@ -90,10 +86,9 @@ impl<'m> Dialogue<'m> {
         let context = &self.progress.as_ref().expect("something is answered").context;
         let n_common = self.n_common(context);
         let rest = &context[n_common..];
-        self.row.truncate(n_common);
-        let hidden = read(self.model, &[rest], std::slice::from_mut(&mut self.row), &[]);
         self.held.truncate(n_common);
-        self.held.extend_from_slice(rest);
+        let hidden = read(self.model, &[rest], std::slice::from_mut(&mut self.held.row), &[]);
+        self.held.tokens.extend_from_slice(rest);
         self.model.logits(&hidden)
     }
 }

@@ -1,6 +1,6 @@
 //! A smaller model that guesses what the larger one is going to choose.
 
-use super::prefill::read;
+use super::prefill::{Held, read};
 use super::progress::Progress;
 use super::request::RequestId;
 use super::sampler::{Logits, Sampler, Scratch};
@@ -17,15 +17,9 @@ use std::mem;
 /// wrong guess is replaced by another draw, here it is simply not the choice.
 pub(super) struct Draft<'m> {
     model: &'m Transformer,
-    rows: HashMap<RequestId, Read>,
+    /// What the model has read of each request.
+    held: HashMap<RequestId, Held>,
     scratch: Scratch,
-}
-
-/// What the model has read of a request.
-#[derive(Default)]
-struct Read {
-    row: CacheRow,
-    tokens: Vec<TokenId>,
 }
 
 /// A request to guess for.
@@ -34,12 +28,12 @@ struct Guessing {
     text: Vec<TokenId>,
     sampler: Sampler,
     n_left: usize,
-    read: Read,
+    held: Held,
 }
 
 impl<'m> Draft<'m> {
     pub(super) fn new(model: &'m Transformer) -> Self {
-        Self { model, rows: HashMap::new(), scratch: Scratch::default() }
+        Self { model, held: HashMap::new(), scratch: Scratch::default() }
     }
 
     /// What each request may go on with: at most so many tokens.
@@ -47,18 +41,16 @@ impl<'m> Draft<'m> {
         let begin = |&(id, progress, n): &(RequestId, &Progress, usize)| {
             let text = progress.context.clone();
             let n_left = n.min(self.room(text.len()));
-            let mut read = self.rows.remove(&id).unwrap_or_default();
-            let n_common = read.tokens.iter().zip(&text).take_while(|(a, b)| a == b).count().min(text.len() - 1);
-            read.row.truncate(n_common);
-            read.tokens.truncate(n_common);
-            Guessing { text, sampler: progress.sampler().clone(), n_left, read }
+            let mut held = self.held.remove(&id).unwrap_or_default();
+            held.truncate(held.n_common(&text));
+            Guessing { text, sampler: progress.sampler().clone(), n_left, held }
         };
         let mut guessing: Vec<Guessing> = wanted.iter().map(begin).collect();
         while guessing.iter().any(|guessing| guessing.n_left > 0) {
             self.guess_one(&mut guessing);
         }
         let finish = |(guessing, (id, progress, _)): (Guessing, &(RequestId, &Progress, usize))| {
-            self.rows.insert(*id, guessing.read);
+            self.held.insert(*id, guessing.held);
             (*id, guessing.text[progress.context.len()..].to_vec())
         };
         guessing.into_iter().zip(wanted).map(finish).collect()
@@ -66,7 +58,7 @@ impl<'m> Draft<'m> {
 
     /// A request is over.
     pub(super) fn forget(&mut self, id: RequestId) {
-        self.rows.remove(&id);
+        self.held.remove(&id);
     }
 
     /// Tokens that can be guessed behind a context.
@@ -78,14 +70,16 @@ impl<'m> Draft<'m> {
     /// One more guess for all that want one.
     fn guess_one(&mut self, guessing: &mut [Guessing]) {
         let mut wanting: Vec<&mut Guessing> = guessing.iter_mut().filter(|guessing| guessing.n_left > 0).collect();
-        let mut rows: Vec<CacheRow> = wanting.iter_mut().map(|guessing| mem::take(&mut guessing.read.row)).collect();
+        let mut rows: Vec<CacheRow> = wanting.iter_mut().map(|guessing| mem::take(&mut guessing.held.row)).collect();
         let new: Vec<&[TokenId]> =
-            wanting.iter().map(|guessing| &guessing.text[guessing.read.tokens.len()..]).collect();
+            wanting.iter().map(|guessing| &guessing.text[guessing.held.tokens.len()..]).collect();
         let logits = self.model.logits(&read(self.model, &new, &mut rows, &[]));
         let mut sums = Vec::new();
         let logits = Logits::rows(&logits, &mut sums);
         for ((guessing, row), logits) in wanting.into_iter().zip(rows).zip(logits) {
-            guessing.read = Read { row, tokens: guessing.text.clone() };
+            let Guessing { text, held, .. } = guessing;
+            held.row = row;
+            held.tokens.extend_from_slice(&text[held.tokens.len()..]);
             match guessing.sampler.choose(logits, None, 0, &mut self.scratch) {
                 Ok(choice) => {
                     guessing.text.push(choice.token);

@@ -2,7 +2,7 @@
 
 use super::draft::Draft;
 use super::lookup::guess;
-use super::prefill::read_sources;
+use super::prefill::{n_common, read_sources};
 use super::prefixes::{PageId, Prefixes};
 use super::progress::{Next, Progress};
 use super::request::{Answer, Request, RequestId, refuse_if};
@@ -393,9 +393,11 @@ impl<'m> Generator<'m> {
 
     /// Offers the pages that have become full, for requests to come.
     fn keep_pages(&mut self, id: RequestId) {
+        if self.limits.n_kept_pages == 0 || self.is_long(&id) {
+            return;
+        }
         let active = self.active.get_mut(&id).expect("a planned request is active");
-        let is_long = self.model.switch_len().is_some_and(|len| active.progress.context.len() > len);
-        if self.limits.n_kept_pages == 0 || active.progress.source.is_some() || is_long {
+        if active.progress.source.is_some() {
             return;
         }
         let (context, (before, n_kept)) = (&active.progress.context, &mut active.kept);
@@ -451,9 +453,4 @@ impl<'m> Generator<'m> {
         events.extend(self.cancel(id).map(Event::Finished));
         None
     }
-}
-
-/// Tokens that two sequences begin with alike.
-fn n_common(a: &[TokenId], b: &[TokenId]) -> usize {
-    a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }

@@ -24,6 +24,31 @@ pub(super) fn read(model: &Transformer, new: &[&[TokenId]], rows: &mut [CacheRow
     gather_rows(&Tape::inference(model.device()), &hidden, &ends.collect())
 }
 
+/// A row with the tokens whose keys and values it holds.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    pub(super) row: CacheRow,
+    pub(super) tokens: Vec<TokenId>,
+}
+
+impl Held {
+    /// How many tokens of a text are held; its last is always read, for the logits behind it.
+    pub(super) fn n_common(&self, text: &[TokenId]) -> usize {
+        n_common(&self.tokens, text).min(text.len() - 1)
+    }
+
+    /// Forgets the tokens from `len` on.
+    pub(super) fn truncate(&mut self, len: usize) {
+        self.row.truncate(len);
+        self.tokens.truncate(len);
+    }
+}
+
+/// Tokens that two sequences begin with alike.
+pub(super) fn n_common(a: &[TokenId], b: &[TokenId]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
 /// Sequences of any lengths as rows of one length. The padding is token 0, which nothing sees.
 pub(super) fn padded(sequences: &[&[TokenId]]) -> Rows {
     let t = sequences.iter().map(|sequence| sequence.len()).max().unwrap_or(0);

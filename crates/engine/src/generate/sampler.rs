@@ -3,10 +3,6 @@
 use super::constraint::{Constraint, TokenMask};
 use super::request::Finish;
 use super::sampling::Sampling;
-#[cfg(test)]
-use genera_tensor::View;
-#[cfg(test)]
-use genera_tensor::backend::{Kernels, reference::Reference};
 use genera_tensor::{Key, Tensor};
 use genera_tokens::TokenId;
 use std::cmp::Ordering;
@@ -59,14 +55,6 @@ impl<'l> Logits<'l> {
         sums.resize(m, 0.0);
         logits.device().kernels().log_sum_exp(v, logits.view(), sums);
         logits.view().f32().chunks(v).zip(sums.iter()).map(|(values, &log_sum_exp)| Self { values, log_sum_exp })
-    }
-
-    /// Of some logits, in plain loops: the reference.
-    #[cfg(test)]
-    pub(super) fn of(values: &'l [f32]) -> Self {
-        let mut sum = [0.0];
-        Reference.log_sum_exp(values.len(), View::F32(values), &mut sum);
-        Self { values, log_sum_exp: sum[0] }
     }
 
     /// Of a single row [1, V].

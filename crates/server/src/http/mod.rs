@@ -19,9 +19,6 @@ use crate::limits::N_CONNECTIONS;
 use crate::model::{Model, Served};
 use crate::settings::{Error, Settings};
 use crate::state::{Stage, State, closing, draining};
-use crate::worker::Worker;
-use genera_engine::generate::Limits;
-use genera_engine::model::Transformer;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -95,24 +92,7 @@ fn check(settings: &Settings) -> Result<(), Error> {
 }
 
 fn start_workers(models: Vec<Model>, settings: &Settings) -> std::io::Result<Vec<Arc<Served>>> {
-    let start = |model: Model| {
-        let (transformer, parts) = model.split();
-        let context_len = transformer.config().context_len;
-        let context_len = settings.context_len.map_or(context_len, |asked| asked.min(context_len));
-        let limits = generation_limits(settings, &transformer, context_len);
-        let worker = Worker::start(transformer, limits, settings.n_waiting)?;
-        Ok(Arc::new(Served::new(parts, context_len, worker)))
-    };
-    models.into_iter().map(start).collect()
-}
-
-/// Prompt tokens read in one step: few, so that answers in progress keep their pace.
-const PREFILL_TOKENS: usize = 256;
-
-/// Room for one whole context at least; half of the pages may be kept when no answer needs them.
-fn generation_limits(settings: &Settings, model: &Transformer, context_len: usize) -> Limits {
-    let n_pages = (settings.cache_bytes / model.page_bytes().max(1)).max(Transformer::n_pages(context_len));
-    Limits { n_running: settings.n_running, n_prefill_tokens: PREFILL_TOKENS, n_pages, n_kept_pages: n_pages / 2 }
+    models.into_iter().map(|model| Served::start(model, settings).map(Arc::new)).collect()
 }
 
 /// Many systems give a program 1024 files by default and many more when asked; a connection is a file.
