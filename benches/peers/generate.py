@@ -36,7 +36,7 @@ def main():
         files = [("as it is", arguments.model)]
         for name in formats:
             path = str(pathlib.Path(directory) / f"{name}.gguf")
-            command = [arguments.genera, "quantize", "--model", arguments.model, "--to", name, path]
+            command = [arguments.genera, "quantize", "--no-perplexity", "--model", arguments.model, "--to", name, path]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
             files.append((name, path))
         for name, path in files:

@@ -33,11 +33,13 @@ def main():
     model = llama_cpp.llama_model_load_from_file(arguments.model.encode(), llama_cpp.llama_model_default_params())
     load_seconds = time.perf_counter() - start
     rounds = [measure(model, arguments, seed) for seed in range(arguments.rounds)]
-    prefill = statistics.median(prefill for prefill, _ in rounds)
-    decode = statistics.median(decode for _, decode in rounds)
+    first_token_seconds = load_seconds + rounds[0][0] + rounds[0][2]
+    prefill = statistics.median(prefill for prefill, _, _ in rounds)
+    decode = statistics.median(decode for _, decode, _ in rounds)
     n_steps = arguments.tokens - 1
     print(json.dumps({
         "load_seconds": load_seconds,
+        "first_token_seconds": first_token_seconds,
         "prefill_tokens_per_s": arguments.batch * arguments.prompt_tokens / prefill,
         "decode_tokens_per_s": arguments.batch * n_steps / decode if n_steps else None,
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
@@ -46,7 +48,8 @@ def main():
 
 
 def measure(model, arguments, seed):
-    """Seconds of a prefill with the first tokens, and of the other tokens."""
+    """Seconds of a prefill with the first tokens, of the other tokens, and of making a context."""
+    start = time.perf_counter()
     n_batch, n_prompt = arguments.batch, arguments.prompt_tokens
     params = llama_cpp.llama_context_default_params()
     params.n_ctx = n_batch * (n_prompt + arguments.tokens)
@@ -56,6 +59,7 @@ def measure(model, arguments, seed):
     params.n_threads = params.n_threads_batch = arguments.threads
     params.no_perf = True
     context = llama_cpp.llama_init_from_model(model, params)
+    beginning = time.perf_counter() - start
     vocab = llama_cpp.llama_model_get_vocab(model)
     n_vocab = llama_cpp.llama_vocab_n_tokens(vocab)
     numbers = random.Random(seed)
@@ -92,7 +96,7 @@ def measure(model, arguments, seed):
     llama_cpp.llama_sampler_free(greedy)
     llama_cpp.llama_batch_free(batch)
     llama_cpp.llama_free(context)
-    return prefill, decode
+    return prefill, decode, beginning
 
 
 main()

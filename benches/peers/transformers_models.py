@@ -154,6 +154,7 @@ VARIANTS = [
     ("gpt-neox-older", "GPTNeoXConfig", dict(NEOX, **rope("default", partial_rotary_factor=0.5)), older_neox),
     ("opt", "OPTConfig", OPT, None),
     ("opt-untied-no-bias", "OPTConfig", dict(OPT, enable_bias=False, tie_word_embeddings=False), None),
+    ("opt-narrow-embeddings", "OPTConfig", dict(OPT, do_layer_norm_before=False, word_embed_proj_dim=24), None),
     ("opt-post", "OPTConfig", dict(OPT, do_layer_norm_before=False, activation_function="gelu"), None),
     ("bart", "BartConfig", SEQ2SEQ, None),
     ("bart-scaled", "BartConfig", dict(SEQ2SEQ, scale_embedding=True, activation_function="relu"), None),

@@ -11,13 +11,15 @@ use genera_engine::generate::{Generator, Limits};
 use genera_engine::model::Transformer;
 use genera_engine::recipe::{GenerateRecipe, Recipe};
 use genera_engine::weights::{
-    GgufFacts, GgufModel, PublishedConfig, PublishedGeneration, Purpose, SpecialIds, TokenizerFiles, load_adapter,
-    load_gguf, load_hf, read_config,
+    GgufFacts, GgufFile, GgufModel, PublishedConfig, PublishedGeneration, Purpose, SpecialIds, TokenizerFiles,
+    load_adapter, load_hf, read_config,
 };
 use genera_modality::{Codebook, Modality, Table, Text, Translation};
 use genera_tensor::quant::Format;
 use genera_tensor::{DType, Device};
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 /// A model with everything that is needed to use it.
 pub struct LoadedModel {
@@ -235,13 +237,17 @@ fn of_checkpoint(
 
 fn of_directory(path: &Path, purpose: Purpose, device: &Device) -> Outcome<LoadedModel> {
     let PublishedConfig { special, generation: published, .. } = read_config(path)?;
-    let transformer = load_hf(path, device, purpose)?;
     // Such a directory does not say what it makes, but its files and its shape do.
-    let (modality, codebook): (&dyn Modality, Option<Codebook>) = if path.join("table.json").is_file() {
-        (&Table, Some(Table.load_codebook(path)?))
-    } else {
-        let codebook = if path.join("tokenizer.json").is_file() { Some(load_tokenizer(path)?) } else { None };
-        (if transformer.config().is_encoder_decoder() { &Translation } else { &Text }, codebook)
+    let is_table = path.join("table.json").is_file();
+    let has_codebook = is_table || path.join("tokenizer.json").is_file();
+    let load_codebook = || if is_table { Table.load_codebook(path) } else { load_tokenizer(path) };
+    let codebook = || has_codebook.then(load_codebook).transpose();
+    let (transformer, codebook) = both(|| load_hf(path, device, purpose), codebook);
+    let (transformer, codebook) = (transformer?, codebook?);
+    let modality: &dyn Modality = match transformer.config().is_encoder_decoder() {
+        _ if is_table => &Table,
+        true => &Translation,
+        false => &Text,
     };
     Ok(LoadedModel {
         transformer,
@@ -256,11 +262,12 @@ fn of_directory(path: &Path, purpose: Purpose, device: &Device) -> Outcome<Loade
 }
 
 fn of_gguf(path: &Path, purpose: Purpose, device: &Device) -> Outcome<LoadedModel> {
-    let GgufModel { transformer, special, generation: published, tokenizer } = load_gguf(path, device, purpose)?;
-    let codebook = tokenizer
-        .map(|files| tokenizer_from_json(&files.tokenizer, Some(&files.config)))
-        .transpose()
-        .during(format!("{}: its tokenizer", path.display()))?;
+    let mut file = GgufFile::open(path)?;
+    let files = file.tokenizer.take();
+    let codebook = || files.map(|files| tokenizer_from_json(&files.tokenizer, Some(&files.config))).transpose();
+    let (model, codebook) = both(|| file.load(device, purpose), codebook);
+    let GgufModel { transformer, special, generation: published } = model?;
+    let codebook = codebook.during(format!("{}: its tokenizer", path.display()))?;
     Ok(LoadedModel {
         transformer,
         codebook,
@@ -270,6 +277,14 @@ fn of_gguf(path: &Path, purpose: Purpose, device: &Device) -> Outcome<LoadedMode
         published,
         recipe: None,
         step: None,
+    })
+}
+
+/// Does two things at the same time. Reading weights keeps one processor busy, and reading a tokenizer another.
+fn both<A, B: Send>(first: impl FnOnce() -> A, second: impl FnOnce() -> B + Send) -> (A, B) {
+    thread::scope(|scope| {
+        let second = scope.spawn(second);
+        (first(), second.join().unwrap_or_else(|panic| resume_unwind(panic)))
     })
 }
 

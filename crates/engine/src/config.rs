@@ -325,6 +325,10 @@ pub struct Embedding {
     /// Each stack has learned positions and a norm of its own; the tokens share one table (BART).
     #[serde(default)]
     pub per_stack: bool,
+    /// Width of the table, where it is another than that of the model: a matrix leads into the model, and another out of it
+    /// to the head (OPT-350m).
+    #[serde(default)]
+    pub width: Option<usize>,
 }
 
 /// How vectors become logits.
@@ -357,6 +361,7 @@ impl ModelConfig {
         check(self.embedding.n_segment_types <= 1 << 16, || {
             format!("n_segment_types is {}; at most {} is supported", self.embedding.n_segment_types, 1 << 16)
         })?;
+        check_size("embedding.width", self.embedding_width(), 1 << 17)?;
         let is_encoder_only = matches!(self.shape, Shape::EncoderOnly(_));
         check(is_encoder_only || self.head != Head::None, || {
             "head is none, but only an encoder-only model can do without; use tied or untied".to_owned()
@@ -400,6 +405,11 @@ impl ModelConfig {
     /// Whether there is an encoder that a decoder looks at.
     pub fn is_encoder_decoder(&self) -> bool {
         matches!(self.shape, Shape::EncoderDecoder { .. })
+    }
+
+    /// Width W of the table of tokens, and of what the head multiplies.
+    pub fn embedding_width(&self) -> usize {
+        self.embedding.width.unwrap_or(self.d_model)
     }
 
     /// Factor on the embeddings.

@@ -29,14 +29,17 @@ impl Lens {
 /// Operations of a forward pass over one sequence: a multiplication and an addition count as two, what is neither a matrix
 /// product nor attention not at all.
 pub fn forward(config: &ModelConfig, lens: Lens) -> f64 {
-    let head = if config.head == Head::None { 0.0 } else { 2.0 * (config.d_model * config.vocab_size) as f64 };
+    let n_heads = usize::from(config.head != Head::None);
+    let head = 2.0 * (n_heads * config.embedding_width() * config.vocab_size) as f64;
+    // Into the model, and out of it to the head.
+    let bridges = config.embedding.width.map_or(0.0, |width| 2.0 * ((1 + n_heads) * width * config.d_model) as f64);
     let stacks = config.stacks().into_iter().map(|(name, stack)| match (name, config.is_encoder_decoder()) {
         ("encoder", true) => of_stack(config, stack, lens.source, false),
         ("encoder", false) => of_stack(config, stack, lens.target, false),
         (_, true) => of_stack(config, stack, lens.target, true) + of_cross(config, stack, lens),
         (_, false) => of_stack(config, stack, lens.target, true),
     });
-    stacks.sum::<f64>() + head * lens.target as f64
+    stacks.sum::<f64>() + (head + bridges) * lens.target as f64
 }
 
 /// Operations of a training step over one sequence: backward costs twice what forward does. Computing activations again

@@ -63,7 +63,11 @@ pub(crate) const EMBEDDING: &str = "embedding.weight";
 pub fn layout(config: &ModelConfig) -> Vec<ParamSpec> {
     let mut list = Layout { config, specs: Vec::new() };
     let d = config.d_model;
-    list.push(EMBEDDING, &[config.vocab_size, d], Role::Embedding);
+    let width = config.embedding_width();
+    list.push(EMBEDDING, &[config.vocab_size, width], Role::Embedding);
+    if config.embedding.width.is_some() {
+        list.linear("embedding.projection", [d, width], Role::Matrix, false);
+    }
     if config.embedding.n_segment_types > 0 {
         list.push("embedding.segment", &[config.embedding.n_segment_types, d], Role::Embedding);
     }
@@ -73,8 +77,11 @@ pub fn layout(config: &ModelConfig) -> Vec<ParamSpec> {
     for (name, stack) in config.stacks() {
         list.stack(name, stack);
     }
+    if config.embedding.width.is_some() && config.head != Head::None {
+        list.linear("head.projection", [width, d], Role::Matrix, false);
+    }
     match config.head {
-        Head::Untied => list.push("head.weight", &[config.vocab_size, d], Role::Head),
+        Head::Untied => list.push("head.weight", &[config.vocab_size, width], Role::Head),
         Head::Tied { bias: true, .. } => list.push("head.bias", &[config.vocab_size], Role::Fixed),
         Head::Tied { .. } | Head::None => {}
     }

@@ -82,7 +82,8 @@ pub struct Sizes {
     pub d_ff: usize,
 }
 
-const PLAIN_EMBEDDING: Embedding = Embedding { scaled: false, norm: false, n_segment_types: 0, per_stack: false };
+const PLAIN_EMBEDDING: Embedding =
+    Embedding { scaled: false, norm: false, n_segment_types: 0, per_stack: false, width: None };
 
 /// Every family.
 pub const ALL: &[Preset] = &[

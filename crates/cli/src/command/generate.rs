@@ -7,7 +7,7 @@ use crate::model::{LoadedModel, ModelArguments};
 use crate::prompts::Prompts;
 use crate::tables::options::RowOptions;
 use crate::{answers, machine};
-use genera_engine::generate::WhenFull;
+use genera_engine::generate::{Sampling, WhenFull};
 use genera_engine::weights::PublishedGeneration;
 use genera_modality::{Chat, Modality, Text};
 use std::fs::File;
@@ -73,7 +73,27 @@ impl Arguments {
     }
 }
 
+/// Looks at what can be wrong without the model, before it is loaded.
+fn check(arguments: &Arguments, common: Common) -> Outcome<()> {
+    arguments.sampling.over(Sampling::default()).validate(usize::MAX)?;
+    if arguments.logprobs.is_some() && !common.json {
+        return Err(Failure::new("--logprobs is reported with --json only; add it"));
+    }
+    if arguments.draft.is_some() && arguments.guess_ahead == Some(0) {
+        return Err(Failure::new("--guess-ahead 0 leaves --draft nothing to guess; leave one of both out"));
+    }
+    let Some(input) = arguments.input.as_ref().filter(|input| input.as_os_str() != "-") else { return Ok(()) };
+    File::open(input).during(format!("cannot read {}", input.display()))?;
+    match &arguments.output {
+        Some(output) if is_same(input, output) => {
+            Err(Failure::new(format!("--input and --output are both {}; name another output", input.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
+    check(&arguments, common)?;
     let device = machine::device(common.threads);
     let mut model = arguments.model.load(&device)?;
     if model.modality.name() == "table" {
@@ -85,9 +105,6 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     }
     let settings = settings(&arguments, &model);
     say_what_is_used(&arguments, &model, &settings);
-    if arguments.logprobs.is_some() && !common.json {
-        return Err(Failure::new("--logprobs is reported with --json only; add it"));
-    }
     let is_greedy = settings.beam.is_none() && settings.sampling.temperature == 0.0;
     if is_greedy && settings.n > 1 {
         return Err(Failure::new(
@@ -96,11 +113,6 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     }
     // The output is not touched before all that can be wrong with the input has been looked at.
     let mut prompts = prompts(&arguments, model.modality.is_paired())?;
-    if let (Some(input), Some(output)) = (&arguments.input, &arguments.output)
-        && is_same(input, output)
-    {
-        return Err(Failure::new(format!("--input and --output are both {}; name another output", input.display())));
-    }
     let mut out: Box<dyn Write> = match &arguments.output {
         Some(path) => Box::new(BufWriter::new(File::create(path).during(format!("cannot write {}", path.display()))?)),
         None => Box::new(std::io::stdout()),
@@ -110,9 +122,6 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
         (false, true) => answers::Shape::Lines,
         (false, false) => answers::Shape::Text,
     };
-    if arguments.draft.is_some() && arguments.guess_ahead == Some(0) {
-        return Err(Failure::new("--guess-ahead 0 leaves --draft nothing to guess; leave one of both out"));
-    }
     let draft = arguments.draft.as_ref().map(|path| arguments.model.load_beside(path, &device)).transpose();
     let draft = draft.during("--draft")?;
     let speaking = match &draft {

@@ -32,6 +32,9 @@ pub struct Arguments {
     /// The text whose perplexity is measured before and after; without it, built-in stories.
     #[arg(long, value_name = "FILE")]
     text: Option<PathBuf>,
+    /// Do not measure perplexity: only write the file.
+    #[arg(long, conflicts_with = "text")]
+    no_perplexity: bool,
     /// The file to be made; it must not exist yet.
     #[arg(value_name = "OUT.gguf")]
     output: PathBuf,
@@ -89,6 +92,7 @@ pub fn run(arguments: &Arguments, common: Common) -> Outcome {
             100.0 * (after / before - 1.0),
             report.n_tokens_scored
         ),
+        _ if arguments.no_perplexity => {}
         _ => println!("without a tokenizer there is no text to measure perplexity on"),
     }
     Ok(ExitCode::SUCCESS)
@@ -105,7 +109,7 @@ fn report(arguments: &Arguments, mut before: LoadedModel, device: &Device) -> Ou
         perplexity_before: None,
         perplexity_after: None,
     };
-    if before.codebook.is_none() {
+    if before.codebook.is_none() || arguments.no_perplexity {
         return Ok(report);
     }
     before.transformer.params_mut().freeze();

@@ -136,6 +136,7 @@ pub fn start(
 ) -> Outcome<Session> {
     fixed.apply(&mut recipe)?;
     fixed.explain(&mut reasons);
+    plan::data::check_files(&recipe.data)?;
     let device = machine::device(common.threads);
     let dtype = compute_dtype(&recipe);
     let purpose = base::training(&recipe, dtype);
@@ -322,6 +323,13 @@ fn for_base(data: &Path, arguments: &Arguments, fixed: &Overrides, reasons: &mut
     recipe.base.path = arguments.base.as_ref().map(|path| path.display().to_string());
     recipe.lora.rank = arguments.lora.map(|rank| rank as usize);
     if arguments.preferences {
+        if recipe.data.kind == "chat" {
+            return Err(Failure::new(format!(
+                "--preferences: {} has conversations; preferences are JSON lines with \"prompt\", \"chosen\" and \
+                 \"rejected\". Leave --preferences out to learn from the conversations",
+                data.display()
+            )));
+        }
         recipe.data.kind = "preference".to_owned();
         reasons.add("data.kind", "--preferences is given");
     }

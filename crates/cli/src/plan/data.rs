@@ -225,6 +225,18 @@ fn is_one_plain_text(files: &[String]) -> bool {
     Path::new(file).is_file() && matches!(Format::of(Path::new(file)), None | Some(Format::Text))
 }
 
+/// Looks whether the files are there, before longer work begins.
+///
+/// # Errors
+/// When one is missing or cannot be read.
+pub fn check_files(data: &DataRecipe) -> Outcome<()> {
+    let lists = [&data.files, &data.target_files, &data.validation_files, &data.validation_target_files];
+    for files in lists.into_iter().filter(|files| !files.is_empty()) {
+        Files::open(&files.iter().map(PathBuf::from).collect::<Vec<_>>(), ReadOptions::default())?;
+    }
+    Ok(())
+}
+
 /// What is to be tokenised, and how; `base` is where a run keeps the tokenizer of its base.
 ///
 /// # Errors

@@ -7,7 +7,12 @@ use super::sampler::{Logits, Sampler, Scratch};
 use crate::model::{CacheRow, Transformer};
 use genera_tokens::TokenId;
 use std::collections::HashMap;
-use std::mem;
+use std::{mem, slice};
+
+/// Tokens of a text that the model has not read, from which on they are read before the guessing.
+const MANY_UNREAD: usize = 64;
+/// Tokens that are read at once then, at most.
+const READ_AT_ONCE: usize = 512;
 
 /// Guesses with a model of its own. Each guess is drawn with the random number that the choice itself will be drawn with: so
 /// the more alike the two models are, the more often it is right, at any temperature. What is chosen does not depend on it.
@@ -46,6 +51,7 @@ impl<'m> Draft<'m> {
             Guessing { text, sampler: progress.sampler().clone(), n_left, held }
         };
         let mut guessing: Vec<Guessing> = wanted.iter().map(begin).collect();
+        guessing.iter_mut().filter(|guessing| guessing.n_left > 0).for_each(|guessing| self.catch_up(guessing));
         while guessing.iter().any(|guessing| guessing.n_left > 0) {
             self.guess_one(&mut guessing);
         }
@@ -65,6 +71,16 @@ impl<'m> Draft<'m> {
     fn room(&self, n_context: usize) -> usize {
         let limit = self.model.switch_len().unwrap_or(usize::MAX).min(self.model.config().context_len);
         limit.saturating_sub(n_context)
+    }
+
+    /// Reads a text of which much is unread, part by part, up to its last token: memory need not hold all of it at work.
+    fn catch_up(&self, Guessing { text, held, .. }: &mut Guessing) {
+        while text.len() - held.tokens.len() > MANY_UNREAD {
+            let start = held.tokens.len();
+            let new = &text[start..text.len().min(start + READ_AT_ONCE + 1) - 1];
+            self.model.decode_cached(&[new], slice::from_mut(&mut held.row), &[]);
+            held.tokens.extend_from_slice(new);
+        }
     }
 
     /// One more guess for all that want one.

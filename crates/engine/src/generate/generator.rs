@@ -10,7 +10,7 @@ use super::sampler::{Choice, Logits, Scratch};
 use super::scheduler::{Limits, Scheduler};
 use crate::config::Shape;
 use crate::error::Result;
-use crate::model::{CacheRow, PageCount, Transformer};
+use crate::model::{CacheRow, Page, PageCount, Transformer};
 use genera_tensor::backend::PAGE_TOKENS;
 use genera_tensor::op::gather_rows;
 use genera_tensor::{Tape, Tensor};
@@ -18,6 +18,7 @@ use genera_tokens::TokenId;
 use std::collections::{BTreeMap, HashMap};
 use std::mem;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 /// Generates for any number of requests, which may come and go between any two steps.
 ///
@@ -50,6 +51,23 @@ struct Active {
     source: Option<CacheRow>,
     /// The last of its pages that was offered for keeping, and how many were.
     kept: (PageId, usize),
+    /// Whole pages of others that it was let in to begin with.
+    n_shared: usize,
+}
+
+impl Active {
+    /// Pages for its context and a token more that it has yet to take.
+    fn n_pages_to_come(&self) -> usize {
+        let n_held = if self.row.is_empty() { self.n_shared } else { self.row.pages().len() };
+        (self.progress.context.len() + 1).div_ceil(PAGE_TOKENS).saturating_sub(n_held)
+    }
+}
+
+/// How many tokens of its context a step reads of a request, and how many guesses it wants behind them.
+struct Share {
+    id: RequestId,
+    n: usize,
+    n_guesses: usize,
 }
 
 /// What a step reads of a request.
@@ -147,7 +165,7 @@ impl<'m> Generator<'m> {
         self.n_submitted += 1;
         self.scheduler.submit(id);
         let (progress, row) = (Progress::new(id, request, self.model), CacheRow::new(&self.pages));
-        self.active.insert(id, Active { progress, row, source: None, kept: Default::default() });
+        self.active.insert(id, Active { progress, row, source: None, kept: Default::default(), n_shared: 0 });
         Ok(id)
     }
 
@@ -225,12 +243,16 @@ impl<'m> Generator<'m> {
         self.scheduler.n_waiting()
     }
 
-    /// Lets waiting requests in while there are places and pages for what they read.
+    /// Lets waiting requests in while there are places, and pages for what they and those that run have yet to read.
     fn admit(&mut self) {
         let mut new = Vec::new();
         while let Some(id) = self.scheduler.next() {
-            let active = &self.active[&id];
-            let n_pages = (active.progress.context.len() + 1).div_ceil(PAGE_TOKENS);
+            // Held, so that they are not given up for the room that it needs besides.
+            let kept = self.kept_pages(id);
+            self.active_mut(id).n_shared = kept.len().max(self.n_pages_of_others(id));
+            let running = self.scheduler.running().iter();
+            let promised: usize = running.map(|running| self.active[running].n_pages_to_come()).sum();
+            let n_pages = promised + self.active[&id].n_pages_to_come();
             if self.n_running() > 0 && !self.make_room(n_pages) {
                 break;
             }
@@ -240,10 +262,30 @@ impl<'m> Generator<'m> {
         self.read_sources(&new);
     }
 
+    /// The kept pages that a request's context begins with.
+    fn kept_pages(&mut self, id: RequestId) -> Vec<Arc<Page>> {
+        let Progress { context, source, .. } = &self.active[&id].progress;
+        if source.is_some() || self.is_long(&id) {
+            return Vec::new();
+        }
+        self.prefixes.find(&context[..context.len() - 1])
+    }
+
+    /// Whole pages that a request has, or will have, in common with one that runs.
+    fn n_pages_of_others(&self, id: RequestId) -> usize {
+        let Progress { context, source, .. } = &self.active[&id].progress;
+        if self.is_long(&id) {
+            return 0;
+        }
+        let others = self.scheduler.running().iter().filter(|other| !self.is_long(other));
+        let others = others.map(|other| &self.active[other].progress).filter(|other| other.source == *source);
+        others.map(|other| n_common(&other.context, context).min(context.len() - 1) / PAGE_TOKENS).max().unwrap_or(0)
+    }
+
     /// Gives up kept pages that no request has until so many more may be taken; whether that was possible.
     fn make_room(&mut self, n_pages: usize) -> bool {
         while self.pages.n_pages().saturating_add(n_pages) > self.limits.n_pages {
-            if !self.prefixes.free_oldest() {
+            if !self.prefixes.free_one() {
                 return false;
             }
         }
@@ -280,20 +322,29 @@ impl<'m> Generator<'m> {
     /// What this step reads, after the requests that came last have been put off for whose pages there is no room.
     fn plan_that_fits(&mut self) -> Vec<Stretch> {
         loop {
-            let plan = self.plan();
-            let new_pages = |stretch: &Stretch| self.active[&stretch.id].row.n_pages_for(stretch.tokens.len());
-            let n_pages = plan.iter().map(new_pages).sum();
+            let shares = self.shares();
+            let n_pages =
+                shares.iter().map(|share| self.active[&share.id].row.n_pages_for(share.n + share.n_guesses)).sum();
             if self.make_room(n_pages) {
-                return plan;
+                return self.plan(&shares);
             }
-            let Some(id) = self.scheduler.put_off() else { return plan };
-            let row = CacheRow::new(&self.pages);
-            let active = self.active_mut(id);
-            (active.row, active.kept) = (row, Default::default());
+            let Some(id) = self.scheduler.put_off() else { return self.plan(&shares) };
+            self.forget(id);
         }
     }
 
-    fn plan(&mut self) -> Vec<Stretch> {
+    /// Forgets all that was read of a request.
+    fn forget(&mut self, id: RequestId) {
+        if let Some(draft) = &mut self.draft {
+            draft.forget(id);
+        }
+        let row = CacheRow::new(&self.pages);
+        let active = self.active_mut(id);
+        (active.row, active.kept) = (row, Default::default());
+    }
+
+    /// How much of each running request is read next.
+    fn shares(&mut self) -> Vec<Share> {
         let ids = self.scheduler.running().to_vec();
         let begun: Vec<bool> = (0..ids.len()).map(|i| self.begin(&ids, i)).collect();
         let n_unread = |(id, begun): (&RequestId, &bool)| {
@@ -302,29 +353,34 @@ impl<'m> Generator<'m> {
         };
         let n_unread: Vec<usize> = ids.iter().zip(&begun).map(n_unread).collect();
         let is_divisible: Vec<bool> = ids.iter().map(|id| !self.is_long(id)).collect();
-        let shares = self.scheduler.shares(&n_unread, &is_divisible);
-        let shares: Vec<(RequestId, usize)> = ids.into_iter().zip(shares).filter(|&(_, n)| n > 0).collect();
-        let mut guesses = self.guesses(&shares);
-        let stretch = |(id, n): (RequestId, usize)| {
+        let shares = ids.into_iter().zip(self.scheduler.shares(&n_unread, &is_divisible));
+        shares.filter(|&(_, n)| n > 0).map(|(id, n)| Share { id, n, n_guesses: self.n_guesses(id, n) }).collect()
+    }
+
+    /// How many guesses a request wants behind the `n` tokens that it reads: none before it goes on by its newest.
+    fn n_guesses(&self, id: RequestId, n: usize) -> usize {
+        let Active { progress, row, .. } = &self.active[&id];
+        let goes_on = n == 1 && row.len() + 1 == progress.context.len();
+        if goes_on { progress.n_guesses(self.model.config().context_len - progress.context.len()) } else { 0 }
+    }
+
+    fn plan(&mut self, shares: &[Share]) -> Vec<Stretch> {
+        let mut guesses = self.guesses(shares);
+        let stretch = |&Share { id, n, .. }: &Share| {
             let Active { progress, row, .. } = &self.active[&id];
             let end = row.len() + n;
             let guesses = guesses.remove(&id).unwrap_or_default();
             let tokens = [&progress.context[row.len()..end], &guesses].concat();
             Stretch { id, tokens, guesses, is_last: end == progress.context.len() }
         };
-        shares.into_iter().map(stretch).collect()
+        shares.iter().map(stretch).collect()
     }
 
-    /// What requests that go on by their newest token may go on with besides.
-    fn guesses(&mut self, shares: &[(RequestId, usize)]) -> HashMap<RequestId, Vec<TokenId>> {
-        let context_len = self.model.config().context_len;
-        let wanted = shares.iter().filter_map(|&(id, n)| {
-            let Active { progress, row, .. } = &self.active[&id];
-            let goes_on = n == 1 && row.len() + 1 == progress.context.len();
-            let n = if goes_on { progress.n_guesses(context_len - progress.context.len()) } else { 0 };
-            (n > 0).then_some((id, progress, n))
-        });
-        let wanted: Vec<(RequestId, &Progress, usize)> = wanted.collect();
+    /// What requests that want guesses may go on with.
+    fn guesses(&mut self, shares: &[Share]) -> HashMap<RequestId, Vec<TokenId>> {
+        let wanted = shares.iter().filter(|share| share.n_guesses > 0);
+        let wanted: Vec<(RequestId, &Progress, usize)> =
+            wanted.map(|share| (share.id, &self.active[&share.id].progress, share.n_guesses)).collect();
         match &mut self.draft {
             Some(draft) => draft.guesses(&wanted),
             None => wanted.iter().map(|(id, progress, n)| (*id, guess(&progress.context, *n).to_vec())).collect(),
@@ -343,8 +399,8 @@ impl<'m> Generator<'m> {
         if !self.active[&id].row.is_empty() || self.is_long(&id) {
             return true;
         }
+        let kept = self.kept_pages(id);
         let Progress { context, source, .. } = &self.active[&id].progress;
-        let kept = if source.is_none() { self.prefixes.find(&context[..context.len() - 1]) } else { Vec::new() };
         let mut row = CacheRow::from_pages(kept, &self.pages);
         let mut is_coming = false;
         for (j, other_id) in ids.iter().enumerate().filter(|&(j, other)| j != i && !self.is_long(other)) {
@@ -433,9 +489,7 @@ impl<'m> Generator<'m> {
 
     /// The next token of a request that goes on after it.
     fn accept_one(&mut self, id: RequestId, logits: Logits<'_>, events: &mut Vec<Event>) -> Option<TokenId> {
-        let row = CacheRow::new(&self.pages);
-        let active = self.active.get_mut(&id).expect("a planned request is active");
-        let progress = &mut active.progress;
+        let progress = &mut self.active.get_mut(&id).expect("a planned request is active").progress;
         let mut tell = |Choice { token, logprob, top_logprobs }: Choice| {
             events.push(Event::Token { id, token, logprob, top_logprobs });
             token
@@ -445,7 +499,7 @@ impl<'m> Generator<'m> {
             Next::Token(choice, true) => drop(tell(choice)),
             Next::ReadAgain(choice) => {
                 tell(choice);
-                (active.row, active.kept) = (row, Default::default());
+                self.forget(id);
                 return None;
             }
             Next::End => {}

@@ -5,7 +5,7 @@ use super::position::Positions;
 use super::transformer::{Mode, Rows};
 use crate::config::ModelConfig;
 use crate::params::{Params, place_of_tokens};
-use genera_tensor::op::{dropout, embedding, embedding_add};
+use genera_tensor::op::{Linear, cast, dropout, embedding, embedding_add, linear};
 use genera_tensor::{DType, ParamId, Tape, Var};
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(super) struct Embeddings {
     tokens: ParamId,
+    projection: Option<ParamId>,
     positions: Option<ParamId>,
     segments: Option<ParamId>,
     norm: Option<NormLayer>,
@@ -24,6 +25,7 @@ impl Embeddings {
         let prefix = place_of_tokens(config, stack);
         Self {
             tokens: params.id("embedding.weight"),
+            projection: params.find("embedding.projection.weight"),
             positions: params.find(&format!("{prefix}.position")),
             segments: params.find("embedding.segment"),
             norm: config.embedding.norm.then(|| NormLayer::new(&format!("{prefix}.norm"), config, params)),
@@ -42,6 +44,10 @@ impl Embeddings {
         mode: Mode<'_>,
     ) -> Var {
         let mut x = embedding(tape, &params.table(tape, self.tokens), &rows.tokens, self.scale);
+        if let Some(id) = self.projection {
+            let narrow = cast(tape, &x, params.compute_dtype());
+            x = linear(tape, &narrow, &params.matrix(tape, id), Linear::plain(DType::F32));
+        }
         if let Some(id) = self.positions {
             x = embedding_add(tape, x, &params.exact(tape, id), &rows.positions, 1.0);
         }

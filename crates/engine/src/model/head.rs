@@ -8,6 +8,8 @@ use genera_tensor::{DType, ParamId, Tape, Var};
 #[derive(Debug)]
 pub(super) struct HeadLayer {
     weight: ParamId,
+    /// From the model's width to the table's.
+    projection: Option<ParamId>,
     bias: Option<ParamId>,
     /// Factor on the hidden states.
     scale: f32,
@@ -20,6 +22,7 @@ impl HeadLayer {
         let scaled = matches!(config.head, Head::Tied { scaled: true, .. });
         Self {
             weight: params.find("head.weight").unwrap_or_else(|| params.id("embedding.weight")),
+            projection: params.find("head.projection.weight"),
             bias: params.find("head.bias"),
             scale: if scaled { 1.0 / (config.d_model as f32).sqrt() } else { 1.0 },
             cap: config.logit_cap,
@@ -47,7 +50,11 @@ impl HeadLayer {
 
     fn prepared(&self, tape: &Tape<'_>, params: &Params, hidden: &Var) -> Var {
         let hidden = cast(tape, hidden, params.compute_dtype());
-        if self.scale == 1.0 { hidden } else { scale(tape, &hidden, self.scale) }
+        let hidden = if self.scale == 1.0 { hidden } else { scale(tape, &hidden, self.scale) };
+        match self.projection {
+            Some(id) => linear(tape, &hidden, &params.matrix(tape, id), Linear::plain(params.compute_dtype())),
+            None => hidden,
+        }
     }
 
     /// Fixed, so no gradient is asked for.

@@ -128,7 +128,7 @@ fn family_tensors<'p>(
     }
     if let Some(name) = (family.embedding_copy)(config) {
         let data = values(params, "embedding.weight").unwrap_or_default();
-        written.push(Written { name: name.to_owned(), shape: vec![config.vocab_size, config.d_model], data });
+        written.push(Written { name: name.to_owned(), shape: vec![config.vocab_size, config.embedding_width()], data });
     }
     written
 }

@@ -357,7 +357,11 @@ pub(super) fn cut_entry<E: Clone>(
 
 /// A table of one row a token.
 fn table(name: &str, model: &ModelConfig) -> ParamSpec {
-    ParamSpec { name: name.to_owned(), shape: Shape::new(&[model.vocab_size, model.d_model]), role: Role::Embedding }
+    ParamSpec {
+        name: name.to_owned(),
+        shape: Shape::new(&[model.vocab_size, model.embedding_width()]),
+        role: Role::Embedding,
+    }
 }
 
 /// Writes the transpose of `src`, a matrix with `n_columns` columns.

@@ -31,7 +31,8 @@ pub(crate) fn model(config: &ModelConfig, dtype: DType, device: &Device) -> Tran
     Transformer::new(config.clone(), params, device)
 }
 
-const PLAIN_EMBEDDING: Embedding = Embedding { scaled: false, norm: false, n_segment_types: 0, per_stack: false };
+const PLAIN_EMBEDDING: Embedding =
+    Embedding { scaled: false, norm: false, n_segment_types: 0, per_stack: false, width: None };
 
 /// The smallest architecture with everything plain.
 pub(crate) fn plain() -> ModelConfig {
@@ -111,7 +112,7 @@ pub(crate) fn decoders() -> Vec<(&'static str, ModelConfig)> {
     biased.attention.out_bias = true;
     biased.feed_forward = FeedForward::Plain { activation: Activation::GeluTanh, d_ff: 24, bias: true };
     let tied = Head::Tied { bias: true, scaled: true };
-    let embedding = Embedding { scaled: true, norm: true, n_segment_types: 2, per_stack: false };
+    let embedding = Embedding { scaled: true, norm: true, n_segment_types: 2, ..PLAIN_EMBEDDING };
     vec![
         ("rotary", plain.clone()),
         ("rotary in part", with(rotary_part)),

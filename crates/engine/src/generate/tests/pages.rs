@@ -101,6 +101,48 @@ fn kept_pages_that_a_request_has_are_not_given_up_in_vain() {
     assert_eq!(generator.n_reused(), 2 * PAGE_TOKENS as u64);
 }
 
+/// The second would fit if the pages did not count that the first has yet to take.
+#[test]
+fn nobody_is_let_in_on_pages_that_are_promised() {
+    let model = long_model(DType::F32);
+    let limits = Limits { n_pages: 5, n_prefill_tokens: 50, ..Limits::default() };
+    let mut generator = Generator::new(&model, limits);
+    for i in 0..2 {
+        generator.submit(request(tokens(150, i), i)).expect("a valid request");
+    }
+    let mut n_ended = 0;
+    while !generator.is_idle() {
+        let events = generator.step();
+        assert_eq!(generator.n_waiting(), usize::from(n_ended == 0), "{n_ended} of 2 had ended");
+        n_ended += events.iter().filter(|event| matches!(event, Event::Finished(_))).count();
+    }
+}
+
+/// Two requests of three pages each, two of them the same, need four.
+#[test]
+fn pages_in_common_are_counted_once_for_room() {
+    let model = long_model(DType::F32);
+    for are_kept in [false, true] {
+        let n_kept_pages = if are_kept { 2 } else { 0 };
+        let limits = Limits { n_pages: 4, n_kept_pages, ..Limits::default() };
+        let mut generator = Generator::new(&model, limits);
+        let prompt = |i: u64| [tokens(2 * PAGE_TOKENS, 1), tokens(20, 30 + i)].concat();
+        if are_kept {
+            generator.submit(request(prompt(9), 9)).expect("a valid request");
+            generator.run(|_| ControlFlow::Continue(()));
+            assert_eq!(generator.n_pages(), 2);
+        }
+        for i in 0..2 {
+            generator.submit(request(prompt(i), i)).expect("a valid request");
+        }
+        while !generator.is_idle() {
+            generator.step();
+            assert_eq!(generator.n_waiting(), 0, "kept: {are_kept}");
+            assert!(generator.n_pages() <= 4, "{}", generator.n_pages());
+        }
+    }
+}
+
 #[test]
 fn a_common_beginning_is_read_once() {
     for dtype in [DType::F32, DType::Bf16] {

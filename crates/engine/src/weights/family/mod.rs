@@ -103,7 +103,8 @@ impl PartialEq for Family {
 }
 
 /// Embeddings as they are.
-const PLAIN_EMBEDDING: Embedding = Embedding { scaled: false, norm: false, n_segment_types: 0, per_stack: false };
+const PLAIN_EMBEDDING: Embedding =
+    Embedding { scaled: false, norm: false, n_segment_types: 0, per_stack: false, width: None };
 
 /// As many key/value heads as query heads, together as wide as the model.
 fn full_heads(fields: &Fields<'_>, n_heads: usize, d_model: usize, bias: bool) -> Result<Attention> {

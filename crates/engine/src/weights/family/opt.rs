@@ -1,7 +1,7 @@
 //! OPT: learned positions behind two rows that mean nothing, layer norm before each part, ReLU, biases, tied head.
 
 use super::{Family, PLAIN_EMBEDDING, full_heads, head, no_copy, object};
-use crate::config::{FeedForward, Head, ModelConfig, Norm, Placement, Position, Shape, Stack};
+use crate::config::{Embedding, FeedForward, Head, ModelConfig, Norm, Placement, Position, Shape, Stack};
 use crate::error::Result;
 use crate::weights::config_json::{Fields, activation_name};
 use crate::weights::names::Row;
@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 pub(super) static OPT: Family = Family {
     model_type: "opt",
     architecture: "OPTForCausalLM",
-    covers: "OPT but its 350m, whose embeddings are narrower than the model",
+    covers: "OPT",
     task: "text-generation",
     prefix: "model.",
     rows: &[&[
@@ -30,6 +30,8 @@ pub(super) static OPT: Family = Family {
         Row::plain("decoder.{}.feed_forward.up", &["model.decoder.layers.{}.fc1"]),
         Row::plain("decoder.{}.feed_forward.down", &["model.decoder.layers.{}.fc2"]),
         Row::plain("decoder.norm", &["model.decoder.final_layer_norm"]),
+        Row::plain("embedding.projection", &["model.decoder.project_in"]),
+        Row::plain("head.projection", &["model.decoder.project_out"]),
         Row::plain("head", &["lm_head"]),
     ]],
     ignored: &[],
@@ -47,13 +49,7 @@ fn read(fields: &Fields<'_>) -> Result<ModelConfig> {
     fields.must_be("layer_norm_elementwise_affine", true)?;
     fields.must_be("_remove_final_layer_norm", false)?;
     let d_model = fields.size("hidden_size", 768)?;
-    let projected = fields.size("word_embed_proj_dim", d_model)?;
-    if projected != d_model {
-        let message = format!(
-            "'word_embed_proj_dim' is {projected}; only embeddings as wide as the model, {d_model}, are supported"
-        );
-        return Err(fields.error(message));
-    }
+    let width = fields.size("word_embed_proj_dim", d_model)?;
     let bias = fields.flag("enable_bias", true)?;
     let attention = full_heads(fields, fields.size("num_attention_heads", 12)?, d_model, bias)?;
     let feed_forward = FeedForward::Plain {
@@ -70,7 +66,7 @@ fn read(fields: &Fields<'_>) -> Result<ModelConfig> {
         position: Position::Learned,
         norm: Norm::Layer { eps: EPS, bias: true },
         placement: if is_before { Placement::Pre } else { Placement::Post },
-        embedding: PLAIN_EMBEDDING,
+        embedding: Embedding { width: Some(width).filter(|&width| width != d_model), ..PLAIN_EMBEDDING },
         head: head(fields.flag("tie_word_embeddings", true)?),
         logit_cap: None,
     })
@@ -91,6 +87,6 @@ fn write(config: &ModelConfig) -> Map<String, Value> {
         "num_attention_heads": stack.attention.n_heads,
         "num_hidden_layers": stack.n_layers,
         "tie_word_embeddings": config.head != Head::Untied,
-        "word_embed_proj_dim": config.d_model,
+        "word_embed_proj_dim": config.embedding_width(),
     }))
 }

@@ -81,6 +81,10 @@ fn what_a_file_leaves_out_is_as_first_published() {
         panic!("{config:?}")
     };
     assert_eq!((original_context_len, attention_factor), (4096, None));
+    let opt = json!({ "model_type": "opt", "hidden_size": 1024, "num_attention_heads": 16, "word_embed_proj_dim": 512,
+        "do_layer_norm_before": false });
+    let config = read(opt).unwrap();
+    assert_eq!((config.embedding_width(), config.placement), (512, Placement::Post));
     // √(1 + 5/12), as published for a context 32 times as long.
     assert!((long_rope_factor(32.0, 4096) - 1.190_238).abs() < 1e-6);
 }
@@ -100,10 +104,6 @@ fn what_is_not_supported_is_named() {
         (
             json!({ "model_type": "phi3", "rope_scaling": { "type": "longrope", "short_factor": [1.0], "long_factor": [1.0] } }),
             "48 pairs of features",
-        ),
-        (
-            json!({ "model_type": "opt", "hidden_size": 1024, "num_attention_heads": 16, "word_embed_proj_dim": 512 }),
-            "'word_embed_proj_dim' is 512",
         ),
         (json!({ "model_type": "opt", "_remove_final_layer_norm": true }), "'_remove_final_layer_norm' is true"),
         (

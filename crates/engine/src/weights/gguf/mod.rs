@@ -39,26 +39,44 @@ pub struct GgufModel {
     pub special: SpecialIds,
     /// How it is to answer.
     pub generation: PublishedGeneration,
+}
+
+/// A file of which the metadata have been understood, and the weights are yet to be read.
+#[derive(Debug)]
+pub struct GgufFile {
+    reader: Reader,
+    published: PublishedConfig,
     /// Its tokenizer; none in a file of weights alone.
     pub tokenizer: Option<TokenizerFiles>,
 }
 
-/// Loads a file.
-///
-/// # Errors
-/// When it cannot be read, is malformed, or when its architecture, its formats or its tokenizer are not known.
-///
-/// # Cost
-/// Memory: as [`load_hf`](super::load_hf); quantised blocks, where they are kept, take little more than in the file, but
-/// for those of 2, 3, 5 and 6 bits, which are kept in 4 or 8.
-pub fn load_gguf(path: &Path, device: &Device, purpose: Purpose) -> Result<GgufModel> {
-    let mut reader = Reader::open(path)?;
-    let (PublishedConfig { model, special, family, generation }, tokenizer) = understand(&mut reader)?;
-    let dialect = architecture::dialect_of(&reader)?;
-    let store = Box::new(pairs::Turned::new(reader, dialect, model.last_stack().attention.d_head));
-    let mut transformer = load_from(model, Some(dialect.names()), store, device, purpose)?;
-    transformer.set_published_as(family.map(|family| family.model_type));
-    Ok(GgufModel { transformer, special, generation, tokenizer })
+impl GgufFile {
+    /// Reads the metadata.
+    ///
+    /// # Errors
+    /// When they cannot be read, are malformed, or when the architecture, a format or the tokenizer is not known.
+    pub fn open(path: &Path) -> Result<Self> {
+        let mut reader = Reader::open(path)?;
+        let (published, tokenizer) = understand(&mut reader)?;
+        Ok(Self { reader, published, tokenizer })
+    }
+
+    /// Reads the weights.
+    ///
+    /// # Errors
+    /// When they cannot be read, or do not fit the architecture.
+    ///
+    /// # Cost
+    /// Memory: as [`load_hf`](super::load_hf); quantised blocks, where they are kept, take little more than in the file, but
+    /// for those of 2, 3, 5 and 6 bits, which are kept in 4 or 8.
+    pub fn load(self, device: &Device, purpose: Purpose) -> Result<GgufModel> {
+        let PublishedConfig { model, special, family, generation } = self.published;
+        let dialect = architecture::dialect_of(&self.reader)?;
+        let store = Box::new(pairs::Turned::new(self.reader, dialect, model.last_stack().attention.d_head));
+        let mut transformer = load_from(model, Some(dialect.names()), store, device, purpose)?;
+        transformer.set_published_as(family.map(|family| family.model_type));
+        Ok(GgufModel { transformer, special, generation })
+    }
 }
 
 /// What the metadata of a file says: the architecture, and the tokenizer where there is one.

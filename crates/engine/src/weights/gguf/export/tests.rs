@@ -5,7 +5,7 @@ use crate::generate::logits_of;
 use crate::generate::tests::models::model;
 use crate::presets::{self, Sizes};
 use crate::weights::config_json;
-use crate::weights::{GgufModel, Purpose, load_gguf};
+use crate::weights::{GgufFile, GgufModel, Purpose};
 use genera_tensor::{DType, Device};
 use serde_json::{Value as Json, json};
 
@@ -66,7 +66,7 @@ fn what_is_exported_is_the_same_model() {
         model.set_published_as(Some(model_type));
         let path = directory.path().join(format!("{model_type}.gguf"));
         export_gguf(&model, &path, Format::F32, &facts()).unwrap();
-        let loaded = load_gguf(&path, &device, Purpose::Training(DType::F32)).unwrap();
+        let loaded = GgufFile::open(&path).unwrap().load(&device, Purpose::Training(DType::F32)).unwrap();
         let GgufModel { transformer, special, .. } = loaded;
         assert_eq!(transformer.published_as(), Some(*model_type));
         assert_eq!(*transformer.config(), with_factor_written_out(config), "{model_type}");
@@ -109,7 +109,7 @@ fn variants_of_a_family_are_the_same_model() {
         let model = model(&config, DType::F32, &device);
         let path = directory.path().join(format!("{name}.gguf"));
         export_gguf(&model, &path, Format::F32, &facts()).unwrap();
-        let loaded = load_gguf(&path, &device, Purpose::Training(DType::F32)).unwrap().transformer;
+        let loaded = GgufFile::open(&path).unwrap().load(&device, Purpose::Training(DType::F32)).unwrap().transformer;
         assert_eq!(loaded.config(), model.config(), "{name}");
         assert_eq!(logits(&loaded), logits(&model), "{name}");
     }
@@ -157,7 +157,7 @@ fn quantised_weights_stay_near_their_model() {
     ] {
         let path = directory.path().join(format.name()).with_extension("gguf");
         export_gguf(&model, &path, format, &facts()).unwrap();
-        let loaded = |purpose| load_gguf(&path, &device, purpose).unwrap().transformer;
+        let loaded = |purpose| GgufFile::open(&path).unwrap().load(&device, purpose).unwrap().transformer;
         let widened = logits(&loaded(Purpose::Use(DType::F32)));
         let stored = logits(&loaded(Purpose::UseAsStored(DType::F32)));
         let lost = largest_difference(&widened, &expected) / spread;
@@ -211,7 +211,7 @@ fn tokenizers_come_back() {
         let tokenizer = TokenizerFiles { tokenizer: file.to_string(), config: config.to_string() };
         let path = directory.path().join(format!("{i}.gguf"));
         export_gguf(&model, &path, Format::F16, &GgufFacts { tokenizer: Some(tokenizer), ..facts() }).unwrap();
-        let loaded = load_gguf(&path, &device, Purpose::Use(DType::F32)).unwrap().tokenizer.unwrap();
+        let loaded = GgufFile::open(&path).unwrap().tokenizer.unwrap();
         let (found, settings): (Json, Json) =
             (serde_json::from_str(&loaded.tokenizer).unwrap(), serde_json::from_str(&loaded.config).unwrap());
         for (token, id) in file["model"]["vocab"].as_object().unwrap() {

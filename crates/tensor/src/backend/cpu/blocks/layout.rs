@@ -154,13 +154,17 @@ impl Section {
     /// Puts group `i` of a block into its column.
     fn put(&self, codes: &Codes, i: usize, column: usize, group: &mut [u8]) {
         let (code_bytes, scale_bytes) = (self.code_bytes(), self.scale_bytes());
-        let values: &[u8; GROUP] = codes.values[GROUP * i..GROUP * (i + 1)].try_into().expect("32 codes");
-        for (step, steps) in values.chunks_exact(STEPS).enumerate() {
-            let (vector, shift) = if self.coding.bits == 4 { (step / 2, step % 2 * 4) } else { (step, 0) };
-            let at = vector * VECTOR + column * STEPS;
-            for (out, &code) in group[at..at + STEPS].iter_mut().zip(steps) {
-                *out |= code.wrapping_sub(self.lowered) << shift;
+        let (steps, _) = codes.values[GROUP * i..GROUP * (i + 1)].as_chunks::<STEPS>();
+        let words = group[..code_bytes].chunks_exact_mut(VECTOR).map(|vector| &mut vector[column * STEPS..][..STEPS]);
+        if self.coding.bits == 4 {
+            for (out, pair) in words.zip(steps.chunks_exact(2)) {
+                let [lower, upper] = [pair[0], pair[1]].map(u32::from_le_bytes);
+                out.copy_from_slice(&(lower | upper << 4).to_le_bytes());
             }
+        } else {
+            words
+                .zip(steps)
+                .for_each(|(out, step)| out.copy_from_slice(&step.map(|code| code.wrapping_sub(self.lowered))));
         }
         let (scales, offsets) = group[code_bytes..].split_at_mut(scale_bytes);
         for sub in 0..self.n_scales() {

@@ -7,7 +7,7 @@ const TASKS_PER_THREAD: usize = 6;
 /// What a thread may pack for itself and use again and again: about a third of its second-level cache.
 const LOCAL_BYTES: usize = 320 << 10;
 /// Below this number of multiply-adds waking other threads costs more than it brings.
-const MIN_SHARED_WORK: usize = 1 << 19;
+const MIN_SHARED_WORK: usize = 1 << 18;
 
 /// The sizes that the cutting depends on.
 #[derive(Clone, Copy, Debug)]

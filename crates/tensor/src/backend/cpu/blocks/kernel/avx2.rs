@@ -4,6 +4,7 @@
 use super::{Rows, Tile, part};
 use crate::backend::cpu::blocks::layout::{GROUP, WIDTH};
 use crate::backend::cpu::matmul::prefetch;
+use std::arch::asm;
 use std::arch::x86_64::*;
 
 pub(super) const MAX_ROWS: usize = 4;
@@ -25,6 +26,16 @@ fn ahead<const R: usize>(group: *const u8, group_bytes: usize) {
             prefetch(group.wrapping_add(AHEAD_BYTES + line));
         }
     }
+}
+
+/// A sum as it is at this point of the program. Without it the compiler takes one row after the other: the widened codes of
+/// all steps then do not fit into the registers, and go through memory for every row.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn settled(mut sum: __m256i) -> __m256i {
+    // SAFETY: no instruction at all.
+    unsafe { asm!("/* {} */", inout(ymm_reg) sum, options(nomem, nostack, preserves_flags)) };
+    sum
 }
 
 /// Eight halves.
@@ -122,7 +133,7 @@ unsafe fn nibbles<const R: usize, const SUBS: usize, const OFFSET: bool, const S
                     let (one, two) =
                         (_mm256_set1_epi32(x.read_unaligned()), _mm256_set1_epi32(x.add(1).read_unaligned()));
                     let dot = _mm256_add_epi16(dots[side][r], _mm256_maddubs_epi16(lower, one));
-                    dots[side][r] = _mm256_add_epi16(dot, _mm256_maddubs_epi16(upper, two));
+                    dots[side][r] = settled(_mm256_add_epi16(dot, _mm256_maddubs_epi16(upper, two)));
                 }
             }
         }
@@ -161,8 +172,8 @@ unsafe fn bytes<const R: usize, const SUBS: usize, const SIDES: usize>(
                     let x = rows.wide.add(GROUP * r + 4 * step).cast::<i64>();
                     let x = _mm256_set1_epi64x(x.read_unaligned());
                     let pair = &mut pairs[side][r];
-                    pair[0] = _mm256_add_epi32(pair[0], _mm256_madd_epi16(left, x));
-                    pair[1] = _mm256_add_epi32(pair[1], _mm256_madd_epi16(right, x));
+                    pair[0] = settled(_mm256_add_epi32(pair[0], _mm256_madd_epi16(left, x)));
+                    pair[1] = settled(_mm256_add_epi32(pair[1], _mm256_madd_epi16(right, x)));
                 }
             }
         }
