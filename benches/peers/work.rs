@@ -26,7 +26,7 @@ pub struct Work {
 }
 
 impl Work {
-    /// Reads `MODEL [--steps N] [--threads N]`, and sets the number of threads, by default all that the system has.
+    /// Reads `MODEL [--steps N]`. There are as many threads as `RAYON_NUM_THREADS` says, by default as the system has.
     pub fn from_arguments() -> Self {
         let arguments: Vec<String> = std::env::args().skip(1).collect();
         let sizes = match arguments.first().map(String::as_str) {
@@ -35,17 +35,14 @@ impl Work {
             Some("c") => C,
             _ => fail("the first argument is the model: a, b or c"),
         };
-        let (mut n_steps, mut n_threads) = (10, std::thread::available_parallelism().map_or(1, usize::from));
+        let mut n_steps = 10;
         for option in arguments[1..].chunks(2) {
             let number = option.get(1).and_then(|value| value.parse().ok()).filter(|&number| number > 0);
             match (option[0].as_str(), number) {
                 ("--steps", Some(number)) => n_steps = number,
-                ("--threads", Some(number)) => n_threads = number,
-                _ => fail(&format!("expected --steps N or --threads N, found {}", option.join(" "))),
+                _ => fail(&format!("expected --steps N, found {}", option.join(" "))),
             }
         }
-        // SAFETY: no other thread runs yet; rayon and candle read the variable when they are first used.
-        unsafe { std::env::set_var("RAYON_NUM_THREADS", n_threads.to_string()) };
         Self { sizes, n_steps }
     }
 
