@@ -9,6 +9,7 @@ use llguidance::api::{ParserLimits, TopLevelGrammar};
 use llguidance::earley::SlicedBiasComputer;
 use llguidance::{Matcher, ParserFactory};
 use serde_json::{Value, json};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 use toktrie::{InferenceCapabilities, TokEnv, TokRxInfo, TokTrie, TokenizerEnv};
@@ -207,6 +208,38 @@ impl Constraint for Matched {
     fn advance(&mut self, token: TokenId) {
         // An error shows at the next mask.
         let _ = self.matcher.consume_token(token);
+    }
+}
+
+/// A constraint whose panic concerns its own answer alone: nothing is allowed any more, which ends it.
+pub struct Guarded {
+    inner: Option<Box<dyn Constraint>>,
+}
+
+impl Guarded {
+    /// Guards a constraint.
+    pub fn new(inner: Box<dyn Constraint>) -> Self {
+        Self { inner: Some(inner) }
+    }
+
+    fn with(&mut self, act: impl FnOnce(&mut dyn Constraint)) {
+        let Some(inner) = &mut self.inner else { return };
+        if catch_unwind(AssertUnwindSafe(|| act(inner.as_mut()))).is_err() {
+            self.inner = None;
+        }
+    }
+}
+
+impl Constraint for Guarded {
+    fn restrict(&mut self, mask: &mut TokenMask) {
+        self.with(|inner| inner.restrict(mask));
+        if self.inner.is_none() {
+            *mask = TokenMask::none(mask.len());
+        }
+    }
+
+    fn advance(&mut self, token: TokenId) {
+        self.with(|inner| inner.advance(token));
     }
 }
 

@@ -17,6 +17,7 @@ mod identifier;
 mod limits;
 mod metrics;
 mod model;
+mod openapi;
 mod problem;
 mod prompt;
 mod routes;
@@ -28,4 +29,5 @@ mod worker;
 
 pub use http::{bind, serve};
 pub use model::Model;
+pub use openapi::reference;
 pub use settings::{Error, Settings};

@@ -38,6 +38,10 @@ pub const STOP_BYTES: usize = 1024;
 pub const N_TOP_LOGPROBS: usize = 20;
 /// Tokens with a bias.
 pub const N_BIASES: usize = 4096;
+/// Notes of a client with a request.
+pub const N_NOTES: usize = 16;
+/// Bytes of a note, or of its name.
+pub const NOTE_BYTES: usize = 512;
 /// Tools.
 pub const N_TOOLS: usize = 128;
 /// Bytes of a JSON schema, a grammar or a regular expression.

@@ -7,6 +7,7 @@ use genera_engine::generate::{self, Finish, Generator, Limits, Request, RequestI
 use genera_engine::model::Transformer;
 use genera_tokens::TokenId;
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -39,6 +40,8 @@ pub struct Ticket(u64);
 /// What the thread says about one of the answers.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Said {
+    /// Its prompt begins to be read, but for so many tokens that were read before.
+    Begun { choice: usize, n_reused: usize },
     /// It has a token more.
     Token { choice: usize, token: TokenId, logprob: f32, top_logprobs: Vec<(TokenId, f32)> },
     /// It is complete.
@@ -109,10 +112,10 @@ impl Worker {
             )));
         }
         let ticket = Ticket(self.shared.next_ticket.fetch_add(1, Ordering::Relaxed));
-        let (to, from) = channel::channel(N_BEHIND + n);
+        let (to, from) = channel::channel(N_BEHIND + 2 * n);
         let record = Recorder::new(&requests);
         let (events, shared) = (self.events.clone(), self.shared.clone());
-        let answers = Answers { ticket, is_open: vec![true; n], from, events, shared, record };
+        let answers = Answers { ticket, is_open: vec![true; n], n_reused: vec![0; n], from, events, shared, record };
         self.send(Event::Submit { ticket, requests, to })?;
         Ok(answers)
     }
@@ -167,6 +170,8 @@ pub struct Answers {
     ticket: Ticket,
     /// Which of the answers are still being made.
     is_open: Vec<bool>,
+    /// Tokens of each one's prompt that needed no reading.
+    n_reused: Vec<usize>,
     from: channel::Receiver<Said>,
     events: mpsc::Sender<Event>,
     shared: Arc<Shared>,
@@ -177,6 +182,15 @@ impl Answers {
     /// How many there are.
     pub fn len(&self) -> usize {
         self.is_open.len()
+    }
+
+    /// Tokens of all prompts that had been read before, when there are `n_each` answers to each prompt. That answers to one
+    /// prompt share its reading does not count.
+    ///
+    /// # Panics
+    /// When `n_each` is 0.
+    pub fn n_cached(&self, n_each: usize) -> usize {
+        self.n_reused.chunks(n_each).filter_map(|of_prompt| of_prompt.iter().min()).sum()
     }
 
     /// What happens next; `None` when all are complete.
@@ -194,6 +208,10 @@ impl Answers {
             return match said {
                 Some(Said::Refused(message)) => Err(Problem::invalid("messages", message)),
                 Some(Said::Failed) => Err(Problem::internal("the engine failed; the server's log says where")),
+                Some(Said::Begun { choice, n_reused }) => {
+                    self.n_reused[choice] = n_reused;
+                    continue;
+                }
                 Some(said) => {
                     if let Said::Finished { choice, .. } = said {
                         self.is_open[choice] = false;
@@ -229,7 +247,7 @@ impl Said {
     /// Which of the answers it is about.
     fn choice(&self) -> Option<usize> {
         match self {
-            Said::Token { choice, .. } | Said::Finished { choice, .. } => Some(*choice),
+            Said::Begun { choice, .. } | Said::Token { choice, .. } | Said::Finished { choice, .. } => Some(*choice),
             Said::Refused(_) | Said::Failed => None,
         }
     }
@@ -258,24 +276,34 @@ impl<'m> Loop<'m> {
         Self { model, limits, generator: Generator::new(model, limits), answers, tickets, shared }
     }
 
-    /// Goes on until every handle is gone.
+    /// Goes on until every handle is gone, whatever panics on the way.
     fn run(&mut self, inbox: &mpsc::Receiver<Event>) {
         loop {
-            self.tell_state();
-            if self.generator.is_idle() {
-                match inbox.recv_timeout(HEARTBEAT) {
-                    Ok(event) => self.handle(event),
-                    Err(RecvTimeoutError::Timeout) => continue,
-                    Err(RecvTimeoutError::Disconnected) => return,
-                }
-            }
-            while let Ok(event) = inbox.try_recv() {
-                self.handle(event);
-            }
-            if !self.generator.is_idle() {
-                self.step();
+            match catch_unwind(AssertUnwindSafe(|| self.turn(inbox))) {
+                Ok(ControlFlow::Continue(())) => {}
+                Ok(ControlFlow::Break(())) => return,
+                Err(_) => self.start_again(),
             }
         }
+    }
+
+    /// Takes in what has come, then lets every answer go on.
+    fn turn(&mut self, inbox: &mpsc::Receiver<Event>) -> ControlFlow<()> {
+        self.tell_state();
+        if self.generator.is_idle() {
+            match inbox.recv_timeout(HEARTBEAT) {
+                Ok(event) => self.handle(event),
+                Err(RecvTimeoutError::Timeout) => return ControlFlow::Continue(()),
+                Err(RecvTimeoutError::Disconnected) => return ControlFlow::Break(()),
+            }
+        }
+        while let Ok(event) = inbox.try_recv() {
+            self.handle(event);
+        }
+        if !self.generator.is_idle() {
+            self.generator.step().into_iter().for_each(|event| self.tell(event));
+        }
+        ControlFlow::Continue(())
     }
 
     fn tell_state(&self) {
@@ -337,14 +365,8 @@ impl<'m> Loop<'m> {
         }
     }
 
-    fn step(&mut self) {
-        match catch_unwind(AssertUnwindSafe(|| self.generator.step())) {
-            Ok(events) => events.into_iter().for_each(|event| self.tell(event)),
-            Err(_) => self.start_again(),
-        }
-    }
-
-    /// After a panic nothing is known of the generator's state; every answer in progress ends.
+    /// After a panic nothing is known of the generator's state: every answer in progress ends with an error, and those to
+    /// come find a new generator.
     fn start_again(&mut self) {
         for (_, answer) in self.answers.drain() {
             let _ = answer.to.try_send(Said::Failed);
@@ -359,6 +381,7 @@ impl<'m> Loop<'m> {
         let Some(Answer { ticket, choice, to }) = self.answers.get(&id) else { return };
         let (ticket, choice) = (*ticket, *choice);
         let said = match event {
+            generate::Event::Begun { n_reused, .. } => Said::Begun { choice, n_reused },
             generate::Event::Token { token, logprob, top_logprobs, .. } => {
                 Said::Token { choice, token, logprob, top_logprobs }
             }
@@ -374,3 +397,6 @@ impl<'m> Loop<'m> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,7 +33,7 @@ pub fn facts(state: &State) -> Result<Response<Body>, Problem> {
         Ok(value!({
             "id": model.name, "kind": model.modality.name(), "n_params": model.n_params, "context_len": model.context_len,
             "can_chat": model.codebook.chat_template().is_some() && !model.modality.is_paired(),
-            "about": about, "config": config,
+            "input": model.modality.input_schema(&model.codebook), "about": about, "config": config,
         }))
     };
     let models = state.models.iter().map(fact).collect::<Result<Vec<Value>, Problem>>()?;
