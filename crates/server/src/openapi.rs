@@ -46,7 +46,7 @@ fn generator() -> SchemaGenerator {
 
 fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
     let mut content = Map::from_iter([(route.media_type.to_owned(), json!({}))]);
-    if route.asks.is_some() && route.path != "/v1/embeddings" {
+    if route.answers.contains("`stream`") {
         content.insert("text/event-stream".to_owned(), json!({}));
     }
     let mut operation = json!({

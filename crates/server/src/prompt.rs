@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 /// # Errors
 /// 400 when the model cannot hold conversations.
 pub fn format_of(model: &Served) -> Result<Format, Problem> {
-    Ok(Format::of(template_of(model)?))
+    Ok(Format::of(template_of(model)?, &model.codebook.special_names()))
 }
 
 fn template_of(model: &Served) -> Result<&ChatTemplate, Problem> {

@@ -3,7 +3,7 @@
 use crate::limits::N_BEHIND;
 use crate::metrics::{Gauges, Recorder};
 use crate::problem::Problem;
-use genera_engine::generate::{self, Finish, Generator, Limits, Request, RequestId, embed};
+use genera_engine::generate::{self, Finish, Generator, Limits, Request, RequestId, attend, embed};
 use genera_engine::model::Transformer;
 use genera_tokens::TokenId;
 use std::collections::HashMap;
@@ -31,6 +31,19 @@ pub enum Event {
     End { ticket: Ticket, choice: usize },
     /// One vector for each text.
     Embed { texts: Vec<Vec<TokenId>>, to: oneshot::Sender<Result<Vec<Vec<f32>>, String>> },
+    /// Who attends to whom in a text, in one layer.
+    Attend { tokens: Vec<TokenId>, layer: usize, to: oneshot::Sender<Result<Attended, String>> },
+}
+
+/// Who attends to whom in one layer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attended {
+    /// The layer, such as `decoder.2.attention`.
+    pub name: String,
+    /// How many layers there are.
+    pub n_layers: usize,
+    /// `[H][T][S]`
+    pub weights: Vec<Vec<Vec<f32>>>,
 }
 
 /// The number of what one client asked for.
@@ -129,6 +142,17 @@ impl Worker {
         self.send(Event::Embed { texts, to })?;
         let vectors = from.await.map_err(|_| Problem::internal("the engine failed; the server's log says where"))?;
         vectors.map_err(|message| Problem::invalid("input", message))
+    }
+
+    /// Who attends to whom in a text, in one layer.
+    ///
+    /// # Errors
+    /// 400 when the engine refuses the text or has no such layer, 503 when the thread has ended.
+    pub async fn attend(&self, tokens: Vec<TokenId>, layer: usize) -> Result<Attended, Problem> {
+        let (to, from) = oneshot::channel();
+        self.send(Event::Attend { tokens, layer, to })?;
+        let attended = from.await.map_err(|_| Problem::internal("the engine failed; the server's log says where"))?;
+        attended.map_err(|message| Problem::invalid("layer", message))
     }
 
     fn send(&self, event: Event) -> Result<(), Problem> {
@@ -325,6 +349,11 @@ impl<'m> Loop<'m> {
                     let _ = to.send(vectors.map_err(|error| error.to_string()));
                 }
             }
+            Event::Attend { tokens, layer, to } => {
+                if let Ok(attended) = catch_unwind(AssertUnwindSafe(|| attended(self.model, &tokens, layer))) {
+                    let _ = to.send(attended);
+                }
+            }
         }
     }
 
@@ -396,6 +425,14 @@ impl<'m> Loop<'m> {
             self.end(ticket, choice);
         }
     }
+}
+
+fn attended(model: &Transformer, tokens: &[TokenId], layer: usize) -> Result<Attended, String> {
+    let layers = attend(model, tokens).map_err(|error| error.to_string())?;
+    let n_layers = layers.len();
+    let captured =
+        layers.get(layer).ok_or_else(|| format!("there is no layer {layer}; there are {n_layers}, from 0"))?;
+    Ok(Attended { name: captured.name.clone(), n_layers, weights: captured.weights() })
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use super::Common;
 use crate::failure::{Failure, Outcome, While};
 use crate::machine;
 use crate::model::{LoadedModel, Precision, load};
+use crate::plan;
 use genera_server::{Model, Settings};
 use genera_tensor::Device;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -19,10 +20,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 ///
 ///   POST /v1/chat/completions   answers in a conversation (stream, tools, JSON of a schema, logprobs, …)
 ///   POST /v1/completions        goes on with a text
+///   POST /v1/responses          answers as items
 ///   POST /v1/messages           the same by the interface of Anthropic
+///   POST /v1/generate           whatever the model makes: texts, translations, rows of a table
 ///   POST /v1/embeddings         texts as vectors
 ///   GET  /v1/models             the models and their names
-///   GET  /                      the page: talk with a model, look at it
+///   GET  /                      the page: talk with a model, let it make things, watch a training, look inside
+///   GET  /openapi.json          the interface in full (docs/reference/api.md)
 ///   GET  /metrics               numbers for Prometheus
 ///   GET  /health/live, /health/ready
 ///
@@ -74,6 +78,9 @@ pub struct Arguments {
     /// Another origin whose pages may use this server, such as `https://example.com`; may be given several times.
     #[arg(long, value_name = "ORIGIN")]
     allow_origin: Vec<String>,
+    /// The directory whose runs the page shows; `genera train` makes runs in runs/.
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    runs: PathBuf,
     /// Print method, path, status and time of each request. What clients send is never printed.
     #[arg(long)]
     log_requests: bool,
@@ -84,6 +91,7 @@ pub fn run(arguments: &Arguments, common: Common) -> Outcome {
     let names = names(&arguments.models)?;
     // A port that is in use is found out before minutes are spent on loading.
     let listener = genera_server::bind(&settings)?;
+    plan::serving::check(&names, settings.cache_bytes)?;
     quiet_panics();
     let device = machine::device(common.threads);
     let load = |(name, path): &(String, PathBuf)| {
@@ -120,6 +128,7 @@ fn settings(arguments: &Arguments) -> Outcome<Settings> {
         drain: Duration::from_secs(arguments.drain_seconds.into()),
         allowed_hosts: arguments.allow_host.clone(),
         allowed_origins: arguments.allow_origin.clone(),
+        runs: Some(arguments.runs.clone()),
         logs_requests: arguments.log_requests,
         ..Settings::new(address(&arguments.host, arguments.port)?)
     })

@@ -1,7 +1,9 @@
 //! What the routes are, for `/openapi.json` and the reference: one list, and the types that read requests.
 
-use crate::wire::{chat, completions, embeddings, generate, messages, responses};
+use crate::problem::Problem;
+use crate::wire::{attention, chat, completions, embeddings, generate, messages, parse, responses};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::de::DeserializeOwned;
 
 /// A route.
 pub struct Route {
@@ -21,16 +23,22 @@ pub struct Route {
 
 /// What a route reads.
 pub struct Asks {
-    /// The type that reads it.
+    /// The schema of the type that reads it.
     pub schema: fn(&mut SchemaGenerator) -> Schema,
+    /// Whether a body can be read.
+    pub read: fn(&[u8], &[&str]) -> Result<(), Problem>,
     /// Fields of the published interface that are refused, since they mean nothing here.
     pub without_effect: &'static [&'static str],
 }
 
 const JSON: &str = "application/json";
 
-const fn reads<T: JsonSchema>(without_effect: &'static [&'static str]) -> Option<Asks> {
-    Some(Asks { schema: SchemaGenerator::subschema_for::<T>, without_effect })
+const fn reads<T: JsonSchema + DeserializeOwned>(without_effect: &'static [&'static str]) -> Option<Asks> {
+    Some(Asks { schema: SchemaGenerator::subschema_for::<T>, read: read::<T>, without_effect })
+}
+
+fn read<T: DeserializeOwned>(body: &[u8], without_effect: &[&str]) -> Result<(), Problem> {
+    parse::<T>(body, without_effect).map(drop)
 }
 
 const fn post(path: &'static str, about: &'static str, asks: Option<Asks>, answers: &'static str) -> Route {
@@ -87,6 +95,18 @@ pub const ALL: &[Route] = &[
         "/v1/genera/models",
         "Tells what the models are: parameters, architecture, kind of data, and the JSON Schema of what `/v1/generate` takes.",
         "An object with `models`.",
+    ),
+    post(
+        "/v1/genera/attention",
+        "Tells who attends to whom in a text.",
+        reads::<attention::Request>(attention::WITHOUT_EFFECT),
+        "An `attention` with `tokens`, and `heads` with a weight for each token that looks and each that is looked at.",
+    ),
+    get("/v1/genera/runs", "Lists the runs in the directory of runs (`--runs`).", "An object with `runs`."),
+    get(
+        "/v1/genera/runs/{name}",
+        "Tells of one run: recipe, samples, and the rows of its log behind `?after=BYTES`, the `next` of the answer before.",
+        "An object with `rows`, `next`, `samples` and `recipe`.",
     ),
     get("/openapi.json", "Describes the interface in the form of OpenAPI 3.1.", "The description."),
     Route {

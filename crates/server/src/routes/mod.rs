@@ -1,5 +1,6 @@
 //! The table of contents of the interface: one file a route.
 
+mod attention;
 mod chat;
 mod completions;
 mod description;
@@ -10,6 +11,7 @@ mod messages;
 mod models;
 mod page;
 mod responses;
+mod runs;
 
 pub use description::{ALL as ROUTES, Asks, Route};
 
@@ -55,6 +57,11 @@ pub async fn answer(request: Request<Incoming>, state: &Arc<State>, room: &Room)
         (&Method::POST, "/v1/generate") => create::<generate::Generate>(request, state, room).await,
         (&Method::GET, "/openapi.json") => Ok(json_status(StatusCode::OK, &openapi::document())),
         (&Method::GET, "/v1/genera/models") => models::facts(state),
+        (&Method::POST, "/v1/genera/attention") => attention::create(request, state, room).await,
+        (&Method::GET, "/v1/genera/runs") => runs::list(state).await,
+        (&Method::GET, path) if path.starts_with("/v1/genera/runs/") => {
+            runs::one(state, &path["/v1/genera/runs/".len()..], request.uri().query()).await
+        }
         (&Method::GET, "/metrics") => Ok(metrics(state)),
         (&Method::GET, path) if page::file(path).is_some() => {
             page::file(path).ok_or_else(|| no_route(&Method::GET, path))

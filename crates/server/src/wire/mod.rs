@@ -1,5 +1,6 @@
 //! What clients write and read, interface by interface. Only here does anything know JSON by its fields.
 
+pub mod attention;
 pub mod chat;
 pub mod completions;
 pub mod embeddings;

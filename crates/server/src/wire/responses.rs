@@ -454,7 +454,7 @@ pub fn echo(asked: &Request) -> Map<String, Value> {
         "reasoning": { "effort": null, "summary": null }, "service_tier": "default", "store": false,
         "temperature": asked.temperature, "text": { "format": format },
         "tool_choice": asked.tool_choice.as_ref().map_or_else(|| json!("auto"), FlatChoice::to_value), "tools": tools,
-        "top_logprobs": asked.top_logprobs.unwrap_or(0), "top_p": asked.top_p, "truncation": "disabled", "user": null,
+        "top_logprobs": asked.top_logprobs.unwrap_or(0), "top_p": asked.top_p, "truncation": "disabled",
     });
     echo.as_object().cloned().unwrap_or_default()
 }
@@ -512,7 +512,7 @@ pub fn response(
 
 fn usage_value(usage: &Usage) -> Value {
     json!({
-        "input_tokens": usage.n_prompt, "input_tokens_details": { "cached_tokens": usage.n_cached },
+        "input_tokens": usage.n_prompt, "input_tokens_details": { "cached_tokens": usage.n_cached, "cache_write_tokens": 0 },
         "output_tokens": usage.n_completion, "output_tokens_details": { "reasoning_tokens": 0 },
         "total_tokens": usage.n_prompt + usage.n_completion,
     })
