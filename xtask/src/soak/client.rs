@@ -49,13 +49,18 @@ impl Connection {
 
     /// Sends a request and does not wait.
     pub fn send(&mut self, method: &str, path: &str, body: &[u8]) -> Result<(), String> {
+        self.send_part(method, path, body, body.len())
+    }
+
+    /// Sends a request with the first `n` bytes of its body.
+    pub fn send_part(&mut self, method: &str, path: &str, body: &[u8], n: usize) -> Result<(), String> {
         let length = body.len();
         let head = format!(
             "{method} {path} HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n",
             self.address
         );
         let stream = self.reader.get_mut();
-        stream.write_all(&[head.as_bytes(), body].concat()).map_err(|error| format!("cannot send: {error}"))
+        stream.write_all(&[head.as_bytes(), &body[..n]].concat()).map_err(|error| format!("cannot send: {error}"))
     }
 
     /// The next line of what comes, without its end; `None` at the end of the connection.

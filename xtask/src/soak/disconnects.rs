@@ -32,8 +32,7 @@ fn leave(address: SocketAddr, random: &mut Random) -> Result<(), String> {
     let body = body.to_string();
     // Some leave within their own request.
     let n = if random.once_in(8) { random.below(body.len()) } else { body.len() };
-    let sent = if n < body.len() { &body.as_bytes()[..n] } else { body.as_bytes() };
-    connection.send("POST", "/v1/generate", sent)?;
+    connection.send_part("POST", "/v1/generate", body.as_bytes(), n)?;
     std::thread::sleep(Duration::from_micros(random.below(60_000) as u64));
     if random.once_in(2) && n == body.len() {
         // A client that has read a little.

@@ -2,11 +2,14 @@
 
 use super::Common;
 use crate::failure::{Failure, Outcome, While};
+use crate::hub;
 use crate::machine;
 use crate::model::{LoadedModel, Precision, load};
 use crate::plan;
 use genera_server::{Model, Settings};
 use genera_tensor::Device;
+use std::fs::File;
+use std::io::Read;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -208,7 +211,26 @@ fn about(model: &LoadedModel, path: &Path) -> Vec<(String, String)> {
     }
     let files = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     about.push(("files".to_owned(), files));
+    if let Some(recipe) = &model.recipe {
+        about.push(("data".to_owned(), recipe.data.kind.clone()));
+    }
+    about.push(("licence".to_owned(), licence(path).unwrap_or_else(|| "unknown".to_owned())));
     about
+}
+
+/// What the card of a model says of its licence, where it has one.
+fn licence(path: &Path) -> Option<String> {
+    /// The head of a card is short.
+    const HEAD_BYTES: u64 = 64 << 10;
+    let path = hub::locate(path).ok()?;
+    let directory = if path.is_file() { path.parent()? } else { &*path };
+    let cards = [directory.join("README.md"), directory.join("model/README.md")];
+    let card = cards.iter().find_map(|card| File::open(card).ok())?;
+    let mut text = String::new();
+    card.take(HEAD_BYTES).read_to_string(&mut text).ok()?;
+    let head = text.strip_prefix("---")?.split("\n---").next()?;
+    let licence = head.lines().find_map(|line| line.strip_prefix("license:"))?;
+    Some(licence.trim().trim_matches('"').chars().take(80).collect())
 }
 
 /// A panic's message may quote what somebody wrote; where it happened says enough.
@@ -235,5 +257,19 @@ mod tests {
         check("hf:org/name", "org/name", "hf:org/name");
         check("small=a/b.gguf", "small", "a/b.gguf");
         assert!(names(&["a=x".to_owned(), "a=y".to_owned()]).is_err());
+    }
+
+    #[test]
+    fn a_licence_is_read_from_the_head_of_a_card() {
+        let directory = tempfile::tempdir().unwrap();
+        let check = |card: &str, expect: Option<&str>| {
+            std::fs::write(directory.path().join("README.md"), card).unwrap();
+            assert_eq!(licence(directory.path()).as_deref(), expect, "{card}");
+        };
+        check("---\nlibrary_name: x\nlicense: \"apache-2.0\"\n---\n# A model\nlicense: none\n", Some("apache-2.0"));
+        check("# A model\nlicense: none\n", None);
+        check("---\n---\n", None);
+        std::fs::remove_file(directory.path().join("README.md")).unwrap();
+        assert_eq!(licence(directory.path()), None);
     }
 }

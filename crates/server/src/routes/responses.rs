@@ -1,5 +1,7 @@
 //! `POST /v1/responses`: an answer in a conversation, as items.
 
+mod events;
+
 use super::job::Job;
 use crate::answer::{End, Finished, Pieces, Saying, Speech};
 use crate::constraint::Compiled;
@@ -12,8 +14,9 @@ use crate::prompt;
 use crate::state::State;
 use crate::tools::{Part, Toolbox};
 use crate::wire::output::{Head, token_logprob};
-use crate::wire::responses::{self, OutputItem, Status, WITHOUT_EFFECT, part};
+use crate::wire::responses::{self, OutputItem, Status, WITHOUT_EFFECT};
 use crate::worker::Answers;
+use events::Out;
 use genera_engine::generate::Request;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -105,7 +108,7 @@ impl Job for Responses {
     }
 
     async fn write(&self, answers: Answers, head: &Head, events: Events) -> Result<(), Ended> {
-        let mut out = Out { events, head, echo: &self.echo, n_sent: 0, items: Vec::new(), is_open: false };
+        let mut out = Out::new(events, head, &self.echo);
         out.send_response("response.created", &Status::InProgress, None).await?;
         out.send_response("response.in_progress", &Status::InProgress, None).await?;
         let mut speech = self.speech(answers);
@@ -126,7 +129,7 @@ impl Job for Responses {
             }
             status = saying.end.as_ref().map_or(status, status_of);
         }
-        if out.items.is_empty() {
+        if out.is_empty() {
             out.part(Part::Text(String::new()), Vec::new()).await?;
         }
         out.close(&status).await?;
@@ -194,97 +197,5 @@ fn add(output: &mut Vec<OutputItem>, part: Part) {
 fn add_logprobs(output: &mut [OutputItem], more: Vec<Value>) {
     if let Some(OutputItem::Message { logprobs, .. }) = output.last_mut() {
         logprobs.extend(more);
-    }
-}
-
-/// The events of a streamed answer.
-struct Out<'r> {
-    events: Events,
-    head: &'r Head,
-    echo: &'r Map<String, Value>,
-    n_sent: u64,
-    items: Vec<OutputItem>,
-    /// Whether the last item is a message that goes on.
-    is_open: bool,
-}
-
-impl Out<'_> {
-    async fn send(&mut self, name: &str, mut data: Value) -> Result<(), Ended> {
-        data["type"] = json!(name);
-        data["sequence_number"] = json!(self.n_sent);
-        self.n_sent += 1;
-        self.events.send_named(name, &data).await
-    }
-
-    async fn send_response(
-        &mut self,
-        name: &str,
-        status: &Status,
-        usage: Option<crate::wire::output::Usage>,
-    ) -> Result<(), Ended> {
-        let response = responses::response(self.head, self.echo, &self.items, status, usage);
-        self.send(name, json!({ "response": response })).await
-    }
-
-    /// Sends an event about the last item.
-    async fn of_item(&mut self, name: &str, mut data: Value) -> Result<(), Ended> {
-        data["item_id"] = json!(self.items.last().map(OutputItem::id));
-        data["output_index"] = json!(self.items.len().saturating_sub(1));
-        self.send(name, data).await
-    }
-
-    async fn part(&mut self, said: Part, logprobs: Vec<Value>) -> Result<(), Ended> {
-        match said {
-            Part::Text(text) => {
-                if !self.is_open {
-                    self.open(OutputItem::message()).await?;
-                    self.is_open = true;
-                    self.of_item("response.content_part.added", json!({ "content_index": 0, "part": part("", &[]) }))
-                        .await?;
-                }
-                let delta = json!({ "content_index": 0, "delta": text, "logprobs": logprobs });
-                add(&mut self.items, Part::Text(text));
-                add_logprobs(&mut self.items, logprobs);
-                self.of_item("response.output_text.delta", delta).await
-            }
-            Part::Call(call) => {
-                self.close(&Status::Completed).await?;
-                let (name, arguments) = (call.name.clone(), call.arguments.clone());
-                self.open(OutputItem::call(call)).await?;
-                self.of_item("response.function_call_arguments.delta", json!({ "delta": arguments })).await?;
-                let done = json!({ "name": name, "arguments": arguments });
-                self.of_item("response.function_call_arguments.done", done).await?;
-                self.end_item("completed").await
-            }
-        }
-    }
-
-    async fn open(&mut self, item: OutputItem) -> Result<(), Ended> {
-        let mut value = item.to_value("in_progress");
-        match &item {
-            OutputItem::Message { .. } => value["content"] = json!([]),
-            OutputItem::Call { .. } => value["arguments"] = json!(""),
-        }
-        self.items.push(item);
-        let index = self.items.len() - 1;
-        self.send("response.output_item.added", json!({ "output_index": index, "item": value })).await
-    }
-
-    async fn end_item(&mut self, status: &str) -> Result<(), Ended> {
-        let item = self.items.last().map(|item| item.to_value(status));
-        let index = self.items.len().saturating_sub(1);
-        self.send("response.output_item.done", json!({ "output_index": index, "item": item })).await
-    }
-
-    /// Ends the message under way.
-    async fn close(&mut self, status: &Status) -> Result<(), Ended> {
-        if !std::mem::take(&mut self.is_open) {
-            return Ok(());
-        }
-        let part = self.items.last().and_then(OutputItem::part).unwrap_or_default();
-        let done = json!({ "content_index": 0, "text": part["text"], "logprobs": part["logprobs"] });
-        self.of_item("response.output_text.done", done).await?;
-        self.of_item("response.content_part.done", json!({ "content_index": 0, "part": part })).await?;
-        self.end_item(status.name()).await
     }
 }
