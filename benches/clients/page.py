@@ -1,22 +1,29 @@
-"""The page in Chromium, without a screen: a chat, stop, a branch, a reload in mid-stream, keyboard only, 360 pixels.
+"""The page in Chromium, without a screen: a chat, stop, a branch, a reload in mid-stream, rows of a table, a training that goes
+on, attention, by keyboard, on 360 pixels, light and dark.
 
-    python3 benches/clients/page.py http://127.0.0.1:8080 [DIRECTORY FOR SCREENSHOTS]
+    python3 benches/clients/page.py http://127.0.0.1:8080 [--chat MODEL] [--table MODEL] [--live RUN] [--shots DIRECTORY]
 
-needs `pip install selenium`, chromium and chromedriver.
+MODEL answers slowly enough to be stopped; RUN is one that is being trained. Needs `pip install selenium`, chromium and chromedriver.
 """
 
+import argparse
 import pathlib
 import shutil
-import sys
 import time
 
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import WebDriverWait
+from selenium.webdriver.support.ui import Select, WebDriverWait
 
-address = sys.argv[1]
-shots = pathlib.Path(sys.argv[2]) if len(sys.argv) > 2 else None
+parser = argparse.ArgumentParser()
+parser.add_argument("address")
+parser.add_argument("--chat", help="a model that can be talked to")
+parser.add_argument("--table", help="a model that makes rows")
+parser.add_argument("--live", help="a run that is being trained")
+parser.add_argument("--shots", type=pathlib.Path, help="a directory for screenshots")
+arguments = parser.parse_args()
+address, shots = arguments.address, arguments.shots
 options = webdriver.ChromeOptions()
 for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1100,800"):
     options.add_argument(argument)
@@ -56,8 +63,39 @@ def focus_question():
     raise AssertionError("no way to the question by keyboard")
 
 
-browser.get(address)
+def choose(model):
+    if model:
+        Select(browser.find_element(By.ID, "model")).select_by_value(model)
+
+
+def longest(n_tokens):
+    browser.execute_script("document.getElementById('max_tokens').value = arguments[0]", n_tokens)
+
+
+def small(is_dark):
+    browser.set_window_size(360, 740)
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
+                            {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True})
+    scheme = "dark" if is_dark else "light"
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
+
+
+def large():
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    browser.set_window_size(1100, 800)
+
+
+def fits():
+    width = browser.execute_script("return document.documentElement.scrollWidth")
+    assert width <= 360, f"{browser.current_url} sticks out: {width} pixels"
+
+
+browser.get(address + "/#chat")
+wait(lambda: browser.find_elements(By.CSS_SELECTOR, "#model option"))
+choose(arguments.chat)
 wait(lambda: texts(".empty"))
+longest(40)
 focus_question()
 ask("Name three colours.")
 wait(lambda: texts(".message.assistant .body") and texts(".message.assistant .body")[0])
@@ -65,6 +103,7 @@ wait(lambda: not is_writing())
 assert "tokens" in texts(".message.assistant .foot")[0], texts(".foot")
 shot("chat")
 
+longest(1500)
 ask("Write a very long story about a lighthouse.")
 wait(lambda: len(texts(".message.assistant .body")) == 2 and len(texts(".message.assistant .body")[1]) > 10)
 browser.switch_to.active_element.send_keys(Keys.ESCAPE)
@@ -72,6 +111,7 @@ wait(lambda: not is_writing(), 5)
 assert "stopped" in texts(".message.assistant .foot")[1]
 
 browser.find_elements(By.CSS_SELECTOR, "[aria-label='Edit and ask again']")[1].click()
+longest(40)
 field = browser.switch_to.active_element
 field.send_keys(Keys.CONTROL, "a")
 field.send_keys("Say yes.")
@@ -81,6 +121,7 @@ browser.find_element(By.CSS_SELECTOR, "[aria-label='The branch before']").click(
 assert "lighthouse" in texts(".message.user .body")[1]
 shot("branch")
 
+longest(1500)
 browser.find_elements(By.CSS_SELECTOR, "[aria-label='Answer again']")[-1].click()
 wait(lambda: len(texts(".message.assistant .body")[-1]) > 40)
 time.sleep(0.5)
@@ -88,15 +129,69 @@ browser.refresh()
 wait(lambda: texts(".message.assistant .body"))
 assert len(texts(".message.assistant .body")[-1]) > 10, "what had come is still there"
 
-browser.set_window_size(360, 740)
-browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
-                        {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True})
-browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark"}]})
-assert browser.execute_script("return document.documentElement.scrollWidth") <= 360, "nothing sticks out"
-shot("small-dark")
+small(is_dark=True)
+fits()
+shot("chat-small-dark")
+browser.find_element(By.TAG_NAME, "body").send_keys(Keys.ESCAPE)
+wait(lambda: not is_writing())
+large()
+
+if arguments.table:
+    browser.get(address + "/#generate")
+    wait(lambda: browser.find_elements(By.CSS_SELECTOR, "#model option"))
+    choose(arguments.table)
+    wait(lambda: browser.find_elements(By.CSS_SELECTOR, "#fields .chip"))
+    age = browser.find_element(By.CSS_SELECTOR, "[data-field='age-min']")
+    age.send_keys("40", Keys.TAB, "60", Keys.ENTER)
+    wait(lambda: len(browser.find_elements(By.CSS_SELECTOR, "#gallery tbody tr")) == 10 and "made in" in texts("#wish-note")[0])
+    place = texts("#gallery th").index("age")
+    ages = [int(row.find_elements(By.TAG_NAME, "td")[place].text) for row in
+            browser.find_elements(By.CSS_SELECTOR, "#gallery tbody tr")]
+    assert all(40 <= age <= 60 for age in ages), ages
+    assert texts("#gallery .head button")[0].removeprefix("seed ").isdigit() and "CSV" in texts("#gallery .head button")
+    shot("generate")
+    small(is_dark=True)
+    fits()
+    shot("generate-small-dark")
+    large()
+
+if arguments.live:
+    browser.get(address + "/#training")
+    wait(lambda: texts("#runs .name"))
+    box = browser.find_element(By.CSS_SELECTOR, f"#runs input[value='{arguments.live}']")
+    if not box.is_selected():
+        box.send_keys(Keys.SPACE)
+    wait(lambda: texts("#runs .live") and texts("#legend p"))
+
+    def points():
+        line = browser.find_elements(By.CSS_SELECTOR, "#chart polyline")
+        return len(line[0].get_attribute("points").split()) if line else 0
+
+    wait(lambda: points() > 1)
+    before = points()
+    wait(lambda: points() > before)
+    browser.find_element(By.CSS_SELECTOR, "#chart svg").send_keys(Keys.ARROW_LEFT)
+    assert arguments.live in texts("#chart .reading")[0]
+    wait(lambda: texts("#sample-texts pre"))
+    shot("training")
+    small(is_dark=True)
+    fits()
+    shot("training-small-dark")
+    large()
+
 browser.get(address + "/#model")
 wait(lambda: texts("#facts dd"))
+choose(arguments.chat)
+browser.find_element(By.ID, "look-text").send_keys(Keys.ENTER)
+wait(lambda: texts("#look-tokens button"))
+browser.switch_to.active_element.send_keys(Keys.TAB)
+browser.find_element(By.CSS_SELECTOR, "#look-heads [aria-checked='true']").send_keys(Keys.ARROW_RIGHT)
+assert browser.switch_to.active_element.get_attribute("aria-label") == "head 2"
 shot("model")
+small(is_dark=False)
+fits()
+shot("model-small")
+# What was refused on purpose is no mistake of the page.
 problems = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
 assert not problems, problems
 browser.quit()

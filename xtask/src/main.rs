@@ -2,11 +2,13 @@
 
 mod bench;
 mod check;
+mod clients;
 mod full;
 mod fuzz;
 mod links;
 mod process;
 mod reference;
+mod soak;
 
 use std::process::ExitCode;
 
@@ -21,6 +23,10 @@ Developer tasks of Genera.
   cargo xtask bench kernels  products and attention beside those of PyTorch and Rust crates (--quick: two rounds)
   cargo xtask bench generate MODEL.gguf
                              reading and writing beside llama.cpp, in every format (--quick: two of them, once)
+  cargo xtask clients        the official clients of the OpenAI and Anthropic interfaces, and the page in Chromium, against a
+                             server of tiny models; what is not installed is skipped (--genera PROGRAM)
+  cargo xtask soak           a server of tiny models under load and attack: figures as a table and as JSON (--short: in a
+                             minute; --only PART, --hostile N, --genera PROGRAM and others, which a wrong one lists)
   cargo xtask fuzz SECONDS   runs every fuzz target for so long (needs cargo-fuzz)
 ";
 
@@ -34,6 +40,8 @@ fn main() -> ExitCode {
         ["bench", "kernels", ref options @ ..] => bench::kernels(options),
         ["bench", "generate", ref options @ ..] => bench::generate(options),
         ["docs"] => reference::write(),
+        ["clients", ref options @ ..] => clients::run_all(options),
+        ["soak", ref options @ ..] => soak::run_all(options),
         ["fuzz", seconds] => fuzz::run_all(seconds),
         _ => {
             eprint!("{HELP}");

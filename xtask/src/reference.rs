@@ -24,7 +24,7 @@ pub fn check() -> Result<(), String> {
 
 /// The program itself writes them: `genera reference PAGE`, a hidden command.
 fn pages() -> Result<Vec<(PathBuf, String)>, String> {
-    ["commands", "recipe", "presets", "architectures", "modalities", "metrics"]
+    ["commands", "recipe", "presets", "architectures", "modalities", "metrics", "api"]
         .iter()
         .map(|page| {
             let text = output("cargo", &["run", "--quiet", "--package", "genera", "--", "reference", page])?;

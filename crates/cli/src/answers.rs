@@ -260,6 +260,7 @@ fn by_sampling(model: &SpeakingModel<'_>, prompts: Vec<Vec<u32>>, settings: &Set
         for event in generator.step() {
             let Some((text, answer)) = growing.get_mut(&event.id()) else { continue };
             match event {
+                Event::Begun { .. } => {}
                 // Further tokens of an answer that a stop string ended in this very step.
                 Event::Token { .. } if text.is_stopped() => {}
                 Event::Token { id, token, logprob, top_logprobs } => {

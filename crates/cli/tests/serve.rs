@@ -55,6 +55,25 @@ fn a_signal_ends_every_stream_with_a_last_word() {
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
+/// Weights are read and not mapped: what happens to the files is of no consequence.
+#[test]
+fn a_model_whose_files_vanish_is_served_on() {
+    let bench = trained();
+    let (mut child, address) = served(&bench, &[]);
+    let ask = || {
+        let mut text = String::new();
+        let body = r#"{"prompt": "3 birds", "seed": 1, "max_tokens": 10}"#;
+        asked(&address, body).read_to_string(&mut text).unwrap();
+        let (_, answer) = text.split_once("\r\n\r\n").unwrap();
+        serde_json::from_str::<serde_json::Value>(answer).unwrap()["choices"].clone()
+    };
+    let before = ask();
+    std::fs::remove_dir_all(bench.path("run")).unwrap();
+    assert_eq!(ask(), before);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
 #[test]
 fn what_cannot_be_served_is_said_at_once() {
     let bench = Bench::new();
@@ -65,6 +84,8 @@ fn what_cannot_be_served_is_said_at_once() {
     check(&["--model", "nowhere", "--port", "0"], "does not exist");
     check(&["--model", "a=x", "--model", "a=y", "--port", "0"], "two models are called a");
     check(&["--model", "x", "--host", "0.0.0.0", "--port", "0"], "--api-key-file");
+    bench.write("x.gguf", "");
+    check(&["--model", "x.gguf", "--port", "0", "--cache-memory", "1073741824"], "keys and values");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     check(&["--model", "x", "--port", &port], "is in use");

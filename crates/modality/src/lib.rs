@@ -12,6 +12,7 @@
 mod answer;
 mod chat;
 pub mod demo;
+mod input;
 mod preference;
 pub mod table;
 mod text;
@@ -19,6 +20,7 @@ mod translation;
 
 pub use answer::AnswerStream;
 pub use chat::Chat;
+pub use input::Input;
 pub use preference::{Preference, REJECTED};
 pub use table::Table;
 pub use text::Text;
@@ -28,6 +30,7 @@ use genera_data::prepare::{EncoderOf, Fit};
 use genera_data::{Document, Encode, Result, Tokenizer, Vary, load_tokenizer};
 use genera_engine::generate::Constraint;
 use genera_tokens::{TokenId, TokenSeq};
+use serde_json::{Map, Value};
 use std::path::Path;
 use std::sync::Arc;
 use table::TableSettings;
@@ -176,6 +179,28 @@ pub trait Modality: Sync {
     /// # Errors
     /// When the codebook cannot express it.
     fn encode_prompt(&self, codebook: &Codebook, prompt: &str) -> Result<Vec<TokenId>>;
+
+    /// The JSON Schema of what may be asked for: what a form asks a person for, and what a program sends.
+    fn input_schema(&self, _codebook: &Codebook) -> Value {
+        if self.is_paired() {
+            input::of_text("Source", "What is to be answered.", true)
+        } else {
+            input::of_text("Beginning", "What to go on from; nothing for a new one.", false)
+        }
+    }
+
+    /// Reads what is asked for by [`Modality::input_schema`].
+    ///
+    /// # Errors
+    /// When it is not as the schema says, or the codebook cannot express it.
+    fn read_input(&self, codebook: &Codebook, input: &Map<String, Value>) -> Result<Input> {
+        Ok(Input { prompt: self.encode_prompt(codebook, input::text_of(input)?)?, constraint: None })
+    }
+
+    /// The parts of what was made as JSON, where it has parts. `index` counts what is made at a time.
+    fn value(&self, _codebook: &Codebook, _target: &[TokenId], _index: u64) -> Option<Value> {
+        None
+    }
 
     /// What a person wants of the tokens that were produced.
     fn decode(&self, codebook: &Codebook, target: &[TokenId]) -> Artifact;

@@ -20,6 +20,7 @@ mod domain;
 mod fit;
 mod grammar;
 mod infer;
+mod input;
 mod line;
 mod number;
 mod order;
@@ -40,11 +41,12 @@ pub use line::of as csv_line;
 pub use order::RowOrder;
 pub use settings::TableSettings;
 
-use crate::{Artifact, Codebook, Demo, Grammar, Modality, Preview, frame_tokens};
+use crate::{Artifact, Codebook, Demo, Grammar, Input, Modality, Preview, frame_tokens};
 use genera_data::prepare::Fit;
 use genera_data::{Document, Error, Result, Vary};
 use genera_engine::generate::Constraint;
 use genera_tokens::{TokenId, TokenSeq};
+use serde_json::{Map, Value};
 use std::any::Any;
 use std::path::Path;
 use std::sync::Arc;
@@ -115,6 +117,19 @@ impl Modality for Table {
             return Err(Error::Settings { problem: problem.to_owned() });
         }
         Ok(codebook.vocab().special.begin.into_iter().collect())
+    }
+
+    fn input_schema(&self, codebook: &Codebook) -> Value {
+        of(codebook).map_or(Value::Bool(false), input::schema)
+    }
+
+    fn read_input(&self, codebook: &Codebook, asked: &Map<String, Value>) -> Result<Input> {
+        input::read(codebook, asked)
+    }
+
+    fn value(&self, codebook: &Codebook, target: &[TokenId], index: u64) -> Option<Value> {
+        let table = of(codebook).ok()?;
+        Some(input::row(table, &table.decode_cells(target), index))
     }
 
     fn decode(&self, codebook: &Codebook, target: &[TokenId]) -> Artifact {

@@ -9,11 +9,14 @@ use llguidance::api::{ParserLimits, TopLevelGrammar};
 use llguidance::earley::SlicedBiasComputer;
 use llguidance::{Matcher, ParserFactory};
 use serde_json::{Value, json};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use toktrie::{InferenceCapabilities, TokEnv, TokRxInfo, TokTrie, TokenizerEnv};
 
-/// Time to compile in: far more than a schema of the allowed size takes, unless it is an attack.
+/// Time of a processor that compiling may take.
+const COMPILE_TIME: Duration = Duration::from_millis(50);
+/// Time after which nobody waits for it any more, on a machine that has other things to do.
 const DEADLINE: Duration = Duration::from_millis(1000);
 /// Stack of the thread that compiles: schemas nest.
 const STACK_BYTES: usize = 32 << 20;
@@ -71,20 +74,38 @@ impl Grammars {
         let grammar = grammar(form).map_err(|message| Problem::invalid(param, format!("`{param}` {message}")))?;
         let (factory, (sender, receiver)) = (self.factory.clone(), mpsc::channel());
         let compile = move || {
+            let (start, spent) = (Instant::now(), thread_time());
             let mut matcher = Matcher::new(factory.create_parser(grammar));
             // The first mask shows whether it is usable, and costs most.
             let tried = matcher.compute_mask().map(|_| matcher).map_err(|error| first_line(&error.to_string()));
+            // Where the system does not tell, the time that passed has to do.
+            let time = thread_time().zip(spent).map_or(start.elapsed(), |(now, before)| now.saturating_sub(before));
+            let tried = tried.map(|matcher| (matcher, time));
             // Nobody listens any more when the deadline has passed.
             let _ = sender.send(tried);
         };
         let thread = std::thread::Builder::new().name("grammar".to_owned()).stack_size(STACK_BYTES);
         thread.spawn(compile).map_err(|_| Problem::internal("there is no thread to compile the schema with"))?;
         match receiver.recv_timeout(DEADLINE) {
-            Ok(Ok(matcher)) => Ok(Compiled { matcher, vocab_size: self.vocab_size }),
+            Ok(Ok((_, time))) if time > COMPILE_TIME => Err(Problem::invalid(
+                param,
+                format!(
+                    "`{param}` takes {} ms to compile, and {} are allowed; make it simpler",
+                    time.as_millis(),
+                    COMPILE_TIME.as_millis()
+                ),
+            )),
+            Ok(Ok((matcher, _))) => Ok(Compiled { matcher, vocab_size: self.vocab_size }),
             Ok(Err(message)) => Err(Problem::invalid(param, format!("`{param}` cannot be kept to: {message}"))),
             Err(_) => Err(Problem::invalid(param, format!("`{param}` takes too long to compile; make it simpler"))),
         }
     }
+}
+
+/// Time that this thread has had of a processor; `None` where the system does not tell.
+fn thread_time() -> Option<Duration> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    text.split(' ').next()?.parse().ok().map(Duration::from_nanos)
 }
 
 impl Compiled {
@@ -210,12 +231,43 @@ impl Constraint for Matched {
     }
 }
 
+/// A constraint whose panic concerns its own answer alone: nothing is allowed any more, which ends it.
+pub struct Guarded {
+    inner: Option<Box<dyn Constraint>>,
+}
+
+impl Guarded {
+    /// Guards a constraint.
+    pub fn new(inner: Box<dyn Constraint>) -> Self {
+        Self { inner: Some(inner) }
+    }
+
+    fn with(&mut self, act: impl FnOnce(&mut dyn Constraint)) {
+        let Some(inner) = &mut self.inner else { return };
+        if catch_unwind(AssertUnwindSafe(|| act(inner.as_mut()))).is_err() {
+            self.inner = None;
+        }
+    }
+}
+
+impl Constraint for Guarded {
+    fn restrict(&mut self, mask: &mut TokenMask) {
+        self.with(|inner| inner.restrict(mask));
+        if self.inner.is_none() {
+            *mask = TokenMask::none(mask.len());
+        }
+    }
+
+    fn advance(&mut self, token: TokenId) {
+        self.with(|inner| inner.advance(token));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use genera_data::SpecialTokens;
     use genera_data::tokenize::Bytes;
-    use std::time::Instant;
 
     const END: TokenId = 258;
 
@@ -288,6 +340,46 @@ mod tests {
         for pattern in ["(a{1000}){1000}", "((((.*a.{99}){99}){99}){99})"] {
             let _ = compiled_in_time(&grammars, &Form::Schema(json!({ "type": "string", "pattern": pattern })));
         }
+    }
+
+    /// In a process of its own, since only a process knows its peak: the test names itself and looks.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn forms_take_little_memory() {
+        let Ok(form) = std::env::var("GENERA_TEST_FORM") else {
+            return FORMS.iter().for_each(|form| {
+                let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+                command.args(["--exact", "constraint::tests::forms_take_little_memory", "--nocapture"]);
+                let output = command.env("GENERA_TEST_FORM", form).output().unwrap();
+                assert!(output.status.success(), "{form}: {}", String::from_utf8_lossy(&output.stderr));
+            });
+        };
+        let grammars = grammars();
+        let _ = grammars.compile(&Form::Regex("a".into()), "form");
+        let before = kib("VmRSS:");
+        let _ = grammars.compile(&form_of(&form), "form");
+        let grown = kib("VmHWM:") - before;
+        assert!(grown <= 16 << 10, "{grown} KiB");
+    }
+
+    const FORMS: [&str; 4] = ["regex", "deep regex", "enum", "pattern"];
+
+    #[cfg(target_os = "linux")]
+    fn form_of(name: &str) -> Form {
+        let many: Vec<Value> = (0..5000).map(|i| json!(format!("value {i}"))).collect();
+        match name {
+            "regex" => Form::Regex("((a{100}){100}){100}".into()),
+            "deep regex" => Form::Regex(format!("{}a{}", "(".repeat(2000), "b*)".repeat(2000))),
+            "enum" => Form::Schema(json!({ "enum": many })),
+            _ => Form::Schema(json!({ "type": "string", "pattern": "((((.*a.{99}){99}){99}){99})" })),
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn kib(field: &str) -> usize {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find(|line| line.starts_with(field)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
     fn compiled_in_time(grammars: &Grammars, form: &Form) -> Result<Compiled, Problem> {

@@ -1,10 +1,11 @@
 //! From what a client asks to what the engine takes.
 
-use crate::constraint::{Compiled, Form};
+use crate::constraint::{Form, Guarded};
 use crate::identifier;
 use crate::limits::{self, N_ANSWERS, N_BIASES, N_TOP_LOGPROBS, in_range, whole_in_range};
 use crate::model::Served;
 use crate::problem::Problem;
+use crate::wire::Texts;
 use crate::wire::message::{ResponseFormat, StructuredOutputs};
 use genera_engine::generate::{Allowed, Constraint, MinLength, Request, Sampling};
 use genera_tokens::TokenId;
@@ -22,15 +23,23 @@ pub struct Wishes {
     pub presence_penalty: Option<f64>,
     pub frequency_penalty: Option<f64>,
     pub repetition_penalty: Option<f64>,
-    pub logit_bias: BTreeMap<String, f64>,
+    pub logit_bias: Option<BTreeMap<String, f64>>,
     pub seed: Option<i64>,
     pub n: Option<u64>,
     /// With the name of the field, since interfaces call it differently.
     pub max_tokens: Option<(&'static str, u64)>,
     pub min_tokens: Option<u64>,
-    pub stop: Vec<String>,
+    pub stop: Option<Texts>,
     pub top_logprobs: u64,
 }
+
+/// The wishes that an interface has under our own names: `wishes!(asked: temperature, seed)`.
+macro_rules! wishes {
+    ($asked:ident: $($field:ident),*) => {
+        $crate::convert::Wishes { $($field: $asked.$field,)* ..Default::default() }
+    };
+}
+pub(crate) use wishes;
 
 /// What is to be made of each prompt, checked.
 #[derive(Clone, Debug)]
@@ -51,8 +60,9 @@ impl Wishes {
     /// # Errors
     /// 400, naming the field and what it may be.
     pub fn plan(self, model: &Served) -> Result<Plan, Problem> {
-        limits::stops("stop", &self.stop)?;
-        let stops = if self.stop.is_empty() { model.defaults.stop.clone() } else { self.stop.clone() };
+        let stops = self.stop.clone().unwrap_or_default().0;
+        limits::stops("stop", &stops)?;
+        let stops = if stops.is_empty() { model.defaults.stop.clone() } else { stops };
         let max_tokens = match self.max_tokens {
             Some((name, n)) => whole_in_range(name, n, 1, u32::MAX.into())?,
             None => usize::MAX,
@@ -98,7 +108,8 @@ impl Wishes {
     }
 
     fn biases(&self, model: &Served) -> Result<Vec<(TokenId, f32)>, Problem> {
-        limits::at_most("logit_bias", self.logit_bias.len(), N_BIASES, "tokens")?;
+        let biases = self.logit_bias.iter().flatten();
+        limits::at_most("logit_bias", biases.clone().count(), N_BIASES, "tokens")?;
         let bias = |(token, &bias): (&String, &f64)| {
             let id = token.parse::<TokenId>().ok().filter(|&id| (id as usize) < model.config.vocab_size);
             let id = id.ok_or_else(|| {
@@ -110,7 +121,7 @@ impl Wishes {
             })?;
             Ok((id, in_range("logit_bias", bias, -100.0, 100.0)?))
         };
-        self.logit_bias.iter().map(bias).collect()
+        biases.map(bias).collect()
     }
 }
 
@@ -131,7 +142,8 @@ impl Prompt {
 }
 
 impl Plan {
-    /// The requests for the answers to one prompt. `param` is the field that the prompt comes from.
+    /// The requests for the answers to one prompt. `form` makes what holds each answer to a form; `param` is the field that
+    /// the prompt comes from.
     ///
     /// # Errors
     /// 400 when prompt and answer do not fit the context.
@@ -139,7 +151,7 @@ impl Plan {
         &self,
         model: &Served,
         prompt: &Prompt,
-        form: Option<&Compiled>,
+        form: &dyn Fn() -> Option<Box<dyn Constraint>>,
         param: &str,
     ) -> Result<Vec<Request>, Problem> {
         let room = room_for_answer(model, prompt, param)?;
@@ -150,7 +162,7 @@ impl Plan {
             if self.min_tokens > 0 {
                 constraints.push(Box::new(MinLength::new(self.min_tokens, &stop)));
             }
-            constraints.extend(form.map(Compiled::constraint));
+            constraints.extend(form());
             let mut request = Request::new(prompt.tokens.clone());
             request.source = prompt.source.clone();
             request.max_tokens = self.max_tokens.min(room);
@@ -158,7 +170,7 @@ impl Plan {
             request.sampling = self.sampling.clone();
             request.sample = sample as u64;
             request.top_logprobs = self.top_logprobs.min(model.config.vocab_size);
-            request.constraint = Some(Box::new(constraints));
+            request.constraint = Some(Box::new(Guarded::new(Box::new(constraints))));
             request
         };
         Ok((0..self.n).map(request).collect())

@@ -17,9 +17,11 @@ mod identifier;
 mod limits;
 mod metrics;
 mod model;
+mod openapi;
 mod problem;
 mod prompt;
 mod routes;
+mod runs;
 mod settings;
 mod state;
 mod tools;
@@ -28,4 +30,20 @@ mod worker;
 
 pub use http::{bind, serve};
 pub use model::Model;
+pub use openapi::reference;
 pub use settings::{Error, Settings};
+
+/// Whether the body of a request to a route such as `/v1/responses` can be read, without any model.
+///
+/// # Errors
+/// What is wrong with it, or that there is no such route.
+pub fn check_body(path: &str, body: &[u8]) -> Result<(), String> {
+    let route = routes::ROUTES.iter().find(|route| route.path == path);
+    let asks = route.and_then(|route| route.asks.as_ref()).ok_or_else(|| format!("{path} reads nothing"))?;
+    (asks.read)(body, asks.without_effect).map_err(|problem| problem.message)
+}
+
+/// The paths of the routes that read something.
+pub fn paths() -> impl Iterator<Item = &'static str> {
+    routes::ROUTES.iter().filter(|route| route.asks.is_some()).map(|route| route.path)
+}

@@ -38,12 +38,29 @@ pub const STOP_BYTES: usize = 1024;
 pub const N_TOP_LOGPROBS: usize = 20;
 /// Tokens with a bias.
 pub const N_BIASES: usize = 4096;
+/// Notes of a client with a request.
+pub const N_NOTES: usize = 16;
+/// Bytes of a note, or of its name.
+pub const NOTE_BYTES: usize = 512;
 /// Tools.
 pub const N_TOOLS: usize = 128;
 /// Bytes of a JSON schema, a grammar or a regular expression.
 pub const SCHEMA_BYTES: usize = 128 << 10;
 /// Levels within each other of a JSON schema.
 pub const SCHEMA_DEPTH: usize = 48;
+
+/// Tokens of a text whose attention is drawn: more could not be read.
+pub const N_DRAWN_TOKENS: usize = 64;
+/// Runs that are listed.
+pub const N_RUNS: usize = 500;
+/// Samples of a run that are shown.
+pub const N_SAMPLES: usize = 50;
+/// Bytes of a sample that are shown.
+pub const SAMPLE_BYTES: u64 = 32 << 10;
+/// Bytes of a recipe that are shown.
+pub const RECIPE_BYTES: u64 = 256 << 10;
+/// Bytes of a log that are read at a time.
+pub const LOG_PART_BYTES: u64 = 1 << 20;
 
 /// Refuses a list that is too long.
 ///

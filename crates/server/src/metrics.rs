@@ -125,7 +125,7 @@ impl Recorder {
         match said {
             Some(Said::Token { choice, .. }) => self.saw_token(*choice, gauges),
             Some(Said::Finished { choice, finish }) => self.saw_end(*choice, finish, gauges),
-            Some(Said::Refused(_)) => {}
+            Some(Said::Begun { .. } | Said::Refused(_)) => {}
             Some(Said::Failed) | None => {
                 gauges.finished[3].fetch_add(1, Ordering::Relaxed);
             }

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 /// # Errors
 /// 400 when the model cannot hold conversations.
 pub fn format_of(model: &Served) -> Result<Format, Problem> {
-    Ok(Format::of(template_of(model)?))
+    Ok(Format::of(template_of(model)?, &model.codebook.special_names()))
 }
 
 fn template_of(model: &Served) -> Result<&ChatTemplate, Problem> {
@@ -151,6 +151,11 @@ fn tell_of_tools(messages: &mut Vec<ChatMessage>, instruction: &str) {
 /// 400: none, too many, or one that the model cannot read.
 pub fn prompts(model: &Served, prompts: &Prompts) -> Result<Vec<Prompt>, Problem> {
     check_generates(model)?;
+    if model.modality.constraint(&model.codebook).is_some() {
+        let message =
+            format!("the model `{}` makes no texts but {}; ask /v1/generate", model.name, model.modality.about());
+        return Err(Problem::invalid("model", message));
+    }
     at_most("prompt", prompts.len(), N_PROMPTS, "prompts")?;
     if prompts.len() == 0 {
         return Err(Problem::invalid("prompt", "`prompt` is empty; there must be at least one"));
@@ -170,7 +175,11 @@ pub fn of_text(model: &Served, text: &str) -> Result<Prompt, Problem> {
     of_tokens(model, tokens.map_err(|error| Problem::invalid("prompt", error.to_string()))?)
 }
 
-fn of_tokens(model: &Served, tokens: Vec<u32>) -> Result<Prompt, Problem> {
+/// A prompt of tokens, as the model reads it; where there are none, what it begins with by itself.
+///
+/// # Errors
+/// 400 when it cannot begin.
+pub fn of_tokens(model: &Served, tokens: Vec<u32>) -> Result<Prompt, Problem> {
     if model.modality.is_paired() {
         let start = model.special.decoder_opening().ok_or_else(|| {
             Problem::invalid("model", "the model's files name no token for its decoder to begin with")

@@ -1,18 +1,18 @@
 //! The one thread that owns a model: it takes events and lets every answer go on by a token at each step.
 
+mod thread;
+
 use crate::limits::N_BEHIND;
 use crate::metrics::{Gauges, Recorder};
 use crate::problem::Problem;
-use genera_engine::generate::{self, Finish, Generator, Limits, Request, RequestId, embed};
+use genera_engine::generate::{Finish, Limits, Request};
 use genera_engine::model::Transformer;
 use genera_tokens::TokenId;
-use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc::error::TrySendError;
+use thread::Loop;
 use tokio::sync::{mpsc as channel, oneshot};
 
 /// How often an idle worker says that it is alive.
@@ -30,6 +30,19 @@ pub enum Event {
     End { ticket: Ticket, choice: usize },
     /// One vector for each text.
     Embed { texts: Vec<Vec<TokenId>>, to: oneshot::Sender<Result<Vec<Vec<f32>>, String>> },
+    /// Who attends to whom in a text, in one layer.
+    Attend { tokens: Vec<TokenId>, layer: usize, to: oneshot::Sender<Result<Attended, String>> },
+}
+
+/// Who attends to whom in one layer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attended {
+    /// The layer, such as `decoder.2.attention`.
+    pub name: String,
+    /// How many layers there are.
+    pub n_layers: usize,
+    /// `[H][T][S]`
+    pub weights: Vec<Vec<Vec<f32>>>,
 }
 
 /// The number of what one client asked for.
@@ -39,6 +52,8 @@ pub struct Ticket(u64);
 /// What the thread says about one of the answers.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Said {
+    /// Its prompt begins to be read, but for so many tokens that were read before.
+    Begun { choice: usize, n_reused: usize },
     /// It has a token more.
     Token { choice: usize, token: TokenId, logprob: f32, top_logprobs: Vec<(TokenId, f32)> },
     /// It is complete.
@@ -109,10 +124,10 @@ impl Worker {
             )));
         }
         let ticket = Ticket(self.shared.next_ticket.fetch_add(1, Ordering::Relaxed));
-        let (to, from) = channel::channel(N_BEHIND + n);
+        let (to, from) = channel::channel(N_BEHIND + 2 * n);
         let record = Recorder::new(&requests);
         let (events, shared) = (self.events.clone(), self.shared.clone());
-        let answers = Answers { ticket, is_open: vec![true; n], from, events, shared, record };
+        let answers = Answers { ticket, is_open: vec![true; n], n_reused: vec![0; n], from, events, shared, record };
         self.send(Event::Submit { ticket, requests, to })?;
         Ok(answers)
     }
@@ -126,6 +141,17 @@ impl Worker {
         self.send(Event::Embed { texts, to })?;
         let vectors = from.await.map_err(|_| Problem::internal("the engine failed; the server's log says where"))?;
         vectors.map_err(|message| Problem::invalid("input", message))
+    }
+
+    /// Who attends to whom in a text, in one layer.
+    ///
+    /// # Errors
+    /// 400 when the engine refuses the text or has no such layer, 503 when the thread has ended.
+    pub async fn attend(&self, tokens: Vec<TokenId>, layer: usize) -> Result<Attended, Problem> {
+        let (to, from) = oneshot::channel();
+        self.send(Event::Attend { tokens, layer, to })?;
+        let attended = from.await.map_err(|_| Problem::internal("the engine failed; the server's log says where"))?;
+        attended.map_err(|message| Problem::invalid("layer", message))
     }
 
     fn send(&self, event: Event) -> Result<(), Problem> {
@@ -167,6 +193,8 @@ pub struct Answers {
     ticket: Ticket,
     /// Which of the answers are still being made.
     is_open: Vec<bool>,
+    /// Tokens of each one's prompt that needed no reading.
+    n_reused: Vec<usize>,
     from: channel::Receiver<Said>,
     events: mpsc::Sender<Event>,
     shared: Arc<Shared>,
@@ -177,6 +205,15 @@ impl Answers {
     /// How many there are.
     pub fn len(&self) -> usize {
         self.is_open.len()
+    }
+
+    /// Tokens of all prompts that had been read before, when there are `n_each` answers to each prompt. That answers to one
+    /// prompt share its reading does not count.
+    ///
+    /// # Panics
+    /// When `n_each` is 0.
+    pub fn n_cached(&self, n_each: usize) -> usize {
+        self.n_reused.chunks(n_each).filter_map(|of_prompt| of_prompt.iter().min()).sum()
     }
 
     /// What happens next; `None` when all are complete.
@@ -194,6 +231,10 @@ impl Answers {
             return match said {
                 Some(Said::Refused(message)) => Err(Problem::invalid("messages", message)),
                 Some(Said::Failed) => Err(Problem::internal("the engine failed; the server's log says where")),
+                Some(Said::Begun { choice, n_reused }) => {
+                    self.n_reused[choice] = n_reused;
+                    continue;
+                }
                 Some(said) => {
                     if let Said::Finished { choice, .. } = said {
                         self.is_open[choice] = false;
@@ -229,148 +270,11 @@ impl Said {
     /// Which of the answers it is about.
     fn choice(&self) -> Option<usize> {
         match self {
-            Said::Token { choice, .. } | Said::Finished { choice, .. } => Some(*choice),
+            Said::Begun { choice, .. } | Said::Token { choice, .. } | Said::Finished { choice, .. } => Some(*choice),
             Said::Refused(_) | Said::Failed => None,
         }
     }
 }
 
-/// What the thread works with.
-struct Loop<'m> {
-    model: &'m Transformer,
-    limits: Limits,
-    generator: Generator<'m>,
-    /// Where each answer's tokens go.
-    answers: HashMap<RequestId, Answer>,
-    tickets: HashMap<Ticket, Vec<RequestId>>,
-    shared: &'m Shared,
-}
-
-struct Answer {
-    ticket: Ticket,
-    choice: usize,
-    to: channel::Sender<Said>,
-}
-
-impl<'m> Loop<'m> {
-    fn new(model: &'m Transformer, limits: Limits, shared: &'m Shared) -> Self {
-        let (answers, tickets) = (HashMap::new(), HashMap::new());
-        Self { model, limits, generator: Generator::new(model, limits), answers, tickets, shared }
-    }
-
-    /// Goes on until every handle is gone.
-    fn run(&mut self, inbox: &mpsc::Receiver<Event>) {
-        loop {
-            self.tell_state();
-            if self.generator.is_idle() {
-                match inbox.recv_timeout(HEARTBEAT) {
-                    Ok(event) => self.handle(event),
-                    Err(RecvTimeoutError::Timeout) => continue,
-                    Err(RecvTimeoutError::Disconnected) => return,
-                }
-            }
-            while let Ok(event) = inbox.try_recv() {
-                self.handle(event);
-            }
-            if !self.generator.is_idle() {
-                self.step();
-            }
-        }
-    }
-
-    fn tell_state(&self) {
-        self.shared.heartbeat.store(self.shared.start.elapsed().as_millis() as u64, Ordering::Relaxed);
-        self.shared.gauges.set_state(self.generator.n_running(), self.generator.n_waiting());
-        let share = self.generator.n_pages() as f64 / self.limits.n_pages as f64;
-        self.shared.gauges.set_cache(share, self.generator.n_reused());
-    }
-
-    fn handle(&mut self, event: Event) {
-        match event {
-            Event::Submit { ticket, requests, to } => self.submit(ticket, requests, &to),
-            Event::Cancel(ticket) => self.cancel(ticket),
-            Event::End { ticket, choice } => self.end(ticket, choice),
-            Event::Embed { texts, to } => {
-                let embed_all = || texts.iter().map(|text| embed(self.model, text)).collect::<Result<Vec<_>, _>>();
-                // A panic drops `to`, which is how the other side learns of it.
-                if let Ok(vectors) = catch_unwind(AssertUnwindSafe(embed_all)) {
-                    let _ = to.send(vectors.map_err(|error| error.to_string()));
-                }
-            }
-        }
-    }
-
-    fn submit(&mut self, ticket: Ticket, requests: Vec<Request>, to: &channel::Sender<Said>) {
-        let mut ids = Vec::with_capacity(requests.len());
-        for (choice, request) in requests.into_iter().enumerate() {
-            match self.generator.submit(request) {
-                Ok(id) => {
-                    self.answers.insert(id, Answer { ticket, choice, to: to.clone() });
-                    ids.push(id);
-                }
-                Err(error) => {
-                    let _ = to.try_send(Said::Refused(error.to_string()));
-                    break;
-                }
-            }
-        }
-        self.tickets.insert(ticket, ids);
-    }
-
-    fn cancel(&mut self, ticket: Ticket) {
-        for id in self.tickets.remove(&ticket).into_iter().flatten() {
-            self.generator.cancel(id);
-            self.answers.remove(&id);
-        }
-    }
-
-    fn end(&mut self, ticket: Ticket, choice: usize) {
-        let Some(ids) = self.tickets.get_mut(&ticket) else { return };
-        let ended = ids.extract_if(.., |id| self.answers.get(id).is_some_and(|answer| answer.choice == choice));
-        let ended: Vec<RequestId> = ended.collect();
-        if ids.is_empty() {
-            self.tickets.remove(&ticket);
-        }
-        for id in ended {
-            self.generator.cancel(id);
-            self.answers.remove(&id);
-        }
-    }
-
-    fn step(&mut self) {
-        match catch_unwind(AssertUnwindSafe(|| self.generator.step())) {
-            Ok(events) => events.into_iter().for_each(|event| self.tell(event)),
-            Err(_) => self.start_again(),
-        }
-    }
-
-    /// After a panic nothing is known of the generator's state; every answer in progress ends.
-    fn start_again(&mut self) {
-        for (_, answer) in self.answers.drain() {
-            let _ = answer.to.try_send(Said::Failed);
-        }
-        self.tickets.clear();
-        self.generator = Generator::new(self.model, self.limits);
-    }
-
-    fn tell(&mut self, event: generate::Event) {
-        let id = event.id();
-        // An answer may have been cancelled by an event of this very step.
-        let Some(Answer { ticket, choice, to }) = self.answers.get(&id) else { return };
-        let (ticket, choice) = (*ticket, *choice);
-        let said = match event {
-            generate::Event::Token { token, logprob, top_logprobs, .. } => {
-                Said::Token { choice, token, logprob, top_logprobs }
-            }
-            generate::Event::Finished(answer) => Said::Finished { choice, finish: answer.reason },
-        };
-        let is_finished = matches!(said, Said::Finished { .. });
-        // Full or closed: whoever asked is too slow or gone. Dropping the sender tells a slow one.
-        let is_lost = matches!(to.try_send(said), Err(TrySendError::Full(_) | TrySendError::Closed(_)));
-        if is_lost {
-            self.cancel(ticket);
-        } else if is_finished {
-            self.end(ticket, choice);
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -169,3 +169,23 @@ fn models_health_and_metrics_are_there() {
     assert_eq!(get("/health/ready").json()["status"], "ready");
     assert!(get("/metrics").body.contains("vllm:num_requests_running{model_name=\"tiny\"}"));
 }
+
+#[test]
+fn what_was_read_before_is_counted() {
+    let content = "a long question that many ask, ".repeat(6);
+    let ask = |seed: u64| chat(json!({ "messages": [{ "role": "user", "content": content }], "seed": seed, "n": 2 }));
+    let cached = |usage: &Value| usage["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap();
+    let first = post("/v1/chat/completions", &ask(1)).json()["usage"].clone();
+    assert_eq!(cached(&first), 0, "that two answers share one reading does not count: {first}");
+    let second = post("/v1/chat/completions", &ask(2)).json()["usage"].clone();
+    assert!(cached(&second) >= 128 && cached(&second) < second["prompt_tokens"].as_u64().unwrap(), "{second}");
+    let events = post(
+        "/v1/chat/completions",
+        &chat(json!({
+            "messages": [{ "role": "user", "content": content }], "stream": true,
+            "stream_options": { "include_usage": true },
+        })),
+    )
+    .events();
+    assert_eq!(cached(&events.last().unwrap()["usage"]), cached(&second));
+}

@@ -23,6 +23,7 @@ enum Page {
     Architectures,
     Modalities,
     Metrics,
+    Api,
 }
 
 pub fn run(arguments: &Arguments) -> Outcome {
@@ -34,6 +35,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
         Page::Architectures => architectures(&mut page)?,
         Page::Modalities => modalities(&mut page)?,
         Page::Metrics => metrics(&mut page)?,
+        Page::Api => page.push_str(&genera_server::reference()),
     }
     print!("{page}");
     Ok(ExitCode::SUCCESS)

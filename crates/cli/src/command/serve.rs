@@ -2,10 +2,14 @@
 
 use super::Common;
 use crate::failure::{Failure, Outcome, While};
+use crate::hub;
 use crate::machine;
 use crate::model::{LoadedModel, Precision, load};
+use crate::plan;
 use genera_server::{Model, Settings};
 use genera_tensor::Device;
+use std::fs::File;
+use std::io::Read;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -19,10 +23,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 ///
 ///   POST /v1/chat/completions   answers in a conversation (stream, tools, JSON of a schema, logprobs, …)
 ///   POST /v1/completions        goes on with a text
+///   POST /v1/responses          answers as items
 ///   POST /v1/messages           the same by the interface of Anthropic
+///   POST /v1/generate           whatever the model makes: texts, translations, rows of a table
 ///   POST /v1/embeddings         texts as vectors
 ///   GET  /v1/models             the models and their names
-///   GET  /                      the page: talk with a model, look at it
+///   GET  /                      the page: talk with a model, let it make things, watch a training, look inside
+///   GET  /openapi.json          the interface in full (docs/reference/api.md)
 ///   GET  /metrics               numbers for Prometheus
 ///   GET  /health/live, /health/ready
 ///
@@ -74,6 +81,9 @@ pub struct Arguments {
     /// Another origin whose pages may use this server, such as `https://example.com`; may be given several times.
     #[arg(long, value_name = "ORIGIN")]
     allow_origin: Vec<String>,
+    /// The directory whose runs the page shows; `genera train` makes runs in runs/.
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    runs: PathBuf,
     /// Print method, path, status and time of each request. What clients send is never printed.
     #[arg(long)]
     log_requests: bool,
@@ -84,6 +94,7 @@ pub fn run(arguments: &Arguments, common: Common) -> Outcome {
     let names = names(&arguments.models)?;
     // A port that is in use is found out before minutes are spent on loading.
     let listener = genera_server::bind(&settings)?;
+    plan::serving::check(&names, settings.cache_bytes)?;
     quiet_panics();
     let device = machine::device(common.threads);
     let load = |(name, path): &(String, PathBuf)| {
@@ -120,6 +131,7 @@ fn settings(arguments: &Arguments) -> Outcome<Settings> {
         drain: Duration::from_secs(arguments.drain_seconds.into()),
         allowed_hosts: arguments.allow_host.clone(),
         allowed_origins: arguments.allow_origin.clone(),
+        runs: Some(arguments.runs.clone()),
         logs_requests: arguments.log_requests,
         ..Settings::new(address(&arguments.host, arguments.port)?)
     })
@@ -199,7 +211,26 @@ fn about(model: &LoadedModel, path: &Path) -> Vec<(String, String)> {
     }
     let files = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     about.push(("files".to_owned(), files));
+    if let Some(recipe) = &model.recipe {
+        about.push(("data".to_owned(), recipe.data.kind.clone()));
+    }
+    about.push(("licence".to_owned(), licence(path).unwrap_or_else(|| "unknown".to_owned())));
     about
+}
+
+/// What the card of a model says of its licence, where it has one.
+fn licence(path: &Path) -> Option<String> {
+    /// The head of a card is short.
+    const HEAD_BYTES: u64 = 64 << 10;
+    let path = hub::locate(path).ok()?;
+    let directory = if path.is_file() { path.parent()? } else { &*path };
+    let cards = [directory.join("README.md"), directory.join("model/README.md")];
+    let card = cards.iter().find_map(|card| File::open(card).ok())?;
+    let mut text = String::new();
+    card.take(HEAD_BYTES).read_to_string(&mut text).ok()?;
+    let head = text.strip_prefix("---")?.split("\n---").next()?;
+    let licence = head.lines().find_map(|line| line.strip_prefix("license:"))?;
+    Some(licence.trim().trim_matches('"').chars().take(80).collect())
 }
 
 /// A panic's message may quote what somebody wrote; where it happened says enough.
@@ -226,5 +257,19 @@ mod tests {
         check("hf:org/name", "org/name", "hf:org/name");
         check("small=a/b.gguf", "small", "a/b.gguf");
         assert!(names(&["a=x".to_owned(), "a=y".to_owned()]).is_err());
+    }
+
+    #[test]
+    fn a_licence_is_read_from_the_head_of_a_card() {
+        let directory = tempfile::tempdir().unwrap();
+        let check = |card: &str, expect: Option<&str>| {
+            std::fs::write(directory.path().join("README.md"), card).unwrap();
+            assert_eq!(licence(directory.path()).as_deref(), expect, "{card}");
+        };
+        check("---\nlibrary_name: x\nlicense: \"apache-2.0\"\n---\n# A model\nlicense: none\n", Some("apache-2.0"));
+        check("# A model\nlicense: none\n", None);
+        check("---\n---\n", None);
+        std::fs::remove_file(directory.path().join("README.md")).unwrap();
+        assert_eq!(licence(directory.path()), None);
     }
 }

@@ -6,7 +6,6 @@ use crate::failure::{Failure, Outcome};
 use crate::model::{LoadedModel, SpeakingModel};
 use genera_engine::model::{Captured, Mode, Probe, Rows};
 use genera_tensor::Tape;
-use genera_tensor::backend::AttentionSizes;
 use std::fmt::Write;
 
 /// Tokens that are drawn at most: more could not be read.
@@ -62,7 +61,7 @@ pub fn maps(model: &LoadedModel, prompt: &str) -> Outcome<Vec<AttentionMap>> {
         let of_encoder = captured.name.starts_with("encoder");
         let queries = if of_encoder { &source } else { &target };
         let keys = if of_encoder || captured.name.ends_with(".cross") { &source } else { &target };
-        AttentionMap { weights: weights(&captured), name: captured.name, queries: queries.clone(), keys: keys.clone() }
+        AttentionMap { weights: captured.weights(), name: captured.name, queries: queries.clone(), keys: keys.clone() }
     };
     Ok(probe.into_captured().into_iter().map(map).collect())
 }
@@ -77,31 +76,6 @@ fn answer(model: &SpeakingModel<'_>, source: &[u32]) -> Outcome<Vec<u32>> {
 
 fn shown(token: &str) -> String {
     token.replace(' ', "␣").replace('\n', "⏎").replace('\t', "⇥")
-}
-
-/// Softmax of the visible scores, head by head, in plain loops: a picture is small.
-fn weights(captured: &Captured) -> Vec<Vec<Vec<f32>>> {
-    let AttentionSizes { t, s, h, g, d_head, scale, cap, .. } = captured.spec.sizes;
-    let (q, kv) = (captured.q.view(), captured.kv.view());
-    let bias =
-        captured.spec.bias.as_ref().map(|(bias, origin)| (bias.tensor().view(), bias.tensor().shape().last(), *origin));
-    let score = |head: usize, i: usize, j: usize| -> f32 {
-        if !captured.spec.mask.sees(&captured.spec.sizes, 0, i, j) {
-            return f32::NEG_INFINITY;
-        }
-        let (query, key) = ((i * h + head) * d_head, (j * 2 * g + head / (h / g)) * d_head);
-        let dot: f32 = (0..d_head).map(|e| q.get(query + e) * kv.get(key + e)).sum();
-        let offset = bias.map_or(0.0, |(values, n_offsets, origin)| values.get(head * n_offsets + origin + j - i));
-        cap.map_or(dot * scale, |cap| cap * (dot * scale / cap).tanh()) + offset
-    };
-    let row = |head: usize, i: usize| -> Vec<f32> {
-        let scores: Vec<f32> = (0..s).map(|j| score(head, i, j)).collect();
-        let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let exponentials: Vec<f32> = scores.iter().map(|score| (score - largest).exp()).collect();
-        let sum: f32 = exponentials.iter().sum();
-        exponentials.iter().map(|x| x / sum).collect()
-    };
-    (0..h).map(|head| (0..t).map(|i| row(head, i)).collect()).collect()
 }
 
 const CELL: usize = 13;

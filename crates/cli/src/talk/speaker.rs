@@ -148,6 +148,7 @@ impl<'m> Speaker<'m> {
                     spent.n_tokens += 1;
                     say(&mut text, &stream.push(token), out)?;
                 }
+                Some(Event::Begun { .. }) => {}
                 Some(Event::Finished(answer)) => break answer.reason,
                 None => break Finish::Cancelled,
             }

@@ -36,6 +36,12 @@ impl RunLock {
             .map_err(cannot_lock)?;
         Ok(Self { _file: file })
     }
+
+    /// Whether some process holds the lock of a run directory, which says that it is at work there.
+    pub fn is_held(run_dir: &Path) -> bool {
+        let file = File::open(run_dir.join("lock"));
+        file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
 }
 
 fn held_by(file: &mut File) -> String {
@@ -56,8 +62,10 @@ mod tests {
         let run = dir.path().join("run");
         let first = RunLock::take(&run).unwrap();
         let error = RunLock::take(&run).unwrap_err().to_string();
+        assert!(RunLock::is_held(&run) && !RunLock::is_held(dir.path()));
         assert!(error.contains(&format!("process {} is training", std::process::id())), "{error}");
         drop(first);
+        assert!(!RunLock::is_held(&run));
         RunLock::take(&run).unwrap();
     }
 

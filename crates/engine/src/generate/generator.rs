@@ -40,6 +40,8 @@ pub struct Generator<'m> {
     n_guessed: u64,
     n_guessed_right: u64,
     n_reused: u64,
+    /// Requests that are read from this step on, to be told of.
+    begun: Vec<Event>,
 }
 
 /// A request that runs or waits.
@@ -53,6 +55,8 @@ struct Active {
     kept: (PageId, usize),
     /// Whole pages of others that it was let in to begin with.
     n_shared: usize,
+    /// Whether it was told that its reading begins.
+    has_begun: bool,
 }
 
 impl Active {
@@ -90,6 +94,13 @@ impl Stretch {
 /// What happened to a request in a step.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
+    /// Its prompt begins to be read; comes once, before any token.
+    Begun {
+        /// The request.
+        id: RequestId,
+        /// Tokens of the prompt that need no reading, as another request's or kept pages hold them.
+        n_reused: usize,
+    },
     /// Its answer has a token more.
     Token {
         /// The request.
@@ -109,7 +120,7 @@ impl Event {
     /// The request that it is about.
     pub fn id(&self) -> RequestId {
         match self {
-            Event::Token { id, .. } => *id,
+            Event::Begun { id, .. } | Event::Token { id, .. } => *id,
             Event::Finished(answer) => answer.id,
         }
     }
@@ -134,6 +145,7 @@ impl<'m> Generator<'m> {
             n_guessed: 0,
             n_guessed_right: 0,
             n_reused: 0,
+            begun: Vec::new(),
         }
     }
 
@@ -165,7 +177,8 @@ impl<'m> Generator<'m> {
         self.n_submitted += 1;
         self.scheduler.submit(id);
         let (progress, row) = (Progress::new(id, request, self.model), CacheRow::new(&self.pages));
-        self.active.insert(id, Active { progress, row, source: None, kept: Default::default(), n_shared: 0 });
+        let (kept, n_shared, has_begun) = (Default::default(), 0, false);
+        self.active.insert(id, Active { progress, row, source: None, kept, n_shared, has_begun });
         Ok(id)
     }
 
@@ -186,7 +199,7 @@ impl<'m> Generator<'m> {
     pub fn step(&mut self) -> Vec<Event> {
         self.admit();
         let plan = self.plan_that_fits();
-        let mut events = Vec::new();
+        let mut events = mem::take(&mut self.begun);
         if !plan.is_empty() {
             let logits = self.read(&plan);
             plan.iter().for_each(|stretch| self.keep_pages(stretch.id));
@@ -205,7 +218,7 @@ impl<'m> Generator<'m> {
                 match event {
                     Event::Finished(answer) => answers.push(answer),
                     Event::Token { id, .. } if is_over => answers.extend(self.cancel(id)),
-                    Event::Token { .. } => {}
+                    Event::Begun { .. } | Event::Token { .. } => {}
                 }
             }
         }
@@ -421,8 +434,14 @@ impl<'m> Generator<'m> {
         if is_coming {
             return false;
         }
-        self.n_reused += row.len() as u64;
-        self.active_mut(id).row = row;
+        let n_reused = row.len();
+        let active = self.active_mut(id);
+        active.row = row;
+        // What is read again after the request was put off was reused before, or read.
+        if !mem::replace(&mut active.has_begun, true) {
+            self.n_reused += n_reused as u64;
+            self.begun.push(Event::Begun { id, n_reused });
+        }
         true
     }
 

@@ -6,6 +6,7 @@
 //! [`Dialogue`] answers turn by turn and reads only what is new. [`beam_search`] looks for the most probable answer instead of drawing one. [`score`] and [`logits_of`] measure given
 //! tokens.
 
+mod attend;
 mod beam;
 mod constraint;
 mod dialogue;
@@ -26,6 +27,7 @@ mod score;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use attend::attend;
 pub use beam::{BeamInput, BeamSettings, Ending, Hypothesis, beam_search};
 pub use constraint::{Allowed, Constraint, MinLength, TokenMask};
 pub use dialogue::Dialogue;

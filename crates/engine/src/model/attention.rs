@@ -56,6 +56,36 @@ pub struct Captured {
     pub spec: AttentionSpec,
 }
 
+impl Captured {
+    /// What each head attends to: the softmax of the visible scores, in plain loops, since a picture is small.
+    ///
+    /// # Shapes
+    /// Result: `[H][T][S]`, of the first row of the batch.
+    pub fn weights(&self) -> Vec<Vec<Vec<f32>>> {
+        let AttentionSizes { t, s, h, g, d_head, scale, cap, .. } = self.spec.sizes;
+        let (q, kv) = (self.q.view(), self.kv.view());
+        let bias =
+            self.spec.bias.as_ref().map(|(bias, origin)| (bias.tensor().view(), bias.tensor().shape().last(), *origin));
+        let score = |head: usize, i: usize, j: usize| -> f32 {
+            if !self.spec.mask.sees(&self.spec.sizes, 0, i, j) {
+                return f32::NEG_INFINITY;
+            }
+            let (query, key) = ((i * h + head) * d_head, (j * 2 * g + head / (h / g)) * d_head);
+            let dot: f32 = (0..d_head).map(|e| q.get(query + e) * kv.get(key + e)).sum();
+            let offset = bias.map_or(0.0, |(values, n_offsets, origin)| values.get(head * n_offsets + origin + j - i));
+            cap.map_or(dot * scale, |cap| cap * (dot * scale / cap).tanh()) + offset
+        };
+        let row = |head: usize, i: usize| -> Vec<f32> {
+            let scores: Vec<f32> = (0..s).map(|j| score(head, i, j)).collect();
+            let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let exponentials: Vec<f32> = scores.iter().map(|score| (score - largest).exp()).collect();
+            let sum: f32 = exponentials.iter().sum();
+            exponentials.iter().map(|x| x / sum).collect()
+        };
+        (0..h).map(|head| (0..t).map(|i| row(head, i)).collect()).collect()
+    }
+}
+
 impl Probe {
     /// What was captured, in the order of the layers.
     pub fn into_captured(self) -> Vec<Captured> {

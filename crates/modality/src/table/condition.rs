@@ -36,13 +36,22 @@ impl Conditions {
             let (i, operator, wanted) = clause(table, part.trim())?;
             let column = &table.columns()[i];
             let domain = domain(column, operator, wanted.trim())?;
-            let both = conditions.domains[i].both(&domain);
-            if both.is_empty_for(column) {
-                return Err(settings(format!("no row meets {part:?}: {}", legal(column))));
-            }
-            (conditions.domains[i], conditions.asked[i]) = (both, true);
+            conditions.narrow(column, i, &domain)?;
         }
         Ok(conditions)
+    }
+
+    /// Asks for what lies in `domain` besides, of column number `i`.
+    ///
+    /// # Errors
+    /// When nothing is left.
+    pub(super) fn narrow(&mut self, column: &Column, i: usize, domain: &Domain) -> Result<()> {
+        let both = self.domains[i].both(domain);
+        if both.is_empty_for(column) {
+            return Err(settings(format!("no row meets what is asked of {:?}: {}", column.name, legal(column))));
+        }
+        (self.domains[i], self.asked[i]) = (both, true);
+        Ok(())
     }
 
     /// Asks for a row with these cells; `None` is to be filled in, with something. Cells that the table cannot hold are
@@ -157,7 +166,7 @@ fn one_of(column: &Column, wanted: &str) -> Result<Domain> {
 }
 
 /// The code of a value that the column can really have.
-fn code(column: &Column, text: &str) -> Option<i64> {
+pub(super) fn code(column: &Column, text: &str) -> Option<i64> {
     let code = match &column.kind {
         // What is not listed is rare, which nobody asks for by name.
         Kind::Category { values, .. } => values.iter().position(|value| value.trim() == text.trim())? as i64,
@@ -193,7 +202,7 @@ fn without(column: &Column, domain: &Domain) -> Result<Domain> {
 }
 
 /// What a column may hold, for messages.
-fn legal(column: &Column) -> String {
+pub(super) fn legal(column: &Column) -> String {
     let name = &column.name;
     let gap = if column.missing.is_some() { ", or missing" } else { "" };
     match (&column.kind, column.range()) {

@@ -14,6 +14,7 @@ use genera_tokens::TokenId;
 ///
 /// Columns of which something is asked come first, in the order of the table, then the others, as in training
 /// ([`super::RowOrder`]).
+#[derive(Clone)]
 pub struct RowGrammar {
     codebook: Codebook,
     /// The columns to come, the next one last.
@@ -24,6 +25,7 @@ pub struct RowGrammar {
 }
 
 /// A value under way.
+#[derive(Clone)]
 struct Open {
     column: usize,
     domain: Domain,

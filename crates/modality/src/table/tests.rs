@@ -31,8 +31,11 @@ fn stays(settings: impl FnOnce(TableSettings) -> TableSettings) -> Codebook {
 
 /// A row of tokens that the grammar allows, each with the same chance.
 fn random_row(codebook: &Codebook, conditions: &Conditions, seed: u64) -> Option<Vec<TokenId>> {
+    random_tokens(codebook, &mut RowGrammar::new(codebook, conditions).unwrap(), seed)
+}
+
+fn random_tokens(codebook: &Codebook, grammar: &mut dyn Constraint, seed: u64) -> Option<Vec<TokenId>> {
     let mut dice = Dice::new(seed, 0);
-    let mut grammar = RowGrammar::new(codebook, conditions).unwrap();
     let mut ids = Vec::new();
     loop {
         let mut mask = TokenMask::all(codebook.vocab().size);
@@ -220,4 +223,58 @@ fn a_hundred_thousand_categories_share_tokens() {
         let row = [category.to_owned(), "3".to_owned()];
         assert_eq!(table.texts(&table.decode_cells(&table.encode_row(&row).unwrap())), row);
     }
+}
+
+fn rows_for(codebook: &Codebook, asked: serde_json::Value) -> Result<Vec<serde_json::Value>> {
+    let input = Table.read_input(codebook, asked.as_object().unwrap())?;
+    let of_seed = |seed: u64| {
+        let mut grammar = (input.constraint.as_ref().unwrap())();
+        let ids = random_tokens(codebook, grammar.as_mut(), seed)?;
+        Table.value(codebook, &ids, seed)
+    };
+    Ok((0..200).filter_map(of_seed).collect())
+}
+
+#[test]
+fn rows_may_be_asked_for_as_json() {
+    use serde_json::{Value, json};
+    let codebook = stays(|settings| settings);
+    let check = |asked: Value, holds: &dyn Fn(&Value) -> bool| {
+        let rows = rows_for(&codebook, asked.clone()).unwrap();
+        assert!(rows.len() > 100, "{asked}: {}", rows.len());
+        assert!(rows.iter().all(holds), "{asked}");
+    };
+    check(json!({}), &|row| row["start"].is_u64() && (row["end"].is_u64() || row["end"].is_null()));
+    check(json!({ "where": { "city": "Oslo" } }), &|row| row["city"] == "Oslo");
+    check(json!({ "where": { "city": ["Oslo", "Rome"], "end": null } }), &|row| {
+        row["city"] != "Bergen" && row["end"].is_null()
+    });
+    check(json!({ "where": { "price": { "min": 1000.5, "max": 2000 } } }), &|row| {
+        (1000.5..=2000.0).contains(&row["price"].as_f64().unwrap())
+    });
+    check(json!({ "where": { "start": 7 }, "conditions": "country = Italy" }), &|row| {
+        row["start"] == 7 && row["country"] == "Italy"
+    });
+    let refused = |asked: Value, expect: &str| {
+        let error = rows_for(&codebook, asked.clone()).unwrap_err().to_string();
+        assert!(error.contains(expect), "{asked}: {error}");
+    };
+    refused(json!({ "where": { "town": "Oslo" } }), "start, end, city, country, price");
+    refused(json!({ "where": { "city": "Paris" } }), "Oslo");
+    refused(json!({ "where": { "city": { "min": 1 } } }), "never holds an object");
+    refused(json!({ "where": { "start": { "least": 1 } } }), "min, max");
+    refused(json!({ "where": { "start": { "min": 5, "max": 4 } } }), "no row meets");
+    refused(json!({ "where": 1 }), "expected an object");
+    refused(json!({ "prompt": "x" }), "where, conditions");
+    refused(json!({ "where": { "city": "Oslo" }, "conditions": "city = Rome" }), "no row meets");
+}
+
+#[test]
+fn the_schema_names_columns_and_values() {
+    let schema = Table.input_schema(&stays(|settings| settings));
+    let columns = &schema["properties"]["where"]["properties"];
+    assert_eq!(columns["city"]["anyOf"][0]["enum"].as_array().unwrap().len(), 3);
+    assert_eq!(columns["start"]["anyOf"][0]["type"], "integer");
+    assert_eq!(columns["end"]["anyOf"][2]["type"], "null", "gaps may be asked for");
+    assert_eq!(columns["price"]["anyOf"][1]["properties"]["min"]["type"], "number");
 }

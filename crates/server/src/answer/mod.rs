@@ -6,6 +6,7 @@ pub use speech::{Finished, Saying, Speech};
 
 use crate::model::Served;
 use crate::problem::Problem;
+use crate::wire::output::Usage;
 use crate::worker::{Answers, Said};
 use genera_engine::generate::Finish;
 use genera_modality::AnswerStream;
@@ -95,7 +96,7 @@ impl<'m> Pieces<'m> {
                 }
                 Said::Finished { choice, finish } => (choice, self.choices[choice].finish(finish)?),
                 // The worker's handle has made problems of these.
-                Said::Refused(_) | Said::Failed => continue,
+                Said::Begun { .. } | Said::Refused(_) | Said::Failed => continue,
             };
             if matches!(part.end, Some(End::StopString(_))) {
                 self.answers.end(choice);
@@ -107,9 +108,10 @@ impl<'m> Pieces<'m> {
         Ok(None)
     }
 
-    /// Tokens of all answers so far.
-    pub fn n_tokens(&self) -> usize {
-        self.choices.iter().map(|choice| choice.n_tokens).sum()
+    /// Tokens so far, of prompts with `n_prompt` tokens together and `n_each` answers to each.
+    pub fn usage(&self, n_prompt: usize, n_each: usize) -> Usage {
+        let n_completion = self.choices.iter().map(|choice| choice.n_tokens).sum();
+        Usage { n_prompt, n_cached: self.answers.n_cached(n_each), n_completion }
     }
 }
 

@@ -3,12 +3,14 @@
 use super::{End, Pieces, Token};
 use crate::problem::Problem;
 use crate::tools::{CallParser, Part, Toolbox};
+use crate::wire::output::Usage;
 
 /// The answers in a conversation.
 pub struct Speech<'m> {
     pieces: Pieces<'m>,
     /// One for each answer where there are tools.
     parsers: Vec<CallParser>,
+    n: usize,
 }
 
 /// A part of one of the answers.
@@ -47,7 +49,7 @@ impl<'m> Speech<'m> {
     /// Finds the calls of `tools` in `n` answers.
     pub fn new(pieces: Pieces<'m>, n: usize, tools: Option<&Toolbox>) -> Self {
         let parsers = tools.map_or_else(Vec::new, |tools| (0..n).map(|_| tools.parser()).collect());
-        Self { pieces, parsers }
+        Self { pieces, parsers, n }
     }
 
     /// The next part of any of the answers; `None` when all are complete.
@@ -69,8 +71,8 @@ impl<'m> Speech<'m> {
         Ok(Some(Saying { choice: piece.choice, parts, tokens: piece.tokens, end }))
     }
 
-    /// Tokens of all answers so far.
-    pub fn n_tokens(&self) -> usize {
-        self.pieces.n_tokens()
+    /// Tokens so far, of one prompt with `n_prompt` of them.
+    pub fn usage(&self, n_prompt: usize) -> Usage {
+        self.pieces.usage(n_prompt, self.n)
     }
 }

@@ -1,18 +1,28 @@
 //! The table of contents of the interface: one file a route.
 
+mod attention;
 mod chat;
 mod completions;
+mod description;
 mod embeddings;
+mod generate;
+mod job;
 mod messages;
 mod models;
 mod page;
+mod responses;
+mod runs;
+
+pub use description::{ALL as ROUTES, Asks, Route};
 
 use crate::http::{Body, Room, json_status, with_type};
 use crate::metrics::Page;
+use crate::openapi;
 use crate::problem::Problem;
 use crate::state::State;
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
+use job::create;
 use serde_json::json;
 use std::sync::Arc;
 
@@ -39,11 +49,19 @@ pub async fn answer(request: Request<Incoming>, state: &Arc<State>, room: &Room)
     match (request.method(), path.as_str()) {
         (&Method::GET, "/v1/models") => Ok(models::list(state)),
         (&Method::GET, path) if path.starts_with("/v1/models/") => models::one(state, &path["/v1/models/".len()..]),
-        (&Method::POST, "/v1/chat/completions") => chat::create(request, state, room).await,
-        (&Method::POST, "/v1/completions") => completions::create(request, state, room).await,
+        (&Method::POST, "/v1/chat/completions") => create::<chat::Chat>(request, state, room).await,
+        (&Method::POST, "/v1/completions") => create::<completions::Completions>(request, state, room).await,
         (&Method::POST, "/v1/embeddings") => embeddings::create(request, state, room).await,
-        (&Method::POST, "/v1/messages") => messages::create(request, state, room).await,
+        (&Method::POST, "/v1/messages") => create::<messages::Messages>(request, state, room).await,
+        (&Method::POST, "/v1/responses") => create::<responses::Responses>(request, state, room).await,
+        (&Method::POST, "/v1/generate") => create::<generate::Generate>(request, state, room).await,
+        (&Method::GET, "/openapi.json") => Ok(json_status(StatusCode::OK, &openapi::document())),
         (&Method::GET, "/v1/genera/models") => models::facts(state),
+        (&Method::POST, "/v1/genera/attention") => attention::create(request, state, room).await,
+        (&Method::GET, "/v1/genera/runs") => runs::list(state).await,
+        (&Method::GET, path) if path.starts_with("/v1/genera/runs/") => {
+            runs::one(state, &path["/v1/genera/runs/".len()..], request.uri().query()).await
+        }
         (&Method::GET, "/metrics") => Ok(metrics(state)),
         (&Method::GET, path) if page::file(path).is_some() => {
             page::file(path).ok_or_else(|| no_route(&Method::GET, path))
@@ -52,16 +70,12 @@ pub async fn answer(request: Request<Incoming>, state: &Arc<State>, room: &Room)
     }
 }
 
-const POSTS: &[&str] = &["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/messages"];
-const GETS: &[&str] = &["/v1/models", "/v1/genera/models", "/metrics", "/health", "/health/live", "/health/ready"];
-
 fn no_route(method: &Method, path: &str) -> Problem {
-    let other = if POSTS.contains(&path) { Some("POST") } else { GETS.contains(&path).then_some("GET") };
-    if let Some(other) = other {
+    if let Some(Route { method: other, .. }) = ROUTES.iter().find(|route| route.path == path) {
         let message = format!("{path} is asked with {other}, not with {method}");
         return Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message);
     }
-    let message = "there is no such route; `genera serve --help` lists those that there are";
+    let message = "there is no such route; /openapi.json lists those that there are";
     Problem::new(StatusCode::NOT_FOUND, "unknown_url", message)
 }
 

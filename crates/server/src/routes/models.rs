@@ -33,7 +33,8 @@ pub fn facts(state: &State) -> Result<Response<Body>, Problem> {
         Ok(value!({
             "id": model.name, "kind": model.modality.name(), "n_params": model.n_params, "context_len": model.context_len,
             "can_chat": model.codebook.chat_template().is_some() && !model.modality.is_paired(),
-            "about": about, "config": config,
+            "ends_by_form": model.modality.constraint(&model.codebook).is_some(),
+            "input": model.modality.input_schema(&model.codebook), "about": about, "config": config,
         }))
     };
     let models = state.models.iter().map(fact).collect::<Result<Vec<Value>, Problem>>()?;
@@ -45,7 +46,7 @@ fn described(model: &Served) -> Value {
 }
 
 /// A path in which bytes may be written as %XX.
-fn percent_decoded(path: &str) -> String {
+pub fn percent_decoded(path: &str) -> String {
     let mut bytes = Vec::with_capacity(path.len());
     let mut rest = path.as_bytes();
     while let Some((&first, after)) = rest.split_first() {

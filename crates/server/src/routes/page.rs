@@ -13,6 +13,12 @@ const FILES: &[(&str, &str, &str)] = &[
     ("/ui/tree.js", "text/javascript; charset=utf-8", include_str!("../ui/tree.js")),
     ("/ui/markdown.js", "text/javascript; charset=utf-8", include_str!("../ui/markdown.js")),
     ("/ui/model.js", "text/javascript; charset=utf-8", include_str!("../ui/model.js")),
+    ("/ui/form.js", "text/javascript; charset=utf-8", include_str!("../ui/form.js")),
+    ("/ui/generate.js", "text/javascript; charset=utf-8", include_str!("../ui/generate.js")),
+    ("/ui/chart.js", "text/javascript; charset=utf-8", include_str!("../ui/chart.js")),
+    ("/ui/training.js", "text/javascript; charset=utf-8", include_str!("../ui/training.js")),
+    ("/ui/elements.js", "text/javascript; charset=utf-8", include_str!("../ui/elements.js")),
+    ("/ui/events.js", "text/javascript; charset=utf-8", include_str!("../ui/events.js")),
 ];
 
 /// The file at a path.

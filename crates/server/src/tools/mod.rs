@@ -10,6 +10,7 @@ use crate::limits::{N_TOOLS, at_most};
 use crate::problem::Problem;
 use crate::wire::message::{Tool, ToolChoice};
 use genera_data::ChatTemplate;
+use genera_tokens::TokenId;
 use serde_json::{Value, json};
 
 /// A call that a model made.
@@ -22,8 +23,13 @@ pub struct Call {
 }
 
 impl Call {
-    fn new(name: String, arguments: &Value) -> Self {
-        Self { id: identifier::new("call_"), name, arguments: arguments.to_string() }
+    fn new(format: Format, name: String, arguments: &Value) -> Self {
+        let id = match format {
+            // Templates of Mistral refuse other names than of nine letters and digits.
+            Format::Listed(_) => format!("{:09x}", identifier::random() >> 28),
+            Format::Tagged | Format::Told | Format::Bare => identifier::new("call_"),
+        };
+        Self { id, name, arguments: arguments.to_string() }
     }
 }
 
@@ -36,16 +42,24 @@ pub enum Format {
     Told,
     /// `{"name": …, "parameters": …}` and nothing else, as Llama 3 does.
     Bare,
+    /// `[TOOL_CALLS]` and a list of `{"name": …, "arguments": …}`, as Mistral does; with the id of the mark where it is a token
+    /// of its own, which no text shows.
+    Listed(Option<TokenId>),
 }
 
 pub const BEGIN: &str = "<tool_call>";
 pub const END: &str = "</tool_call>";
+/// What a list of calls begins with.
+const LIST: &str = "[TOOL_CALLS]";
 
 impl Format {
-    /// The format that a template is written for.
-    pub fn of(template: &ChatTemplate) -> Self {
+    /// The format that a template is written for. `special_names` are the special tokens of its tokenizer.
+    pub fn of(template: &ChatTemplate, special_names: &[(TokenId, String)]) -> Self {
         let source = template.source();
-        if template.knows_tools() && source.contains(BEGIN) {
+        // Later templates of Mistral write `name[ARGS]{…}`; their models are told of tools as others are.
+        if template.knows_tools() && source.contains(LIST) && !source.contains("[ARGS]") {
+            Format::Listed(special_names.iter().find(|(_, name)| name == LIST).map(|(id, _)| *id))
+        } else if template.knows_tools() && source.contains(BEGIN) {
             Format::Tagged
         } else if template.knows_tools() && source.contains("\"parameters\"") {
             Format::Bare
@@ -56,7 +70,7 @@ impl Format {
 
     fn arguments_key(self) -> &'static str {
         match self {
-            Format::Tagged | Format::Told => "arguments",
+            Format::Tagged | Format::Told | Format::Listed(_) => "arguments",
             Format::Bare => "parameters",
         }
     }
@@ -131,18 +145,36 @@ impl Toolbox {
             (Format::Bare, true) => format!("start: %json {call}"),
             (Format::Bare, false) => format!("start: TEXT | call |\ncall: %json {call}\nTEXT: /[^{{](.|\\n)*/"),
             (Format::Tagged | Format::Told, _) => self.tagged(&call, is_forced),
+            (Format::Listed(mark), _) => self.listed(mark, &schemas, is_forced),
         })
     }
 
     fn tagged(&self, call: &Value, is_forced: bool) -> String {
-        let is_one = !self.is_parallel || matches!(self.choice, ToolChoice::Named(_));
-        let more = if is_one { String::new() } else { format!(" (\"\\n\"? \"{BEGIN}\" call)*") };
+        let more = if self.is_one() { String::new() } else { format!(" (\"\\n\"? \"{BEGIN}\" call)*") };
         let start = if is_forced {
             format!("start: \"{BEGIN}\" call{more}")
         } else {
             format!("start: TEXT | lead call{more}\nlead[lazy]: /(.|\\n)*{BEGIN}/\nTEXT: /(.|\\n)*/")
         };
         format!("{start}\ncall: \"\\n\"? body \"\\n\"? \"{END}\"\nbody: %json {call}")
+    }
+
+    /// A list of calls behind its mark, or a text that cannot be taken for one.
+    fn listed(&self, mark: Option<TokenId>, schemas: &[Value], is_forced: bool) -> String {
+        let mut list = json!({
+            "type": "array", "items": { "anyOf": schemas }, "minItems": 1, "x-guidance": { "whitespace_pattern": " " },
+        });
+        if self.is_one() {
+            list["maxItems"] = json!(1);
+        }
+        let mark = mark.map_or_else(|| format!("\"{LIST}\""), |id| format!("<[{id}]>"));
+        let start = if is_forced { "calls" } else { "TEXT | calls |" };
+        format!("start: {start}\ncalls: {mark} \" \"? body\nbody: %json {list}\nTEXT: /[^\\[](.|\\n)*/")
+    }
+
+    /// Whether at most one call may come.
+    fn is_one(&self) -> bool {
+        !self.is_parallel || matches!(self.choice, ToolChoice::Named(_))
     }
 
     fn schema(&self, tool: &Tool) -> Value {

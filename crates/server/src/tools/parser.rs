@@ -1,6 +1,6 @@
 //! Calls in what a model writes, found while it is being written.
 
-use super::{BEGIN, Call, END, Format};
+use super::{BEGIN, Call, END, Format, LIST};
 use serde_json::Value;
 
 /// A part of an answer.
@@ -33,7 +33,8 @@ impl CallParser {
     pub fn push(&mut self, text: &str) -> Vec<Part> {
         self.held += text;
         match self.format {
-            Format::Bare => self.push_bare(),
+            Format::Bare => self.push_whole('{'),
+            Format::Listed(_) => self.push_whole('['),
             Format::Tagged | Format::Told => self.push_tagged(),
         }
     }
@@ -41,6 +42,9 @@ impl CallParser {
     /// What is left when no more text comes: a call that was cut off is text.
     pub fn finish(&mut self) -> Vec<Part> {
         let rest = std::mem::take(&mut self.held);
+        if matches!(self.format, Format::Listed(_)) && !self.is_text {
+            return self.calls_of(&rest).unwrap_or_else(|| self.text(rest).into_iter().collect());
+        }
         let call = if self.format == Format::Bare && !self.is_text { self.call_of(&rest) } else { None };
         let rest = if self.is_in_call { format!("{BEGIN}{rest}") } else { rest };
         call.map(Part::Call).or_else(|| self.text(rest)).into_iter().collect()
@@ -51,8 +55,9 @@ impl CallParser {
         self.has_called
     }
 
-    fn push_bare(&mut self) -> Vec<Part> {
-        self.is_text |= self.held.trim_start().chars().next().is_some_and(|first| first != '{');
+    /// An answer that is all text or all calls, as its first character says.
+    fn push_whole(&mut self, first_of_calls: char) -> Vec<Part> {
+        self.is_text |= self.held.trim_start().chars().next().is_some_and(|first| first != first_of_calls);
         if !self.is_text {
             return Vec::new();
         }
@@ -90,12 +95,25 @@ impl CallParser {
         (!text.is_empty() && !is_gap).then_some(Part::Text(text))
     }
 
+    /// The calls of a list, if it is one and all of it calls.
+    fn calls_of(&mut self, text: &str) -> Option<Vec<Part>> {
+        let list = text.trim_start();
+        let list: Vec<Value> = serde_json::from_str(list.strip_prefix(LIST).unwrap_or(list).trim()).ok()?;
+        let calls = list.iter().map(|value| self.call(value).map(Part::Call)).collect::<Option<Vec<Part>>>();
+        let calls = calls.filter(|calls| !calls.is_empty());
+        self.has_called = calls.is_some();
+        calls
+    }
+
     fn call_of(&mut self, json: &str) -> Option<Call> {
-        let value: Value = serde_json::from_str(json.trim()).ok()?;
+        self.call(&serde_json::from_str(json.trim()).ok()?)
+    }
+
+    fn call(&mut self, value: &Value) -> Option<Call> {
         let name = value["name"].as_str().filter(|name| self.names.iter().any(|known| known == name))?;
         let arguments = value.get(self.format.arguments_key())?;
         self.has_called = true;
-        Some(Call::new(name.to_owned(), arguments))
+        Some(Call::new(self.format, name.to_owned(), arguments))
     }
 }
 
@@ -139,6 +157,24 @@ mod tests {
         check(Format::Tagged, "<tool_call>nonsense</tool_call>", "<tool_call>nonsense</tool_call>");
         let unknown = "<tool_call>{\"name\": \"h\", \"arguments\": {}}</tool_call>";
         check(Format::Tagged, unknown, unknown);
+    }
+
+    #[test]
+    fn a_list_of_calls_is_all_of_an_answer() {
+        let f = "{\"name\": \"f\", \"arguments\": {\"a\": 1}}";
+        let listed = Format::Listed(None);
+        check(listed, &format!("[TOOL_CALLS] [{f}, {f}]"), "[f({\"a\":1})][f({\"a\":1})]");
+        check(Format::Listed(Some(5)), &format!("[{f}]"), "[f({\"a\":1})]");
+        check(listed, "Sure: [1, 2]", "Sure: [1, 2]");
+        check(listed, "[1, 2]", "[1, 2]");
+        check(listed, "[TOOL_CALLS] []", "[TOOL_CALLS] []");
+        check(
+            listed,
+            "[TOOL_CALLS] [{\"name\": \"h\", \"arguments\": {}}]",
+            "[TOOL_CALLS] [{\"name\": \"h\", \"arguments\": {}}]",
+        );
+        let call = Call::new(listed, "f".to_owned(), &Value::Null);
+        assert!(call.id.len() == 9 && call.id.chars().all(|c| c.is_ascii_alphanumeric()), "{}", call.id);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 // The conversation: asks, shows answers as they come, keeps everything in this browser.
 import { Tree } from "/ui/tree.js";
+import { events } from "/ui/events.js";
 import { render } from "/ui/markdown.js";
 
 const at = (id) => document.getElementById(id);
@@ -32,6 +33,7 @@ export function startChat(lookUp) {
   at("stop").addEventListener("click", () => running?.abort());
   addEventListener("keydown", (event) => event.key === "Escape" && running?.abort());
   at("new").addEventListener("click", () => open(chats.length));
+  addEventListener("model", show);
   show();
 }
 
@@ -87,8 +89,7 @@ async function answer(question) {
   show();
   const start = performance.now();
   try {
-    for await (const event of events(body(question), running.signal)) {
-      if (event.error) throw new Error(event.error.message);
+    for await (const event of events("/v1/chat/completions", body(question), running.signal)) {
       const choice = event.choices[0];
       if (choice?.delta.content) {
         node.first ??= performance.now() - start;
@@ -111,25 +112,6 @@ async function answer(question) {
   if (mine === tree) {
     save();
     show();
-  }
-}
-
-async function* events(asked, signal) {
-  const response = await fetch("/v1/chat/completions", {
-    method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(asked), signal,
-  });
-  if (!response.ok) throw new Error((await response.json()).error.message);
-  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-  let held = "";
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) throw new Error("the connection broke off");
-    const blocks = (held + value).split("\n\n");
-    held = blocks.pop();
-    for (const data of blocks.filter((block) => block.startsWith("data: ")).map((block) => block.slice(6))) {
-      if (data === "[DONE]") return;
-      yield JSON.parse(data);
-    }
   }
 }
 
@@ -219,7 +201,7 @@ function nothingYet() {
   strong.textContent = "What would you like to know?";
   const canChat = modelOf(at("model").value)?.can_chat;
   empty.append(strong, canChat ? "Enter sends, Shift+Enter makes a new line, Escape stops an answer."
-    : "This model was not trained on conversations; choose another.");
+    : "This model was not trained on conversations; choose another, or see what it can make under Generate.");
   return empty;
 }
 

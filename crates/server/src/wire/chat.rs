@@ -4,6 +4,7 @@ use super::Texts;
 use super::message::{Message, ResponseFormat, StreamOptions, StructuredOutputs, Tool, ToolChoice};
 use super::output::{Head, Usage};
 use crate::tools::Call;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -28,33 +29,59 @@ pub const WITHOUT_EFFECT: &[&str] = &[
 ];
 
 /// What is asked.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "ChatRequest")]
 pub struct Request {
+    /// Which model; the first where none is named.
     pub model: Option<String>,
+    /// The conversation so far.
     pub messages: Vec<Message>,
+    /// How far to stray from the most probable token, 0 to 2; 0 always takes it.
     pub temperature: Option<f64>,
+    /// Choose among the most probable tokens that together have this probability, 0 to 1.
     pub top_p: Option<f64>,
+    /// Choose among so many of the most probable tokens; 0 for all. Beyond the published interface.
     pub top_k: Option<i64>,
+    /// Choose among tokens at least so many times as probable as the most probable one. Beyond the published interface.
     pub min_p: Option<f64>,
+    /// How many answers to each prompt, 1 to 128.
     pub n: Option<u64>,
+    /// Whether the answer is sent while it is made.
     pub stream: Option<bool>,
+    /// How a stream is written.
     pub stream_options: Option<StreamOptions>,
+    /// Texts that end an answer, at most 16.
     pub stop: Option<Texts>,
+    /// Tokens of an answer at most.
     pub max_tokens: Option<u64>,
+    /// Another name of `max_tokens`.
     pub max_completion_tokens: Option<u64>,
+    /// Tokens of an answer at least. Beyond the published interface.
     pub min_tokens: Option<u64>,
+    /// Subtracted from the logit of every token generated before, −2 to 2.
     pub presence_penalty: Option<f64>,
+    /// Subtracted from a token's logit for each time it was generated before, −2 to 2.
     pub frequency_penalty: Option<f64>,
+    /// Divides the logits of tokens that stand in the text already; 1 changes nothing. Beyond the published interface.
     pub repetition_penalty: Option<f64>,
+    /// Added to the logits of tokens, by their ids, −100 to 100.
     pub logit_bias: Option<BTreeMap<String, f64>>,
+    /// Whether ln p of each token is told.
     pub logprobs: Option<bool>,
+    /// Alternatives told of each token, 0 to 20; with `logprobs`.
     pub top_logprobs: Option<u64>,
+    /// The same seed gives the same answer, alone or among others.
     pub seed: Option<i64>,
+    /// The form of the answer: any text, JSON, or JSON of a schema.
     pub response_format: Option<ResponseFormat>,
+    /// Another form of the answer, one of `json`, `regex`, `choice` and `grammar`. Beyond the published interface.
     pub structured_outputs: Option<StructuredOutputs>,
+    /// Functions that may be called.
     pub tools: Option<Vec<Tool>>,
+    /// Whether a function is to be called, and which.
     pub tool_choice: Option<ToolChoice>,
+    /// Whether several functions may be called at once.
     pub parallel_tool_calls: Option<bool>,
 }
 

@@ -5,6 +5,7 @@ use super::output::{Head, finite};
 use super::{Prompts, Texts};
 use crate::answer::Token;
 use genera_modality::Codebook;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -13,29 +14,51 @@ use std::collections::BTreeMap;
 pub const WITHOUT_EFFECT: &[&str] = &["best_of", "suffix", "user"];
 
 /// What is asked.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "CompletionsRequest")]
 pub struct Request {
+    /// Which model; the first where none is named.
     pub model: Option<String>,
+    /// What to go on with: a text, texts, or their tokens.
     pub prompt: Prompts,
+    /// Whether the answer begins with the prompt.
     pub echo: Option<bool>,
+    /// How far to stray from the most probable token, 0 to 2; 0 always takes it.
     pub temperature: Option<f64>,
+    /// Choose among the most probable tokens that together have this probability, 0 to 1.
     pub top_p: Option<f64>,
+    /// Choose among so many of the most probable tokens; 0 for all. Beyond the published interface.
     pub top_k: Option<i64>,
+    /// Choose among tokens at least so many times as probable as the most probable one. Beyond the published interface.
     pub min_p: Option<f64>,
+    /// How many answers to each prompt, 1 to 128.
     pub n: Option<u64>,
+    /// Whether the answer is sent while it is made.
     pub stream: Option<bool>,
+    /// How a stream is written.
     pub stream_options: Option<StreamOptions>,
+    /// Texts that end an answer, at most 16.
     pub stop: Option<Texts>,
+    /// Tokens of an answer at most.
     pub max_tokens: Option<u64>,
+    /// Tokens of an answer at least. Beyond the published interface.
     pub min_tokens: Option<u64>,
+    /// Subtracted from the logit of every token generated before, −2 to 2.
     pub presence_penalty: Option<f64>,
+    /// Subtracted from a token's logit for each time it was generated before, −2 to 2.
     pub frequency_penalty: Option<f64>,
+    /// Divides the logits of tokens that stand in the text already; 1 changes nothing. Beyond the published interface.
     pub repetition_penalty: Option<f64>,
+    /// Added to the logits of tokens, by their ids, −100 to 100.
     pub logit_bias: Option<BTreeMap<String, f64>>,
+    /// Alternatives of which ln p is told, with that of each token, 0 to 5.
     pub logprobs: Option<u64>,
+    /// The same seed gives the same answer, alone or among others.
     pub seed: Option<i64>,
+    /// The form of the answer: any text, JSON, or JSON of a schema.
     pub response_format: Option<ResponseFormat>,
+    /// Another form of the answer, one of `json`, `regex`, `choice` and `grammar`. Beyond the published interface.
     pub structured_outputs: Option<StructuredOutputs>,
 }
 

@@ -2,6 +2,7 @@
 
 use super::Prompts;
 use crate::http::to_base64;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -9,17 +10,22 @@ use serde_json::{Value, json};
 pub const WITHOUT_EFFECT: &[&str] = &["user"];
 
 /// What is asked.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "EmbeddingsRequest")]
 pub struct Request {
+    /// Which model; the first where none is named.
     pub model: Option<String>,
+    /// The texts, or their tokens.
     pub input: Prompts,
+    /// How the numbers are written.
     pub encoding_format: Option<EncodingFormat>,
+    /// The width of the vectors; only the model's own.
     pub dimensions: Option<u64>,
 }
 
 /// How the numbers are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum EncodingFormat {
     /// As a list.

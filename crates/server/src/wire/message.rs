@@ -1,6 +1,8 @@
 //! Messages of a conversation, tools and forms of answers, as the OpenAI interface writes them.
 
 use super::Nothing;
+use super::schema::schema;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::value::SeqAccessDeserializer;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
@@ -8,7 +10,7 @@ use serde_json::Value;
 use std::fmt;
 
 /// Who speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// As `System`, under its newer name.
@@ -24,13 +26,18 @@ pub enum Role {
 }
 
 /// A message.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Message {
+    /// Who speaks.
     pub role: Role,
+    /// What is said.
     pub content: Option<Content>,
+    /// The name of who speaks, where the template writes names.
     pub name: Option<String>,
+    /// Calls that the assistant made.
     pub tool_calls: Option<Vec<ToolCall>>,
+    /// The call that a tool answers.
     pub tool_call_id: Option<String>,
     // What clients send back of an answer.
     #[serde(default, rename = "refusal")]
@@ -64,10 +71,20 @@ impl Message {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Content(pub String);
 
-#[derive(Deserialize)]
+schema!(Content, generator => { "anyOf": [
+    { "type": "string" }, { "type": "array", "items": generator.subschema_for::<Part>() },
+] });
+
+/// A part of what is said.
+#[derive(Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+#[schemars(rename = "TextPart")]
 enum Part {
-    Text { text: String },
+    /// A text.
+    Text {
+        /// The text.
+        text: String,
+    },
 }
 
 impl<'de> Deserialize<'de> for Content {
@@ -95,12 +112,14 @@ impl<'de> Deserialize<'de> for Content {
 }
 
 /// A call that the assistant made.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ToolCall {
+    /// Its name.
     pub id: String,
     #[serde(rename = "type")]
     pub _kind: FunctionKind,
+    /// What was called.
     pub function: CalledFunction,
     /// Where it stands among the calls, which their order says already.
     #[serde(rename = "index")]
@@ -108,7 +127,7 @@ pub struct ToolCall {
 }
 
 /// The only kind of tool there is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum FunctionKind {
     /// A function of the client.
@@ -116,29 +135,34 @@ pub enum FunctionKind {
 }
 
 /// What was called with what.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CalledFunction {
+    /// Its name.
     pub name: String,
     /// JSON as a text.
     pub arguments: String,
 }
 
 /// A tool that may be called.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Tool {
     #[serde(rename = "type")]
     pub _kind: FunctionKind,
+    /// The function.
     pub function: Function,
 }
 
 /// A function with the schema of its parameters.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Function {
+    /// Its name.
     pub name: String,
+    /// What it does.
     pub description: Option<String>,
+    /// The JSON Schema of its parameters.
     pub parameters: Option<Value>,
     /// Calls keep to the schema in any case.
     #[serde(rename = "strict")]
@@ -159,6 +183,17 @@ pub enum ToolChoice {
     Named(String),
 }
 
+schema!(ToolChoice, generator => { "anyOf": [
+    { "enum": ["none", "auto", "required"] },
+    {
+        "type": "object", "required": ["type", "function"],
+        "properties": {
+            "type": generator.subschema_for::<FunctionKind>(),
+            "function": { "type": "object", "properties": { "name": { "type": "string" } }, "required": ["name"] },
+        },
+    },
+] });
+
 impl<'de> Deserialize<'de> for ToolChoice {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = Value::deserialize(deserializer)?;
@@ -175,7 +210,7 @@ impl<'de> Deserialize<'de> for ToolChoice {
 }
 
 /// What an answer must be.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum ResponseFormat {
     /// Any text.
@@ -185,18 +220,19 @@ pub enum ResponseFormat {
     /// JSON of a schema.
     JsonSchema {
         /// The schema.
-        json_schema: JsonSchema,
+        json_schema: NamedSchema,
     },
 }
 
 /// A schema with its name.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct JsonSchema {
+pub struct NamedSchema {
     #[serde(rename = "name")]
     pub _name: String,
     #[serde(rename = "description")]
     pub _description: Option<String>,
+    /// The schema; any object where there is none.
     pub schema: Option<Value>,
     /// Answers keep to the schema in any case.
     #[serde(rename = "strict")]
@@ -204,18 +240,23 @@ pub struct JsonSchema {
 }
 
 /// What else an answer must be, as vLLM writes it: one of these.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct StructuredOutputs {
+    /// JSON of this schema.
     pub json: Option<Value>,
+    /// A text that this regular expression matches whole.
     pub regex: Option<String>,
+    /// One of these texts.
     pub choice: Option<Vec<String>>,
+    /// A text of this grammar, in llguidance's variant of Lark.
     pub grammar: Option<String>,
 }
 
 /// How a stream is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct StreamOptions {
+    /// Whether the last chunk tells the numbers of tokens.
     pub include_usage: Option<bool>,
 }

@@ -5,6 +5,7 @@ use super::message::{CalledFunction, Content, Function, FunctionKind, Message, R
 use super::output::{Head, Usage};
 use crate::answer::{End, Finished};
 use crate::tools::Call;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -22,46 +23,61 @@ pub const WITHOUT_EFFECT: &[&str] = &[
 ];
 
 /// What is asked.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "MessagesRequest")]
 pub struct Request {
+    /// Which model; the first where none is named.
     pub model: Option<String>,
+    /// The conversation so far.
     pub messages: Vec<Turn>,
+    /// What the system says first.
     pub system: Option<Content>,
+    /// Tokens of an answer at most.
     pub max_tokens: u64,
+    /// How far to stray from the most probable token, 0 to 2; 0 always takes it.
     pub temperature: Option<f64>,
+    /// Choose among the most probable tokens that together have this probability, 0 to 1.
     pub top_p: Option<f64>,
+    /// Choose among so many of the most probable tokens; 0 for all. Beyond the published interface.
     pub top_k: Option<i64>,
+    /// Texts that end an answer, at most 16.
     pub stop_sequences: Option<Texts>,
+    /// Whether the answer is sent while it is made.
     pub stream: Option<bool>,
+    /// Functions that may be called.
     pub tools: Option<Vec<Described>>,
+    /// Whether a function is to be called, and which.
     pub tool_choice: Option<Choice>,
 }
 
 /// A message.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "MessagesTurn")]
 pub struct Turn {
     role: Speaker,
     content: Said,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum Speaker {
     User,
     Assistant,
 }
 
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected a text, or a list of blocks of the types text, tool_use and tool_result")]
+#[schemars(rename = "MessagesContent")]
 enum Said {
     Text(String),
     Blocks(Vec<Block>),
 }
 
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+#[schemars(rename = "MessagesBlock")]
 enum Block {
     Text {
         text: String,
@@ -84,8 +100,9 @@ enum Block {
 }
 
 /// A tool.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "MessagesTool")]
 pub struct Described {
     name: String,
     description: Option<String>,
@@ -93,8 +110,9 @@ pub struct Described {
 }
 
 /// Which tool is to be called.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
+#[schemars(rename = "MessagesToolChoice")]
 pub enum Choice {
     Auto { disable_parallel_tool_use: Option<bool> },
     Any { disable_parallel_tool_use: Option<bool> },
@@ -184,8 +202,8 @@ pub fn message(head: &Head, content: &[Value], end: Option<&Finished>, usage: &U
 /// Tokens, as this interface has them.
 pub fn usage_value(usage: &Usage) -> Value {
     json!({
-        "input_tokens": usage.n_prompt, "output_tokens": usage.n_completion, "cache_creation_input_tokens": 0,
-        "cache_read_input_tokens": 0,
+        "input_tokens": usage.n_prompt - usage.n_cached, "output_tokens": usage.n_completion,
+        "cache_creation_input_tokens": 0, "cache_read_input_tokens": usage.n_cached,
     })
 }
 

@@ -1,14 +1,19 @@
 //! What clients write and read, interface by interface. Only here does anything know JSON by its fields.
 
+pub mod attention;
 pub mod chat;
 pub mod completions;
 pub mod embeddings;
+pub mod generate;
 pub mod message;
 pub mod messages;
 pub mod output;
+pub mod responses;
+pub mod schema;
 
 use crate::problem::Problem;
 use hyper::StatusCode;
+use schema::schema;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, Error, IgnoredAny, SeqAccess, Visitor};
 use std::fmt;
@@ -60,6 +65,8 @@ fn unknown_field(path: &str, field: &str, text: &str, without_effect: &[&str]) -
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Nothing;
 
+schema!(Nothing, { "enum": [null, []] });
+
 const NOTHING: &str = "nothing: this field has no effect on this server, so only null may stand in it";
 
 impl<'de> Deserialize<'de> for Nothing {
@@ -91,6 +98,8 @@ impl<'de> Deserialize<'de> for Nothing {
 /// One text, or several.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Texts(pub Vec<String>);
+
+schema!(Texts, { "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] });
 
 impl<'de> Deserialize<'de> for Texts {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -127,6 +136,12 @@ pub enum Prompts {
     /// As models read them.
     Tokens(Vec<Vec<u32>>),
 }
+
+schema!(Prompts, { "anyOf": [
+    { "type": "string" }, { "type": "array", "items": { "type": "string" } },
+    { "type": "array", "items": { "type": "integer", "minimum": 0 } },
+    { "type": "array", "items": { "type": "array", "items": { "type": "integer", "minimum": 0 } } },
+] });
 
 impl Prompts {
     /// Number of texts.

@@ -33,6 +33,8 @@ impl Head {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     pub n_prompt: usize,
+    /// Those of the prompt that had been read before.
+    pub n_cached: usize,
     pub n_completion: usize,
 }
 
@@ -42,6 +44,7 @@ impl Usage {
         json!({
             "prompt_tokens": self.n_prompt, "completion_tokens": self.n_completion,
             "total_tokens": self.n_prompt + self.n_completion,
+            "prompt_tokens_details": { "cached_tokens": self.n_cached, "audio_tokens": 0 },
             "completion_tokens_details": {
                 "reasoning_tokens": 0, "audio_tokens": 0, "accepted_prediction_tokens": 0,
                 "rejected_prediction_tokens": 0,

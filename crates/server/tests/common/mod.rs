@@ -11,7 +11,8 @@ use genera_engine::config::{
 use genera_engine::model::{Transformer, initial_params};
 use genera_engine::recipe::GenerateRecipe;
 use genera_engine::weights::SpecialIds;
-use genera_modality::{Codebook, Text};
+use genera_modality::table::{DEMO_COLUMNS, TableSettings};
+use genera_modality::{Codebook, Modality, Table, Text};
 use genera_server::{Model, Settings};
 use genera_tensor::{Activation, DType, Device};
 use serde_json::Value;
@@ -24,7 +25,7 @@ const TEMPLATE: &str = "{% for t in tools %}{{ t | tojson }}<tool_call>{% endfor
                         {{ m.content }}{% for c in m.tool_calls %}{{ c.function | tojson }}{% endfor %}</s>{% endfor %}\
                         {% if add_generation_prompt %}<s>assistant:{% endif %}";
 
-fn config() -> ModelConfig {
+fn config(vocab_size: usize) -> ModelConfig {
     let attention = Attention {
         n_heads: 2,
         n_kv_heads: 1,
@@ -40,7 +41,7 @@ fn config() -> ModelConfig {
     ModelConfig {
         shape: Shape::DecoderOnly(Stack { n_layers: 2, attention, feed_forward }),
         d_model: 16,
-        vocab_size: 259,
+        vocab_size,
         context_len: CONTEXT_LEN,
         position: Position::Rotary(Rotary::plain(100.0, 8)),
         norm: Norm::Rms { eps: 1e-5 },
@@ -53,17 +54,30 @@ fn config() -> ModelConfig {
 
 /// A model whose answers are noise, but always the same noise.
 pub fn model() -> Model {
-    let (config, device) = (config(), Device::cpu(2));
-    let mut transformer = Transformer::new(config.clone(), initial_params(&config, 5, DType::F32, &device), &device);
-    transformer.params_mut().pack();
     let template = ChatTemplate::new(TEMPLATE, Some("<s>".to_owned()), Some("</s>".to_owned()));
     let codebook: Codebook = Arc::new(Templated::new(Arc::new(Bytes::new(&SpecialTokens::standard())), template));
+    random_model("tiny", codebook, &Text)
+}
+
+/// A model that makes rows of a small table: any legal ones.
+pub fn table_model() -> Model {
+    let columns = DEMO_COLUMNS.map(str::to_owned).to_vec();
+    let fit = Table.fit(&genera_modality::Settings { table: TableSettings { columns, ..TableSettings::default() } });
+    let mut fitting = fit.unwrap().begin();
+    (0..500).for_each(|index| fitting.add(&(Table.demos()[0].make)(1, index)).unwrap());
+    random_model("people", fitting.finish().unwrap(), &Table)
+}
+
+fn random_model(name: &str, codebook: Codebook, modality: &'static dyn Modality) -> Model {
+    let (config, device) = (config(codebook.vocab().size), Device::cpu(2));
+    let mut transformer = Transformer::new(config.clone(), initial_params(&config, 5, DType::F32, &device), &device);
+    transformer.params_mut().pack();
     let special = SpecialIds::of(&codebook.vocab().special, &config);
     Model {
-        name: "tiny".to_owned(),
+        name: name.to_owned(),
         transformer,
         codebook,
-        modality: &Text,
+        modality,
         special,
         defaults: GenerateRecipe::default(),
         created: 1,
@@ -79,10 +93,15 @@ pub fn server() -> SocketAddr {
 
 /// Starts a server, which ends with the program.
 pub fn start(settings: Settings) -> SocketAddr {
+    start_with(settings, vec![model()])
+}
+
+/// Starts a server of these models, which ends with the program.
+pub fn start_with(settings: Settings, models: Vec<Model>) -> SocketAddr {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         let listener = genera_server::bind(&settings).unwrap();
-        genera_server::serve(listener, vec![model()], settings, move |address| sender.send(address).unwrap()).unwrap();
+        genera_server::serve(listener, models, settings, move |address| sender.send(address).unwrap()).unwrap();
     });
     receiver.recv().unwrap()
 }

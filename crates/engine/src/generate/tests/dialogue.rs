@@ -17,6 +17,7 @@ fn ask(dialogue: &mut Dialogue<'_>, request: Request) -> (Answer, usize) {
     let mut n_tokens = 0;
     loop {
         match dialogue.step().expect("an answer goes on or ends") {
+            Event::Begun { .. } => {}
             Event::Token { .. } => n_tokens += 1,
             Event::Finished(answer) => {
                 assert_eq!(answer.tokens.len(), n_tokens);

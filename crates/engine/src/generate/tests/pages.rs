@@ -193,3 +193,24 @@ fn samples_of_one_prompt_share_what_was_read() {
         assert_eq!(bits(answer), bits(&expected));
     }
 }
+
+#[test]
+fn a_request_is_told_what_of_its_prompt_was_read_before() {
+    let model = long_model(DType::F32);
+    let mut generator = Generator::new(&model, Limits { n_kept_pages: 4, ..Limits::default() });
+    let mut begun = |n: usize| {
+        generator.submit(request(tokens(n, 5), 0)).expect("a valid request");
+        let mut told = Vec::new();
+        while !generator.is_idle() {
+            for event in generator.step() {
+                if let Event::Begun { n_reused, .. } = event {
+                    told.push(n_reused);
+                }
+            }
+        }
+        told
+    };
+    assert_eq!(begun(150), [0]);
+    assert_eq!(begun(150), [2 * PAGE_TOKENS], "full pages are kept");
+    assert_eq!(begun(PAGE_TOKENS + 1), [PAGE_TOKENS]);
+}
