@@ -21,7 +21,12 @@ fn trained() -> Bench {
     let bench = Bench::new();
     bench.write("people.csv", people());
     let data = ["train", "--data", "people.csv", "--minutes", "0.02", "--run", "run"];
-    bench.run(&[&data[..], &SMALL].concat());
+    let said = bench.run(&[&data[..], &SMALL, &["--json"]].concat());
+    let summary: serde_json::Value = serde_json::from_str(&said).expect("one object for machines");
+    assert_eq!(summary["complete"], true);
+    for figure in ["shape_error", "trend_error", "related_trend_error", "likelihood_membership_auc"] {
+        assert!(summary["table"][figure].is_f64(), "{figure} in {summary}");
+    }
     bench
 }
 
@@ -39,6 +44,15 @@ fn a_table_is_learned_made_filled_and_judged() {
     for row in rows {
         let cells: Vec<&str> = row.split(',').collect();
         assert!((30..=33).contains(&cells[1].parse::<u32>().unwrap()) && cells[2].is_empty(), "{row}");
+    }
+    // No row that it learned from is like this, and its columns are not given one by one.
+    let impossible = ["generate", "--model", "run", "--n", "30", "--where", "age = 20..49, city = \"Rome, Italy\", pay < 900"];
+    let rows = bench.run(&impossible);
+    assert_eq!(rows.lines().count(), 31);
+    for row in rows.lines().skip(1) {
+        let cells: Vec<&str> = row.split(',').collect();
+        assert!((20..=49).contains(&cells[1].parse::<u32>().unwrap()) && row.contains("\"Rome, Italy\""), "{row}");
+        assert!(cells[4].parse::<f64>().unwrap() < 900.0 && cells[4].ends_with(".50"), "{row}");
     }
     bench.write("gaps.csv", "since,id,age,city,pay\n2024-03-11,mine,,Oslo,107.50\n,yours,25,Oslo,\n");
     let filled = bench.run(&["generate", "--model", "run", "--complete", "gaps.csv"]);

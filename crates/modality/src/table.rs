@@ -15,6 +15,7 @@ mod column;
 mod condition;
 mod constraint;
 mod date;
+mod declared;
 mod demo;
 mod domain;
 mod fit;

@@ -3,6 +3,7 @@
 pub mod data;
 pub mod memory;
 pub mod overrides;
+pub mod privacy;
 pub mod sizes;
 pub mod table;
 pub mod trial;

@@ -1,10 +1,12 @@
 //! Rows by a model: legal by its grammar, and refused where they repeat what must not be repeated.
 
+use super::weighing::Weighing;
 use crate::failure::{Failure, Outcome};
 use crate::model::SpeakingModel;
 use genera_data::Shard;
 use genera_engine::generate::{Answer, Finish, Generator, Limits, Request, Sampling};
 use genera_modality::table::{self, Cell, Conditions, RowGrammar, TableCodebook};
+use genera_tokens::TokenId;
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
@@ -15,7 +17,7 @@ const GROUP: usize = 1024;
 const N_RUNNING: usize = 256;
 
 /// Rows that may be refused for each that is wanted.
-const MOST_REFUSED: usize = 20;
+const MOST_REFUSED: usize = 40;
 
 /// Makes rows.
 pub struct Maker<'m> {
@@ -23,6 +25,8 @@ pub struct Maker<'m> {
     table: &'m TableCodebook,
     conditions: Conditions,
     sampling: Sampling,
+    /// Takes rows so that several conditions bind together.
+    weighing: Option<Weighing>,
     /// Rows that must not come again.
     refused: HashSet<Row>,
     /// The cells of each unique group of columns so far.
@@ -43,7 +47,9 @@ impl<'m> Maker<'m> {
     pub fn new(model: SpeakingModel<'m>, conditions: Conditions, sampling: Sampling) -> Outcome<Self> {
         let table = table::of(model.codebook)?;
         let unique = vec![HashSet::new(); table.constraints().unique.len()];
-        Ok(Self { model, table, conditions, sampling, refused: HashSet::new(), unique, n_asked: 0, n_made: 0 })
+        let weighing = Weighing::new(table, &conditions, f64::from(sampling.temperature), sampling.seed);
+        let refused = HashSet::new();
+        Ok(Self { model, table, conditions, sampling, weighing, refused, unique, n_asked: 0, n_made: 0 })
     }
 
     /// Refuses exact copies of these rows.
@@ -73,10 +79,11 @@ impl<'m> Maker<'m> {
                 )));
             }
             let n_missing = n - rows.len();
-            n_tried += n_missing;
-            let conditions = vec![self.conditions.clone(); n_missing];
-            for row in self.ask(&conditions)?.into_iter().flatten() {
-                if self.accepts(&row) {
+            // Weights of few rows say little about each other.
+            let n_drawn = if self.weighing.is_some() { n_missing.max(N_RUNNING) } else { n_missing };
+            n_tried += n_drawn;
+            for row in self.draw(n_drawn)? {
+                if rows.len() < n && self.accepts(&row) {
                     rows.push(self.named(&row));
                 }
             }
@@ -84,11 +91,31 @@ impl<'m> Maker<'m> {
         Ok(rows)
     }
 
+    /// As many rows under the conditions, without those that came to no end or are not taken.
+    fn draw(&mut self, n: usize) -> Outcome<Vec<Row>> {
+        let (first, conditions) = (self.n_asked, vec![self.conditions.clone(); n]);
+        let drawn: Vec<Vec<TokenId>> = self.tokens(&conditions)?.into_iter().flatten().collect();
+        let takes = match &mut self.weighing {
+            None => vec![true; drawn.len()],
+            Some(weighing) => {
+                let rows: Vec<&[TokenId]> = drawn.iter().map(Vec::as_slice).collect();
+                weighing.takes(&self.model, &self.model.encode("")?, &rows, first)?
+            }
+        };
+        let taken = drawn.iter().zip(takes).filter(|(_, is_taken)| *is_taken);
+        Ok(taken.map(|(tokens, _)| self.table.decode_cells(tokens)).collect())
+    }
+
     /// One row for each of the conditions, in their order; `None` where there is none that meets them.
     ///
     /// # Errors
     /// When the model cannot be asked.
     pub fn ask(&mut self, conditions: &[Conditions]) -> Outcome<Vec<Option<Row>>> {
+        let tokens = self.tokens(conditions)?;
+        Ok(tokens.into_iter().map(|tokens| Some(self.table.decode_cells(&tokens?))).collect())
+    }
+
+    fn tokens(&mut self, conditions: &[Conditions]) -> Outcome<Vec<Option<Vec<TokenId>>>> {
         let limits = Limits { n_running: N_RUNNING, ..Limits::default() };
         let mut generator = Generator::new(self.model.transformer, limits);
         let prompt = self.model.encode("")?;
@@ -103,9 +130,8 @@ impl<'m> Maker<'m> {
             self.n_asked += 1;
         }
         let answers = generator.run(|_| ControlFlow::Continue(()));
-        let row =
-            |answer: Answer| matches!(answer.reason, Finish::Stop(_)).then(|| self.table.decode_cells(&answer.tokens));
-        Ok(answers.into_iter().map(row).collect())
+        let whole = |answer: Answer| matches!(answer.reason, Finish::Stop(_)).then_some(answer.tokens);
+        Ok(answers.into_iter().map(whole).collect())
     }
 
     /// Whether a row repeats nothing that must not be repeated; then it counts as made.

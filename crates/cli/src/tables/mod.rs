@@ -4,6 +4,8 @@ pub mod completion;
 pub mod finish;
 pub mod frame;
 pub mod judgement;
+pub mod likelihood;
 pub mod maker;
 pub mod options;
 pub mod page;
+mod weighing;

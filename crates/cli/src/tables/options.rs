@@ -117,7 +117,13 @@ fn training_rows(path: &Path) -> Outcome<genera_data::Prepared> {
     let run = RunDirectory::open(path).map_err(|failure| {
         failure.and("--no-copies needs the training rows, which only a run directory has; name one with --model")
     })?;
-    let fit = crate::plan::table::fit(&Recipe::load(&run.recipe())?)?;
+    let recipe = Recipe::load(&run.recipe())?;
+    if crate::plan::privacy::is_on(&recipe) {
+        return Err(Failure::new(
+            "this model was trained with privacy, and --no-copies would show which rows it was trained on; leave it out",
+        ));
+    }
+    let fit = crate::plan::table::fit(&recipe)?;
     Ok(load_prepared(&run.data(), fit.as_deref())?)
 }
 

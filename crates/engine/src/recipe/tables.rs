@@ -206,6 +206,9 @@ table! {
         target: Option<String> = None,
         /// Bins of a number at most.
         bins: usize = 128,
+        /// What columns may hold, said beforehand instead of found out: a range as in "age = 17..90", values as in
+        /// "sex = Male | Female"; "missing" among them stands for a gap. Privacy needs it for every column.
+        domains: Vec<String> = Vec::new(),
         /// Merge categories of fewer rows, and as many of the least and greatest numbers.
         protect_rare: usize = 0,
         /// Learn to go on from any given columns; without it rows are shorter, and nothing can be asked of them.
@@ -254,6 +257,20 @@ table! {
     "train.dpo" => DpoRecipe {
         /// How dear it is to leave the base: the factor on the log-probability ratios.
         beta: Option<f64> = None,
+    }
+}
+
+table! {
+    /// Differential privacy, for tables: what is published of the model tells little about any single row.
+    "train.privacy" => PrivacyRecipe {
+        /// How much a row may show at most (ε); without it there is no privacy.
+        epsilon: Option<f64> = None,
+        /// Probability with which that may be exceeded (δ).
+        delta: Option<f64> = None,
+        /// Noise on the sum of the rows' gradients, as a multiple of `train.clip`; follows from epsilon and delta.
+        noise_multiplier: Option<f64> = None,
+        /// Decides the noise and which rows a step sees. Drawn anew when absent; whoever knows it can take the noise off.
+        secret: Option<u64> = None,
     }
 }
 

@@ -309,10 +309,10 @@ fn check_column(column: &Column) -> Result<(), String> {
         last = bin.high;
     }
     match &column.kind {
-        Kind::Number(format) if format.decimals > MAX_DECIMALS || format.step < 1 => {
+        Kind::Number(format) if format.decimals > MAX_DECIMALS || !is_grid(format.step, format.offset) => {
             Err("has numbers that cannot be written".to_owned())
         }
-        Kind::Date(format) if format.step < 1 || format.time.as_ref().is_some_and(|time| time.decimals > 6) => {
+        Kind::Date(format) if !is_grid(format.step, format.offset) || format.time.as_ref().is_some_and(|time| time.decimals > 6) => {
             Err("has dates that cannot be written".to_owned())
         }
         Kind::Category { values, .. }
@@ -326,6 +326,10 @@ fn check_column(column: &Column) -> Result<(), String> {
         Kind::Number(_) | Kind::Date(_) if !column.is_learned() => Err("has no bins".to_owned()),
         _ => Ok(()),
     }
+}
+
+fn is_grid(step: i64, offset: i64) -> bool {
+    step >= 1 && (0..step).contains(&offset)
 }
 
 impl Tokenizer for TableCodebook {

@@ -116,14 +116,14 @@ const SAME: f64 = 1e-12;
 
 /// The greatest code whose value is at most `limit`.
 pub(super) fn code_at_most(column: &Column, limit: f64) -> i64 {
-    let unit = column.value(1);
+    let (start, unit) = (column.value(0), column.value(1) - column.value(0));
     let slack = SAME * limit.abs().max(unit.abs());
-    ((limit + slack) / unit).floor() as i64
+    ((limit - start + slack) / unit).floor() as i64
 }
 
 /// The least code whose value is at least `limit`.
 pub(super) fn code_at_least(column: &Column, limit: f64) -> i64 {
-    let unit = column.value(1);
+    let (start, unit) = (column.value(0), column.value(1) - column.value(0));
     let slack = SAME * limit.abs().max(unit.abs());
-    ((limit - slack) / unit).ceil() as i64
+    ((limit - start - slack) / unit).ceil() as i64
 }
