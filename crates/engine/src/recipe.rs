@@ -11,7 +11,7 @@ mod tables;
 pub use setting::Choice;
 pub use table::Key;
 pub use tables::{
-    BaseRecipe, DataRecipe, DpoRecipe, GenerateRecipe, Layout, LoraRecipe, ModelRecipe, NormChoice, OptimizerKind,
+    BaseRecipe, DataRecipe, DpoRecipe, Family, GenerateRecipe, Layout, LoraRecipe, ModelRecipe, NormChoice, OptimizerKind,
     PositionKind, Precision, PrivacyRecipe, ScheduleKind, TableRecipe, TokenizerKind, TokenizerRecipe, TrainRecipe,
 };
 

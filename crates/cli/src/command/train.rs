@@ -7,7 +7,7 @@ use crate::plan::overrides::Overrides;
 use crate::plan::sizes::{self, Facts};
 use crate::plan::{memory, trial, tuning};
 use crate::run::directory::RunDirectory;
-use crate::run::preparing;
+use crate::run::{adversarial, preparing};
 use crate::run::session::{Ending, Session, Surroundings, compute_dtype};
 use crate::show::number;
 use crate::{base, machine, rates, show, tables};
@@ -128,6 +128,12 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     recipe.privacy.epsilon = arguments.dp_epsilon.or(recipe.privacy.epsilon);
     recipe.privacy.delta = arguments.dp_delta.or(recipe.privacy.delta);
     let path = arguments.run.clone().unwrap_or_else(|| RunDirectory::free_name(&name));
+    let mut settled = recipe.clone();
+    fixed.apply(&mut settled)?;
+    if adversarial::is_asked(&settled) {
+        let time = if let Plan::Fill { time } = time { Some(time) } else { None };
+        return adversarial::start(recipe, &fixed, reasons, &path, time, common);
+    }
     finish(start(recipe, &fixed, reasons, &path, time, common)?, common)
 }
 

@@ -1,5 +1,6 @@
 //! What follows the training of a table: as many rows as were learned from, and their judgement.
 
+use super::acceptance::RowSource;
 use super::frame::Frames;
 use super::judgement::Judgement;
 use super::likelihood;
@@ -10,12 +11,18 @@ use crate::answers::sampling_of;
 use crate::command::Common;
 use crate::failure::{Outcome, While};
 use crate::model;
+use crate::run::directory::RunDirectory;
 use crate::run::session::Session;
 use genera_data::Shard;
+use genera_data::prepare::Prepared;
 use genera_engine::generate::Sampling;
+use genera_engine::recipe::Recipe;
 use genera_engine::weights::Purpose;
 use genera_modality::table::{self, Conditions};
 use genera_tensor::DType;
+
+/// The file of made rows.
+const SYNTHETIC: &str = "synthetic.csv";
 
 /// Rows that are made at most.
 const MOST_ROWS: u64 = 50_000;
@@ -33,9 +40,41 @@ pub fn judge(session: &Session, common: Common) -> Outcome<Option<serde_json::Va
     let speaking = model.speaking()?;
     let sampling = Sampling { seed: recipe.train.seed, ..sampling_of(&recipe.generate) };
     let mut maker = Maker::new(speaking.clone(), Conditions::none(table), sampling)?;
-    let path = run.path().join("synthetic.csv");
+    write_synthetic(&mut maker, run, prepared)?;
+    let likelihood_auc = match &prepared.validation {
+        None => None,
+        Some(validation) => {
+            let rows = |shard: &Shard| likelihood::drawn(shard.info().n_documents, |i| Ok(shard.document(i)?.ids().to_vec()));
+            likelihood::membership_auc(speaking.transformer, table, &rows(&prepared.train)?, &rows(validation)?)
+        }
+    };
+    Ok(Some(report(run, recipe, prepared, likelihood_auc, common)?))
+}
+
+/// Makes as many rows as were learned from, at most a bounded number, into `synthetic.csv` of a run.
+///
+/// # Errors
+/// When they cannot be made or written.
+pub fn write_synthetic(source: &mut dyn RowSource, run: &RunDirectory, prepared: &Prepared) -> Outcome<()> {
     let n_rows = prepared.summary.n_documents.min(MOST_ROWS) as usize;
-    make(&mut maker, n_rows, &mut RowWriter::open(table, Some(&path), false)?)?;
+    let path = run.path().join(SYNTHETIC);
+    make(source, n_rows, &mut RowWriter::open(table::of(&prepared.tokenizer)?, Some(&path), false)?)
+}
+
+/// Judges `synthetic.csv` in a run directory and writes `report.html`. Prints the figures for people, and gives them for
+/// machines.
+///
+/// # Errors
+/// When a file cannot be read or written.
+pub fn report(
+    run: &RunDirectory,
+    recipe: &Recipe,
+    prepared: &Prepared,
+    likelihood_auc: Option<f64>,
+    common: Common,
+) -> Outcome<serde_json::Value> {
+    let table = table::of(&prepared.tokenizer)?;
+    let path = run.path().join(SYNTHETIC);
     let mut frames = Frames::new(table);
     frames.add_shard(&prepared.train)?;
     frames.add_file(&path)?;
@@ -44,18 +83,14 @@ pub fn judge(session: &Session, common: Common) -> Outcome<Option<serde_json::Va
     }
     let tables = frames.finish()?;
     let mut judgement = Judgement::of(&tables[0], tables.get(2), &tables[1], recipe.table.target.as_deref())?;
-    if let Some(validation) = &prepared.validation {
-        let rows = |shard: &Shard| likelihood::drawn(shard.info().n_documents, |i| Ok(shard.document(i)?.ids().to_vec()));
-        judgement.likelihood_auc =
-            likelihood::membership_auc(speaking.transformer, table, &rows(&prepared.train)?, &rows(validation)?);
-    }
+    judgement.likelihood_auc = likelihood_auc;
     let title = format!("{} and its synthetic twin", prepared.summary.corpus);
     let report = run.path().join("report.html");
     std::fs::write(&report, page::html(&title, &judgement, &tables[0], &tables[1])?)
         .during(format!("cannot write {}", report.display()))?;
     if !common.json {
         print!("\n{judgement}");
-        println!("{n_rows} rows in {}, pictures in {}", path.display(), report.display());
+        println!("{} rows in {}, pictures in {}", tables[1].n_rows(), path.display(), report.display());
     }
-    Ok(Some(judgement.to_json()))
+    Ok(judgement.to_json())
 }

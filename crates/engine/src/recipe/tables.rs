@@ -36,6 +36,16 @@ choice!(TokenizerKind {
     "file" => TokenizerKind::File,
 });
 
+/// What kind of model learns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// The Transformer, token by token.
+    Transformer,
+    /// A generative adversarial network, for tables: a baseline. See [`crate::gan`].
+    Gan,
+}
+choice!(Family { "transformer" => Family::Transformer, "gan" => Family::Gan });
+
 /// Schemes of positions, without their settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PositionKind {
@@ -277,6 +287,9 @@ table! {
 table! {
     /// What learns.
     "model" => ModelRecipe {
+        /// What kind of model: "transformer", or for tables also "gan", a generative adversarial network of n_layers hidden
+        /// layers of width d_model as a baseline.
+        family: Family = Family::Transformer,
         /// Family of architectures; every key below that is left out follows it.
         preset: String = "llama".to_owned(),
         /// Number of blocks, of the decoder where there are two stacks.

@@ -5,7 +5,7 @@
 //! from showing, `loss` counts, `report` says what happened.
 
 mod clip;
-mod ema;
+pub(crate) mod ema;
 mod finite;
 #[cfg(test)]
 pub(crate) mod fixture;

@@ -75,6 +75,23 @@ impl Constraints {
         }
     }
 
+    /// Whether a whole row keeps to the orders and combinations.
+    pub fn hold(&self, columns: &[Column], row: &[Option<Cell>]) -> bool {
+        let code = |i: usize| match row[i] {
+            Some(Cell::Code(code)) => Some(code),
+            _ => None,
+        };
+        let in_order = |&(a, b): &(usize, usize)| match (code(a), code(b)) {
+            (Some(low), Some(high)) => low <= code_at_most(&columns[a], columns[b].value(high)),
+            _ => true,
+        };
+        let is_known = |combination: &Combination| {
+            let cells: Vec<Option<i64>> = combination.columns.iter().map(|&i| code(i)).collect();
+            combination.rows.contains(&cells)
+        };
+        self.orders.iter().all(in_order) && self.combinations.iter().all(is_known)
+    }
+
     /// What a column may hold beside the cells that are known, by the combinations alone.
     pub(super) fn together(&self, column: usize, known: &[Option<Cell>], domains: &[Domain]) -> Option<Domain> {
         let of = |combination: &Combination| {
