@@ -11,8 +11,9 @@ mod tables;
 pub use setting::Choice;
 pub use table::Key;
 pub use tables::{
-    BaseRecipe, DataRecipe, DpoRecipe, Family, GenerateRecipe, Layout, LoraRecipe, ModelRecipe, NormChoice, OptimizerKind,
-    PositionKind, Precision, PrivacyRecipe, ScheduleKind, TableRecipe, TokenizerKind, TokenizerRecipe, TrainRecipe,
+    BaseRecipe, DataRecipe, DpoRecipe, Family, GenerateRecipe, Layout, LoraRecipe, ModelRecipe, NormChoice,
+    OptimizerKind, PositionKind, Precision, PrivacyRecipe, ScheduleKind, TableRecipe, TokenizerKind, TokenizerRecipe,
+    TrainRecipe,
 };
 
 use crate::error::{Error, Result};

@@ -7,8 +7,8 @@ use crate::plan::overrides::Overrides;
 use crate::plan::sizes::{self, Facts};
 use crate::plan::{memory, trial, tuning};
 use crate::run::directory::RunDirectory;
-use crate::run::{adversarial, preparing};
 use crate::run::session::{Ending, Session, Surroundings, compute_dtype};
+use crate::run::{adversarial, preparing};
 use crate::show::number;
 use crate::{base, machine, rates, show, tables};
 use genera_data::prepare::Prepared;
@@ -334,7 +334,8 @@ fn print_summary(session: &Session, ending: Ending, judged: Option<serde_json::V
     });
     if let Some((epsilon, delta)) = session.privacy_spent() {
         let noise_multiplier = session.recipe().privacy.noise_multiplier;
-        summary["privacy"] = serde_json::json!({"epsilon": epsilon, "delta": delta, "noise_multiplier": noise_multiplier});
+        summary["privacy"] =
+            serde_json::json!({"epsilon": epsilon, "delta": delta, "noise_multiplier": noise_multiplier});
     }
     if let Some(judged) = judged {
         summary["table"] = judged;

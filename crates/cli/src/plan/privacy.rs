@@ -33,7 +33,9 @@ pub fn refuse(recipe: &Recipe) -> Outcome<()> {
     let Some(epsilon) = recipe.privacy.epsilon else {
         let others = [recipe.privacy.delta.is_some(), recipe.privacy.noise_multiplier.is_some()];
         return match others.contains(&true) {
-            true => Err(Failure::new("train.privacy has no epsilon, so there would be no privacy; give it with --dp-epsilon E")),
+            true => Err(Failure::new(
+                "train.privacy has no epsilon, so there would be no privacy; give it with --dp-epsilon E",
+            )),
             false => Ok(()),
         };
     };
@@ -92,7 +94,8 @@ pub fn settle(recipe: &mut Recipe, reasons: &mut Reasons, prepared: &Prepared) -
         reasons.add("train.privacy.noise_multiplier", "the least that keeps to epsilon and delta over all steps");
     }
     if recipe.privacy.secret.is_none() {
-        let bits = getrandom::u64().map_err(|error| Failure::new(format!("the system gives no random numbers: {error}")))?;
+        let bits =
+            getrandom::u64().map_err(|error| Failure::new(format!("the system gives no random numbers: {error}")))?;
         recipe.privacy.secret = Some(bits >> (u64::BITS - SECRET_BITS));
         reasons.add("train.privacy.secret", "drawn anew; keep it to yourself: who knows it can take the noise off");
     }
@@ -104,7 +107,8 @@ pub fn settle(recipe: &mut Recipe, reasons: &mut Reasons, prepared: &Prepared) -
 /// # Errors
 /// When it does not.
 pub fn check(recipe: &Recipe, n_rows: u64) -> Outcome<()> {
-    let (Some(epsilon), Some((spent, delta))) = (recipe.privacy.epsilon, spent(recipe, n_rows, recipe.train.steps)) else {
+    let (Some(epsilon), Some((spent, delta))) = (recipe.privacy.epsilon, spent(recipe, n_rows, recipe.train.steps))
+    else {
         return Ok(());
     };
     if spent > epsilon * 1.0001 {
@@ -164,7 +168,8 @@ pub fn choose(
     let patience = time.mul_f64(0.02).min(Duration::from_secs(4));
     let seconds = trial::seconds_per_step(&one, &config, lens, compute_dtype(&one), device, patience)?;
     recipe.train.steps = ((0.9 * time.as_secs_f64() / (seconds * rows_of_step(recipe) as f64)) as u64).max(20);
-    reasons.add("train.steps", format!("what fits at {:.1} ms a row, each of which has a pass of its own", 1e3 * seconds));
+    reasons
+        .add("train.steps", format!("what fits at {:.1} ms a row, each of which has a pass of its own", 1e3 * seconds));
     fixed.apply(recipe)?;
     fixed.explain(reasons);
     Ok(())

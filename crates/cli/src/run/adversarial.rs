@@ -13,8 +13,8 @@ use crate::show::number;
 use crate::show::status_line::StatusLine;
 use crate::tables::finish::{report, write_synthetic};
 use crate::tables::gan::{GanMaker, GanModel, features_of};
-use genera_data::prepare::{Prepared, load_prepared};
 use genera_data::Shard;
+use genera_data::prepare::{Prepared, load_prepared};
 use genera_engine::checkpoint::RunLock;
 use genera_engine::gan::{GanConfig, GanReport, GanSettings, GanTrainer, load_trainer, save_trainer};
 use genera_engine::recipe::{Family, Reasons, Recipe};
@@ -158,7 +158,12 @@ fn config(recipe: &Recipe, rows: &SampledRows<'_>) -> Outcome<GanConfig> {
 
 fn settings(recipe: &Recipe) -> GanSettings {
     let train = &recipe.train;
-    GanSettings { seed: train.seed, learning_rate: train.learning_rate, n_steps: train.steps, ema_decay: train.ema_decay }
+    GanSettings {
+        seed: train.seed,
+        learning_rate: train.learning_rate,
+        n_steps: train.steps,
+        ema_decay: train.ema_decay,
+    }
 }
 
 fn checkpoint(run: &RunDirectory) -> PathBuf {
@@ -242,7 +247,9 @@ impl Adversarial {
         let is_complete = self.trainer.n_steps() >= self.recipe.train.steps;
         if !self.common.json {
             match is_complete {
-                true => println!("Trained in {}.\nTry:  genera generate --model {path} --n 10", number::duration(elapsed)),
+                true => {
+                    println!("Trained in {}.\nTry:  genera generate --model {path} --n 10", number::duration(elapsed))
+                }
                 false => println!("Saved after step {}. Go on with:  genera resume {path}", self.trainer.n_steps()),
             }
         }

@@ -44,7 +44,8 @@ pub fn judge(session: &Session, common: Common) -> Outcome<Option<serde_json::Va
     let likelihood_auc = match &prepared.validation {
         None => None,
         Some(validation) => {
-            let rows = |shard: &Shard| likelihood::drawn(shard.info().n_documents, |i| Ok(shard.document(i)?.ids().to_vec()));
+            let rows =
+                |shard: &Shard| likelihood::drawn(shard.info().n_documents, |i| Ok(shard.document(i)?.ids().to_vec()));
             likelihood::membership_auc(speaking.transformer, table, &rows(&prepared.train)?, &rows(validation)?)
         }
     };

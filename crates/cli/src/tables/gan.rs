@@ -132,7 +132,8 @@ impl RowSource for GanMaker<'_> {
             n_tried += GROUP;
             for row in self.draw(GROUP) {
                 // A condition tells the generator what is wanted, and does not bind it.
-                let is_legal = self.conditions.are_met(&row) && self.table.constraints().hold(self.table.columns(), &row);
+                let is_legal =
+                    self.conditions.are_met(&row) && self.table.constraints().hold(self.table.columns(), &row);
                 if is_legal && rows.len() < n {
                     rows.extend(self.acceptance.take(&row));
                 }

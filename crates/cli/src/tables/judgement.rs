@@ -2,8 +2,8 @@
 
 use crate::failure::{Failure, Outcome};
 use genera_eval::table::{
-    Closest, PairTrend, Table, Usefulness, closest, column_shapes, discriminator_auc, mean_trend, n_copies, pair_trends,
-    usefulness,
+    Closest, PairTrend, Table, Usefulness, closest, column_shapes, discriminator_auc, mean_trend, n_copies,
+    pair_trends, usefulness,
 };
 use serde_json::{Value, json};
 use std::fmt::{self, Display, Formatter};
@@ -144,7 +144,11 @@ impl Judgement {
             row("trend error", format!("{:.2} %", 100.0 * (1.0 - self.trend)), "pairs of columns; 0 is ideal"),
             row(
                 "related trend error",
-                if self.related_trend.is_nan() { none() } else { format!("{:.2} %", 100.0 * (1.0 - self.related_trend)) },
+                if self.related_trend.is_nan() {
+                    none()
+                } else {
+                    format!("{:.2} %", 100.0 * (1.0 - self.related_trend))
+                },
                 "pairs related in the real table alone, as SDMetrics counts by default; 0 is ideal",
             ),
             row("discriminator AUC", auc, "boosted trees tell synthetic rows from real ones; 0.5 is ideal"),

@@ -89,8 +89,12 @@ impl Weighing {
         let tokens: Vec<TokenId> = rows.iter().flat_map(padded).collect();
         let transformer = model.transformer;
         // What stands behind a row is seen by nothing in it.
-        let hidden =
-            transformer.decode(&Tape::inference(transformer.device()), &Rows::dense(n_read, &tokens), None, Mode::default());
+        let hidden = transformer.decode(
+            &Tape::inference(transformer.device()),
+            &Rows::dense(n_read, &tokens),
+            None,
+            Mode::default(),
+        );
         let logits = transformer.logits(&hidden);
         let width = logits.shape().last();
         let logits = logits.to_vec();

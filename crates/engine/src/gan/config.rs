@@ -118,7 +118,8 @@ impl GanConfig {
     /// Names, shapes and roles of all parameters, the generator's first.
     pub(super) fn layout(&self) -> Vec<ParamSpec> {
         let mut specs = Vec::new();
-        let mut push = |name: String, shape: &[usize], role| specs.push(ParamSpec { name, shape: Shape::new(shape), role });
+        let mut push =
+            |name: String, shape: &[usize], role| specs.push(ParamSpec { name, shape: Shape::new(shape), role });
         let mut width = self.d_noise + self.n_conditions();
         for layer in 0..self.n_layers {
             push(format!("generator.{layer}.weight"), &[self.d_hidden, width], Role::Matrix);

@@ -2,7 +2,9 @@
 
 use super::config::{GanConfig, Part};
 use crate::params::Params;
-use genera_tensor::op::{Linear, NormSpec, activation, add, columns, concat, linear, multiply, norm, scale, soft_cap, softmax};
+use genera_tensor::op::{
+    Linear, NormSpec, activation, add, columns, concat, linear, multiply, norm, scale, soft_cap, softmax,
+};
 use genera_tensor::{Activation, DType, Device, Key, NormKind, Tape, Tensor, Var, Weight};
 
 /// How decided a choice is while training: the smaller, the nearer to one-hot.
@@ -58,7 +60,8 @@ impl Generator<'_> {
         for layer in 0..self.config.n_layers {
             let layer = layer.to_string();
             let hidden = self.linear(tape, &layer, &x);
-            let (weight, bias) = (self.parameter(tape, &layer, "norm.weight"), self.parameter(tape, &layer, "norm.bias"));
+            let (weight, bias) =
+                (self.parameter(tape, &layer, "norm.weight"), self.parameter(tape, &layer, "norm.bias"));
             let spec = NormSpec { kind: NormKind::Layer, eps: 1e-5, out: DType::F32 };
             let hidden = activation(tape, Activation::Relu, &norm(tape, spec, &hidden, &weight, Some(&bias)));
             x = concat(tape, &[&hidden, &x]);

@@ -1,8 +1,8 @@
 //! The networks in files: all that a run goes on from, and the generator alone.
 
+use super::RowGenerator;
 use super::config::GanConfig;
 use super::trainer::{GanSettings, GanTrainer};
-use super::RowGenerator;
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::params::{ParamSpec, Params};
@@ -47,7 +47,10 @@ pub fn save_trainer(trainer: &GanTrainer, path: &Path) -> Result<()> {
 pub fn load_trainer(path: &Path, config: &GanConfig, settings: GanSettings, device: &Device) -> Result<GanTrainer> {
     let mut file = Stored::open(path)?;
     if &file.config != config {
-        return Err(Error::file(path, "holds a GAN of other columns or sizes than the run's; these cannot change within a run"));
+        return Err(Error::file(
+            path,
+            "holds a GAN of other columns or sizes than the run's; these cannot change within a run",
+        ));
     }
     let mut trainer = GanTrainer::new(file.config.clone(), settings, device)?;
     for (i, spec) in config.layout().iter().enumerate() {
@@ -106,7 +109,11 @@ impl<'p> Stored<'p> {
     fn open(path: &'p Path) -> Result<Self> {
         let reader = Reader::open(path)?;
         let text = |key: &str| {
-            reader.metadata().get(key).cloned().ok_or_else(|| Error::file(path, format!("is no GAN of Genera: it has no '{key}'")))
+            reader
+                .metadata()
+                .get(key)
+                .cloned()
+                .ok_or_else(|| Error::file(path, format!("is no GAN of Genera: it has no '{key}'")))
         };
         let bad = |error: &dyn std::fmt::Display| Error::file(path, format!("is no GAN of Genera: {error}"));
         let config: GanConfig = serde_json::from_str(&text(CONFIG)?).map_err(|error| bad(&error))?;

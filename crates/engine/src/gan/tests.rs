@@ -84,7 +84,11 @@ fn the_penalty_is_differentiated_exactly() {
                 found
             };
             let slope = (at(1e-2) - at(-1e-2)) / 2e-2;
-            assert!((slope - f64::from(gradient[i])).abs() < 2e-3 * slope.abs().max(1.0), "{name} {i}: {slope} {}", gradient[i]);
+            assert!(
+                (slope - f64::from(gradient[i])).abs() < 2e-3 * slope.abs().max(1.0),
+                "{name} {i}: {slope} {}",
+                gradient[i]
+            );
         }
     }
 }

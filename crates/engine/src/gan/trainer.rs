@@ -79,7 +79,13 @@ impl GanTrainer {
     pub fn new(config: GanConfig, settings: GanSettings, device: &Device) -> Result<Self> {
         config.validate()?;
         let params = Params::new(config.layout(), config.initial(settings.seed, device), DType::F32);
-        let adam = AdamWSettings { learning_rate: settings.learning_rate, beta1: 0.5, beta2: 0.9, eps: 1e-8, weight_decay: 0.0 };
+        let adam = AdamWSettings {
+            learning_rate: settings.learning_rate,
+            beta1: 0.5,
+            beta2: 0.9,
+            eps: 1e-8,
+            weight_decay: 0.0,
+        };
         let optimizer = ModelOptimizer::adamw(adam, &params);
         let averages = Averages::new(&params, settings.ema_decay);
         Ok(Self { config, params, optimizer, averages, n_steps: 0, settings, device: device.clone() })
@@ -97,7 +103,9 @@ impl GanTrainer {
         let n = batch.rows.len() / self.config.n_features();
         if n == 0 || !n.is_multiple_of(self.config.n_packed) {
             let packed = self.config.n_packed;
-            return Err(Error::Config(format!("train.batch_size is {n}; a GAN judges {packed} rows at once, so it must be a multiple")));
+            return Err(Error::Config(format!(
+                "train.batch_size is {n}; a GAN judges {packed} rows at once, so it must be a multiple"
+            )));
         }
         let conditions = Tensor::from_f32(&self.device, [n, self.config.n_conditions()], &batch.conditions);
         let rows = Tensor::from_f32(&self.device, [n, self.config.n_features()], &batch.rows);

@@ -29,7 +29,8 @@ pub(super) fn columns(table: &TableSettings) -> Result<Vec<Option<Column>>> {
 fn split<'t>(table: &TableSettings, text: &'t str) -> Result<(usize, &'t str)> {
     let equals = text.match_indices('=').map(|(i, _)| i);
     let fits = |&i: &usize| table.columns.iter().any(|name| name.trim() == text[..i].trim());
-    let wrong = || settings(format!("table.domains: {text:?} is not of the form \"column = LOW..HIGH\" or \"column = A | B\""));
+    let wrong =
+        || settings(format!("table.domains: {text:?} is not of the form \"column = LOW..HIGH\" or \"column = A | B\""));
     let first = text.find('=').ok_or_else(wrong)?;
     let place = equals.filter(fits).last().unwrap_or(first);
     Ok((find(&table.columns, &text[..place], "table.domains")?, &text[place + 1..]))
@@ -88,7 +89,11 @@ mod tests {
 
     fn table(domains: &[&str]) -> TableSettings {
         let columns = ["age", "pay", "since", "a = b", "sex"].map(str::to_owned).to_vec();
-        TableSettings { columns, domains: domains.iter().map(|text| (*text).to_owned()).collect(), ..TableSettings::default() }
+        TableSettings {
+            columns,
+            domains: domains.iter().map(|text| (*text).to_owned()).collect(),
+            ..TableSettings::default()
+        }
     }
 
     #[test]

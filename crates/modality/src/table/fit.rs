@@ -4,9 +4,9 @@ use super::codebook::TableCodebook;
 use super::column::Column;
 use super::constraint::{Combination, Constraints};
 use super::domain::Cell;
-use super::{declared, infer};
 use super::settings::{TableSettings, settings};
 use super::statistics::Statistics;
+use super::{declared, infer};
 use genera_data::prepare::{Fit, Fitting};
 use genera_data::{Document, Result, Tokenizer};
 use std::collections::BTreeSet;
@@ -79,7 +79,7 @@ impl Fitting for TableFitting {
         if self.n_rows < LEAST_ROWS {
             return Err(settings(format!(
                 "the table has {} rows to learn from; a model of a table needs at least {LEAST_ROWS}, and some thousands \
-                 to be any good",
+                 to be any good (a double quote that is left open takes in all lines behind it)",
                 self.n_rows
             )));
         }

@@ -55,17 +55,16 @@ impl Mixture {
         }
         // In units of the range, so that no square overflows.
         let scaled: Vec<f64> = sorted.iter().map(|value| (value - low) / spread - 1.0).collect();
-        let back = |mode: Mode| Mode {
-            mean: (mode.mean + 1.0) * spread + low,
-            deviation: mode.deviation * spread,
-            ..mode
-        };
+        let back =
+            |mode: Mode| Mode { mean: (mode.mean + 1.0) * spread + low, deviation: mode.deviation * spread, ..mode };
         Self(modes(&scaled).into_iter().map(back).collect())
     }
 
     /// Makes sure of what may come from a file.
     pub(super) fn check(&self) -> Result<()> {
-        let is_good = |mode: &Mode| mode.weight > 0.0 && mode.mean.is_finite() && mode.deviation > 0.0 && mode.deviation.is_finite();
+        let is_good = |mode: &Mode| {
+            mode.weight > 0.0 && mode.mean.is_finite() && mode.deviation > 0.0 && mode.deviation.is_finite()
+        };
         if self.0.is_empty() || self.0.len() > MOST_MODES || !self.0.iter().all(is_good) {
             return Err(Error::Settings { problem: "the modes of a column are damaged; train anew".to_owned() });
         }
@@ -79,7 +78,8 @@ impl Mixture {
     /// The mode that a number is said to come from, drawn by `share` in [0, 1) among those it may come from, and its place
     /// beside it, −1 to 1.
     pub(super) fn place(&self, value: f64, share: f64) -> (usize, f64) {
-        let log = |mode: &Mode| mode.weight.ln() - mode.deviation.ln() - 0.5 * ((value - mode.mean) / mode.deviation).powi(2);
+        let log =
+            |mode: &Mode| mode.weight.ln() - mode.deviation.ln() - 0.5 * ((value - mode.mean) / mode.deviation).powi(2);
         let logs: Vec<f64> = self.0.iter().map(log).collect();
         let largest = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let weights: Vec<f64> = logs.iter().map(|log| (log - largest).exp()).collect();
@@ -226,9 +226,12 @@ mod tests {
     fn separate_modes_are_found_and_others_vanish() {
         let mut dice = Dice::new(1, 0);
         let mut normal = || (0..12).map(|_| dice.below(1000) as f64 / 1000.0).sum::<f64>() - 6.0;
-        let values: Vec<f64> = (0..6000).map(|i| if i % 3 == 0 { 1000.0 + normal() * 5.0 } else { normal() * 20.0 }).collect();
+        let values: Vec<f64> =
+            (0..6000).map(|i| if i % 3 == 0 { 1000.0 + normal() * 5.0 } else { normal() * 20.0 }).collect();
         let mixture = Mixture::fit(&values);
-        let near = |mean: f64| mixture.0.iter().filter(|mode| (mode.mean - mean).abs() < 60.0).map(|mode| mode.weight).sum::<f64>();
+        let near = |mean: f64| {
+            mixture.0.iter().filter(|mode| (mode.mean - mean).abs() < 60.0).map(|mode| mode.weight).sum::<f64>()
+        };
         assert!((near(0.0) - 2.0 / 3.0).abs() < 0.02 && (near(1000.0) - 1.0 / 3.0).abs() < 0.02, "{mixture:?}");
         for value in [-30.0, 0.0, 12.0, 1003.0] {
             let (mode, beside) = mixture.place(value, 0.5);
@@ -242,7 +245,8 @@ mod tests {
         for values in [&[][..], &[7.0; 5], &[1.0, 2.0], &[f64::MAX / 4.0, -f64::MAX / 4.0, 0.0], &[f64::NAN]] {
             let mixture = Mixture::fit(values);
             mixture.check().unwrap();
-            let (mode, beside) = mixture.place(values.first().copied().filter(|value| value.is_finite()).unwrap_or(0.0), 0.0);
+            let (mode, beside) =
+                mixture.place(values.first().copied().filter(|value| value.is_finite()).unwrap_or(0.0), 0.0);
             assert!(mode < mixture.n_modes() && (-1.0..=1.0).contains(&beside));
         }
     }

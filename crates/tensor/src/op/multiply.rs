@@ -11,7 +11,10 @@ use crate::tensor::Tensor;
 /// # Shapes
 /// x: any, in f32; factors: as many elements, in f32; result: as x.
 pub fn multiply(tape: &Tape<'_>, x: &Var, factors: &Tensor) -> Var {
-    let [_] = shape::sizes(&[("multiply x", "elements..", x.tensor().shape()), ("by factors", "elements..", factors.shape())]);
+    let [_] = shape::sizes(&[
+        ("multiply x", "elements..", x.tensor().shape()),
+        ("by factors", "elements..", factors.shape()),
+    ]);
     let y = product(x.tensor(), factors);
     let (slot, factors) = (x.slot(), factors.clone());
     tape.push(y, &[slot], move |sink, dy| sink.add(slot, product(&dy, &factors)))

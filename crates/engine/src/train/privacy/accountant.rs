@@ -100,7 +100,10 @@ mod tests {
     fn agrees_with_the_published_accountant() {
         for (rate, noise_multiplier, n_steps, delta, expect) in PUBLISHED {
             let found = NoisySteps { rate, noise_multiplier, n_steps }.epsilon(delta);
-            assert!(found >= expect * 0.9999 && found <= expect * 1.02, "{rate} {noise_multiplier}: {found}, published {expect}");
+            assert!(
+                found >= expect * 0.9999 && found <= expect * 1.02,
+                "{rate} {noise_multiplier}: {found}, published {expect}"
+            );
         }
     }
 

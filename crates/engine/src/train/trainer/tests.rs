@@ -266,8 +266,20 @@ fn memory_is_reused() {
 
 /// A trainer with privacy and hardly any noise.
 fn private_trainer(clip: f64, noise_multiplier: f64, secret: u64) -> Trainer {
-    let privacy = PrivacyRecipe { epsilon: Some(1.0), noise_multiplier: Some(noise_multiplier), secret: Some(secret), ..PrivacyRecipe::default() };
-    let train = TrainRecipe { optimizer: OptimizerKind::Sgd, learning_rate: 1.0, clip, batch_size: 2, momentum: 0.0, ..recipe() };
+    let privacy = PrivacyRecipe {
+        epsilon: Some(1.0),
+        noise_multiplier: Some(noise_multiplier),
+        secret: Some(secret),
+        ..PrivacyRecipe::default()
+    };
+    let train = TrainRecipe {
+        optimizer: OptimizerKind::Sgd,
+        learning_rate: 1.0,
+        clip,
+        batch_size: 2,
+        momentum: 0.0,
+        ..recipe()
+    };
     let plain = trainer(preset("llama"), &train);
     let settings = TrainSettings::new(&train).unwrap().with_privacy(&privacy, &train).unwrap();
     Trainer::new(plain.into_model(), settings)
