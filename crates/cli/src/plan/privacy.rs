@@ -17,6 +17,9 @@ const DELTA: f64 = 1e-5;
 /// Rows of a step on average where nobody says: noise weighs the less the more they are.
 const ROWS_OF_STEP: std::ops::RangeInclusive<u64> = 32..=512;
 
+/// Rows of a batch that is only measured.
+pub const ROWS_AT_ONCE: usize = 4;
+
 /// Secrets are whole numbers that a recipe can hold.
 const SECRET_BITS: u32 = 62;
 

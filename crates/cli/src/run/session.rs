@@ -266,7 +266,8 @@ impl Session {
     /// When the loss is no longer a number, or something cannot be written. What the last checkpoint holds is not lost.
     pub fn train(&mut self) -> Outcome<Ending> {
         let n_micro = self.recipe.train.accumulate.max(1);
-        let mut batches = Prefetch::new(self.loader.clone(), self.cursor, N_AHEAD.max(n_micro));
+        let (loader, cursor) = (self.loader.clone(), self.cursor);
+        let mut batches = None;
         let train = self.recipe.train.clone();
         let mut saved = None;
         if self.recipe.base.path.is_some() && self.trainer.n_steps() == 0 && self.first_validation.is_none() {
@@ -285,7 +286,9 @@ impl Session {
                     self.trainer.step_preferences(&pairs, preferences.beta)
                 }
                 (None, None) => {
-                    let (micro, n_used) = with_targets(&mut batches, n_micro, self.loader.rows_per_epoch())?;
+                    let ahead = || Prefetch::new(loader.clone(), cursor, N_AHEAD.max(n_micro));
+                    let batches = batches.get_or_insert_with(ahead);
+                    let (micro, n_used) = with_targets(batches, n_micro, self.loader.rows_per_epoch())?;
                     self.cursor += n_used;
                     self.trainer.step(&micro)
                 }
@@ -622,7 +625,10 @@ pub fn loader_settings(recipe: &Recipe, prepared: &Prepared, special: &SpecialId
     };
     LoaderSettings {
         layout,
-        rows: recipe.train.batch_size,
+        rows: match plan::privacy::is_on(recipe) {
+            true => recipe.train.batch_size.min(plan::privacy::ROWS_AT_ONCE),
+            false => recipe.train.batch_size,
+        },
         context_len: context,
         seed: recipe.train.seed,
         padding: special.padding.unwrap_or(0),

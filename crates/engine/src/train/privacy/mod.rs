@@ -37,7 +37,8 @@ impl PrivacySettings {
         if !norm.is_finite() {
             return;
         }
-        let factor = clip::factor(norm, self.clip);
+        // A little less, so that rounding makes none longer than `clip`.
+        let factor = clip::factor(norm, self.clip * (1.0 - 1e-6));
         for (id, gradient) in gradients.iter() {
             let device = gradient.device();
             let sum = sum.get_mut(id).get_or_insert_with(|| Tensor::zeros(device, gradient.shape(), DType::F32));
