@@ -10,6 +10,10 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(table) = TableCodebook::from_json(bytes) {
         let _ = Conditions::parse(&table, "a >= 1, b = x | y");
     }
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let declared = TableSettings { columns: vec!["a".to_owned()], domains: vec![format!("a = {text}")], ..TableSettings::default() };
+        let _ = TableFit::new(declared).begin().finish();
+    }
     let names: Vec<String> = ["a", "b", "c"].map(str::to_owned).to_vec();
     let columns = Columns::rows(names.clone());
     let Ok(rows) = read_bytes(bytes.to_vec(), Format::Csv { delimiter: b',' }, &columns) else { return };

@@ -21,7 +21,12 @@ fn trained() -> Bench {
     let bench = Bench::new();
     bench.write("people.csv", people());
     let data = ["train", "--data", "people.csv", "--minutes", "0.02", "--run", "run"];
-    bench.run(&[&data[..], &SMALL].concat());
+    let said = bench.run(&[&data[..], &SMALL, &["--json"]].concat());
+    let summary: serde_json::Value = serde_json::from_str(&said).expect("one object for machines");
+    assert_eq!(summary["complete"], true);
+    for figure in ["shape_error", "trend_error", "related_trend_error", "likelihood_membership_auc"] {
+        assert!(summary["table"][figure].is_f64(), "{figure} in {summary}");
+    }
     bench
 }
 
@@ -39,6 +44,16 @@ fn a_table_is_learned_made_filled_and_judged() {
     for row in rows {
         let cells: Vec<&str> = row.split(',').collect();
         assert!((30..=33).contains(&cells[1].parse::<u32>().unwrap()) && cells[2].is_empty(), "{row}");
+    }
+    // No row that it learned from is like this, and its columns are not given one by one.
+    let impossible =
+        ["generate", "--model", "run", "--n", "30", "--where", "age = 20..49, city = \"Rome, Italy\", pay < 900"];
+    let rows = bench.run(&impossible);
+    assert_eq!(rows.lines().count(), 31);
+    for row in rows.lines().skip(1) {
+        let cells: Vec<&str> = row.split(',').collect();
+        assert!((20..=49).contains(&cells[1].parse::<u32>().unwrap()) && row.contains("\"Rome, Italy\""), "{row}");
+        assert!(cells[4].parse::<f64>().unwrap() < 900.0 && cells[4].ends_with(".50"), "{row}");
     }
     bench.write("gaps.csv", "since,id,age,city,pay\n2024-03-11,mine,,Oslo,107.50\n,yours,25,Oslo,\n");
     let filled = bench.run(&["generate", "--model", "run", "--complete", "gaps.csv"]);
@@ -73,4 +88,59 @@ fn hostile_tables_are_explained() {
     check("latin.csv", b"a,b\n1,2\n3,caf\xe9\n", "not valid UTF-8");
     check("same.csv", b"a,b\nx,\n", "rows to learn from");
     check("constant.csv", format!("a,b\n{}", "x,\n".repeat(100)).as_bytes(), "none of them can be learned");
+}
+
+/// What is known of the people without looking at them.
+const DOMAINS: &str = "table.domains=[\"age = 0..120\", \"city = Oslo | Rome, Italy | missing\", \"pay = 0.00..5000.00\", \
+                       \"since = 2000-01-01..2030-12-31\"]";
+
+#[test]
+fn a_private_model_says_what_it_spends_and_refuses_what_would_show_rows() {
+    let bench = Bench::new();
+    bench.write("people.csv", people());
+    let data = ["train", "--data", "people.csv", "--minutes", "0.02", "--run", "run", "--dp-epsilon", "3", "--json"];
+    let sizes = ["--set", "train.batch_size=20", "--set", "table.skip=[\"id\"]"];
+    let summary = bench.json(&[&data[..], &SMALL, &sizes, &["--set", DOMAINS]].concat());
+    let spent = summary["privacy"]["epsilon"].as_f64().unwrap();
+    assert!(spent > 2.9 && spent <= 3.0, "{summary}");
+    let card = bench.read_text("run/model/README.md");
+    assert!(card.contains("differential privacy") && !card.contains("documents"), "{card}");
+    assert!(!bench.read_text("run/data/table.json").contains("P-0"), "nothing of the rows");
+    let says = |arguments: &[&str], part: &str| {
+        let message = bench.refusal(arguments);
+        assert!(message.contains(part), "{message}");
+    };
+    says(&["generate", "--model", "run", "--no-copies"], "was trained with privacy");
+    let again = [&["train", "--data", "people.csv", "--run", "no", "--dp-epsilon", "3"][..], &SMALL].concat();
+    says(&again, "nothing is said of id, age, city, pay, since");
+    says(&[&again[..], &["--set", "model.family=gan"]].concat(), "privacy cannot be promised");
+    says(&[&again[..], &["--set", "data.deduplicate=true"]].concat(), "data.deduplicate");
+    bench.write("text.txt", "some text\n".repeat(200));
+    says(&["train", "--data", "text.txt", "--run", "no", "--dp-epsilon", "3"], "only tables");
+    says(&["train", "--data", "people.csv", "--run", "no", "--dp-epsilon", "0"], "expected above 0");
+}
+
+#[test]
+fn a_gan_is_trained_resumed_and_asked_by_the_same_commands() {
+    let bench = Bench::new();
+    bench.write("people.csv", people());
+    let recipe = |steps: u32| {
+        format!(
+            "[data]\nkind = \"table\"\nfiles = [\"people.csv\"]\nvalidation_fraction = 0.1\n[model]\nfamily = \"gan\"\n\
+             n_layers = 2\nd_model = 16\n[train]\nsteps = {steps}\nbatch_size = 20\nlearning_rate = 0.001\nema_decay = 0.9\n"
+        )
+    };
+    bench.write("gan.toml", recipe(8));
+    let summary = bench.json(&["train", "gan.toml", "--run", "whole", "--json"]);
+    assert!(summary["table"]["shape_error"].is_f64(), "{summary}");
+    assert_eq!(bench.read_text("whole/synthetic.csv").lines().count(), 271);
+    let rows = bench.run(&["generate", "--model", "whole", "--n", "20", "--where", "city = \"Rome, Italy\", age < 60"]);
+    assert_eq!(rows.lines().count(), 21);
+    assert!(rows.lines().skip(1).all(|row| row.contains("Rome, Italy")), "{rows}");
+    let model = bench.run(&["generate", "--model", "whole/model", "--n", "5"]);
+    assert_eq!(model, bench.run(&["generate", "--model", "whole", "--n", "5"]), "the model is all that it takes");
+    let message = bench.refusal(&["generate", "--model", "whole", "--complete", "people.csv"]);
+    assert!(message.contains("cannot fill gaps"), "{message}");
+    bench.write("odd.toml", recipe(8).replace("batch_size = 20", "batch_size = 16"));
+    assert!(bench.refusal(&["train", "odd.toml", "--run", "odd"]).contains("multiple"));
 }

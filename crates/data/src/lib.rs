@@ -59,7 +59,9 @@ pub use curate::CurationSettings;
 pub use document::{Content, Document, Origin, Piece};
 pub use encode::{Encode, TextEncoder};
 pub use error::{Error, Result};
-pub use loader::{Layout, Loader, LoaderSettings, Padded, PreferenceRows, Preferences, Prefetch, Validation, Vary};
+pub use loader::{
+    Layout, Loader, LoaderSettings, Padded, Poisson, PreferenceRows, Preferences, Prefetch, Validation, Vary,
+};
 pub use prepare::{Preparation, Prepared, Progress, Stage, Summary, load_prepared, prepare};
 pub use shard::{Shard, ShardInfo, ShardWriter};
 pub use source::{Aligned, ByteCounter, Columns, Corpus, Documents, Files, Generated, ReadOptions};

@@ -11,8 +11,9 @@ mod tables;
 pub use setting::Choice;
 pub use table::Key;
 pub use tables::{
-    BaseRecipe, DataRecipe, DpoRecipe, GenerateRecipe, Layout, LoraRecipe, ModelRecipe, NormChoice, OptimizerKind,
-    PositionKind, Precision, ScheduleKind, TableRecipe, TokenizerKind, TokenizerRecipe, TrainRecipe,
+    BaseRecipe, DataRecipe, DpoRecipe, Family, GenerateRecipe, Layout, LoraRecipe, ModelRecipe, NormChoice,
+    OptimizerKind, PositionKind, Precision, PrivacyRecipe, ScheduleKind, TableRecipe, TokenizerKind, TokenizerRecipe,
+    TrainRecipe,
 };
 
 use crate::error::{Error, Result};
@@ -46,6 +47,8 @@ pub struct Recipe {
     pub lora: LoraRecipe,
     /// How it learns from preferences.
     pub dpo: DpoRecipe,
+    /// How single rows are kept from showing.
+    pub privacy: PrivacyRecipe,
     /// How it generates.
     pub generate: GenerateRecipe,
 }
@@ -189,8 +192,8 @@ impl Recipe {
         text
     }
 
-    fn tables(&self) -> [(&'static str, &dyn Table); 9] {
-        let Self { data, table, tokenizer, base, model, train, lora, dpo, generate } = self;
+    fn tables(&self) -> [(&'static str, &dyn Table); 10] {
+        let Self { data, table, tokenizer, base, model, train, lora, dpo, privacy, generate } = self;
         [
             ("data", data),
             ("table", table),
@@ -200,12 +203,13 @@ impl Recipe {
             ("train", train),
             ("train.lora", lora),
             ("train.dpo", dpo),
+            ("train.privacy", privacy),
             ("generate", generate),
         ]
     }
 
-    fn tables_mut(&mut self) -> [(&'static str, &mut dyn Table); 9] {
-        let Self { data, table, tokenizer, base, model, train, lora, dpo, generate } = self;
+    fn tables_mut(&mut self) -> [(&'static str, &mut dyn Table); 10] {
+        let Self { data, table, tokenizer, base, model, train, lora, dpo, privacy, generate } = self;
         [
             ("data", data),
             ("table", table),
@@ -215,6 +219,7 @@ impl Recipe {
             ("train", train),
             ("train.lora", lora),
             ("train.dpo", dpo),
+            ("train.privacy", privacy),
             ("generate", generate),
         ]
     }

@@ -10,7 +10,7 @@ use crate::show::number;
 use crate::show::status_line::StatusLine;
 use crate::tables::frame::{self, Frames};
 use crate::tables::judgement::Judgement;
-use crate::tables::page;
+use crate::tables::{likelihood, page};
 use crate::{machine, stories};
 use genera_data::{Aligned, ByteCounter, Corpus as _};
 use genera_engine::generate::Sampling;
@@ -53,7 +53,7 @@ pub struct Arguments {
     /// The rows that are judged, csv or Parquet.
     #[arg(long, value_name = "FILE", required_if_eq("task", "table"))]
     synthetic: Option<PathBuf>,
-    /// The real rows that they were learned from.
+    /// The real rows that they were learned from; with --model and --holdout, also how well the model's likelihood tells them.
     #[arg(long, value_name = "TRAIN", required_if_eq("task", "table"))]
     real: Option<PathBuf>,
     /// Real rows that were kept aside.
@@ -161,7 +161,8 @@ fn judge(arguments: &Arguments, common: Common) -> Outcome {
         frames.add_file(path)?;
     }
     let tables = frames.finish()?;
-    let judgement = Judgement::of(&tables[0], tables.get(2), &tables[1], arguments.predict.as_deref())?;
+    let mut judgement = Judgement::of(&tables[0], tables.get(2), &tables[1], arguments.predict.as_deref())?;
+    judgement.likelihood_auc = attack(arguments, common)?;
     if let Some(path) = &arguments.output {
         let title = format!("{} beside {}", synthetic.display(), real.display());
         std::fs::write(path, page::html(&title, &judgement, &tables[0], &tables[1])?)
@@ -173,6 +174,18 @@ fn judge(arguments: &Arguments, common: Common) -> Outcome {
         print!("{judgement}");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The membership attack by likelihood, where a model and held-out rows are given.
+fn attack(arguments: &Arguments, common: Common) -> Outcome<Option<f64>> {
+    let (Ok(given), Some(real), Some(holdout)) = (arguments.model.given(), &arguments.real, &arguments.holdout) else {
+        return Ok(None);
+    };
+    let model = given.load(&machine::device(common.threads))?;
+    let speaking = model.speaking()?;
+    let table = genera_modality::table::of(speaking.codebook)?;
+    let rows = |path: &Path| likelihood::rows_of(table, path);
+    Ok(likelihood::membership_auc(speaking.transformer, table, &rows(real)?, &rows(holdout)?))
 }
 
 /// Lines to answer, and the answers wanted.

@@ -5,6 +5,7 @@ use super::sampling::SamplingOptions;
 use crate::failure::{Failure, Outcome, While};
 use crate::model::{LoadedModel, ModelArguments};
 use crate::prompts::Prompts;
+use crate::tables::gan;
 use crate::tables::options::RowOptions;
 use crate::{answers, machine};
 use genera_engine::generate::{Sampling, WhenFull};
@@ -95,6 +96,13 @@ fn check(arguments: &Arguments, common: Common) -> Outcome<()> {
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
     check(&arguments, common)?;
     let device = machine::device(common.threads);
+    if let Some(directory) = gan::directory(&arguments.model.path)? {
+        refuse_prompts(&arguments)?;
+        let model = gan::load(&directory, &device)?;
+        let (n, seed) = (arguments.n, arguments.sampling.over(Sampling::default()).seed);
+        let output = arguments.output.as_deref();
+        return arguments.table.write_of_gan(&model, &arguments.model.path, (n, seed), output, common.json);
+    }
     let mut model = arguments.model.load(&device)?;
     if model.modality.name() == "table" {
         return rows(&arguments, &model, common);
@@ -155,14 +163,20 @@ fn say_what_is_used(arguments: &Arguments, model: &LoadedModel, settings: &answe
     }
 }
 
-/// Rows of a table, made anew or filled in.
-fn rows(arguments: &Arguments, model: &LoadedModel, common: Common) -> Outcome {
+/// Refuses what says nothing to a table.
+fn refuse_prompts(arguments: &Arguments) -> Outcome<()> {
     if arguments.prompt.is_some() || arguments.input.is_some() || arguments.beam.is_some() {
         return Err(Failure::new(
             "a table takes no --prompt, --input or --beam; ask for rows with --where \"column = value\", or fill gaps with \
              --complete FILE",
         ));
     }
+    Ok(())
+}
+
+/// Rows of a table, made anew or filled in.
+fn rows(arguments: &Arguments, model: &LoadedModel, common: Common) -> Outcome {
+    refuse_prompts(arguments)?;
     let sampling = arguments.sampling.over(answers::sampling_of(&model.defaults));
     let output = arguments.output.as_deref();
     arguments.table.write(&model.speaking()?, &arguments.model.path, arguments.n, sampling, output, common.json)

@@ -36,7 +36,7 @@ pub fn run(_: Arguments, common: Common) -> Outcome {
         train::start(recipe, &Overrides::default(), Reasons::default(), &path, train::Plan::AsRecipe, common)?;
     let ending = session.train()?;
     if ending == Ending::Interrupted {
-        return train::conclude(&session, ending, common);
+        return Ok(train::conclude(&session, ending, common));
     }
     let floor = session.floor().map_or(f64::NAN, |floor| floor.nats_per_char);
     let bits_per_byte = session.latest_validation().and_then(|row| row.bits_per_byte).unwrap_or(f64::NAN);

@@ -3,8 +3,10 @@
 use super::{Common, train};
 use crate::failure::Outcome;
 use crate::machine;
+use crate::run::adversarial;
 use crate::run::directory::RunDirectory;
 use crate::run::session::{Session, Surroundings};
+use genera_engine::recipe::Recipe;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -20,6 +22,9 @@ pub struct Arguments {
 
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
     let run = RunDirectory::open(&arguments.run)?;
+    if adversarial::is_asked(&Recipe::load(&run.recipe())?) {
+        return adversarial::resume(run, common);
+    }
     let device = machine::device(common.threads);
     let mut session = Session::resume(run, Surroundings { device, json: common.json })?;
     if session.is_complete() && !common.json {

@@ -7,8 +7,8 @@ use crate::plan::overrides::Overrides;
 use crate::plan::sizes::{self, Facts};
 use crate::plan::{memory, trial, tuning};
 use crate::run::directory::RunDirectory;
-use crate::run::preparing;
 use crate::run::session::{Ending, Session, Surroundings, compute_dtype};
+use crate::run::{adversarial, preparing};
 use crate::show::number;
 use crate::{base, machine, rates, show, tables};
 use genera_data::prepare::Prepared;
@@ -79,6 +79,13 @@ pub struct Arguments {
     /// The family of architectures: llama, gpt2, t5, marian.
     #[arg(long, value_name = "NAME", requires = "data", conflicts_with = "recipe")]
     preset: Option<String>,
+    /// Learn a table with differential privacy: what is made shows at most this much (ε) of any single row. What columns may
+    /// hold must then be said in table.domains.
+    #[arg(long, value_name = "E", allow_negative_numbers = true)]
+    dp_epsilon: Option<f64>,
+    /// Probability with which that may be exceeded (δ) [default: 1e-5, or a tenth of 1 / rows where that is less].
+    #[arg(long, value_name = "D", requires = "dp_epsilon", allow_negative_numbers = true)]
+    dp_delta: Option<f64>,
     /// The run directory [default: a free name below runs/].
     #[arg(long, value_name = "DIR")]
     run: Option<PathBuf>,
@@ -93,7 +100,7 @@ const TRIAL: (f64, Duration) = (0.02, Duration::from_secs(4));
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
     let mut reasons = Reasons::default();
     let fixed = Overrides::parse(&arguments.set)?;
-    let (recipe, name, time) = match (&arguments.recipe, &arguments.data) {
+    let (mut recipe, name, time) = match (&arguments.recipe, &arguments.data) {
         (Some(path), _) => (Recipe::load(path)?, stem(path), Plan::AsRecipe),
         (None, Some(data)) if arguments.base.is_some() => {
             let epochs = arguments.epochs.unwrap_or(tuning::EPOCHS);
@@ -118,7 +125,15 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
             ));
         }
     };
+    recipe.privacy.epsilon = arguments.dp_epsilon.or(recipe.privacy.epsilon);
+    recipe.privacy.delta = arguments.dp_delta.or(recipe.privacy.delta);
     let path = arguments.run.clone().unwrap_or_else(|| RunDirectory::free_name(&name));
+    let mut settled = recipe.clone();
+    fixed.apply(&mut settled)?;
+    if adversarial::is_asked(&settled) {
+        let time = if let Plan::Fill { time } = time { Some(time) } else { None };
+        return adversarial::start(recipe, &fixed, reasons, &path, time, common);
+    }
     finish(start(recipe, &fixed, reasons, &path, time, common)?, common)
 }
 
@@ -145,6 +160,7 @@ pub fn start(
         fit_context(&mut recipe, &mut reasons, base.transformer.config(), &plan, fixed)?;
     }
     plan::data::settle(&mut recipe, &mut reasons, base.as_ref())?;
+    plan::privacy::refuse(&recipe)?;
     // Sizes that cannot work are found before hours are spent on the data.
     let config = match &base {
         Some(base) => base.transformer.config().clone(),
@@ -166,11 +182,15 @@ pub fn start(
         let is_fixed = matches!(plan, Plan::AsRecipe) || fixed.fixes("model.context_len");
         plan::table::fit_context(&mut recipe, &mut reasons, &prepared, is_fixed)?;
         match plan {
+            Plan::Fill { time } if plan::privacy::is_on(&recipe) => {
+                plan::privacy::choose(&mut recipe, &mut reasons, &prepared, time, fixed, &surroundings.device)?;
+            }
             Plan::Fill { time } => choose(&mut recipe, &mut reasons, &prepared, time, fixed, &surroundings.device)?,
             Plan::Tune { epochs } => tuning::choose(&mut recipe, &mut reasons, &prepared.summary, epochs, fixed)?,
             Plan::AsRecipe => {}
         }
         recipe.complete(&mut reasons)?;
+        plan::privacy::settle(&mut recipe, &mut reasons, &prepared)?;
         let config = match &base {
             Some(_) => config,
             None => recipe.model.config(prepared.tokenizer.vocab().size)?,
@@ -242,44 +262,58 @@ fn choose(
 /// As [`Session::train`].
 pub fn finish(mut session: Session, common: Common) -> Outcome {
     let ending = session.train()?;
-    let code = conclude(&session, ending, common)?;
-    if ending == Ending::Complete {
-        tables::finish::judge(session, common)?;
+    if !common.json {
+        tell(&session, ending);
     }
-    Ok(code)
+    let judged = if ending == Ending::Complete { tables::finish::judge(&session, common)? } else { None };
+    if common.json {
+        print_summary(&session, ending, judged);
+    }
+    Ok(code_of(ending))
 }
 
 /// Says what came of a session and how to go on.
-///
-/// # Errors
-/// Never in practice.
-pub fn conclude(session: &Session, ending: Ending, common: Common) -> Outcome {
-    let path = session.run().path().display().to_string();
+pub fn conclude(session: &Session, ending: Ending, common: Common) -> ExitCode {
     if common.json {
-        println!("{}", summary(session, ending));
+        print_summary(session, ending, None);
     } else {
-        match ending {
-            Ending::Interrupted => {
+        tell(session, ending);
+    }
+    code_of(ending)
+}
+
+fn code_of(ending: Ending) -> ExitCode {
+    if ending == Ending::Complete { ExitCode::SUCCESS } else { ExitCode::from(130) }
+}
+
+fn tell(session: &Session, ending: Ending) {
+    let path = session.run().path().display().to_string();
+    match ending {
+        Ending::Interrupted => {
+            println!(
+                "Saved after step {} of {}. Go on with:  genera resume {path}",
+                session.n_steps(),
+                session.recipe().train.steps
+            );
+        }
+        Ending::Complete => {
+            let loss = session.latest_validation().map_or_else(String::new, |row| {
+                let bits = row.bits_per_byte.map_or_else(String::new, |bits| format!(" ({bits:.3} bits per byte)"));
+                let before = session.first_validation().filter(|first| first.step != row.step);
+                let before = before.map_or_else(String::new, |first| format!("{:.4} → ", first.validation_loss));
+                format!(", validation loss {before}{:.4}{bits}", row.validation_loss)
+            });
+            println!("Trained in {}{loss}.", number::duration(Duration::from_secs_f64(session.seconds())));
+            if let Some((epsilon, delta)) = session.privacy_spent() {
                 println!(
-                    "Saved after step {} of {}. Go on with:  genera resume {path}",
-                    session.n_steps(),
-                    session.recipe().train.steps
+                    "Privacy: ε = {epsilon:.3} at δ = {delta} for each training row in {path}/model and in rows made with it; the \
+                     rest of the directory, the report too, shows real rows."
                 );
             }
-            Ending::Complete => {
-                let loss = session.latest_validation().map_or_else(String::new, |row| {
-                    let bits = row.bits_per_byte.map_or_else(String::new, |bits| format!(" ({bits:.3} bits per byte)"));
-                    let before = session.first_validation().filter(|first| first.step != row.step);
-                    let before = before.map_or_else(String::new, |first| format!("{:.4} → ", first.validation_loss));
-                    format!(", validation loss {before}{:.4}{bits}", row.validation_loss)
-                });
-                println!("Trained in {}{loss}.", number::duration(Duration::from_secs_f64(session.seconds())));
-                println!("Try:  genera {} --model {path}", user_of(&session.recipe().data.kind));
-                println!("      genera report {path} --output report.html");
-            }
+            println!("Try:  genera {} --model {path}", user_of(&session.recipe().data.kind));
+            println!("      genera report {path} --output report.html");
         }
     }
-    Ok(if ending == Ending::Complete { ExitCode::SUCCESS } else { ExitCode::from(130) })
 }
 
 /// The command that shows best what was learned from a kind of data.
@@ -288,8 +322,9 @@ fn user_of(kind: &str) -> &'static str {
     if is_said { "chat" } else { "generate" }
 }
 
-fn summary(session: &Session, ending: Ending) -> serde_json::Value {
-    serde_json::json!({
+/// One object about a session, with what was measured of a table.
+fn print_summary(session: &Session, ending: Ending, judged: Option<serde_json::Value>) {
+    let mut summary = serde_json::json!({
         "run": session.run().path(),
         "complete": ending == Ending::Complete,
         "step": session.n_steps(),
@@ -297,7 +332,16 @@ fn summary(session: &Session, ending: Ending) -> serde_json::Value {
         "validation_loss_before": session.first_validation().map(|row| row.validation_loss),
         "validation_loss": session.latest_validation().map(|row| row.validation_loss),
         "bits_per_byte": session.latest_validation().and_then(|row| row.bits_per_byte),
-    })
+    });
+    if let Some((epsilon, delta)) = session.privacy_spent() {
+        let noise_multiplier = session.recipe().privacy.noise_multiplier;
+        summary["privacy"] =
+            serde_json::json!({"epsilon": epsilon, "delta": delta, "noise_multiplier": noise_multiplier});
+    }
+    if let Some(judged) = judged {
+        summary["table"] = judged;
+    }
+    println!("{summary}");
 }
 
 /// How what a recipe leaves open is chosen.

@@ -18,6 +18,10 @@ pub fn largest_batch(recipe: &Recipe, config: &ModelConfig) -> (usize, Lens) {
         // A pair at a time.
         return (2, Lens { target: context, source: 0 });
     }
+    if super::privacy::is_on(recipe) {
+        // A step takes its rows one by one, and validation a few.
+        return (n_rows.min(super::privacy::ROWS_AT_ONCE), Lens { target: context, source: 0 });
+    }
     if !config.is_encoder_decoder() {
         return (n_rows, Lens { target: context, source: 0 });
     }

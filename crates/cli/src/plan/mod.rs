@@ -3,6 +3,7 @@
 pub mod data;
 pub mod memory;
 pub mod overrides;
+pub mod privacy;
 pub mod serving;
 pub mod sizes;
 pub mod table;

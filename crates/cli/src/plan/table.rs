@@ -68,6 +68,8 @@ pub fn settings(recipe: &Recipe) -> Outcome<Settings> {
             constraints: table.constraints,
             combinations: table.combinations,
             unique: table.unique,
+            domains: table.domains,
+            is_private: recipe.privacy.epsilon.is_some(),
             n_bins: table.bins,
             protect_rare: table.protect_rare,
             any_order: table.any_order,

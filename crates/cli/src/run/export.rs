@@ -3,6 +3,7 @@
 use super::log::ValidationRow;
 use super::session::origin;
 use crate::failure::Outcome;
+use crate::plan;
 use genera_data::prepare::Prepared;
 use genera_engine::model::Transformer;
 use genera_engine::recipe::Recipe;
@@ -42,6 +43,15 @@ pub fn write(model: &Transformer, directory: &Path, facts: &Facts<'_>) -> Outcom
 fn card(facts: &Facts<'_>) -> CardFacts {
     let recipe = facts.recipe;
     let summary = &facts.prepared.summary;
+    if plan::privacy::is_on(recipe) {
+        // Counts and losses are not covered by the guarantee.
+        return CardFacts {
+            name: format!("{} ({})", recipe.data.kind, origin(recipe)),
+            data: vec![private_data(facts)],
+            steps: Some(facts.step),
+            ..CardFacts::default()
+        };
+    }
     CardFacts {
         name: format!("{} ({})", recipe.data.kind, origin(recipe)),
         data: vec![format!("{} ({} documents, {} tokens)", summary.corpus, summary.n_documents, summary.n_tokens)],
@@ -54,4 +64,15 @@ fn card(facts: &Facts<'_>) -> CardFacts {
         seed: Some(recipe.train.seed),
         ..CardFacts::default()
     }
+}
+
+/// What the card of a model with privacy says of its data.
+fn private_data(facts: &Facts<'_>) -> String {
+    let n_rows = facts.prepared.train.info().n_documents;
+    let spent = plan::privacy::spent(facts.recipe, n_rows, facts.step);
+    let (epsilon, delta) = spent.unwrap_or((f64::INFINITY, 1.0));
+    format!(
+        "a table, with differential privacy of ε = {epsilon:.3} at δ = {delta} for each row (DP-SGD; tables that differ by one \
+         row; the seed of the noise is secret)"
+    )
 }

@@ -1,5 +1,6 @@
 //! A run and its directory: everything that training leaves behind, and what goes on from it.
 
+pub mod adversarial;
 pub mod directory;
 pub mod export;
 pub mod interrupt;

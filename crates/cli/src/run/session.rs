@@ -16,7 +16,7 @@ use crate::show::number;
 use crate::stories::{self, Floor};
 use crate::{machine, model, plan, rates};
 use genera_data::prepare::{Prepared, load_prepared, load_summary};
-use genera_data::{Layout, Loader, LoaderSettings, Padded, Prefetch, Validation};
+use genera_data::{Layout, Loader, LoaderSettings, Padded, Poisson, Prefetch, Validation};
 use genera_engine::checkpoint::{Checkpoints, Progress, RunLock, latest_good};
 use genera_engine::model::{Transformer, initial_params};
 use genera_engine::params::ParamCount;
@@ -46,6 +46,8 @@ pub struct Session {
     loader: Arc<Loader>,
     /// Pairs of answers, where it learns from those.
     preferences: Option<PreferenceData>,
+    /// Draws the rows of each step, where it learns with privacy.
+    private: Option<Poisson>,
     /// Micro-batches of the loader that were used.
     cursor: u64,
     checkpoints: Checkpoints,
@@ -123,7 +125,7 @@ impl Session {
         base: Option<Base>,
         surroundings: Surroundings,
     ) -> Outcome<Self> {
-        let settings = TrainSettings::new(&recipe.train)?.with_lora(&recipe.lora)?;
+        let settings = train_settings(&recipe)?;
         let model = match base {
             Some(base) => base.transformer,
             None => new_model(&recipe, &prepared, &surroundings.device)?,
@@ -166,7 +168,7 @@ impl Session {
             (None, _) => recipe.model.config(prepared.tokenizer.vocab().size)?,
         };
         plan::memory::fit(&mut recipe, &mut Reasons::default(), &config, dtype)?;
-        let settings = TrainSettings::new(&recipe.train)?.with_lora(&recipe.lora)?;
+        let settings = train_settings(&recipe)?;
         let cursor = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.manifest.cursor);
         let trainer = match (first, checkpoint) {
             (_, Some(checkpoint))
@@ -200,6 +202,14 @@ impl Session {
         let of_tokenizer = || SpecialIds::of(&prepared.tokenizer.vocab().special, trainer.model().config());
         let special = base::special_of(&run)?.unwrap_or_else(of_tokenizer);
         let settings = loader_settings(&recipe, &prepared, &special);
+        let private = match trainer.settings().privacy {
+            None => None,
+            Some(privacy) => {
+                plan::privacy::check(&recipe, prepared.train.info().n_documents)?;
+                let n_expected = plan::privacy::rows_of_step(&recipe);
+                Some(Poisson::new(prepared.train.clone(), settings.clone(), n_expected, privacy.secret)?)
+            }
+        };
         let loader = Arc::new(Loader::new(vec![(prepared.train.clone(), 1.0)], settings)?);
         let step = trainer.n_steps();
         let rows = super::log::read(&run.log()).during("cannot read the log")?;
@@ -227,6 +237,7 @@ impl Session {
         Ok(Self {
             monitor,
             preferences,
+            private,
             first_validation,
             special,
             clock: Clock { earlier: Duration::from_secs_f64(earlier), started: Instant::now(), first_step: step },
@@ -255,7 +266,8 @@ impl Session {
     /// When the loss is no longer a number, or something cannot be written. What the last checkpoint holds is not lost.
     pub fn train(&mut self) -> Outcome<Ending> {
         let n_micro = self.recipe.train.accumulate.max(1);
-        let mut batches = Prefetch::new(self.loader.clone(), self.cursor, N_AHEAD.max(n_micro));
+        let (loader, cursor) = (self.loader.clone(), self.cursor);
+        let mut batches = None;
         let train = self.recipe.train.clone();
         let mut saved = None;
         if self.recipe.base.path.is_some() && self.trainer.n_steps() == 0 && self.first_validation.is_none() {
@@ -263,14 +275,20 @@ impl Session {
             self.first_validation = self.latest_validation.clone();
         }
         while self.trainer.n_steps() < train.steps && !self.interrupt.is_asked() {
-            let report = match &self.preferences {
-                Some(preferences) => {
+            let report = match (&self.preferences, &self.private) {
+                (_, Some(private)) => {
+                    self.cursor += 1;
+                    self.trainer.step_private(&private.step(self.trainer.n_steps())?)
+                }
+                (Some(preferences), None) => {
                     let pairs = preferences.batches(self.cursor, n_micro)?;
                     self.cursor += n_micro as u64;
                     self.trainer.step_preferences(&pairs, preferences.beta)
                 }
-                None => {
-                    let (micro, n_used) = with_targets(&mut batches, n_micro, self.loader.rows_per_epoch())?;
+                (None, None) => {
+                    let ahead = || Prefetch::new(loader.clone(), cursor, N_AHEAD.max(n_micro));
+                    let batches = batches.get_or_insert_with(ahead);
+                    let (micro, n_used) = with_targets(batches, n_micro, self.loader.rows_per_epoch())?;
                     self.cursor += n_used;
                     self.trainer.step(&micro)
                 }
@@ -514,6 +532,11 @@ impl Session {
         self.clock.seconds()
     }
 
+    /// The ε and δ that the steps so far have spent, with privacy.
+    pub fn privacy_spent(&self) -> Option<(f64, f64)> {
+        plan::privacy::spent(&self.recipe, self.prepared.train.info().n_documents, self.n_steps())
+    }
+
     /// The data.
     pub fn prepared(&self) -> &Prepared {
         &self.prepared
@@ -550,6 +573,11 @@ fn with_targets(batches: &mut Prefetch, n_micro: usize, rows_per_epoch: u64) -> 
         "no row of the data has anything to predict: every answer begins beyond the first model.context_len tokens of its \
          conversation; raise model.context_len",
     ))
+}
+
+/// How a recipe trains.
+fn train_settings(recipe: &Recipe) -> Outcome<TrainSettings> {
+    Ok(TrainSettings::new(&recipe.train)?.with_lora(&recipe.lora)?.with_privacy(&recipe.privacy, &recipe.train)?)
 }
 
 /// A model with the weights that a recipe's seed gives it.
@@ -597,7 +625,10 @@ pub fn loader_settings(recipe: &Recipe, prepared: &Prepared, special: &SpecialId
     };
     LoaderSettings {
         layout,
-        rows: recipe.train.batch_size,
+        rows: match plan::privacy::is_on(recipe) {
+            true => recipe.train.batch_size.min(plan::privacy::ROWS_AT_ONCE),
+            false => recipe.train.batch_size,
+        },
         context_len: context,
         seed: recipe.train.seed,
         padding: special.padding.unwrap_or(0),

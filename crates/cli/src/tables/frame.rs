@@ -36,7 +36,11 @@ pub fn table_of(codebook: &Arc<dyn Tokenizer>) -> &TableCodebook {
     any.downcast_ref().expect("the columns of a file are a table's")
 }
 
-fn open(path: &Path, columns: Vec<String>) -> Outcome<genera_data::Documents> {
+/// The rows of a file, with the cells of these columns.
+///
+/// # Errors
+/// When it cannot be read or lacks a column.
+pub(super) fn open(path: &Path, columns: Vec<String>) -> Outcome<genera_data::Documents> {
     let options = ReadOptions { columns: Columns::rows(columns), ..ReadOptions::default() };
     Ok(Files::open(&[path.to_owned()], options)?.documents(&ByteCounter::default())?)
 }

@@ -2,7 +2,8 @@
 
 use crate::failure::{Failure, Outcome};
 use genera_eval::table::{
-    Closest, Table, Usefulness, closest, column_shapes, discriminator_auc, n_copies, pair_trends, usefulness,
+    Closest, PairTrend, Table, Usefulness, closest, column_shapes, discriminator_auc, mean_trend, n_copies,
+    pair_trends, usefulness,
 };
 use serde_json::{Value, json};
 use std::fmt::{self, Display, Formatter};
@@ -20,9 +21,11 @@ pub struct Judgement {
     /// Mean shape.
     pub shape: f64,
     /// Trend of each pair of columns, 0 to 1.
-    pub trends: Vec<((usize, usize), Option<f64>)>,
+    pub trends: Vec<PairTrend>,
     /// Mean trend.
     pub trend: f64,
+    /// Mean trend of the pairs that are related in the real table, which is what SDMetrics reports by default.
+    pub related_trend: f64,
     /// Of trees that tell synthetic rows from real ones; half is ideal.
     pub discriminator_auc: Option<f64>,
     /// The column that is predicted.
@@ -31,6 +34,8 @@ pub struct Judgement {
     pub usefulness: Option<(Usefulness, Usefulness)>,
     /// Nearness to single rows.
     pub closest: Option<Closest>,
+    /// How well the model's own likelihood tells training rows from held-out ones, where the model is at hand; half is ideal.
+    pub likelihood_auc: Option<f64>,
     /// Synthetic rows that stand in the training table, and how many there are.
     pub copies: (usize, usize),
     /// The same of held-out rows.
@@ -56,18 +61,20 @@ impl Judgement {
             })?,
         };
         let (shapes, shape) = column_shapes(train, synthetic);
-        let (trends, trend) = pair_trends(train, synthetic);
+        let trends = pair_trends(train, synthetic);
         let learned = |table: &Table| usefulness(&table.sample(LEARNED, SEED), holdout?, place);
         let copies = |table: &Table| (n_copies(table, train), table.n_rows());
         Ok(Self {
             shapes: names.iter().map(|name| (*name).to_owned()).zip(shapes).collect(),
             shape,
+            trend: mean_trend(&trends, |_| true),
+            related_trend: mean_trend(&trends, |pair| pair.is_related),
             trends,
-            trend,
             discriminator_auc: discriminator_auc(train, synthetic, SEED),
             target: names.get(place).map_or_else(String::new, |name| (*name).to_owned()),
             usefulness: learned(synthetic).zip(learned(train)),
             closest: holdout.and_then(|holdout| closest(train, holdout, synthetic, SEED)),
+            likelihood_auc: None,
             copies: copies(synthetic),
             copies_of_holdout: holdout.map(copies),
             n_train: train.n_rows(),
@@ -81,7 +88,9 @@ impl Judgement {
         let trends: Vec<Value> = self
             .trends
             .iter()
-            .map(|((i, j), trend)| json!({"columns": [name(*i), name(*j)], "trend": trend}))
+            .map(|PairTrend { columns: (i, j), trend, is_related }| {
+                json!({"columns": [name(*i), name(*j)], "trend": trend, "related": is_related})
+            })
             .collect();
         let shapes: serde_json::Map<String, Value> =
             self.shapes.iter().map(|(name, shape)| (name.clone(), json!(shape))).collect();
@@ -103,9 +112,11 @@ impl Judgement {
             "seed": SEED,
             "shape_error": 100.0 * (1.0 - self.shape),
             "trend_error": 100.0 * (1.0 - self.trend),
+            "related_trend_error": 100.0 * (1.0 - self.related_trend),
             "discriminator_auc": self.discriminator_auc,
             "usefulness": useful,
             "privacy": privacy,
+            "likelihood_membership_auc": self.likelihood_auc,
             "copies": share(self.copies),
             "copies_of_holdout": self.copies_of_holdout.map(share),
             "shapes": shapes,
@@ -131,6 +142,15 @@ impl Judgement {
         vec![
             row("shape error", format!("{:.2} %", 100.0 * (1.0 - self.shape)), "columns by themselves; 0 is ideal"),
             row("trend error", format!("{:.2} %", 100.0 * (1.0 - self.trend)), "pairs of columns; 0 is ideal"),
+            row(
+                "related trend error",
+                if self.related_trend.is_nan() {
+                    none()
+                } else {
+                    format!("{:.2} %", 100.0 * (1.0 - self.related_trend))
+                },
+                "pairs related in the real table alone, as SDMetrics counts by default; 0 is ideal",
+            ),
             row("discriminator AUC", auc, "boosted trees tell synthetic rows from real ones; 0.5 is ideal"),
             row(&name, learned, "held-out rows predicted by boosted trees that learned from synthetic rows"),
             row(
@@ -142,6 +162,11 @@ impl Judgement {
                 "membership AUC",
                 of_closest(|closest| format!("{:.4}", closest.membership_auc)),
                 "training rows told from held-out ones by their distance to synthetic rows; 0.5 is ideal",
+            ),
+            row(
+                "likelihood AUC",
+                self.likelihood_auc.map_or_else(none, |auc| format!("{auc:.4}")),
+                "training rows told from held-out ones by the model's own likelihood; 0.5 is ideal",
             ),
             row(
                 "median distance",

@@ -1,7 +1,9 @@
 //! What `genera generate` takes for tables.
 
-use super::completion;
+use super::acceptance::RowSource;
+use super::gan::GanMaker;
 use super::maker::Maker;
+use super::{completion, gan};
 use crate::failure::{Failure, Outcome, While};
 use crate::model::SpeakingModel;
 use crate::run::directory::RunDirectory;
@@ -47,6 +49,34 @@ impl RowOptions {
         )))
     }
 
+    /// Makes rows with a GAN, and writes them as csv, or each as a JSON object.
+    ///
+    /// # Errors
+    /// As [`RowOptions::write`], and when gaps are to be filled in, which takes a Transformer.
+    pub fn write_of_gan(
+        &self,
+        model: &gan::GanModel,
+        path: &Path,
+        (n, seed): (Option<u32>, u64),
+        output: Option<&Path>,
+        json: bool,
+    ) -> Outcome {
+        if self.complete.is_some() {
+            return Err(Failure::new(
+                "a GAN makes whole rows and cannot fill gaps; train a Transformer on the table (family = \"transformer\") for \
+                 --complete",
+            ));
+        }
+        let table = model.table()?;
+        let conditions = Conditions::parse(table, &self.conditions.join(", "))?;
+        let mut maker = GanMaker::new(model, conditions, seed)?;
+        if self.no_copies {
+            maker.acceptance().refuse_copies_of(&training_rows(path)?.train)?;
+        }
+        make(&mut maker, n.unwrap_or(10) as usize, &mut RowWriter::open(table, output, json)?)?;
+        Ok(ExitCode::SUCCESS)
+    }
+
     /// Makes rows or fills them in, and writes them as csv, or each as a JSON object.
     ///
     /// # Errors
@@ -75,7 +105,7 @@ impl RowOptions {
         }
         let mut maker = Maker::new(model.clone(), conditions, sampling.clone())?;
         if self.no_copies {
-            maker.refuse_copies_of(&training_rows(path)?.train)?;
+            maker.acceptance().refuse_copies_of(&training_rows(path)?.train)?;
         }
         let mut rows = RowWriter::open(table, output, json)?;
         match &self.complete {
@@ -96,11 +126,11 @@ impl RowOptions {
 /// Makes `n` rows.
 ///
 /// # Errors
-/// As [`Maker::next`].
-pub fn make(maker: &mut Maker<'_>, n: usize, rows: &mut RowWriter<'_>) -> Outcome<()> {
+/// As [`RowSource::next`].
+pub fn make(source: &mut dyn RowSource, n: usize, rows: &mut RowWriter<'_>) -> Outcome<()> {
     let (start, mut status, mut n_made) = (Instant::now(), StatusLine::new(), 0);
     while n_made < n {
-        for row in maker.next(n - n_made)? {
+        for row in source.next(n - n_made)? {
             rows.write(&row)?;
             n_made += 1;
         }
@@ -117,7 +147,13 @@ fn training_rows(path: &Path) -> Outcome<genera_data::Prepared> {
     let run = RunDirectory::open(path).map_err(|failure| {
         failure.and("--no-copies needs the training rows, which only a run directory has; name one with --model")
     })?;
-    let fit = crate::plan::table::fit(&Recipe::load(&run.recipe())?)?;
+    let recipe = Recipe::load(&run.recipe())?;
+    if crate::plan::privacy::is_on(&recipe) {
+        return Err(Failure::new(
+            "this model was trained with privacy, and --no-copies would show which rows it was trained on; leave it out",
+        ));
+    }
+    let fit = crate::plan::table::fit(&recipe)?;
     Ok(load_prepared(&run.data(), fit.as_deref())?)
 }
 

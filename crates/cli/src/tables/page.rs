@@ -66,7 +66,7 @@ fn trends(judgement: &Judgement) -> String {
     let names: Vec<&str> = judgement.shapes.iter().map(|(name, _)| name.as_str()).collect();
     let find = |i: usize, j: usize| {
         let pair = (i.min(j), i.max(j));
-        judgement.trends.iter().find(|(known, _)| *known == pair).and_then(|(_, trend)| *trend)
+        judgement.trends.iter().find(|known| known.columns == pair).and_then(|known| known.trend)
     };
     let cell = |i: usize, j: usize| if i == j { judgement.shapes[i].1 } else { find(i, j) };
     heat_map("1 − error of each pair; on the diagonal, of each column", &names, &cell, (0.8, 1.0))

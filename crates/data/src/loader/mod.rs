@@ -2,12 +2,14 @@
 //! with exactly the rows that would have come.
 
 mod pairs;
+mod poisson;
 mod preferences;
 mod prefetch;
 mod rows;
 mod validation;
 mod vary;
 
+pub use poisson::Poisson;
 pub use preferences::{PreferenceRows, Preferences};
 pub use prefetch::Prefetch;
 pub use validation::Validation;

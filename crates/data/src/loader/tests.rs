@@ -220,3 +220,20 @@ fn data_too_small_for_a_row_is_an_error() {
     check(&counting(&[1, 1]), Layout::Packed, "two tokens or more");
     check(&counting(&[5]), Layout::Padded(PADDED), "none of the 1 pairs");
 }
+
+#[test]
+fn each_document_is_drawn_by_itself() {
+    let (_directory, shard) = shard(&counting(&[5; 400]));
+    let draw = |secret| Poisson::new(shard.clone(), settings(Layout::Packed, 1, 64), 40, secret).unwrap();
+    let sizes: Vec<usize> = (0..200).map(|step| draw(7).step(step).unwrap().len()).collect();
+    let mean = sizes.iter().sum::<usize>() as f64 / 200.0;
+    let variance = sizes.iter().map(|&n| (n as f64 - mean).powi(2)).sum::<f64>() / 200.0;
+    // A binomial of 400 at 0.1 has mean 40 and variance 36.
+    assert!((mean - 40.0).abs() < 1.7 && (22.0..54.0).contains(&variance), "{mean} {variance}");
+    assert_eq!(draw(7).step(3).unwrap(), draw(7).step(3).unwrap());
+    assert_ne!(draw(7).step(3).unwrap(), draw(8).step(3).unwrap());
+    let batch = &draw(7).step(0).unwrap()[0];
+    assert_eq!((batch.n_rows, batch.len, batch.n_targets()), (1, 4, 4));
+    check_counting(batch);
+    assert!(Poisson::new(shard.clone(), settings(Layout::Packed, 1, 64), 401, 7).is_err());
+}

@@ -36,6 +36,16 @@ choice!(TokenizerKind {
     "file" => TokenizerKind::File,
 });
 
+/// What kind of model learns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// The Transformer, token by token.
+    Transformer,
+    /// A generative adversarial network, for tables: a baseline. See [`crate::gan`].
+    Gan,
+}
+choice!(Family { "transformer" => Family::Transformer, "gan" => Family::Gan });
+
 /// Schemes of positions, without their settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PositionKind {
@@ -206,6 +216,9 @@ table! {
         target: Option<String> = None,
         /// Bins of a number at most.
         bins: usize = 128,
+        /// What columns may hold, said beforehand instead of found out: a range as in "age = 17..90", values as in
+        /// "sex = Male | Female"; "missing" among them stands for a gap. Privacy needs it for every column.
+        domains: Vec<String> = Vec::new(),
         /// Merge categories of fewer rows, and as many of the least and greatest numbers.
         protect_rare: usize = 0,
         /// Learn to go on from any given columns; without it rows are shorter, and nothing can be asked of them.
@@ -258,8 +271,25 @@ table! {
 }
 
 table! {
+    /// Differential privacy, for tables: what is published of the model tells little about any single row.
+    "train.privacy" => PrivacyRecipe {
+        /// How much a row may show at most (ε); without it there is no privacy.
+        epsilon: Option<f64> = None,
+        /// Probability with which that may be exceeded (δ).
+        delta: Option<f64> = None,
+        /// Noise on the sum of the rows' gradients, as a multiple of `train.clip`; follows from epsilon and delta.
+        noise_multiplier: Option<f64> = None,
+        /// Decides the noise and which rows a step sees. Drawn anew when absent; whoever knows it can take the noise off.
+        secret: Option<u64> = None,
+    }
+}
+
+table! {
     /// What learns.
     "model" => ModelRecipe {
+        /// What kind of model: "transformer", or for tables also "gan", a generative adversarial network of n_layers hidden
+        /// layers of width d_model as a baseline.
+        family: Family = Family::Transformer,
         /// Family of architectures; every key below that is left out follows it.
         preset: String = "llama".to_owned(),
         /// Number of blocks, of the decoder where there are two stacks.

@@ -1,9 +1,10 @@
 //! What the trainer needs to know of a recipe, checked.
 
 use super::optimizer::{AdamWSettings, MuonSettings, OptimizerSettings, SgdSettings};
+use super::privacy::PrivacySettings;
 use super::schedule::{Descent, Schedule};
 use crate::error::{Error, Result};
-use crate::recipe::{LoraRecipe, OptimizerKind, Reasons, Recipe, ScheduleKind, TrainRecipe};
+use crate::recipe::{LoraRecipe, OptimizerKind, PrivacyRecipe, Reasons, Recipe, ScheduleKind, TrainRecipe};
 
 /// How to train.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,6 +27,8 @@ pub struct TrainSettings {
     pub ema_decay: f64,
     /// See [`crate::model::Mode::recomputed_blocks`].
     pub recomputed_blocks: usize,
+    /// How rows are kept from showing; [`Trainer::step_private`](super::Trainer::step_private) needs it.
+    pub privacy: Option<PrivacySettings>,
 }
 
 impl TrainSettings {
@@ -48,6 +51,7 @@ impl TrainSettings {
             adapter_dropout: 0.0,
             ema_decay: recipe.ema_decay,
             recomputed_blocks: recipe.recomputed_blocks.unwrap_or(0),
+            privacy: None,
         })
     }
 }
@@ -63,6 +67,30 @@ impl TrainSettings {
             return Err(Error::Config(format!("train.lora.dropout is {dropout}; it must be from 0 to below 1")));
         }
         Ok(Self { adapter_dropout: dropout as f32, ..self })
+    }
+}
+
+impl TrainSettings {
+    /// The same with privacy, where the recipe asks for it: `clip` is then that of each row.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the gradients of rows have no limit, or no noise is set.
+    pub fn with_privacy(self, privacy: &PrivacyRecipe, train: &TrainRecipe) -> Result<Self> {
+        if privacy.epsilon.is_none() {
+            return Ok(self);
+        }
+        let noise_multiplier = privacy.noise_multiplier.unwrap_or(0.0);
+        if self.clip <= 0.0 || !(noise_multiplier > 0.0 && noise_multiplier.is_finite()) {
+            return Err(Error::Config(format!(
+                "privacy needs train.clip above 0, which limits the gradient of each row, and noise: train.clip is {}, \
+                 train.privacy.noise_multiplier is {noise_multiplier}",
+                self.clip
+            )));
+        }
+        let expected_rows = (train.batch_size * train.accumulate.max(1)) as f64;
+        let secret = privacy.secret.unwrap_or(0);
+        let privacy = PrivacySettings { clip: self.clip, noise_multiplier, expected_rows, secret };
+        Ok(Self { clip: 0.0, privacy: Some(privacy), ..self })
     }
 }
 

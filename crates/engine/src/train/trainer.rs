@@ -110,6 +110,42 @@ impl Trainer {
         self.follow(&gradients, Work { start, n_tokens, flops, loss: score.loss, preferences: Some(score) })
     }
 
+    /// One step with differential privacy: the gradient of each row is clipped, noise is added to their sum, and the weights
+    /// follow it once. There may be no row at all, since each was drawn by itself.
+    ///
+    /// # Errors
+    /// [`Error::Training`] when the noisy gradient is not finite. A row whose own gradient is not counts as none, so that
+    /// an error tells nothing about it.
+    ///
+    /// # Panics
+    /// When the settings have no privacy.
+    ///
+    /// # Determinism
+    /// As [`step`](Self::step).
+    ///
+    /// # Cost
+    /// A forward and a backward pass for each row, and the memory of one.
+    pub fn step_private(&mut self, rows: &[Batch]) -> Result<StepReport> {
+        let privacy = self.settings.privacy.expect("a private step needs settings with privacy");
+        let start = Instant::now();
+        let (mut sum, mut sums) = (Gradients::new(self.model.params().len()), Sums::default());
+        for (i, row) in rows.iter().enumerate().filter(|(_, row)| row.n_targets() > 0) {
+            let mut gradients = Gradients::new(self.model.params().len());
+            let tape = Tape::new(self.model.device());
+            let scale = 1.0 / row.n_targets() as f32;
+            let loss = self.model.loss(&tape, row, self.settings.label_smoothing, scale, self.mode(i));
+            sums.add(row, &loss);
+            tape.backward(&loss.total, &mut gradients);
+            privacy.add_clipped(&gradients, &mut sum);
+        }
+        privacy.add_noise(self.model.params(), self.n_steps, &mut sum);
+        self.mark("privacy");
+        let n_tokens = rows.iter().map(loss::n_real_tokens).sum();
+        let flops = rows.iter().map(|row| self.flops_of(row)).sum();
+        let loss = if sums.n_targets() == 0 { 0.0 } else { sums.mean_nats() };
+        self.follow(&sum, Work { start, n_tokens, flops, loss, preferences: None })
+    }
+
     fn flops_of(&self, batch: &Batch) -> f64 {
         // Nobody asks for the gradients of frozen weights, which are a third of the work.
         let share = if self.model.params().has_adapters() { 2.0 / 3.0 } else { 1.0 };

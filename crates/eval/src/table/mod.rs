@@ -12,7 +12,7 @@ mod usefulness;
 pub use boosting::{Boosted, BoostingSettings, Objective};
 pub use privacy::{Closest, closest, n_copies};
 pub use shapes::{column_shape, column_shapes};
-pub use trends::{correlation, pair_trend, pair_trends};
+pub use trends::{PairTrend, correlation, is_related, mean_trend, pair_trend, pair_trends};
 pub use usefulness::{Usefulness, auc, discriminator_auc, usefulness};
 
 use std::sync::Arc;

@@ -33,6 +33,18 @@ fn trends_are_those_of_sdmetrics() {
 }
 
 #[test]
+fn related_columns_are_those_that_sdmetrics_counts() {
+    // scipy.stats.contingency.association of [[3, 1], [1, 3]] is 0.5, of [[2, 2], [2, 2]] is 0.
+    let (a, b) = (categories(&[0, 0, 0, 0, 1, 1, 1, 1]), categories(&[0, 0, 0, 1, 0, 1, 1, 1]));
+    assert!(is_related(&a, &b));
+    assert!(!is_related(&a, &categories(&[0, 1, 0, 1, 0, 1, 0, 1])));
+    assert!(!is_related(&a, &categories(&[0; 8])), "what does not vary is related to nothing");
+    let numbers = |values: [f64; 4]| Values::Numeric(values.to_vec());
+    assert!(is_related(&numbers([1.0, 2.0, 3.0, 4.0]), &numbers([4.0, 3.0, 2.0, 2.0])));
+    assert!(!is_related(&numbers([1.0, 2.0, 3.0, 4.0]), &numbers([1.0, -1.0, -1.0, 1.0])));
+}
+
+#[test]
 fn areas_count_ties_half() {
     close(auc(&[0.1, 0.2, 0.8, 0.9], &[0.0, 0.0, 1.0, 1.0]).unwrap(), 1.0);
     close(auc(&[0.5; 4], &[0.0, 0.0, 1.0, 1.0]).unwrap(), 0.5);

@@ -1,7 +1,7 @@
 //! How alike pairs of columns go together.
 
 use super::{Table, Values};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// Bins that numbers are cut into beside categories.
 const N_BINS: usize = 10;
@@ -22,27 +22,68 @@ pub fn pair_trend(real: (&Values, &Values), synthetic: (&Values, &Values)) -> Op
         return Some(1.0 - (correlation(a, b)? - correlation(c, d)?).abs() / 2.0);
     }
     let (real, synthetic) = (contingency(real.0, real.1), contingency(synthetic.0, synthetic.1));
-    let of = |table: &HashMap<(u32, u32), f64>, pair| table.get(pair).copied().unwrap_or(0.0);
+    let of = |table: &Contingency, pair| table.get(pair).copied().unwrap_or(0.0);
     let in_real: f64 = real.iter().map(|(pair, share)| (share - of(&synthetic, pair)).abs()).sum();
     let only_synthetic: f64 =
         synthetic.iter().filter(|(pair, _)| !real.contains_key(pair)).map(|(_, share)| share).sum();
     Some(1.0 - (in_real + only_synthetic) / 2.0)
 }
 
-/// A pair of columns (i, j) with i < j, and its trend where it has one.
-pub type PairTrend = ((usize, usize), Option<f64>);
+/// How a pair of columns goes together.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PairTrend {
+    /// Which columns (i, j), i < j.
+    pub columns: (usize, usize),
+    /// See [`pair_trend`].
+    pub trend: Option<f64>,
+    /// Whether the two are related in the real table: see [`is_related`].
+    pub is_related: bool,
+}
 
-/// The trend of each pair of columns, and their mean.
-pub fn pair_trends(real: &Table, synthetic: &Table) -> (Vec<PairTrend>, f64) {
+/// The trend of each pair of columns.
+pub fn pair_trends(real: &Table, synthetic: &Table) -> Vec<PairTrend> {
     let n = real.columns.len();
-    let pairs = (0..n).flat_map(|i| (i + 1..n).map(move |j| (i, j)));
-    let trend = |(i, j): (usize, usize)| {
-        let (a, b) = (&real.columns, &synthetic.columns);
-        ((i, j), pair_trend((&a[i].1, &a[j].1), (&b[i].1, &b[j].1)))
+    let (a, b) = (&real.columns, &synthetic.columns);
+    let of = |(i, j): (usize, usize)| PairTrend {
+        columns: (i, j),
+        trend: pair_trend((&a[i].1, &a[j].1), (&b[i].1, &b[j].1)),
+        is_related: is_related(&a[i].1, &a[j].1),
     };
-    let trends: Vec<PairTrend> = pairs.map(trend).collect();
-    let mean = mean(trends.iter().filter_map(|(_, trend)| *trend));
-    (trends, mean)
+    (0..n).flat_map(|i| (i + 1..n).map(move |j| (i, j))).map(of).collect()
+}
+
+/// Mean trend of those pairs that count and have one; not a number when there is none.
+pub fn mean_trend(trends: &[PairTrend], counts: impl Fn(&PairTrend) -> bool) -> f64 {
+    mean(trends.iter().filter(|pair| counts(pair)).filter_map(|pair| pair.trend))
+}
+
+/// Correlation above which two numbers are related.
+const RELATED_CORRELATION: f64 = 0.5;
+
+/// Cramér's V above which two categories, or a number and a category, are related.
+const RELATED_ASSOCIATION: f64 = 0.3;
+
+/// Whether two columns are related so much that SDMetrics counts their trend by default.
+///
+/// # Source
+/// SDMetrics 0.32, `QualityReport.real_correlation_threshold` and `real_association_threshold`.
+pub fn is_related(a: &Values, b: &Values) -> bool {
+    match (a, b) {
+        (Values::Numeric(a), Values::Numeric(b)) => correlation(a, b).is_some_and(|r| r.abs() > RELATED_CORRELATION),
+        _ => association(&contingency(a, b)).is_some_and(|v| v > RELATED_ASSOCIATION),
+    }
+}
+
+/// Cramér's V of a table of shares; `None` when a side does not vary.
+fn association(table: &Contingency) -> Option<f64> {
+    let (mut of_a, mut of_b) = (BTreeMap::<u32, f64>::new(), BTreeMap::<u32, f64>::new());
+    for (&(a, b), share) in table {
+        *of_a.entry(a).or_default() += share;
+        *of_b.entry(b).or_default() += share;
+    }
+    let n_free = of_a.len().min(of_b.len()).checked_sub(1).filter(|&n| n > 0)?;
+    let chi_square: f64 = table.iter().map(|((a, b), share)| share * share / (of_a[a] * of_b[b])).sum::<f64>() - 1.0;
+    Some((chi_square.max(0.0) / n_free as f64).sqrt())
 }
 
 /// Pearson's correlation over the rows where neither is missing; `None` when one does not vary.
@@ -68,10 +109,13 @@ pub(super) fn mean(values: impl Iterator<Item = f64>) -> f64 {
     sum / n
 }
 
-fn contingency(a: &Values, b: &Values) -> HashMap<(u32, u32), f64> {
+/// The share of each pair of values.
+type Contingency = BTreeMap<(u32, u32), f64>;
+
+fn contingency(a: &Values, b: &Values) -> Contingency {
     let (a, b) = (discrete(a), discrete(b));
     let share = 1.0 / a.len() as f64;
-    let mut table = HashMap::new();
+    let mut table = Contingency::new();
     for pair in a.into_iter().zip(b) {
         *table.entry(pair).or_insert(0.0) += share;
     }

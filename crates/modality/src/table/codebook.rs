@@ -8,7 +8,7 @@ use super::settings::settings;
 use genera_data::{Error, Result, SpecialTokens, TextStream, Tokenizer, write_atomically};
 use genera_tokens::{Special, TokenId, Vocab};
 use serde::{Deserialize, Serialize};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -45,9 +45,39 @@ pub struct TableCodebook {
     stored: Stored,
     /// The first id of each column.
     first: Vec<TokenId>,
+    /// The codes of each column's categories, which may be very many.
+    places: Vec<Places>,
     vocab: Vocab,
     special: SpecialTokens,
     json: String,
+}
+
+/// Where the texts of a list stand.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Places {
+    exact: HashMap<String, i64>,
+    /// Without the white space around them.
+    trimmed: HashMap<String, i64>,
+}
+
+impl Places {
+    fn of(column: &Column) -> Self {
+        let mut places = Self::default();
+        if let Kind::Category { values, .. } = &column.kind {
+            for (value, code) in values.iter().zip(0..) {
+                places.exact.entry(value.clone()).or_insert(code);
+                places.trimmed.entry(value.trim().to_owned()).or_insert(code);
+            }
+        }
+        places
+    }
+
+    /// As [`Column::code`].
+    fn code(&self, column: &Column, text: &str) -> Option<i64> {
+        let Kind::Category { values, has_other } = &column.kind else { return column.code(text) };
+        let known = self.exact.get(text).or_else(|| self.trimmed.get(text.trim())).copied();
+        known.or_else(|| has_other.then(|| values.len() as i64 - 1))
+    }
 }
 
 /// What a token means.
@@ -87,6 +117,7 @@ impl TableCodebook {
         Ok(Self {
             vocab: Vocab::single("table", next, special),
             special: SpecialTokens::standard(),
+            places: stored.columns.iter().map(Places::of).collect(),
             stored,
             first,
             json,
@@ -188,12 +219,12 @@ impl TableCodebook {
                 self.columns().len()
             )));
         }
-        let cell = |(column, text): (&Column, &String)| match column.is_learned() {
+        let cell = |((column, places), text): ((&Column, &Places), &String)| match column.is_learned() {
             false => None,
             true if super::column::is_missing(text) => column.missing.is_some().then_some(Cell::Missing),
-            true => column.code(text).map(Cell::Code),
+            true => places.code(column, text).map(Cell::Code),
         };
-        Ok(self.columns().iter().zip(row).map(cell).collect())
+        Ok(self.columns().iter().zip(&self.places).zip(row).map(cell).collect())
     }
 
     /// The tokens of a row.
@@ -309,10 +340,12 @@ fn check_column(column: &Column) -> Result<(), String> {
         last = bin.high;
     }
     match &column.kind {
-        Kind::Number(format) if format.decimals > MAX_DECIMALS || format.step < 1 => {
+        Kind::Number(format) if format.decimals > MAX_DECIMALS || !is_grid(format.step, format.offset) => {
             Err("has numbers that cannot be written".to_owned())
         }
-        Kind::Date(format) if format.step < 1 || format.time.as_ref().is_some_and(|time| time.decimals > 6) => {
+        Kind::Date(format)
+            if !is_grid(format.step, format.offset) || format.time.as_ref().is_some_and(|time| time.decimals > 6) =>
+        {
             Err("has dates that cannot be written".to_owned())
         }
         Kind::Category { values, .. }
@@ -326,6 +359,10 @@ fn check_column(column: &Column) -> Result<(), String> {
         Kind::Number(_) | Kind::Date(_) if !column.is_learned() => Err("has no bins".to_owned()),
         _ => Ok(()),
     }
+}
+
+fn is_grid(step: i64, offset: i64) -> bool {
+    step >= 1 && (0..step).contains(&offset)
 }
 
 impl Tokenizer for TableCodebook {

@@ -75,6 +75,23 @@ impl Constraints {
         }
     }
 
+    /// Whether a whole row keeps to the orders and combinations.
+    pub fn hold(&self, columns: &[Column], row: &[Option<Cell>]) -> bool {
+        let code = |i: usize| match row[i] {
+            Some(Cell::Code(code)) => Some(code),
+            _ => None,
+        };
+        let in_order = |&(a, b): &(usize, usize)| match (code(a), code(b)) {
+            (Some(low), Some(high)) => low <= code_at_most(&columns[a], columns[b].value(high)),
+            _ => true,
+        };
+        let is_known = |combination: &Combination| {
+            let cells: Vec<Option<i64>> = combination.columns.iter().map(|&i| code(i)).collect();
+            combination.rows.contains(&cells)
+        };
+        self.orders.iter().all(in_order) && self.combinations.iter().all(is_known)
+    }
+
     /// What a column may hold beside the cells that are known, by the combinations alone.
     pub(super) fn together(&self, column: usize, known: &[Option<Cell>], domains: &[Domain]) -> Option<Domain> {
         let of = |combination: &Combination| {
@@ -116,14 +133,14 @@ const SAME: f64 = 1e-12;
 
 /// The greatest code whose value is at most `limit`.
 pub(super) fn code_at_most(column: &Column, limit: f64) -> i64 {
-    let unit = column.value(1);
+    let (start, unit) = (column.value(0), column.value(1) - column.value(0));
     let slack = SAME * limit.abs().max(unit.abs());
-    ((limit + slack) / unit).floor() as i64
+    ((limit - start + slack) / unit).floor() as i64
 }
 
 /// The least code whose value is at least `limit`.
 pub(super) fn code_at_least(column: &Column, limit: f64) -> i64 {
-    let unit = column.value(1);
+    let (start, unit) = (column.value(0), column.value(1) - column.value(0));
     let slack = SAME * limit.abs().max(unit.abs());
-    ((limit - slack) / unit).ceil() as i64
+    ((limit - start - slack) / unit).ceil() as i64
 }

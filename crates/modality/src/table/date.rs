@@ -22,6 +22,9 @@ pub struct DateFormat {
     pub(super) time: Option<TimeFormat>,
     /// Distance of two neighbours on the grid: days, or with a time microseconds.
     pub(super) step: i64,
+    /// Where the grid lies beside 1970-01-01, from 0 to below `step`: dates that are all Mondays.
+    #[serde(default)]
+    pub(super) offset: i64,
 }
 
 /// How the time of day is written.
@@ -47,7 +50,7 @@ impl DateFormat {
 
     /// The code of a date in text; off the grid, the one before.
     pub(super) fn code(&self, text: &str) -> Option<i64> {
-        Some(self.scaled(text)?.div_euclid(self.step.max(1)))
+        Some(self.scaled(text)?.saturating_sub(self.offset).div_euclid(self.step.max(1)))
     }
 
     /// Days or microseconds since 1970-01-01.
@@ -76,7 +79,7 @@ impl DateFormat {
 
     /// The date that a code stands for.
     pub(super) fn text(&self, code: i64) -> String {
-        let scaled = code.saturating_mul(self.step);
+        let scaled = code.saturating_mul(self.step).saturating_add(self.offset);
         match &self.time {
             None => self.date_text(scaled),
             Some(time) => {
@@ -98,7 +101,7 @@ impl DateFormat {
 
     /// Days since 1970-01-01, to be compared with others.
     pub fn value(&self, code: i64) -> f64 {
-        let scaled = code as f64 * self.step as f64;
+        let scaled = code as f64 * self.step as f64 + self.offset as f64;
         if self.has_time() { scaled / MICROSECONDS_A_DAY as f64 } else { scaled }
     }
 }
@@ -161,7 +164,7 @@ pub(super) fn formats_of(text: &str) -> Vec<DateFormat> {
     if time.is_none() && date.len() < text.len() {
         return Vec::new();
     }
-    let of = |order| DateFormat { order, separator, time: time.clone(), step: 1 };
+    let of = |order| DateFormat { order, separator, time: time.clone(), step: 1, offset: 0 };
     // Day before month stands first: where both read all values, that is what most of the world writes.
     let all = [DateOrder::YearMonthDay, DateOrder::DayMonthYear, DateOrder::MonthDayYear].map(of);
     let is_exact = |format: &DateFormat| format.scaled(text).is_some_and(|scaled| format.text(scaled) == text);

@@ -4,9 +4,9 @@ use super::codebook::TableCodebook;
 use super::column::Column;
 use super::constraint::{Combination, Constraints};
 use super::domain::Cell;
-use super::infer;
-use super::settings::{TableSettings, Type, settings};
+use super::settings::{TableSettings, settings};
 use super::statistics::Statistics;
+use super::{declared, infer};
 use genera_data::prepare::{Fit, Fitting};
 use genera_data::{Document, Result, Tokenizer};
 use std::collections::BTreeSet;
@@ -47,7 +47,7 @@ impl Fit for TableFit {
     }
 
     fn fingerprint(&self) -> String {
-        format!("table 1 {:?}", self.settings)
+        format!("table 2 {:?}", self.settings)
     }
 }
 
@@ -65,6 +65,9 @@ impl Fitting for TableFitting {
         let row =
             row.ok_or_else(|| settings(format!("{} is no row of {} columns", document.origin, self.cells.len())))?;
         self.n_rows += 1;
+        if self.settings.is_private {
+            return Ok(());
+        }
         self.cells.iter_mut().zip(row).for_each(|(cells, cell)| cells.add(cell));
         if !self.settings.combinations.is_empty() {
             self.combine(row)?;
@@ -76,16 +79,20 @@ impl Fitting for TableFitting {
         if self.n_rows < LEAST_ROWS {
             return Err(settings(format!(
                 "the table has {} rows to learn from; a model of a table needs at least {LEAST_ROWS}, and some thousands \
-                 to be any good",
+                 to be any good (a double quote that is left open takes in all lines behind it)",
                 self.n_rows
             )));
         }
         let types = self.settings.types_by_column()?;
-        let learn = |((name, cells), wanted): ((&String, &Statistics), Option<Type>)| {
-            infer::column(name, cells, wanted, &self.settings)
+        let declared = declared::columns(&self.settings)?;
+        if self.settings.is_private {
+            self.settings.check_private(&declared)?;
+        }
+        let learn = |(i, column): (usize, Option<Column>)| match column {
+            Some(column) => Ok(column),
+            None => infer::column(&self.settings.columns[i], &self.cells[i], types[i], &self.settings),
         };
-        let columns: Vec<Column> =
-            self.settings.columns.iter().zip(&self.cells).zip(types).map(learn).collect::<Result<_>>()?;
+        let columns: Vec<Column> = declared.into_iter().enumerate().map(learn).collect::<Result<_>>()?;
         let constraints = Constraints {
             orders: Constraints::orders_of(&self.settings, &columns)?,
             combinations: self.combinations(&columns)?,

@@ -49,6 +49,15 @@ impl RowGrammar {
         Ok(Self { domains: conditions.domains().to_vec(), codebook: codebook.clone(), to_come, cells, open: None })
     }
 
+    /// A row with the columns in the same order, but bound by no condition.
+    ///
+    /// # Errors
+    /// As [`RowGrammar::new`].
+    pub fn unbound(codebook: &Codebook, conditions: &Conditions) -> Result<Self> {
+        let domains = Conditions::none(of(codebook)?).domains().to_vec();
+        Ok(Self { domains, ..Self::new(codebook, conditions)? })
+    }
+
     fn table(&self) -> &TableCodebook {
         of(&self.codebook).expect("a grammar is made of a table's codebook")
     }

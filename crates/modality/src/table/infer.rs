@@ -2,7 +2,7 @@
 
 use super::column::{Bin, Column, Kind};
 use super::date::{DateFormat, formats_of};
-use super::number::{MAX_DECIMALS, NumberFormat, scaled};
+use super::number::{MAX_DECIMALS, NumberFormat, grid, scaled};
 use super::settings::{TableSettings, Type, settings};
 use super::statistics::{MAX_DISTINCT, Statistics, start_of};
 use genera_data::Result;
@@ -116,8 +116,9 @@ fn number(cells: &Statistics) -> Option<NumberFormat> {
     }
     let decimals = numbers.max_decimals.min(MAX_DECIMALS).min(room.clamp(0.0, f64::from(MAX_DECIMALS)) as u32);
     let padded = numbers.min_decimals == numbers.max_decimals;
-    let values = cells.weighted().into_iter().filter_map(|(text, _)| scaled(text, decimals));
-    Some(NumberFormat { decimals, padded, step: values.fold(0, greatest_common_divisor).max(1) })
+    let weighted = cells.weighted();
+    let (step, offset) = grid(weighted.iter().filter_map(|(text, _)| scaled(text, decimals)));
+    Some(NumberFormat { decimals, padded, step, offset })
 }
 
 /// How the dates are written; `None` when one format does not read all.
@@ -126,17 +127,8 @@ fn date(cells: &Statistics) -> Option<DateFormat> {
     let formats = formats_of(weighted.first()?.0);
     let reads_all = |format: &DateFormat| weighted.iter().all(|(text, _)| format.scaled(text).is_some());
     let format = formats.into_iter().find(reads_all)?;
-    let values = weighted.iter().filter_map(|(text, _)| format.scaled(text));
-    let step = values.fold(0, greatest_common_divisor).max(1);
-    Some(DateFormat { step, ..format })
-}
-
-fn greatest_common_divisor(a: i64, b: i64) -> i64 {
-    let (mut a, mut b) = (a.abs(), b.abs());
-    while b > 0 {
-        (a, b) = (b, a % b);
-    }
-    a
+    let (step, offset) = grid(weighted.iter().filter_map(|(text, _)| format.scaled(text)));
+    Some(DateFormat { step, offset, ..format })
 }
 
 /// A column whose codes have an order, cut into bins of about equally many cells.

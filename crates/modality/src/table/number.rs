@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// How the numbers of a column are written, and on which grid they lie: code · step is the number without its point.
+/// How the numbers of a column are written, and on which grid they lie: code · step + offset is the number without its point.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NumberFormat {
     /// Digits behind the point.
@@ -11,6 +11,25 @@ pub struct NumberFormat {
     pub padded: bool,
     /// Distance of two neighbours on the grid, in units of the last digit.
     pub step: i64,
+    /// Where the grid lies beside zero, from 0 to below `step`, in units of the last digit.
+    #[serde(default)]
+    pub offset: i64,
+}
+
+/// The widest grid on which all of some whole numbers lie: its step, and where it lies beside zero.
+pub(super) fn grid(values: impl Iterator<Item = i64> + Clone) -> (i64, i64) {
+    let Some(first) = values.clone().next() else { return (1, 0) };
+    let step = values.fold(0, |step, value| greatest_common_divisor(step, value.saturating_sub(first)));
+    // A single value is a multiple of itself.
+    if step == 0 { (first.saturating_abs().max(1), 0) } else { (step, first.rem_euclid(step)) }
+}
+
+fn greatest_common_divisor(a: i64, b: i64) -> i64 {
+    let (mut a, mut b) = (a.saturating_abs(), b.saturating_abs());
+    while b > 0 {
+        (a, b) = (b, a % b);
+    }
+    a
 }
 
 /// Numbers beyond this are not whole in a float.
@@ -22,18 +41,19 @@ pub(super) const MAX_DECIMALS: u32 = 12;
 impl NumberFormat {
     /// Whether none has digits behind the point.
     pub fn is_whole(&self) -> bool {
-        self.decimals == 0 || self.step % 10_i64.pow(self.decimals.min(MAX_DECIMALS)) == 0
+        let unit = 10_i64.pow(self.decimals.min(MAX_DECIMALS));
+        self.step % unit == 0 && self.offset % unit == 0
     }
 
     /// The code of a number in text; off the grid, the nearest.
     pub(super) fn code(&self, text: &str) -> Option<i64> {
-        let scaled = scaled(text, self.decimals)?;
-        Some((scaled + (self.step / 2) * scaled.signum()) / self.step.max(1))
+        let along = scaled(text, self.decimals)?.saturating_sub(self.offset);
+        Some(along.saturating_add((self.step / 2).saturating_mul(along.signum())) / self.step.max(1))
     }
 
     /// The number that a code stands for.
     pub(super) fn text(&self, code: i64) -> String {
-        let scaled = i128::from(code) * i128::from(self.step);
+        let scaled = i128::from(code) * i128::from(self.step) + i128::from(self.offset);
         let unit = 10_i128.pow(self.decimals.min(MAX_DECIMALS));
         let (sign, digits) = (if scaled < 0 { "-" } else { "" }, scaled.abs());
         if self.decimals == 0 {
@@ -45,7 +65,7 @@ impl NumberFormat {
 
     /// The number that a code stands for, to be compared with others.
     pub fn value(&self, code: i64) -> f64 {
-        code as f64 * self.step as f64 / 10_f64.powi(self.decimals as i32)
+        (code as f64 * self.step as f64 + self.offset as f64) / 10_f64.powi(self.decimals as i32)
     }
 }
 
@@ -82,12 +102,26 @@ mod tests {
         let check = |format: NumberFormat, text: &str| {
             assert_eq!(format.text(format.code(text).unwrap()), text, "{format:?}");
         };
-        check(NumberFormat { decimals: 2, padded: true, step: 1 }, "-12.50");
-        check(NumberFormat { decimals: 2, padded: false, step: 1 }, "-12.5");
-        check(NumberFormat { decimals: 1, padded: true, step: 10 }, "880.0");
-        check(NumberFormat { decimals: 0, padded: true, step: 50 }, "-150");
-        check(NumberFormat { decimals: 4, padded: false, step: 1 }, "8.3252");
-        check(NumberFormat { decimals: 3, padded: false, step: 1 }, "-0.005");
+        let format = |decimals, padded, step, offset| NumberFormat { decimals, padded, step, offset };
+        check(format(2, true, 1, 0), "-12.50");
+        check(format(2, false, 1, 0), "-12.5");
+        check(format(1, true, 10, 0), "880.0");
+        check(format(0, true, 50, 0), "-150");
+        check(format(4, false, 1, 0), "8.3252");
+        check(format(3, false, 1, 0), "-0.005");
+        check(format(1, true, 10, 5), "-7.5");
+        check(format(1, true, 10, 5), "880.5");
+        assert_eq!(format(1, true, 10, 5).text(format(1, true, 10, 5).code("3.1").unwrap()), "3.5", "the nearest");
+    }
+
+    #[test]
+    fn grids_may_lie_beside_zero() {
+        let of = |values: &[i64]| grid(values.iter().copied());
+        assert_eq!(of(&[5, 15, -25]), (10, 5));
+        assert_eq!(of(&[880, -20]), (900, 880));
+        assert_eq!(of(&[0, 100, 150]), (50, 0));
+        assert_eq!((of(&[7, 7]), of(&[0]), of(&[])), ((7, 0), (1, 0), (1, 0)));
+        assert_eq!(of(&[i64::MIN, i64::MAX]).0, i64::MAX, "far ends do not overflow");
     }
 
     #[test]

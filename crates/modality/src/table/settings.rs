@@ -1,5 +1,6 @@
 //! What a person says about a table beyond its file.
 
+use super::column::Column;
 use genera_data::{Error, Result};
 
 /// How the columns of a table are taken.
@@ -15,6 +16,10 @@ pub struct TableSettings {
     pub combinations: Vec<String>,
     /// Columns that together never repeat, each as in `id` or `name + birth`.
     pub unique: Vec<String>,
+    /// What columns may hold, said beforehand: each as in `age = 17..90` or `sex = Male | Female`.
+    pub domains: Vec<String>,
+    /// Whether nothing about a column may be found out from the rows.
+    pub is_private: bool,
     /// Bins of a number at most.
     pub n_bins: usize,
     /// Categories with fewer rows are merged, and as many of the least and greatest numbers become one.
@@ -31,6 +36,8 @@ impl Default for TableSettings {
             constraints: Vec::new(),
             combinations: Vec::new(),
             unique: Vec::new(),
+            domains: Vec::new(),
+            is_private: false,
             n_bins: 128,
             protect_rare: 0,
             any_order: true,
@@ -76,6 +83,30 @@ impl TableSettings {
             types[find(&self.columns, name, "table.types")?] = Some(*wanted);
         }
         Ok(types)
+    }
+
+    /// Makes sure that nothing about the columns comes from the rows.
+    ///
+    /// # Errors
+    /// When a column is not declared, or combinations are to be taken from the rows.
+    pub(super) fn check_private(&self, declared: &[Option<Column>]) -> Result<()> {
+        let open = self.columns.iter().zip(declared).filter(|(_, column)| column.is_none());
+        let open: Vec<&str> = open.map(|(name, _)| name.as_str()).collect();
+        if !open.is_empty() {
+            return Err(settings(format!(
+                "with privacy, what a column may hold must not be found out from the rows, and nothing is said of {}. Say it \
+                 in the recipe, from what is known without them: table.domains = [\"age = 0..120\", \"sex = Male | Female | \
+                 missing\"], or leave columns out with table.skip",
+                open.join(", ")
+            )));
+        }
+        if !self.combinations.is_empty() {
+            return Err(settings(
+                "table.combinations takes from the rows which values stand together, and so shows single rows; with privacy \
+                 leave it out",
+            ));
+        }
+        Ok(())
     }
 
     /// The columns of each group such as `city + country`.

@@ -278,3 +278,121 @@ fn the_schema_names_columns_and_values() {
     assert_eq!(columns["end"]["anyOf"][2]["type"], "null", "gaps may be asked for");
     assert_eq!(columns["price"]["anyOf"][1]["properties"]["min"]["type"], "number");
 }
+
+/// The cells of random legal rows, the columns of a table and how they become vectors.
+fn vectors(codebook: &Codebook) -> (Vec<Vec<Option<Cell>>>, Features) {
+    let table = of(codebook).unwrap();
+    let none = Conditions::none(table);
+    let row = |seed| table.decode_cells(&random_row(codebook, &none, seed).unwrap());
+    let rows: Vec<Vec<Option<Cell>>> = (0..600).map(row).collect();
+    let features = Features::fit(table, &rows).unwrap();
+    (rows, features)
+}
+
+#[test]
+fn rows_become_vectors_and_come_back() {
+    let codebook = stays(|settings| settings);
+    let table = of(&codebook).unwrap();
+    let (rows, features) = vectors(&codebook);
+    let width: usize = genera_engine::gan::GanConfig {
+        parts: features.parts(table),
+        d_hidden: 1,
+        n_layers: 1,
+        d_noise: 1,
+        n_packed: 1,
+    }
+    .n_features();
+    let mut n_near = 0;
+    for (row, key) in rows.iter().zip(0..) {
+        let vector = features.encode(table, row, key);
+        assert_eq!(vector.len(), width);
+        assert!(vector.iter().all(|value| (-1.0..=1.0).contains(value)));
+        let back = features.decode(table, &vector);
+        assert_eq!((back[1] == Some(Cell::Missing), back[2], back[3]), (row[1] == Some(Cell::Missing), row[2], row[3]));
+        let (Some(Cell::Code(was)), Some(Cell::Code(is))) = (row[0], back[0]) else { panic!("{row:?} {back:?}") };
+        n_near += usize::from(was.abs_diff(is) <= 1);
+    }
+    assert!(n_near > 570, "all but those far from every mode come back: {n_near}");
+    let hostile = features.decode(table, &vec![f32::NAN; width]);
+    assert!(table.texts(&hostile).len() == 5 && table.texts(&features.decode(table, &[])).len() == 5);
+}
+
+#[test]
+fn conditions_of_vectors_are_those_of_the_rows_or_what_is_asked() {
+    let codebook = stays(|settings| settings);
+    let table = of(&codebook).unwrap();
+    let (rows, features) = vectors(&codebook);
+    let asked = Conditions::parse(table, "city = Rome, start > 5").unwrap();
+    let conditions = features.conditions(table, &asked, 30, 1, 0);
+    let rome = table.columns()[2].code("Rome").unwrap() as usize;
+    assert!(conditions.chunks(5).all(|row| row.iter().sum::<f32>() == 1.0 && row[rome] == 1.0), "{conditions:?}");
+    let free = features.conditions(table, &Conditions::none(table), 200, 1, 0);
+    assert!((0..5).all(|place| free.chunks(5).any(|row| row[place] == 1.0)), "three cities and two countries");
+    let config = genera_engine::gan::GanConfig {
+        parts: features.parts(table),
+        d_hidden: 4,
+        n_layers: 1,
+        d_noise: 2,
+        n_packed: 2,
+    };
+    let sampled = SampledRows::new(table, features, rows);
+    let batch = sampled.batch(&config, 40, 1, 7);
+    assert_eq!(batch, sampled.batch(&config, 40, 1, 7));
+    let places: Vec<_> = config.asked().collect();
+    let rows = batch.rows.chunks(config.n_features()).zip(batch.conditions.chunks(5));
+    for ((row, condition), (choice, category)) in rows.zip(&batch.asked) {
+        let (features, conditions) = &places[*choice];
+        assert_eq!(row[features.start + *category as usize], 1.0, "the row has what its condition asks for");
+        assert_eq!(condition[conditions.start + *category as usize], 1.0);
+    }
+}
+
+#[test]
+fn features_are_kept_and_hostile_ones_are_refused() {
+    let codebook = stays(|settings| settings);
+    let table = of(&codebook).unwrap();
+    let (_, features) = vectors(&codebook);
+    let directory = tempfile::tempdir().unwrap();
+    features.save(directory.path()).unwrap();
+    assert_eq!(Features::load(directory.path(), table).unwrap(), features);
+    let json = std::fs::read_to_string(directory.path().join("features.json")).unwrap();
+    for (from, to) in
+        [("\"deviation\":", "\"deviation\":-"), ("modes", "model"), ("\"categories\":[", "\"categories\":[1,")]
+    {
+        let bad = json.replacen(from, to, 1);
+        assert!(bad != json && Features::from_json(bad.as_bytes(), table).is_err(), "{to}");
+    }
+    assert!(Features::from_json(b"{\"columns\":[]}", table).is_err());
+}
+
+#[test]
+fn grids_beside_zero_make_no_other_numbers() {
+    let row = |i: usize| vec![format!("{}.5", i % 40), format!("2024-0{}-{:02}", 1 + i % 2 * 3, 1 + i % 4 * 7)];
+    let codebook = fitted(named(&["half", "week"]), (0..400).map(row));
+    let rows = random_rows(&codebook, &Conditions::parse(of(&codebook).unwrap(), "half >= 3, half < 9").unwrap());
+    assert!(rows.len() == 300 && rows.iter().all(|row| row[0].ends_with(".5")), "{:?}", &rows[..3]);
+    assert!(rows.iter().all(|row| (3.0..9.0).contains(&row[0].parse::<f64>().unwrap())));
+}
+
+#[test]
+fn what_is_private_is_learned_from_no_row() {
+    let domains = vec!["a = 0..9".to_owned(), "b = x | y".to_owned()];
+    let settings = TableSettings { is_private: true, domains, ..named(&["a", "b"]) };
+    let rows = |secret: &str| (0..30).map(|i| vec![(i * 1000).to_string(), secret.to_owned()]).collect::<Vec<_>>();
+    let one = fitted(settings.clone(), rows("x").into_iter());
+    let other = fitted(settings.clone(), rows("secret").into_iter());
+    assert_eq!(one.to_json(), other.to_json());
+    let table = of(&one).unwrap();
+    let brought = table.texts(&table.decode_cells(&table.encode_row(&["99".to_owned(), "secret".to_owned()]).unwrap()));
+    assert_eq!(brought, ["9", ""]);
+    let check = |settings: TableSettings, expect: &str| {
+        let mut fitting = TableFit::new(settings).begin();
+        for row in rows("x") {
+            fitting.add(&Document::row(genera_data::Origin::new("test", 0), row)).unwrap();
+        }
+        let error = fitting.finish().err().unwrap().to_string();
+        assert!(error.contains(expect), "{error}");
+    };
+    check(TableSettings { domains: vec!["a = 0..9".to_owned()], ..settings.clone() }, "nothing is said of b");
+    check(TableSettings { combinations: vec!["a + b".to_owned()], ..settings }, "table.combinations");
+}

@@ -19,6 +19,7 @@ mod grouped_linear;
 mod linear;
 mod matmul;
 mod mix;
+mod multiply;
 mod norm;
 mod offset_bias;
 mod paged_attention;
@@ -44,6 +45,7 @@ pub use grouped_linear::{Group, grouped_linear};
 pub use linear::{Linear, linear};
 pub use matmul::matmul;
 pub use mix::mix;
+pub use multiply::multiply;
 pub use norm::{NormSpec, norm};
 pub use offset_bias::offset_bias;
 pub use paged_attention::{PagedRow, PagedSpec, paged_attention};
@@ -74,6 +76,7 @@ pub const ALL: &[(&str, Check)] = &[
     ("linear", linear::check),
     ("matmul", matmul::check),
     ("mix", mix::check),
+    ("multiply", multiply::check),
     ("norm", norm::check),
     ("offset_bias", offset_bias::check),
     ("preference", preference::check),

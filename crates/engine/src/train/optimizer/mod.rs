@@ -126,6 +126,15 @@ impl ModelOptimizer {
         Self { by_param: params.specs().iter().enumerate().map(choose).collect() }
     }
 
+    /// AdamW for every parameter, whatever it is for.
+    pub fn adamw(settings: AdamWSettings, params: &Params) -> Self {
+        let of = |(i, spec): (usize, &ParamSpec)| {
+            let weights = params.master(ParamId(i));
+            Some(Box::new(adamw::AdamW::new(settings, weights, decays(spec.role))) as Box<dyn Optimizer>)
+        };
+        Self { by_param: params.specs().iter().enumerate().map(of).collect() }
+    }
+
     /// Changes all parameters by one step, in their order; those without gradient stay.
     pub fn update(&mut self, params: &mut Params, gradients: &Gradients, update: &Update) {
         for (i, optimizer) in self.by_param.iter_mut().enumerate() {

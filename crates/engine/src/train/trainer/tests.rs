@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::presets;
-use crate::recipe::{OptimizerKind, TrainRecipe};
+use crate::recipe::{OptimizerKind, PrivacyRecipe, TrainRecipe};
 use crate::train::fixture::{V, batch, preset, recipe, rich_recipe, trainer, trainer_on};
 use genera_tensor::{DType, Device};
 use genera_tokens::IGNORE;
@@ -262,4 +262,66 @@ fn memory_is_reused() {
     };
     let reserved = [step(), step(), step(), step()];
     assert_eq!(reserved[1], reserved[3]);
+}
+
+/// A trainer with privacy and hardly any noise.
+fn private_trainer(clip: f64, noise_multiplier: f64, secret: u64) -> Trainer {
+    let privacy = PrivacyRecipe {
+        epsilon: Some(1.0),
+        noise_multiplier: Some(noise_multiplier),
+        secret: Some(secret),
+        ..PrivacyRecipe::default()
+    };
+    let train = TrainRecipe {
+        optimizer: OptimizerKind::Sgd,
+        learning_rate: 1.0,
+        clip,
+        batch_size: 2,
+        momentum: 0.0,
+        ..recipe()
+    };
+    let plain = trainer(preset("llama"), &train);
+    let settings = TrainSettings::new(&train).unwrap().with_privacy(&privacy, &train).unwrap();
+    Trainer::new(plain.into_model(), settings)
+}
+
+fn row_alone(row: Batch, clip: f64) -> Vec<Vec<f32>> {
+    let mut trainer = private_trainer(clip, 1e-12, 1);
+    trainer.step_private(&[row]).unwrap();
+    weights(&trainer)
+}
+
+#[test]
+fn a_private_step_is_the_sum_of_clipped_rows() {
+    let rows = batch(preset("llama"), 2, 3);
+    let before = weights(&private_trainer(0.1, 1e-12, 1));
+    let alone = [0, 1].map(|i| row_alone(rows.rows(i..i + 1), 0.1));
+    let mut both = private_trainer(0.1, 1e-12, 1);
+    both.step_private(&[rows.rows(0..1), rows.rows(1..2)]).unwrap();
+    let sum: Vec<Vec<f32>> = before
+        .iter()
+        .zip(alone[0].iter().zip(&alone[1]))
+        .map(|(start, (a, b))| start.iter().zip(a.iter().zip(b)).map(|(start, (a, b))| a + b - start).collect())
+        .collect();
+    assert!(largest_difference(&weights(&both), &sum) < 1e-6);
+    // Each moves the weights by clip / batch_size at most, however large its gradient.
+    let moved = |weights: &[Vec<f32>]| {
+        let pairs = weights.iter().flatten().zip(before.iter().flatten());
+        pairs.map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt()
+    };
+    assert!((moved(&alone[0]) - 0.05).abs() < 1e-4, "{}", moved(&alone[0]));
+}
+
+#[test]
+fn private_noise_is_a_function_of_the_secret_and_comes_without_rows_too() {
+    let after = |secret| {
+        let mut trainer = private_trainer(1.0, 0.5, secret);
+        trainer.step_private(&[]).unwrap();
+        weights(&trainer)
+    };
+    assert!(after(1) == after(1));
+    assert!(after(1) != after(2));
+    let still = weights(&private_trainer(1.0, 0.5, 1));
+    let moved = after(1).iter().zip(&still).all(|(a, b)| a.iter().zip(b).any(|(a, b)| a != b));
+    assert!(moved, "every parameter gets noise");
 }
