@@ -86,7 +86,7 @@ mod tests {
         assert_eq!(weight_bytes(&directory.path().join("nowhere")), None);
         let models = [("a".to_owned(), directory.path().join("hf"))];
         check(&models, 1 << 20).unwrap();
-        let error = check(&models, usize::MAX / 2).unwrap_err().to_string();
+        let error = format!("{:?}", check(&models, usize::MAX / 2).unwrap_err());
         assert!(error.contains("--cache-memory") && error.contains("  a "), "{error}");
     }
 }

@@ -30,7 +30,7 @@ fn model() -> Transformer {
         position: Position::Learned,
         norm: Norm::Rms { eps: 1e-5 },
         placement: Placement::Pre,
-        embedding: Embedding { scaled: false, norm: false, n_segment_types: 0, per_stack: false },
+        embedding: Embedding { scaled: false, norm: false, n_segment_types: 0, per_stack: false, width: None },
         head: Head::Untied,
         logit_cap: None,
     };
