@@ -14,7 +14,7 @@ use genera_engine::weights::{
     GgufFacts, GgufModel, PublishedConfig, PublishedGeneration, Purpose, SpecialIds, TokenizerFiles, load_adapter,
     load_gguf, load_hf, read_config,
 };
-use genera_modality::{Codebook, Modality, Table, Text, Translation};
+use genera_modality::{Codebook, Modality, Molecule, Table, Text, Translation};
 use genera_tensor::quant::Format;
 use genera_tensor::{DType, Device};
 use std::path::{Path, PathBuf};
@@ -59,7 +59,7 @@ pub struct ModelArguments {
 #[group(skip)]
 pub struct OptionalModel {
     /// A run directory, one of its checkpoints, a directory in the Hugging Face layout, a GGUF file, or a pulled hf:ORG/NAME.
-    #[arg(long = "model", value_name = "MODEL", required_unless_present = "synthetic")]
+    #[arg(long = "model", value_name = "MODEL", required_unless_present_any = ["synthetic", "samples"])]
     path: Option<PathBuf>,
     /// An adapter in PEFT's layout for it (LoRA).
     #[arg(long, value_name = "DIR")]
@@ -239,6 +239,8 @@ fn of_directory(path: &Path, purpose: Purpose, device: &Device) -> Outcome<Loade
     // Such a directory does not say what it makes, but its files and its shape do.
     let (modality, codebook): (&dyn Modality, Option<Codebook>) = if path.join("table.json").is_file() {
         (&Table, Some(Table.load_codebook(path)?))
+    } else if path.join("molecule.json").is_file() {
+        (&Molecule, Some(Molecule.load_codebook(path)?))
     } else {
         let codebook = if path.join("tokenizer.json").is_file() { Some(load_tokenizer(path)?) } else { None };
         (if transformer.config().is_encoder_decoder() { &Translation } else { &Text }, codebook)
@@ -308,6 +310,16 @@ impl LoadedModel {
         GgufFacts { name: name.to_owned(), special: self.special.clone(), tokenizer }
     }
 
+    /// The weights, and what else is known of the model.
+    ///
+    /// # Errors
+    /// When it has no tokenizer.
+    pub fn split(self) -> Outcome<(Transformer, ModelFacts)> {
+        let codebook = self.codebook()?.clone();
+        let Self { transformer, modality, special, defaults, .. } = self;
+        Ok((transformer, ModelFacts { codebook, modality, special, defaults }))
+    }
+
     /// The model as answers need it.
     ///
     /// # Errors
@@ -316,6 +328,18 @@ impl LoadedModel {
         let codebook = self.codebook()?;
         Ok(SpeakingModel::new(&self.transformer, codebook, self.modality, &self.special))
     }
+}
+
+/// What is known of a model beside its weights, while these are being trained.
+pub struct ModelFacts {
+    /// Its tokenizer.
+    pub codebook: Codebook,
+    /// The kind of data it makes.
+    pub modality: &'static dyn Modality,
+    /// Ids that open, close and fill.
+    pub special: SpecialIds,
+    /// How its recipe, or its authors, want answers made.
+    pub defaults: GenerateRecipe,
 }
 
 /// A model with its tokenizer, ready to answer; a loaded one or one that is being trained.

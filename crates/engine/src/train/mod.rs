@@ -5,6 +5,7 @@
 
 mod clip;
 mod ema;
+mod expert;
 mod finite;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -16,6 +17,7 @@ mod schedule;
 mod settings;
 mod trainer;
 
+pub use expert::{Expert, Experts};
 pub use loss::Validation;
 pub use optimizer::{AdamWSettings, ModelOptimizer, MuonSettings, Optimizer, OptimizerSettings, SgdSettings, Update};
 pub use preference::{PreferencePair, PreferenceScore, answer_nll};
