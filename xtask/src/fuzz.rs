@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 /// The targets, and the files of a run that they start from.
-const TARGETS: [(&str, &[&str]); 13] = [
+const TARGETS: [(&str, &[&str]); 16] = [
     ("recipe", &["recipe.toml"]),
     ("shard", &["data/train.shard", "data/validation.shard"]),
     ("checkpoint", &["checkpoints/step-000002/manifest.json", "checkpoints/step-000002/model.safetensors"]),
@@ -19,6 +19,9 @@ const TARGETS: [(&str, &[&str]); 13] = [
     ("table", &[]),
     ("wire", &[]),
     ("gan", &[]),
+    ("molecule", &[]),
+    ("structures", &[]),
+    ("pickled", &[]),
 ];
 
 /// Runs each target for `seconds`; the first that finds something ends it.

@@ -10,9 +10,11 @@ mod base;
 mod checks;
 mod command;
 mod failure;
+mod goal;
 mod hub;
 mod machine;
 mod model;
+mod molecules;
 mod plan;
 mod prompts;
 mod rates;
@@ -61,6 +63,7 @@ enum Command {
     Chat(chat::Arguments),
     Serve(serve::Arguments),
     Score(score::Arguments),
+    Optimize(optimize::Arguments),
     Evaluate(evaluate::Arguments),
     Logits(logits::Arguments),
     Export(export::Arguments),
@@ -86,6 +89,7 @@ fn main() -> ExitCode {
         Command::Chat(arguments) => chat::run(arguments, common),
         Command::Serve(arguments) => serve::run(&arguments, common),
         Command::Score(arguments) => score::run(arguments, common),
+        Command::Optimize(arguments) => optimize::run(arguments, common),
         Command::Evaluate(arguments) => evaluate::run(arguments, common),
         Command::Logits(arguments) => logits::run(arguments, common),
         Command::Export(arguments) => export::run(arguments, common),

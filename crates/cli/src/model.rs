@@ -14,7 +14,7 @@ use genera_engine::weights::{
     GgufFacts, GgufFile, GgufModel, PublishedConfig, PublishedGeneration, Purpose, SpecialIds, TokenizerFiles,
     load_adapter, load_hf, read_config,
 };
-use genera_modality::{Codebook, Modality, Table, Text, Translation};
+use genera_modality::{Codebook, Modality, Molecule, Table, Text, Translation};
 use genera_tensor::quant::Format;
 use genera_tensor::{DType, Device};
 use std::panic::resume_unwind;
@@ -61,7 +61,7 @@ pub struct ModelArguments {
 #[group(skip)]
 pub struct OptionalModel {
     /// A run directory, one of its checkpoints, a directory in the Hugging Face layout, a GGUF file, or a pulled hf:ORG/NAME.
-    #[arg(long = "model", value_name = "MODEL", required_unless_present = "synthetic")]
+    #[arg(long = "model", value_name = "MODEL", required_unless_present_any = ["synthetic", "samples"])]
     path: Option<PathBuf>,
     /// An adapter in PEFT's layout for it (LoRA).
     #[arg(long, value_name = "DIR")]
@@ -238,16 +238,18 @@ fn of_checkpoint(
 fn of_directory(path: &Path, purpose: Purpose, device: &Device) -> Outcome<LoadedModel> {
     let PublishedConfig { special, generation: published, .. } = read_config(path)?;
     // Such a directory does not say what it makes, but its files and its shape do.
-    let is_table = path.join("table.json").is_file();
-    let has_codebook = is_table || path.join("tokenizer.json").is_file();
-    let load_codebook = || if is_table { Table.load_codebook(path) } else { load_tokenizer(path) };
-    let codebook = || has_codebook.then(load_codebook).transpose();
+    let kinds: [(&str, &dyn Modality); 2] = [("table.json", &Table), ("molecule.json", &Molecule)];
+    let kind = kinds.into_iter().find(|(file, _)| path.join(file).is_file()).map(|(_, modality)| modality);
+    let codebook = || match kind {
+        Some(modality) => modality.load_codebook(path).map(Some),
+        None => path.join("tokenizer.json").is_file().then(|| load_tokenizer(path)).transpose(),
+    };
     let (transformer, codebook) = both(|| load_hf(path, device, purpose), codebook);
     let (transformer, codebook) = (transformer?, codebook?);
-    let modality: &dyn Modality = match transformer.config().is_encoder_decoder() {
-        _ if is_table => &Table,
-        true => &Translation,
-        false => &Text,
+    let modality = match kind {
+        Some(modality) => modality,
+        None if transformer.config().is_encoder_decoder() => &Translation,
+        None => &Text,
     };
     Ok(LoadedModel {
         transformer,
@@ -323,6 +325,16 @@ impl LoadedModel {
         GgufFacts { name: name.to_owned(), special: self.special.clone(), tokenizer }
     }
 
+    /// The weights, and what else is known of the model.
+    ///
+    /// # Errors
+    /// When it has no tokenizer.
+    pub fn split(self) -> Outcome<(Transformer, ModelFacts)> {
+        let codebook = self.codebook()?.clone();
+        let Self { transformer, modality, special, defaults, .. } = self;
+        Ok((transformer, ModelFacts { codebook, modality, special, defaults }))
+    }
+
     /// The model as answers need it.
     ///
     /// # Errors
@@ -331,6 +343,18 @@ impl LoadedModel {
         let codebook = self.codebook()?;
         Ok(SpeakingModel::new(&self.transformer, codebook, self.modality, &self.special))
     }
+}
+
+/// What is known of a model beside its weights, while these are being trained.
+pub struct ModelFacts {
+    /// Its tokenizer.
+    pub codebook: Codebook,
+    /// The kind of data it makes.
+    pub modality: &'static dyn Modality,
+    /// Ids that open, close and fill.
+    pub special: SpecialIds,
+    /// How its recipe, or its authors, want answers made.
+    pub defaults: GenerateRecipe,
 }
 
 /// A model with its tokenizer, ready to answer; a loaded one or one that is being trained.

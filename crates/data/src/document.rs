@@ -17,6 +17,11 @@ impl Origin {
     pub fn new(file: impl Into<Arc<str>>, index: u64) -> Self {
         Self { file: file.into(), index }
     }
+
+    /// The file and the number of the document as people count, from 1: in a file of lines that of the line.
+    pub fn place(&self) -> String {
+        format!("{}, number {}", self.file, self.index + 1)
+    }
 }
 
 impl Display for Origin {

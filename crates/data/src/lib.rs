@@ -47,6 +47,7 @@ pub mod loader;
 mod mix;
 mod order;
 mod pack;
+pub mod pickled;
 pub mod prepare;
 pub mod shard;
 pub mod source;

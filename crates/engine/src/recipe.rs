@@ -11,9 +11,9 @@ mod tables;
 pub use setting::Choice;
 pub use table::Key;
 pub use tables::{
-    BaseRecipe, DataRecipe, DpoRecipe, Family, GenerateRecipe, Layout, LoraRecipe, ModelRecipe, NormChoice,
-    OptimizerKind, PositionKind, Precision, PrivacyRecipe, ScheduleKind, TableRecipe, TokenizerKind, TokenizerRecipe,
-    TrainRecipe,
+    BaseRecipe, DataRecipe, DpoRecipe, Family, GenerateRecipe, Layout, LoraRecipe, ModelRecipe, MoleculeEncoding,
+    MoleculeRecipe, NormChoice, OptimizerKind, PositionKind, Precision, PrivacyRecipe, ScheduleKind, TableRecipe,
+    TokenizerKind, TokenizerRecipe, TrainRecipe,
 };
 
 use crate::error::{Error, Result};
@@ -35,6 +35,8 @@ pub struct Recipe {
     pub data: DataRecipe,
     /// What a table holds.
     pub table: TableRecipe,
+    /// How molecules are written.
+    pub molecule: MoleculeRecipe,
     /// How data becomes tokens.
     pub tokenizer: TokenizerRecipe,
     /// What it starts from.
@@ -172,7 +174,7 @@ impl Recipe {
         let mut text = String::new();
         for (name, table) in self.tables() {
             let is_kept = |key: &&Key| self.base.path.is_none() || name != "model" || key.name == "context_len";
-            if name == "table" && self.data.kind != "table" && self.table == TableRecipe::default() {
+            if self.is_of_another_kind(name) {
                 continue;
             }
             let kept = table.keys().iter().filter(is_kept);
@@ -192,11 +194,21 @@ impl Recipe {
         text
     }
 
-    fn tables(&self) -> [(&'static str, &dyn Table); 10] {
-        let Self { data, table, tokenizer, base, model, train, lora, dpo, privacy, generate } = self;
+    /// Whether a table is for a kind of data that this recipe is not about, and nothing stands in it.
+    fn is_of_another_kind(&self, table: &str) -> bool {
+        match table {
+            "table" => self.data.kind != "table" && self.table == TableRecipe::default(),
+            "molecule" => self.data.kind != "molecule" && self.molecule == MoleculeRecipe::default(),
+            _ => false,
+        }
+    }
+
+    fn tables(&self) -> [(&'static str, &dyn Table); 11] {
+        let Self { data, table, molecule, tokenizer, base, model, train, lora, dpo, privacy, generate } = self;
         [
             ("data", data),
             ("table", table),
+            ("molecule", molecule),
             ("tokenizer", tokenizer),
             ("base", base),
             ("model", model),
@@ -208,11 +220,12 @@ impl Recipe {
         ]
     }
 
-    fn tables_mut(&mut self) -> [(&'static str, &mut dyn Table); 10] {
-        let Self { data, table, tokenizer, base, model, train, lora, dpo, privacy, generate } = self;
+    fn tables_mut(&mut self) -> [(&'static str, &mut dyn Table); 11] {
+        let Self { data, table, molecule, tokenizer, base, model, train, lora, dpo, privacy, generate } = self;
         [
             ("data", data),
             ("table", table),
+            ("molecule", molecule),
             ("tokenizer", tokenizer),
             ("base", base),
             ("model", model),
@@ -292,7 +305,7 @@ fn misplaced(name: &str) -> Error {
     let hint = near.and_then(|near| all.iter().find(|key| key.name == near));
     let hint = hint.map_or_else(String::new, |key| format!("; did you mean {}.{}?", key.table, key.name));
     Error::Recipe(format!(
-        "'{name}' stands outside of the tables [data] [table] [tokenizer] [base] [model] [train] [generate]{hint}"
+        "'{name}' stands outside of the tables [data] [table] [molecule] [tokenizer] [base] [model] [train] [generate]{hint}"
     ))
 }
 

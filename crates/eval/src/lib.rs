@@ -21,6 +21,7 @@ mod bootstrap;
 mod corpus;
 mod error;
 pub mod metric;
+pub mod molecule;
 mod report;
 mod rng;
 mod statistics;

@@ -13,6 +13,7 @@ mod answer;
 mod chat;
 pub mod demo;
 mod input;
+pub mod molecule;
 mod preference;
 pub mod table;
 mod text;
@@ -21,22 +22,24 @@ mod translation;
 pub use answer::AnswerStream;
 pub use chat::Chat;
 pub use input::Input;
+pub use molecule::Molecule;
 pub use preference::{Preference, REJECTED};
 pub use table::Table;
 pub use text::Text;
 pub use translation::Translation;
 
-use genera_data::prepare::{EncoderOf, Fit};
+use genera_data::prepare::{EncoderOf, Fit, StepOf};
 use genera_data::{Document, Encode, Result, Tokenizer, Vary, load_tokenizer};
 use genera_engine::generate::Constraint;
 use genera_tokens::{TokenId, TokenSeq};
+use molecule::MoleculeSettings;
 use serde_json::{Map, Value};
 use std::path::Path;
 use std::sync::Arc;
 use table::TableSettings;
 
 /// Every kind of data.
-pub const ALL: &[&dyn Modality] = &[&Text, &Translation, &Chat, &Preference, &Table];
+pub const ALL: &[&dyn Modality] = &[&Text, &Translation, &Chat, &Preference, &Table, &Molecule];
 
 /// The kind of data of this name.
 pub fn by_name(name: &str) -> Option<&'static dyn Modality> {
@@ -57,6 +60,8 @@ pub fn demo_by_name(name: &str) -> Option<(&'static dyn Modality, &'static Demo)
 pub struct Settings {
     /// The columns of tables.
     pub table: TableSettings,
+    /// How molecules are written.
+    pub molecule: MoleculeSettings,
 }
 
 /// What a kind of data learned about its values before training: for text its tokenizer, for tables their columns.
@@ -152,6 +157,11 @@ pub trait Modality: Sync {
 
     /// What learns the values of its documents before they can be written as tokens; none where a text tokenizer writes them.
     fn fit(&self, _settings: &Settings) -> Option<Arc<dyn Fit>> {
+        None
+    }
+
+    /// What drops, with a reason, documents that are none of its kind, and brings others to their form.
+    fn sieve(&self) -> Option<StepOf> {
         None
     }
 

@@ -10,7 +10,8 @@ const TEMPLATE: &str = "{% for m in messages %}{{ m.role[0] }}{{ m.content }}</s
                         {% if add_generation_prompt %}a{% endif %}";
 
 fn codebooks(modality: &dyn Modality, documents: &[Document]) -> Vec<Codebook> {
-    let settings = Settings { table: TableSettings { columns: columns(), ..TableSettings::default() } };
+    let settings =
+        Settings { table: TableSettings { columns: columns(), ..TableSettings::default() }, ..Settings::default() };
     if let Some(fit) = modality.fit(&settings) {
         let mut fitting = fit.begin();
         documents.iter().for_each(|document| fitting.add(document).unwrap());

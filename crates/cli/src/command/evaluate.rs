@@ -5,6 +5,7 @@ use crate::answers::{self, Settings, sampling_of};
 use crate::failure::{Failure, Outcome, While};
 use crate::model::LoadedModel;
 use crate::model::OptionalModel;
+use crate::molecules::verdict;
 use crate::prompts::{GROUP, Group};
 use crate::show::number;
 use crate::show::status_line::StatusLine;
@@ -29,6 +30,7 @@ const EVALUATION_SEED: u64 = crate::plan::data::demo_seed(0, 2);
 /// Examples:
 ///   genera evaluate --model runs/multi30k-de-en --task translation --file test.de --target test.en
 ///   genera evaluate --model runs/sort --task sort
+///   genera evaluate --task moses --samples samples.smi --reference molsets/ --chemnet ChemNet_v0.13_pretrained.pt
 ///   genera evaluate --task table --synthetic synthetic.csv --real train.csv --holdout test.csv --output report.html
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -62,6 +64,15 @@ pub struct Arguments {
     /// The column that is predicted from the others [default: the last].
     #[arg(long, value_name = "NAME")]
     predict: Option<String>,
+    /// The molecules that are judged: lines of SMILES, or a table with a column of them.
+    #[arg(long, value_name = "FILE", required_if_eq("task", "moses"))]
+    samples: Option<PathBuf>,
+    /// The files of the MOSES benchmark: the folder of the unpacked package molsets 0.3.1.
+    #[arg(long, value_name = "DIR", required_if_eq("task", "moses"))]
+    reference: Option<PathBuf>,
+    /// ChemNet's weights, the PyTorch file of the package fcd_torch, for the Fréchet distance.
+    #[arg(long, value_name = "FILE")]
+    chemnet: Option<PathBuf>,
     /// Write what the model said to this file, a line each; for tables, the page with pictures (.html).
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -81,13 +92,15 @@ enum Task {
     Stories,
     /// A synthetic table beside the real one: shapes, trends, usefulness, privacy.
     Table,
+    /// The columns of the MOSES benchmark for a file of molecules, beside the published ones.
+    Moses,
 }
 
 impl Task {
     /// The built-in source that the task belongs to.
     fn demo(self) -> Option<&'static str> {
         match self {
-            Self::Translation | Self::Table => None,
+            Self::Translation | Self::Table | Self::Moses => None,
             Self::Copy => Some("copy"),
             Self::Reverse => Some("reverse"),
             Self::Sort => Some("sort"),
@@ -99,6 +112,12 @@ impl Task {
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
     if arguments.task == Task::Table {
         return judge(&arguments, common);
+    }
+    if arguments.task == Task::Moses {
+        let (Some(samples), Some(reference)) = (&arguments.samples, &arguments.reference) else {
+            return Err(Failure::new("molecules need --samples FILE and --reference DIR"));
+        };
+        return verdict::judge(samples, reference, arguments.chemnet.as_deref(), common);
     }
     let device = machine::device(common.threads);
     let given = arguments.model.given()?;
@@ -136,7 +155,7 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
         Task::Copy => translate(&arguments, &model, &fresh(SequenceTaskKind::Copy, arguments.n))?,
         Task::Reverse => translate(&arguments, &model, &fresh(SequenceTaskKind::Reverse, arguments.n))?,
         Task::Sort => translate(&arguments, &model, &fresh(SequenceTaskKind::Sort, arguments.n))?,
-        Task::Table => unreachable!("tables are judged without a model"),
+        Task::Table | Task::Moses => unreachable!("tables and molecules are judged without a model"),
     };
     if let Some(path) = &arguments.output {
         let text: String = said.iter().map(|line| format!("{}\n", one_line(line))).collect();

@@ -4,6 +4,7 @@ use super::Common;
 use super::sampling::SamplingOptions;
 use crate::failure::{Failure, Outcome, While};
 use crate::model::{LoadedModel, ModelArguments};
+use crate::molecules::options::{MoleculeOptions, Wanted};
 use crate::prompts::Prompts;
 use crate::tables::gan;
 use crate::tables::options::RowOptions;
@@ -23,6 +24,8 @@ use std::process::ExitCode;
 ///   genera generate --model hf:HuggingFaceTB/SmolLM2-135M-Instruct --chat --prompt "What is the capital of France?"
 ///   genera generate --model runs/customers --n 1000 --where "country = Mexico, age >= 30" --output rows.csv
 ///   genera generate --model runs/customers --complete with-gaps.csv --output filled.csv
+///   genera generate --model runs/moses --n 30000 --output samples.smi
+///   genera generate --model runs/moses --prompt "c1ccc2[nH]ccc2c1" --property "qed = 0.9" --n 50 --output drawings.svg
 ///   genera generate --model runs/multi30k-de-en --input test.de --beam 5 --output test.en
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -43,6 +46,8 @@ pub struct Arguments {
     n: Option<u32>,
     #[command(flatten)]
     table: RowOptions,
+    #[command(flatten)]
+    molecule: MoleculeOptions,
     #[command(flatten)]
     sampling: SamplingOptions,
     /// Beam search with B beams: the most probable whole answer instead of a random one.
@@ -108,6 +113,10 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
         return rows(&arguments, &model, common);
     }
     arguments.table.refuse(&arguments.model.path)?;
+    if model.modality.name() == "molecule" {
+        return molecules(&arguments, &model, common);
+    }
+    arguments.molecule.refuse(&arguments.model.path)?;
     if arguments.chat {
         model.modality = as_chat(&model)?;
     }
@@ -180,6 +189,23 @@ fn rows(arguments: &Arguments, model: &LoadedModel, common: Common) -> Outcome {
     let sampling = arguments.sampling.over(answers::sampling_of(&model.defaults));
     let output = arguments.output.as_deref();
     arguments.table.write(&model.speaking()?, &arguments.model.path, arguments.n, sampling, output, common.json)
+}
+
+/// Molecules, made anew or from a beginning.
+fn molecules(arguments: &Arguments, model: &LoadedModel, common: Common) -> Outcome {
+    if arguments.input.is_some() || arguments.beam.is_some() {
+        return Err(Failure::new(
+            "molecules take no --input or --beam; give the beginning of each with --prompt SMILES",
+        ));
+    }
+    let wanted = Wanted {
+        prefix: arguments.prompt.as_deref().unwrap_or_default().trim(),
+        n: arguments.n.unwrap_or(10) as usize,
+        output: arguments.output.as_deref(),
+        sampling: arguments.sampling.over(answers::sampling_of(&model.defaults)),
+        json: common.json,
+    };
+    arguments.molecule.write(&model.speaking()?, &arguments.model.path, wanted)
 }
 
 fn settings(arguments: &Arguments, model: &LoadedModel) -> answers::Settings {

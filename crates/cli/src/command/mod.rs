@@ -8,6 +8,7 @@ pub mod export;
 pub mod generate;
 pub mod inspect;
 pub mod logits;
+pub mod optimize;
 pub mod pull;
 pub mod quantize;
 pub mod quickstart;

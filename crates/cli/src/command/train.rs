@@ -31,9 +31,11 @@ use std::time::Duration;
 ///   genera train --data train.de --target train.en --minutes 30
 ///   genera train --data pairs.csv --column question --target-column answer
 ///   genera train --data customers.csv --minutes 10
+///   genera train --data molecules.smi --minutes 30
 ///
 /// A csv, tsv or Parquet file of several columns is a table: its rows are learned, as many are made (synthetic.csv in the run
-/// directory), and judged beside rows that were kept aside (report.html). With --column it is a list of texts.
+/// directory), and judged beside rows that were kept aside (report.html). With --column it is a list of texts. Lines of SMILES,
+/// structure files (.sdf) and tables with a column named smiles are molecules.
 ///
 /// With --base it goes on with a model (fine-tuning) on texts, pairs, chat files (JSON lines with "messages" or
 /// "conversations", of which the assistant's turns are learned) or preferences (JSON lines with "prompt", "chosen" and
@@ -395,8 +397,10 @@ fn from_data(data: &Path, arguments: &Arguments, fixed: &Overrides, reasons: &mu
     if let Some((kind, why)) = if is_open { plan::data::recognised(data)? } else { None } {
         recipe.data.kind = kind.to_owned();
         reasons.add("data.kind", why);
-        if kind == "table" {
-            plan::table::keep_aside(&mut recipe, reasons);
+        match kind {
+            "table" => plan::table::keep_aside(&mut recipe, reasons),
+            "molecule" => plan::molecule::keep_aside(&mut recipe, reasons),
+            _ => {}
         }
     }
     match &arguments.preset {

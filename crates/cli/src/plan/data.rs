@@ -61,6 +61,8 @@ pub fn settle(recipe: &mut Recipe, reasons: &mut Reasons, base: Option<&Base>) -
     }
     if modality.name() == "table" {
         super::table::settle(recipe, reasons, base.is_some())?;
+    } else if modality.name() == "molecule" {
+        super::molecule::settle(recipe, reasons, base.is_some())?;
     } else if base.is_none() {
         settle_tokenizer(recipe, reasons, modality, demo);
     }
@@ -108,6 +110,9 @@ fn settle_kind(recipe: &mut Recipe, reasons: &mut Reasons, base: &Base) -> Outco
 /// # Errors
 /// When the file cannot be read.
 pub fn recognised(path: &Path) -> Outcome<Option<(&'static str, String)>> {
+    if let Some(why) = super::molecule::recognised(path)? {
+        return Ok(Some(("molecule", why)));
+    }
     if let Some(why) = super::table::recognised(path)? {
         return Ok(Some(("table", why)));
     }
@@ -248,6 +253,12 @@ pub fn preparation(recipe: &Recipe, n_threads: usize, base: &Path) -> Outcome<Pr
         Some(demo) => generated(demo, recipe.train.seed, 0, data.n_examples.unwrap_or(100_000)),
         None => files(modality, &data.files, &data.target_files, data, &recipe.table.skip)?,
     };
+    let corpus = match recipe.molecule.randomised {
+        n if n > 0 && modality.name() == "molecule" => {
+            Arc::new(super::molecule::Randomised::new(corpus, n, recipe.train.seed)) as Arc<dyn Corpus>
+        }
+        _ => corpus,
+    };
     let validation = match demo {
         // Another stream of the same rule: fresh examples.
         Some(demo) => Some(generated(demo, recipe.train.seed, 1, N_DEMO_VALIDATION)),
@@ -265,12 +276,15 @@ pub fn preparation(recipe: &Recipe, n_threads: usize, base: &Path) -> Outcome<Pr
             tokenizer_spec(recipe)?
         },
         fit: modality.fit(&super::table::settings(recipe)?),
+        sieve: modality.sieve(),
         special: Some(if is_contiguous { SpecialTokens::none() } else { SpecialTokens::standard() }),
         split: match fraction {
             0.0 => Split::None,
             _ if is_contiguous => Split::EndOfText { fraction },
             // The end of a conversation without its beginning would teach nothing.
-            _ if ["chat", "preference", "table"].contains(&modality.name()) => Split::Documents { fraction },
+            _ if ["chat", "preference", "table", "molecule"].contains(&modality.name()) => {
+                Split::Documents { fraction }
+            }
             _ => Split::Auto { fraction },
         },
         encoder: Encoder::of(modality),
@@ -339,7 +353,8 @@ fn files(
     }
     let columns = columns(modality, files, data, skip)?;
     let paths: Vec<PathBuf> = files.iter().map(PathBuf::from).collect();
-    Ok(Arc::new(Files::open(&paths, ReadOptions { columns, ..ReadOptions::default() })?))
+    let options = ReadOptions { columns, lines: modality.name() == "molecule" };
+    Ok(Arc::new(Files::open(&paths, options)?))
 }
 
 /// Which fields of the files are what.
@@ -353,6 +368,9 @@ fn columns(modality: &dyn Modality, files: &[String], data: &DataRecipe, skip: &
             .filter(|path| path.is_file())
             .ok_or_else(|| Failure::new("data.files: a table needs its file by name, not a directory of files"))?;
         return Ok(Columns::rows(super::table::kept_columns(first, skip)?));
+    }
+    if modality.name() == "molecule" {
+        return super::molecule::columns(files, text);
     }
     Ok(match (modality.name(), &target) {
         ("preference", _) => Columns {

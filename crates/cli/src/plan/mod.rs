@@ -2,6 +2,7 @@
 
 pub mod data;
 pub mod memory;
+pub mod molecule;
 pub mod overrides;
 pub mod privacy;
 pub mod serving;

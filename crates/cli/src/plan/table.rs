@@ -61,7 +61,9 @@ pub fn settings(recipe: &Recipe) -> Outcome<Settings> {
         }
         _ => Vec::new(),
     };
+    let molecule = super::molecule::settings(&recipe.molecule);
     Ok(Settings {
+        molecule,
         table: TableSettings {
             columns,
             types: table.types,

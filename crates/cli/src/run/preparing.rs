@@ -19,6 +19,9 @@ pub fn prepare(preparation: &Preparation, directory: &Path, json: bool) -> Outco
     if let Some(notice) = &prepared.notice {
         eprintln!("genera: {notice}; the data was prepared again");
     }
+    for example in &prepared.summary.dropped_examples {
+        eprintln!("genera: dropped {example}");
+    }
     if !json {
         println!("{}", summary(&prepared));
         if let Ok(table) = table::of(&prepared.tokenizer) {

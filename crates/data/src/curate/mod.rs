@@ -90,21 +90,29 @@ impl CurationSettings {
 pub struct Curation {
     steps: Vec<Box<dyn Step>>,
     dropped: BTreeMap<&'static str, u64>,
+    examples: Vec<String>,
 }
+
+/// Documents that were dropped and are named, at most.
+const MAX_EXAMPLES: usize = 5;
 
 impl Curation {
     /// One pass through `steps`.
     pub fn new(steps: Vec<Box<dyn Step>>) -> Self {
-        Self { steps, dropped: BTreeMap::new() }
+        Self { steps, dropped: BTreeMap::new(), examples: Vec::new() }
     }
 
     /// The document after all steps, unless one drops it.
     pub fn apply(&mut self, mut document: Document) -> Option<Document> {
         for step in &mut self.steps {
+            let origin = document.origin.clone();
             match step.apply(document) {
                 Verdict::Keep(kept) => document = kept,
                 Verdict::Drop(reason) => {
                     *self.dropped.entry(reason).or_default() += 1;
+                    if self.examples.len() < MAX_EXAMPLES {
+                        self.examples.push(format!("{}: {reason}", origin.place()));
+                    }
                     return None;
                 }
             }
@@ -115,6 +123,11 @@ impl Curation {
     /// How many documents were dropped for each reason.
     pub fn dropped(&self) -> &BTreeMap<&'static str, u64> {
         &self.dropped
+    }
+
+    /// The first documents that were dropped: where they stand, and why.
+    pub fn examples(&self) -> &[String] {
+        &self.examples
     }
 }
 

@@ -117,7 +117,7 @@ struct Items {
 impl Items {
     fn new(corpus: &dyn Corpus, preparation: &Preparation, part: Part, report: &Report) -> Result<Self> {
         let documents = corpus.documents(&report.counter)?;
-        let curation = Curation::new(preparation.curation.steps());
+        let curation = Curation::new(preparation.steps());
         Ok(Self { documents, curation, part, n_documents: 0, n_characters: 0, cut_off: None })
     }
 

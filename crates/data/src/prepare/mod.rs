@@ -6,7 +6,7 @@ mod encode;
 mod fit;
 mod survey;
 
-use crate::curate::CurationSettings;
+use crate::curate::{CurationSettings, Step};
 use crate::encode::{Encode, TextEncoder};
 use crate::split::{Rule, Split};
 use crate::tokenize::{Bytes, Characters, load_tokenizer, train_bpe};
@@ -23,6 +23,9 @@ pub use fit::{Fit, Fitting};
 
 /// What makes an encoder of documents for a tokenizer.
 pub type EncoderOf = Arc<dyn Fn(Arc<dyn Tokenizer>) -> Box<dyn Encode> + Send + Sync>;
+
+/// What makes a step of curation, new for each pass over a corpus.
+pub type StepOf = Arc<dyn Fn() -> Box<dyn Step> + Send + Sync>;
 
 /// What is to be prepared, and how.
 #[derive(Clone)]
@@ -44,8 +47,19 @@ pub struct Preparation {
     pub encoder: EncoderOf,
     /// Which documents are edited or dropped.
     pub curation: CurationSettings,
+    /// A step behind those of `curation` that knows the kind of data: what is none of it is dropped.
+    pub sieve: Option<StepOf>,
     /// Number of threads; 0 for as many as the machine has.
     pub n_threads: usize,
+}
+
+impl Preparation {
+    /// The steps of curation, new, as for one pass over a corpus.
+    fn steps(&self) -> Vec<Box<dyn Step>> {
+        let mut steps = self.curation.steps();
+        steps.extend(self.sieve.as_ref().map(|sieve| sieve()));
+        steps
+    }
 }
 
 impl Preparation {
@@ -60,6 +74,7 @@ impl Preparation {
             split: Split::Auto { fraction: 0.1 },
             encoder: Arc::new(|tokenizer| Box::new(TextEncoder::new(tokenizer))),
             curation: CurationSettings::default(),
+            sieve: None,
             n_threads: 0,
         }
     }
@@ -121,6 +136,9 @@ pub struct Summary {
     pub has_pairs: bool,
     /// Documents dropped, by reason.
     pub dropped: BTreeMap<String, u64>,
+    /// The first of them: where they stand, and why they were dropped.
+    #[serde(default)]
+    pub dropped_examples: Vec<String>,
     /// Kind of the tokenizer.
     pub tokenizer: String,
     /// Number of tokens in the vocabulary.
@@ -186,6 +204,7 @@ pub fn prepare(preparation: &Preparation, directory: &Path, progress: &mut dyn F
         corpus: preparation.corpus.name(),
         has_pairs: survey.has_pairs,
         dropped: survey.dropped,
+        dropped_examples: survey.dropped_examples,
         tokenizer: tokenizer.name().to_owned(),
         vocab_size: tokenizer.vocab().size,
         split: preparation

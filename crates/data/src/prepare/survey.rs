@@ -16,6 +16,7 @@ pub(super) struct Survey {
     pub(super) n_characters: u64,
     pub(super) has_pairs: bool,
     pub(super) dropped: BTreeMap<String, u64>,
+    pub(super) dropped_examples: Vec<String>,
     /// Whether each code point occurs; empty when nobody wants to know.
     occurs: Vec<bool>,
     /// Pieces of text with the smallest hashes, so a fair sample of the whole; absent when nobody wants to know.
@@ -45,6 +46,7 @@ impl Survey {
             n_characters: 0,
             has_pairs: false,
             dropped: BTreeMap::new(),
+            dropped_examples: Vec::new(),
             occurs: if wants_characters { vec![false; char::MAX as usize + 1] } else { Vec::new() },
             sample: wants_sample.then(BinaryHeap::new),
             n_sample_bytes: 0,
@@ -62,6 +64,7 @@ impl Survey {
             let mut other =
                 Self { sample: None, occurs: Vec::new(), dropped: BTreeMap::new(), fitting: None, ..survey };
             other.read(&**validation, preparation, report)?;
+            survey.dropped_examples = other.dropped_examples;
         }
         if n_documents == 0 {
             return Err(nothing_left(preparation, &survey.dropped));
@@ -71,7 +74,7 @@ impl Survey {
     }
 
     fn read(&mut self, corpus: &dyn Corpus, preparation: &Preparation, report: &mut Report) -> Result<()> {
-        let mut curation = Curation::new(preparation.curation.steps());
+        let mut curation = Curation::new(preparation.steps());
         for document in corpus.documents(&report.counter)? {
             if let Some(document) = curation.apply(document?) {
                 self.add(&document)?;
@@ -81,6 +84,7 @@ impl Survey {
         for (reason, n) in curation.dropped() {
             *self.dropped.entry((*reason).to_owned()).or_default() += n;
         }
+        self.dropped_examples.extend_from_slice(curation.examples());
         Ok(())
     }
 

@@ -10,6 +10,7 @@ mod input;
 mod jsonl;
 mod parquet;
 mod schema;
+mod sdf;
 mod spelling;
 mod text;
 
@@ -96,6 +97,8 @@ pub enum Format {
     },
     /// A Parquet table.
     Parquet,
+    /// Blocks of molecules with their structures.
+    Structures,
 }
 
 impl Format {
@@ -109,6 +112,10 @@ impl Format {
         ("csv", Self::Csv { delimiter: b',' }),
         ("tsv", Self::Csv { delimiter: b'\t' }),
         ("parquet", Self::Parquet),
+        ("smi", Self::Lines),
+        ("smiles", Self::Lines),
+        ("sdf", Self::Structures),
+        ("sd", Self::Structures),
     ];
 
     /// What the name of a file says, disregarding `.gz` and `.zst`.
@@ -152,6 +159,7 @@ fn read_stream(path: &Path, input: input::Input, format: Format, columns: &Colum
     match format {
         Format::Text => Ok(text::whole(path, input)),
         Format::Lines => Ok(text::lines(path, input)),
+        Format::Structures => Ok(sdf::read(path, input)),
         Format::JsonLines => Ok(jsonl::read(path, input, columns)),
         Format::Csv { delimiter } => csv::read(path, input, delimiter, columns),
         Format::Parquet => unreachable!("Parquet is read by position, not as a stream"),

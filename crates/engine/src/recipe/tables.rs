@@ -106,6 +106,16 @@ choice!(Activation {
     "silu" => Activation::Silu,
 });
 
+/// How molecules become symbols.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MoleculeEncoding {
+    /// SMILES.
+    Smiles,
+    /// Symbols of which every line is a molecule.
+    Robust,
+}
+choice!(MoleculeEncoding { "smiles" => MoleculeEncoding::Smiles, "robust" => MoleculeEncoding::Robust });
+
 /// Storage type of the products' operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
@@ -397,6 +407,20 @@ table! {
         keep_last: usize = 2,
         /// Steps between samples of what the model makes; 0 for the end alone.
         sample_every: Option<u64> = None,
+    }
+}
+
+table! {
+    /// How molecules are written; only for them.
+    "molecule" => MoleculeRecipe {
+        /// How molecules become symbols: as SMILES, or robust: by symbols of which every line is a molecule (without stereochemistry).
+        encoding: MoleculeEncoding = MoleculeEncoding::Smiles,
+        /// Further ways of writing each molecule that are learned beside its own (randomised SMILES).
+        randomised: usize = 0,
+        /// Properties that the model learns to be asked for: logp, qed, weight, sa, rings.
+        properties: Vec<String> = Vec::new(),
+        /// Bins of each of them.
+        bins: usize = 64,
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod clip;
 pub(crate) mod ema;
+mod expert;
 mod finite;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -18,6 +19,7 @@ mod schedule;
 mod settings;
 mod trainer;
 
+pub use expert::{Expert, Experts};
 pub use loss::Validation;
 pub use optimizer::{AdamWSettings, ModelOptimizer, MuonSettings, Optimizer, OptimizerSettings, SgdSettings, Update};
 pub use preference::{PreferencePair, PreferenceScore, answer_nll};

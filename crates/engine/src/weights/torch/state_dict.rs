@@ -5,11 +5,15 @@ use super::entry::Entry;
 use super::global::Global;
 use super::pickle::{Fields, Object, Pickle, Value};
 use crate::weights::safetensors::StoredType;
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::ops::Range;
 
 /// Most axes of a tensor.
 const MAX_AXES: usize = 8;
+/// Most layers of a list, and tuples within tuples.
+const MAX_LAYERS: usize = 1 << 10;
+const MAX_DEPTH: usize = 4;
 /// Where training programs keep the tensors beside other things, as in `{"model": …, "optimizer": …}`.
 const NESTED: [&str; 4] = ["state_dict", "model_state_dict", "model", "module"];
 
@@ -90,16 +94,18 @@ pub(super) type Place<'p> = dyn Fn(&StorageRef) -> Sound<Range<u64>> + 'p;
 pub(super) fn entries(pickle: &Pickle, place: &Place<'_>) -> Sound<Vec<Entry>> {
     let tensors = tensors(pickle)?;
     let mut names = HashSet::new();
-    if let Some((twice, _)) = tensors.iter().find(|(name, _)| !names.insert(*name)) {
+    if let Some((twice, _)) = tensors.iter().find(|(name, _)| !names.insert(name.clone())) {
         return Err(format!("the table has '{twice}' twice"));
     }
-    tensors.into_iter().map(|(name, tensor)| entry(name, tensor, place)).collect()
+    tensors.into_iter().map(|(name, tensor)| entry(&name, tensor, place)).collect()
 }
 
-/// The tensors by name, of the whole file or of the table inside of it that holds the model.
-fn tensors(pickle: &Pickle) -> Sound<Vec<(&str, &TensorRef)>> {
-    let Some(Object::Table(table)) = pickle.object(pickle.root) else {
-        return Err("it holds no table of tensors; save model.state_dict()".to_owned());
+/// The tensors by name, of the whole file, of the table inside of it that holds the model, or of its layers.
+fn tensors(pickle: &Pickle) -> Sound<Vec<(Cow<'_, str>, &TensorRef)>> {
+    let table = match pickle.object(pickle.root) {
+        Some(Object::Table(table)) => table,
+        Some(Object::List(layers)) => return of_layers(pickle, layers),
+        _ => return Err("it holds no table of tensors; save model.state_dict()".to_owned()),
     };
     let nested = NESTED.iter().filter_map(|key| {
         let (_, value) = table.iter().find(|(name, _)| pickle.text(*name) == Some(key))?;
@@ -110,7 +116,34 @@ fn tensors(pickle: &Pickle) -> Sound<Vec<(&str, &TensorRef)>> {
     });
     let found =
         std::iter::once(table).chain(nested).map(|table| of_table(pickle, table)).find(|found| !found.is_empty());
-    found.ok_or_else(|| format!("its table holds no tensors, nor does any of {} in it", NESTED.join(", ")))
+    let found =
+        found.ok_or_else(|| format!("its table holds no tensors, nor does any of {} in it", NESTED.join(", ")))?;
+    Ok(found.into_iter().map(|(name, tensor)| (name.into(), tensor)).collect())
+}
+
+/// The tensors of a list of layers, of which each is a tuple (perhaps of tuples) with a table: `3.weight` of the fourth.
+fn of_layers<'p>(pickle: &'p Pickle, layers: &[Value]) -> Sound<Vec<(Cow<'p, str>, &'p TensorRef)>> {
+    let mut found = Vec::new();
+    for (i, &layer) in layers.iter().enumerate().take(MAX_LAYERS) {
+        // Tuples within tuples, looked at level by level.
+        let mut level = vec![layer];
+        for _ in 0..MAX_DEPTH {
+            let mut next = Vec::new();
+            for value in std::mem::take(&mut level) {
+                match pickle.object(value) {
+                    Some(Object::Table(table)) => {
+                        let named = of_table(pickle, table).into_iter();
+                        found.extend(named.map(|(name, tensor)| (Cow::Owned(format!("{i}.{name}")), tensor)));
+                    }
+                    Some(Object::Tuple(values)) => next.extend(values.iter().take(MAX_LAYERS)),
+                    _ => {}
+                }
+            }
+            level = next;
+            level.truncate(MAX_LAYERS);
+        }
+    }
+    if found.is_empty() { Err("its list of layers holds no tables of tensors".to_owned()) } else { Ok(found) }
 }
 
 fn of_table<'p>(pickle: &'p Pickle, table: &[(Value, Value)]) -> Vec<(&'p str, &'p TensorRef)> {

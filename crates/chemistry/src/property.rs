@@ -1,0 +1,53 @@
+//! Properties of molecules that chemists ask for.
+
+use crate::Molecule;
+use chematic::chem;
+use chematic::smiles::rdkit_crippen_logp_mr;
+
+/// A property of a molecule, as RDKit computes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Property {
+    /// Logarithm of the partition coefficient between octanol and water, by Crippen's contributions of atoms.
+    LogP,
+    /// Quantitative estimate of drug-likeness, from 0 to 1.
+    Qed,
+    /// Molecular weight in g/mol.
+    Weight,
+    /// How hard it is to make, from 1 (easy) to 10: after Ertl and Schuffenhauer.
+    Sa,
+    /// Number of rings.
+    Rings,
+}
+
+impl Property {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::LogP, Self::Qed, Self::Weight, Self::Sa, Self::Rings];
+
+    /// Its name in recipes and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LogP => "logp",
+            Self::Qed => "qed",
+            Self::Weight => "weight",
+            Self::Sa => "sa",
+            Self::Rings => "rings",
+        }
+    }
+
+    /// The property of this name, disregarding case.
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|property| property.name().eq_ignore_ascii_case(name.trim()))
+    }
+
+    /// Its value for a molecule.
+    pub fn of(self, molecule: &Molecule) -> f64 {
+        let graph = molecule.graph();
+        match self {
+            Self::LogP => rdkit_crippen_logp_mr(graph).map_or_else(|| chem::logp_crippen(graph), |(logp, _)| logp),
+            Self::Qed => chem::qed(graph),
+            Self::Weight => chem::rdkit_molecular_weight(graph),
+            Self::Sa => chem::sa_score(graph),
+            Self::Rings => chem::rdkit_num_rings(graph) as f64,
+        }
+    }
+}

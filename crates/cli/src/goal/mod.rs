@@ -1,0 +1,5 @@
+//! Improving what a model makes, toward a score: what scores, and the rounds of making, scoring and learning.
+
+pub mod external;
+pub mod objective;
+pub mod rounds;

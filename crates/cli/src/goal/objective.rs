@@ -1,0 +1,75 @@
+//! What candidates are scored by: a property of molecules, or a command.
+
+use super::external;
+use crate::failure::{Failure, Outcome};
+use genera_chemistry::{Molecule, Property};
+use std::time::Duration;
+
+/// What candidates are scored by; more is better.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Objective {
+    /// A property of molecules, upwards or downwards.
+    Extreme {
+        /// Which.
+        property: Property,
+        /// 1 or −1.
+        sign: f64,
+    },
+    /// A property of molecules near a value.
+    Near {
+        /// Which.
+        property: Property,
+        /// The value.
+        value: f64,
+    },
+    /// A command.
+    Command {
+        /// As the shell takes it.
+        command: String,
+        /// How long it may take for the candidates of a round.
+        timeout: Duration,
+    },
+}
+
+impl Objective {
+    /// Reads `qed`, `-logp` (as little as possible) or `weight = 350` (near this value).
+    ///
+    /// # Errors
+    /// When the property is unknown; the known ones are listed.
+    pub fn parse(text: &str) -> Outcome<Self> {
+        let known = Property::ALL.map(Property::name).join(", ");
+        let wrong = || {
+            Failure::new(format!(
+                "--objective: {text:?} is no objective; give a property of molecules ({known}), with - before it for as little \
+                 as possible or \"= value\" behind it, or a command with --objective-command"
+            ))
+        };
+        if let Some((name, value)) = text.split_once('=') {
+            let property = Property::by_name(name).ok_or_else(wrong)?;
+            let value = value.trim().parse().ok().filter(|value: &f64| value.is_finite()).ok_or_else(wrong)?;
+            return Ok(Self::Near { property, value });
+        }
+        let (name, sign) = text.trim().strip_prefix('-').map_or((text, 1.0), |name| (name, -1.0));
+        Ok(Self::Extreme { property: Property::by_name(name).ok_or_else(wrong)?, sign })
+    }
+
+    /// Scores candidates; NaN for one that cannot be scored.
+    ///
+    /// # Errors
+    /// When a command fails.
+    pub fn scores(&self, candidates: &[String]) -> Outcome<Vec<f64>> {
+        let of_molecules = |score: &dyn Fn(&Molecule) -> f64| {
+            candidates.iter().map(|line| Molecule::parse(line).map_or(f64::NAN, |molecule| score(&molecule))).collect()
+        };
+        Ok(match self {
+            Self::Extreme { property, sign } => of_molecules(&|molecule| sign * property.of(molecule)),
+            Self::Near { property, value } => of_molecules(&|molecule| -(property.of(molecule) - value).abs()),
+            Self::Command { command, timeout } => external::scores(command, candidates, *timeout)?,
+        })
+    }
+
+    /// Whether it is for molecules alone.
+    pub fn is_of_molecules(&self) -> bool {
+        !matches!(self, Self::Command { .. })
+    }
+}

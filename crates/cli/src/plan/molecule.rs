@@ -1,0 +1,134 @@
+//! What a recipe says about molecules, and whether a file holds some.
+
+use crate::failure::{Failure, Outcome};
+use genera_chemistry::Molecule;
+use genera_data::source::{Format, column_names, first_fields};
+use genera_data::{ByteCounter, Columns, Corpus, Document, Documents};
+use genera_engine::recipe::{Layout, MoleculeEncoding, MoleculeRecipe, Reasons, Recipe};
+use genera_modality::molecule::{Encoding, MoleculeSettings, line_of};
+use std::path::Path;
+use std::sync::Arc;
+
+/// What a column of molecules is usually called, disregarding case.
+const COLUMN_NAMES: [&str; 3] = ["smiles", "canonical_smiles", "isomeric_smiles"];
+
+/// Ends of the names of files that hold molecules and nothing else.
+const EXTENSIONS: [&str; 4] = ["smi", "smiles", "sdf", "sd"];
+
+/// Share of the molecules that is kept aside, and how many tokens of them are enough.
+const VALIDATION_FRACTION: f64 = 0.01;
+
+/// Why a file holds molecules; `None` when it does not.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn recognised(path: &Path) -> Outcome<Option<String>> {
+    if !path.is_file() {
+        return Ok(None);
+    }
+    if has_extension(path) {
+        return Ok(Some("each line of SMILES, or block of structures, is a molecule".to_owned()));
+    }
+    Ok(column_of(path)?.map(|name| format!("its column {name:?} holds molecules (whole rows: --set data.kind=table)")))
+}
+
+fn has_extension(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_ascii_lowercase();
+    let inner = [".gz", ".zst", ".zstd"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(&name);
+    inner.rsplit_once('.').is_some_and(|(_, extension)| EXTENSIONS.contains(&extension))
+}
+
+/// The column of a table, or field of JSON lines, that holds molecules by its name.
+fn column_of(path: &Path) -> Outcome<Option<String>> {
+    let names = match Format::of(path) {
+        Some(Format::Csv { .. } | Format::Parquet) => column_names(path)?,
+        Some(Format::JsonLines) => first_fields(path)?,
+        _ => return Ok(None),
+    };
+    Ok(names.into_iter().find(|name| COLUMN_NAMES.contains(&name.trim().to_ascii_lowercase().as_str())))
+}
+
+/// Which column of the files holds the molecules.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn columns(files: &[String], given: Option<String>) -> Outcome<Columns> {
+    let first = files.first().map(Path::new).filter(|path| path.is_file() && given.is_none());
+    let found = first.map_or(Ok(None), column_of)?;
+    Ok(Columns { text: given.or(found), ..Columns::default() })
+}
+
+/// How molecules are to be written.
+pub fn settings(recipe: &MoleculeRecipe) -> MoleculeSettings {
+    let encoding = match recipe.encoding {
+        MoleculeEncoding::Smiles => Encoding::Smiles,
+        MoleculeEncoding::Robust => Encoding::Robust,
+    };
+    MoleculeSettings { encoding, properties: recipe.properties.clone(), n_bins: recipe.bins }
+}
+
+/// Molecules with other ways of writing them behind each.
+pub struct Randomised {
+    inner: Arc<dyn Corpus>,
+    n: usize,
+    seed: u64,
+}
+
+impl Randomised {
+    /// `n` other ways of writing each molecule of `inner`, drawn by `seed`.
+    pub fn new(inner: Arc<dyn Corpus>, n: usize, seed: u64) -> Self {
+        Self { inner, n, seed }
+    }
+}
+
+impl Corpus for Randomised {
+    fn documents(&self, counter: &ByteCounter) -> genera_data::Result<Documents> {
+        let (n, seed) = (self.n, self.seed);
+        let others = move |document: &Document| {
+            let molecule = line_of(document).ok().and_then(|line| Molecule::parse(&line));
+            let of = (seed ^ document.origin.index.wrapping_mul(0x9e37_79b9_7f4a_7c15)) >> 33;
+            molecule.map(|molecule| molecule.random_smiles(n, of as u32)).unwrap_or_default()
+        };
+        let all = move |document: genera_data::Result<Document>| -> Documents {
+            let lines = document.as_ref().map(others).unwrap_or_default();
+            let origin = document.as_ref().map(|document| document.origin.clone()).ok();
+            let others = lines.into_iter().zip(std::iter::repeat(origin));
+            let others = others.filter_map(|(line, origin)| Some(Ok(Document::text(origin?, line))));
+            Box::new(std::iter::once(document).chain(others.collect::<Vec<_>>()))
+        };
+        Ok(Box::new(self.inner.documents(counter)?.flat_map(all)))
+    }
+
+    fn n_bytes(&self) -> Option<u64> {
+        self.inner.n_bytes()
+    }
+
+    fn fingerprint(&self) -> String {
+        format!("{} randomised {} {}", self.inner.fingerprint(), self.n, self.seed)
+    }
+
+    fn name(&self) -> String {
+        format!("{}, each in {} ways", self.inner.name(), self.n + 1)
+    }
+}
+
+/// Decides what the recipe of molecules leaves open.
+///
+/// # Errors
+/// When it goes on with a base, which knows no molecules.
+pub fn settle(recipe: &mut Recipe, reasons: &mut Reasons, has_base: bool) -> Outcome<()> {
+    if has_base {
+        return Err(Failure::new("molecules are learned from nothing, not from a base of texts; leave out --base"));
+    }
+    if recipe.data.layout.is_none() {
+        recipe.data.layout = Some(Layout::Packed);
+        reasons.add("data.layout", "molecules, which must not see each other");
+    }
+    Ok(())
+}
+
+/// Where a person has said nothing, keeps a few molecules aside.
+pub fn keep_aside(recipe: &mut Recipe, reasons: &mut Reasons) {
+    recipe.data.validation_fraction = VALIDATION_FRACTION;
+    reasons.add("data.validation_fraction", "molecules to measure by that are not learned");
+}

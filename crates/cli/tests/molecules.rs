@@ -1,0 +1,118 @@
+//! Molecules from a file to new ones, in every form, and toward a score.
+
+mod common;
+
+use common::Bench;
+
+const SMALL: [&str; 10] = [
+    "--set",
+    "train.steps=40",
+    "--set",
+    "model.d_model=32",
+    "--set",
+    "model.n_layers=1",
+    "--set",
+    "model.n_heads=2",
+    "--set",
+    "molecule.properties=[\"logp\", \"rings\"]",
+];
+
+/// 400 molecules: chains of one kind, rings of another; and a few lines that are none.
+fn molecules() -> String {
+    let line = |i: usize| match i % 4 {
+        0 => format!("{}O name {i}\n", "C".repeat(1 + i % 7)),
+        1 => format!("c1ccccc1{}N\n", "C".repeat(i % 5)),
+        2 => format!("CC({})C\n", ["O", "N", "F"][i % 3]),
+        _ => format!("O=C(N)C{}\n", "C".repeat(i % 6)),
+    };
+    let mut text: String = (0..400).map(line).collect();
+    text += "c1cccc1\nC1CC\nhello\n";
+    text
+}
+
+fn trained() -> Bench {
+    let bench = Bench::new();
+    bench.write("some.smi", molecules());
+    let data = ["train", "--data", "some.smi", "--minutes", "0.02", "--run", "run"];
+    let output = bench.output(&[&data[..], &SMALL].concat());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("some.smi, number 401: no molecule: aromatic atoms"), "{said}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("1 dropped: no SMILES: ring numbers do not pair"));
+    bench
+}
+
+#[test]
+fn molecules_are_learned_made_and_written_in_every_form() {
+    let bench = trained();
+    let make = |more: &[&str]| bench.run(&[&["generate", "--model", "run", "--n", "20"], more].concat());
+    let lines = make(&[]);
+    assert_eq!(lines.lines().count(), 20);
+    let made = bench.json(&["generate", "--model", "run", "--n", "1", "--json", "--property", "rings = 1"]);
+    assert_eq!(made["valid"], true, "{made}");
+    assert!(make(&["--prompt", "O=C(N)"]).lines().all(|line| line.starts_with("O=C(N)")));
+    make(&["--no-grammar", "--output", "free.csv", "--histograms", "properties.svg"]);
+    let free = bench.read_text("free.csv");
+    assert!(free.starts_with("smiles,valid,logp,qed,weight,sa,rings\n") && free.lines().count() == 21, "{free}");
+    assert!(bench.read_text("properties.svg").starts_with("<svg"));
+    make(&["--output", "new.sdf"]);
+    assert_eq!(bench.read_text("new.sdf").matches("$$$$").count(), 20);
+    make(&["--output", "new.svg"]);
+    assert!(bench.read_text("new.svg").contains("g/mol"));
+    // What was written is learned again.
+    bench.run(&[&["train", "--data", "new.sdf", "--minutes", "0.01", "--run", "again"], &SMALL[..8]].concat());
+    let says = |arguments: &[&str], part: &str| {
+        let message = bench.refusal(arguments);
+        assert!(message.contains(part), "{message}");
+    };
+    says(&["generate", "--model", "run", "--property", "qed = 0.9"], "it learned logp, rings");
+    says(&["generate", "--model", "run", "--property", "mass = 1"], "known are logp, qed, weight, sa, rings");
+    says(&["generate", "--model", "run", "--property", "logp = much"], "name = number");
+    says(&["generate", "--model", "run", "--prompt", "C)C"], "no molecule begins with");
+    says(&["generate", "--model", "run", "--prompt", "[Xe]"], "the model learned from no molecule with");
+    says(&["generate", "--model", "run", "--output", "x.pdf"], "expected .smi");
+    says(&["generate", "--model", "run", "--where", "a = 1"], "for models of tables");
+}
+
+#[test]
+fn a_model_is_improved_toward_a_score() {
+    let bench = trained();
+    let small = ["--calls", "60", "--per-round", "20", "--experts", "20"];
+    let run = |more: &[&str]| [&["optimize", "--model", "run", "--output", "better"], &small[..], more].concat();
+    let said = bench.run(&run(&["--objective", "-weight"]));
+    assert!(said.contains("60 scored") && said.contains("Mean score of the best 100 of 60"), "{said}");
+    let scores = bench.read_text("better/candidates.csv");
+    assert!(scores.starts_with("candidate,score\n") && scores.lines().count() == 61, "{scores}");
+    assert_eq!(bench.run(&["generate", "--model", "better", "--n", "5"]).lines().count(), 5);
+    if cfg!(unix) {
+        bench.run(&run(&["--objective-command", "while read -r line; do echo ${#line}; done"]));
+        let message = bench.refusal(&run(&["--objective-command", "head -n 3 >/dev/null; echo oops"]));
+        assert!(message.contains("printed \"oops\" for candidate 1"), "{message}");
+        assert!(message.contains("0 candidates were scored before; they and the model are in better"), "{message}");
+    }
+    let message = bench.refusal(&run(&["--objective", "beauty"]));
+    assert!(message.contains("logp, qed, weight, sa, rings"), "{message}");
+}
+
+#[test]
+fn molecules_in_columns_are_found_and_hostile_files_explained() {
+    let bench = Bench::new();
+    let rows: String =
+        molecules().lines().take(300).map(|line| format!("1,{}\n", line.split(' ').next().unwrap())).collect();
+    bench.write("table.csv", format!("id,SMILES\n{rows}"));
+    let set = ["--set", "molecule.encoding=robust", "--set", "molecule.randomised=1"];
+    let train = ["train", "--data", "table.csv", "--minutes", "0.01", "--run", "run"];
+    let said = bench.run(&[&train[..], &SMALL[..8], &set].concat());
+    assert!(said.contains("its column \"SMILES\" holds molecules"), "{said}");
+    assert_eq!(bench.run(&["generate", "--model", "run", "--n", "7"]).lines().count(), 7);
+    let check = |file: &str, contents: &[u8], part: &str| {
+        bench.write(file, contents);
+        let message = bench.refusal(&["train", "--data", file, "--run", "refused"]);
+        assert!(message.contains(part), "{message}");
+        assert!(!bench.path("refused").exists());
+    };
+    check("none.smi", b"hello\nworld\n", "no document of none.smi is left to train on");
+    check("long.smi", &vec![b'C'; 10 << 20], "the line is too long");
+    check("latin.smi", b"CCO caf\xe9\n", "not valid UTF-8");
+    check("bad.sdf", b"a\nb\nc\nd\nM  END\n$$$$\n", "no block of a molecule");
+}
