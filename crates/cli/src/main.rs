@@ -12,6 +12,8 @@ mod command;
 mod failure;
 mod goal;
 mod hub;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod large_pages;
 mod machine;
 mod model;
 mod molecules;
@@ -78,6 +80,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    large_pages::ask_for();
     let Arguments { common, command } = Arguments::parse();
     failure::quiet_on_closed_pipe();
     let outcome: Outcome = match command {

@@ -265,11 +265,14 @@ fn of_directory(path: &Path, purpose: Purpose, device: &Device) -> Outcome<Loade
 
 fn of_gguf(path: &Path, purpose: Purpose, device: &Device) -> Outcome<LoadedModel> {
     let mut file = GgufFile::open(path)?;
-    let files = file.tokenizer.take();
-    let codebook = || files.map(|files| tokenizer_from_json(&files.tokenizer, Some(&files.config))).transpose();
+    let tokenizer = file.take_tokenizer();
+    let codebook = || -> Outcome<Option<Codebook>> {
+        let Some(files) = tokenizer.files()? else { return Ok(None) };
+        let codebook = tokenizer_from_json(&files.tokenizer, Some(&files.config));
+        codebook.map(Some).during(format!("{}: its tokenizer", path.display()))
+    };
     let (model, codebook) = both(|| file.load(device, purpose), codebook);
-    let GgufModel { transformer, special, generation: published } = model?;
-    let codebook = codebook.during(format!("{}: its tokenizer", path.display()))?;
+    let (GgufModel { transformer, special, generation: published }, codebook) = (model?, codebook?);
     Ok(LoadedModel {
         transformer,
         codebook,

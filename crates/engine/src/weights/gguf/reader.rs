@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, SeekFrom};
+use std::mem;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -75,6 +76,13 @@ impl Reader {
     /// What the file says about itself.
     pub fn metadata(&self) -> &BTreeMap<String, Value> {
         &self.metadata
+    }
+
+    /// Takes out what the file says under keys that begin so.
+    pub fn take_metadata(&mut self, prefix: &str) -> BTreeMap<String, Value> {
+        let (taken, rest) = mem::take(&mut self.metadata).into_iter().partition(|(key, _)| key.starts_with(prefix));
+        self.metadata = rest;
+        taken
     }
 
     /// The tensors, in the order in which they lie in the file.

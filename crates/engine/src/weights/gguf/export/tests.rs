@@ -211,7 +211,7 @@ fn tokenizers_come_back() {
         let tokenizer = TokenizerFiles { tokenizer: file.to_string(), config: config.to_string() };
         let path = directory.path().join(format!("{i}.gguf"));
         export_gguf(&model, &path, Format::F16, &GgufFacts { tokenizer: Some(tokenizer), ..facts() }).unwrap();
-        let loaded = GgufFile::open(&path).unwrap().tokenizer.unwrap();
+        let loaded = GgufFile::open(&path).unwrap().take_tokenizer().files().unwrap().unwrap();
         let (found, settings): (Json, Json) =
             (serde_json::from_str(&loaded.tokenizer).unwrap(), serde_json::from_str(&loaded.config).unwrap());
         for (token, id) in file["model"]["vocab"].as_object().unwrap() {
