@@ -75,7 +75,7 @@ async fn a_panic_of_the_engine_ends_answers_with_an_error_and_the_worker_goes_on
     let (n_tokens, end) = read(worker.submit(vec![request(Some(Box::new(Panics(0))))]).unwrap()).await;
     assert_eq!((n_tokens, end.unwrap_err().status), (2, hyper::StatusCode::INTERNAL_SERVER_ERROR));
     // The neighbour was at work at the same time or is so now; it ends in either case, and with a word.
-    read(neighbour).await;
+    let _ = read(neighbour).await;
     assert!(worker.is_ready());
     let (n_tokens, end) = read(worker.submit(vec![request(None)]).unwrap()).await;
     assert_eq!((n_tokens, end), (40, Ok(Finish::MaxTokens)));
