@@ -183,7 +183,8 @@ fn cut(a: u32, b: u32, is_double: bool) -> Option<(u16, u16)> {
         }
         (has(a, y) && has(b, x)).then_some((y, x))
     };
-    PAIRS.iter().find_map(found)
+    // Where several fit, RDKit names the last: of a carbon in a ring that ring, not its chain.
+    PAIRS.iter().rev().find_map(found)
 }
 
 impl Molecule {

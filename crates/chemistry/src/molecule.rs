@@ -1,5 +1,6 @@
 //! A molecule that was read.
 
+use crate::smiles::{Fault, Prefix};
 use chematic::core::Molecule as Graph;
 use chematic::smiles::{
     RdkitSmilesParams, SmilesParseLimits, parse_with_limits, rdkit_canonical_smiles, rdkit_random_smiles,
@@ -24,6 +25,10 @@ impl Molecule {
     /// Reads SMILES; `None` where RDKit's `MolFromSmiles` would give none.
     pub fn parse(smiles: &str) -> Option<Self> {
         if smiles.is_empty() || smiles.len() > MAX_BYTES || depth(smiles) > MAX_DEPTH {
+            return None;
+        }
+        // The parser behind this one lets some malformed lines pass, such as empty branches.
+        if Prefix::check(smiles).is_err_and(Fault::is_of_form) {
             return None;
         }
         let limits = SmilesParseLimits { max_input_bytes: MAX_BYTES, max_atoms: MAX_BYTES, max_bonds: MAX_BYTES };

@@ -29,44 +29,71 @@ fn is_sound(prefix: &Prefix, goes_on: bool) -> bool {
     }
     let graph = Graph::new(prefix, &is_open);
     let in_ring = graph.ring_edges();
-    let mut partners: Vec<Vec<usize>> = vec![Vec::new(); n];
-    let mut stands_in_ring = vec![false; n];
-    for (edge, &[a, b]) in graph.edges.iter().enumerate().filter(|(edge, _)| in_ring[*edge]) {
-        [a, b].into_iter().filter(|&end| end < n).for_each(|end| stands_in_ring[end] = true);
-        if prefix.bonds.get(edge).is_some_and(|bond| bond.is_aromatic) {
-            partners[a].push(b);
-            partners[b].push(a);
-        }
+    let mut stands_in_ring = vec![false; n + 1];
+    for &[a, b] in graph.edges.iter().zip(&in_ring).filter(|(_, in_ring)| **in_ring).map(|(edge, _)| edge) {
+        (stands_in_ring[a], stands_in_ring[b]) = (true, true);
     }
-    let needs = |atom: usize| prefix.atoms[atom].needs_double();
-    let aromatic = |atom: &usize| prefix.atoms[*atom].atom.is_aromatic;
-    if (0..n).filter(aromatic).any(|atom| !stands_in_ring[atom] && !is_open[atom]) {
+    let aromatic = |atom: usize| prefix.atoms[atom].atom.is_aromatic;
+    if (0..n).any(|atom| aromatic(atom) && !stands_in_ring[atom]) {
         return false;
     }
-    let can_pair: Vec<bool> = (0..n).map(|atom| needs(atom) || (is_open[atom] && aromatic(&atom))).collect();
-    partners.iter_mut().for_each(|partners| partners.retain(|&atom| can_pair[atom]));
-    let required: Vec<bool> = (0..n).map(|atom| needs(atom) && !is_open[atom]).collect();
+    let needs: Vec<bool> = (0..n).map(|atom| prefix.atoms[atom].needs_double()).collect();
+    let can_pair = |atom: usize| needs[atom] || (is_open[atom] && aromatic(atom));
+    let pairs = prefix.bonds.iter().zip(&in_ring).filter(|(bond, in_ring)| bond.is_aromatic && **in_ring);
+    let pairs = pairs.map(|(bond, _)| bond.ends).filter(|ends| ends.iter().all(|&end| can_pair(end)));
+    let partners = Neighbours::new(n, &pairs.collect::<Vec<[usize; 2]>>());
+    let required: Vec<bool> = (0..n).map(|atom| needs[atom] && !is_open[atom]).collect();
     covers(&required, &partners)
 }
 
-/// The atoms and bonds, with a point beyond that all open atoms are joined to.
+/// The edges at each point, one behind the other in memory.
+struct Neighbours {
+    first: Vec<usize>,
+    /// The edge, and the point at its other end.
+    entries: Vec<(usize, usize)>,
+}
+
+impl Neighbours {
+    fn new(n: usize, edges: &[[usize; 2]]) -> Self {
+        let mut first = vec![0; n + 1];
+        edges.iter().flatten().for_each(|&end| first[end + 1] += 1);
+        (0..n).for_each(|point| first[point + 1] += first[point]);
+        let mut next = first.clone();
+        let mut entries = vec![(0, 0); 2 * edges.len()];
+        for (edge, &[a, b]) in edges.iter().enumerate() {
+            for (from, to) in [(a, b), (b, a)] {
+                entries[next[from]] = (edge, to);
+                next[from] += 1;
+            }
+        }
+        Self { first, entries }
+    }
+
+    fn at(&self, point: usize) -> &[(usize, usize)] {
+        &self.entries[self.first[point]..self.first[point + 1]]
+    }
+
+    fn n_points(&self) -> usize {
+        self.first.len() - 1
+    }
+}
+
+/// The atoms and bonds, with a point beyond that all open atoms are joined to: twice, where they have room for two bonds.
 struct Graph {
     /// First the bonds of the beginning, in their order.
     edges: Vec<[usize; 2]>,
-    /// The edges of each point, with the point at their other end.
-    neighbours: Vec<Vec<(usize, usize)>>,
+    neighbours: Neighbours,
 }
 
 impl Graph {
     fn new(prefix: &Prefix, is_open: &[bool]) -> Self {
         let beyond = prefix.atoms.len();
         let mut edges: Vec<[usize; 2]> = prefix.bonds.iter().map(|bond| bond.ends).collect();
-        edges.extend((0..beyond).filter(|&atom| is_open[atom]).map(|atom| [atom, beyond]));
-        let mut neighbours = vec![Vec::new(); beyond + 1];
-        for (edge, &[a, b]) in edges.iter().enumerate() {
-            neighbours[a].push((edge, b));
-            neighbours[b].push((edge, a));
+        for (atom, placed) in prefix.atoms.iter().enumerate().filter(|(atom, _)| is_open[*atom]) {
+            let n = placed.room().saturating_add(placed.n_open).min(2);
+            edges.extend(std::iter::repeat_n([atom, beyond], n.into()));
         }
+        let neighbours = Neighbours::new(beyond + 1, &edges);
         Self { edges, neighbours }
     }
 
@@ -76,22 +103,23 @@ impl Graph {
     /// Tarjan, A note on finding the bridges of a graph, 1974; with a stack of its own instead of recursion.
     fn ring_edges(&self) -> Vec<bool> {
         const NEW: usize = usize::MAX;
-        let n = self.neighbours.len();
+        let n = self.neighbours.n_points();
         let (mut order, mut low) = (vec![NEW; n], vec![NEW; n]);
         let mut in_ring = vec![true; self.edges.len()];
         let mut n_seen = 0;
+        // A point, the edge it was reached by, and how many of its edges were looked at.
+        let mut stack = Vec::with_capacity(n);
         for root in 0..n {
             if order[root] != NEW {
                 continue;
             }
-            // A point, the edge it was reached by, and how many of its edges were looked at.
-            let mut stack = vec![(root, NEW, 0)];
+            stack.push((root, NEW, 0));
             while let Some((point, by, i)) = stack.last_mut() {
                 if *i == 0 {
                     (order[*point], low[*point]) = (n_seen, n_seen);
                     n_seen += 1;
                 }
-                let Some(&(edge, other)) = self.neighbours[*point].get(*i) else {
+                let Some(&(edge, other)) = self.neighbours.at(*point).get(*i) else {
                     let (point, by) = (*point, *by);
                     stack.pop();
                     if let Some((parent, ..)) = stack.last() {
@@ -120,12 +148,12 @@ impl Graph {
 /// # Cost
 /// A search along alternating paths for each. Rings of five and seven make blossoms (odd cycles), so paths are tried one by one,
 /// in bounded number.
-fn covers(required: &[bool], partners: &[Vec<usize>]) -> bool {
-    let n = partners.len();
+fn covers(required: &[bool], partners: &Neighbours) -> bool {
+    let n = partners.n_points();
     let mut pairing = Pairing { partners, required, of: vec![None; n], on_path: vec![false; n], n_left: MOST_STEPS };
     let mut order: Vec<usize> = (0..n).filter(|&point| required[point]).collect();
     // Those with the fewest choices first: nearly always every later one then finds a partner at once.
-    order.sort_by_key(|&point| partners[point].len());
+    order.sort_by_key(|&point| partners.at(point).len());
     order.into_iter().all(|point| pairing.of[point].is_some() || pairing.pair(point, 0))
 }
 
@@ -135,7 +163,7 @@ const MOST_DEPTH: usize = 200;
 
 /// Points and their partners so far.
 struct Pairing<'g> {
-    partners: &'g [Vec<usize>],
+    partners: &'g Neighbours,
     required: &'g [bool],
     of: Vec<Option<usize>>,
     on_path: Vec<bool>,
@@ -151,7 +179,8 @@ impl Pairing<'_> {
         self.n_left -= 1;
         self.on_path[point] = true;
         let all = self.partners;
-        let found = all[point].iter().any(|&partner| !self.on_path[partner] && self.take(point, partner, depth));
+        let found =
+            all.at(point).iter().any(|&(_, partner)| !self.on_path[partner] && self.take(point, partner, depth));
         self.on_path[point] = false;
         found
     }

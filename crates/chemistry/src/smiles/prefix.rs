@@ -29,6 +29,11 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// Whether the line is malformed, whatever the chemistry.
+    pub fn is_of_form(self) -> bool {
+        !matches!(self, Fault::Valence | Fault::Aromatic | Fault::TooLong)
+    }
+
     /// What is wrong, in words.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -59,6 +64,8 @@ pub(super) struct Placed {
     pub(super) n_bonds: u8,
     /// Ring bonds that it waits for.
     pub(super) n_open: u8,
+    /// Its aromatic bonds.
+    n_aromatic: u8,
 }
 
 /// A bond between two atoms of the beginning of a line.
@@ -92,6 +99,9 @@ enum Last {
 /// Most atoms of a molecule: what is bigger is no small molecule, and would take long to look at.
 const MAX_ATOMS: usize = 1 << 10;
 
+/// Aromatic bonds of an atom at most: four count as six.
+const MOST_AROMATIC: u8 = 3;
+
 /// The beginning of a line.
 #[derive(Clone, Debug)]
 pub struct Prefix {
@@ -103,6 +113,24 @@ pub struct Prefix {
     /// The atom that the next one is joined to.
     pub(super) current: Option<usize>,
     last: Last,
+}
+
+/// What a symbol does to a beginning, as far as that decides whether it may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// An atom.
+    Atom {
+        /// Whether it is aromatic.
+        is_aromatic: bool,
+        /// Bonds that it can have.
+        room: u8,
+        /// With how many bonds one of its aromatic ones must be double.
+        needs: Option<u8>,
+    },
+    /// A ring bond that is opened.
+    NewRing,
+    /// Something of its own.
+    Other(Symbol),
 }
 
 impl Default for Prefix {
@@ -158,20 +186,43 @@ impl Prefix {
 
     /// Whether a molecule can still come of it when this symbol comes next.
     pub fn allows(&self, symbol: Symbol) -> bool {
-        // Cheap refusals first: most symbols are refused at most places.
-        let is_possible = match symbol {
-            Symbol::Bond(bond) => return self.room() >= order(bond) && matches!(self.last, Last::Atom | Last::Open),
-            Symbol::Open => return self.last == Last::Atom && self.room() > 0,
+        self.is_likely(symbol) && {
+            let mut next = self.clone();
+            next.push(symbol).is_ok() && next.can_be_completed()
+        }
+    }
+
+    /// Symbols of which all have the same answer to [`Self::allows`] have the same effect; none where that is the symbol's own.
+    pub fn effect(&self, symbol: Symbol) -> Effect {
+        match symbol {
+            Symbol::Atom(atom) => {
+                let placed = Placed { atom, n_bonds: 0, n_open: 0, n_aromatic: 0 };
+                let room = if placed.is_legal() { placed.room().min(4) } else { u8::MAX };
+                Effect::Atom { is_aromatic: atom.is_aromatic, room, needs: atom.is_aromatic.then(|| double_at(atom)) }
+            }
+            Symbol::Ring(number) if !self.rings.iter().any(|ring| ring.number == number) => Effect::NewRing,
+            other => Effect::Other(other),
+        }
+    }
+
+    /// Refuses cheaply what most symbols at most places are refused for.
+    fn is_likely(&self, symbol: Symbol) -> bool {
+        match symbol {
+            Symbol::Bond(bond) => self.room() >= order(bond) && matches!(self.last, Last::Atom | Last::Open),
+            Symbol::Open => self.last == Last::Atom && self.room() > 0,
             Symbol::Close => self.last == Last::Atom && !self.branches.is_empty(),
             Symbol::Dot => self.last == Last::Atom && self.branches.is_empty() && self.rings.is_empty(),
             Symbol::Ring(_) => self.last != Last::Open && self.current.is_some(),
             Symbol::Atom(_) => self.last == Last::Start || self.room() > 0,
-        };
-        if !is_possible {
-            return false;
         }
-        let mut next = self.clone();
-        next.push(symbol).is_ok() && aromatic::can_be_completed(&next)
+    }
+
+    /// Whether more symbols can make a molecule of it: what is open can be closed, and aromatic rings can alternate.
+    fn can_be_completed(&self) -> bool {
+        // A ring bond is closed at an atom that is still to come.
+        let has_room = |&atom: &usize| self.atoms[atom].room() > 0;
+        let can_close = self.rings.is_empty() || self.branches.iter().chain(&self.current).any(has_room);
+        can_close && aromatic::can_be_completed(self)
     }
 
     /// Whether the line may end here.
@@ -209,7 +260,7 @@ impl Prefix {
         if new >= MAX_ATOMS {
             return Err(Fault::TooLong);
         }
-        let placed = Placed { atom, n_bonds: 0, n_open: 0 };
+        let placed = Placed { atom, n_bonds: 0, n_open: 0, n_aromatic: 0 };
         if !placed.is_legal() {
             return Err(Fault::Valence);
         }
@@ -324,6 +375,12 @@ impl Prefix {
             return Err(Fault::Aromatic);
         }
         let is_aromatic = both && matches!(bond, None | Some(Bond::Aromatic));
+        for end in [a, b].into_iter().filter(|_| is_aromatic) {
+            self.atoms[end].n_aromatic += 1;
+            if self.atoms[end].n_aromatic > MOST_AROMATIC {
+                return Err(Fault::Valence);
+            }
+        }
         self.bonds.push(Joined { ends: [a, b], is_aromatic });
         Ok(())
     }
@@ -333,7 +390,7 @@ impl Atom {
     /// Bonds that it can have beside its hydrogens; `None` where that is more than any atom of small molecules has, or where it
     /// has too many hydrogens already.
     pub(crate) fn most_new_bonds(self) -> Option<u8> {
-        let placed = Placed { atom: self, n_bonds: 0, n_open: 0 };
+        let placed = Placed { atom: self, n_bonds: 0, n_open: 0, n_aromatic: 0 };
         (placed.is_legal() && placed.most_bonds() < u8::MAX).then(|| placed.room())
     }
 }
@@ -358,15 +415,21 @@ impl Placed {
 
     /// Whether one of its aromatic bonds must be double, so that its valence is full.
     pub(super) fn needs_double(&self) -> bool {
-        let atom = &self.atom;
-        let Some((least, _)) = charged_valences(atom.number, atom.charge) else { return false };
-        // A carbon outside of brackets has as many hydrogens as leave room for the double bond; others have none.
-        let implicit = match (atom.n_hydrogens, atom.number) {
-            (None, 6) => 3_u8.saturating_sub(self.n_bonds),
-            (given, _) => given.unwrap_or(0),
-        };
-        atom.is_aromatic && self.n_bonds.saturating_add(implicit) + 1 == least
+        if !self.atom.is_aromatic {
+            return false;
+        }
+        match double_at(self.atom) {
+            // A carbon outside of brackets has as many hydrogens as leave room for the double bond.
+            n if self.atom.n_hydrogens.is_none() && self.atom.number == 6 => self.n_bonds <= n,
+            n => self.n_bonds == n,
+        }
     }
+}
+
+/// The number of single bonds with which an aromatic atom needs a double one; as many as no atom has, where it never does.
+fn double_at(atom: Atom) -> u8 {
+    let valences = charged_valences(atom.number, atom.charge);
+    valences.map_or(u8::MAX, |(least, _)| least.wrapping_sub(1 + atom.n_hydrogens.unwrap_or(0)))
 }
 
 /// How many bonds of an atom a bond takes up.

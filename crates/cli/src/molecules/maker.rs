@@ -2,7 +2,7 @@
 
 use crate::failure::Outcome;
 use crate::model::SpeakingModel;
-use genera_chemistry::Property;
+use genera_chemistry::{Property, is_valid};
 use genera_engine::generate::{Answer, Constraint, Finish, Generator, Limits, Request, Sampling};
 use genera_modality::molecule::{self, MoleculeGrammar};
 use std::ops::ControlFlow;
@@ -61,10 +61,12 @@ impl<'m> Maker<'m> {
             let n_missing = n - lines.len();
             n_tried += n_missing;
             for answer in self.ask(n_missing)? {
-                let is_whole = matches!(answer.reason, Finish::Stop(_));
+                let line = format!("{}{}", self.prefix, self.model.codebook.decode(&answer.tokens));
+                // The rules know what RDKit knows of usual molecules; unusual ones are looked at once more.
+                let is_whole = matches!(answer.reason, Finish::Stop(_)) && (!self.has_grammar || is_valid(&line));
                 self.n_lost += u64::from(!is_whole);
                 if is_whole || !self.has_grammar {
-                    lines.push(format!("{}{}", self.prefix, self.model.codebook.decode(&answer.tokens)));
+                    lines.push(line);
                 }
             }
         }

@@ -3,7 +3,7 @@
 use super::codebook::{END, MoleculeCodebook};
 use super::settings::Encoding;
 use crate::Codebook;
-use genera_chemistry::smiles::{Prefix, Symbol};
+use genera_chemistry::smiles::{Effect, Prefix, Symbol};
 use genera_data::{Result, Tokenizer};
 use genera_engine::generate::{Constraint, TokenMask};
 use genera_tokens::TokenId;
@@ -64,8 +64,20 @@ impl Constraint for MoleculeGrammar {
             return mask.retain(|id| id >= free.first_symbol || (id == END && !free.is_empty));
         }
         let mut allowed = TokenMask::none(mask.len());
+        // What has the same effect is looked at once.
+        let mut known: Vec<(Effect, bool)> = Vec::new();
         for (symbol, ids) in &self.groups {
-            if ids.iter().any(|&id| mask.allows(id)) && self.prefix.allows(*symbol) {
+            if !ids.iter().any(|&id| mask.allows(id)) {
+                continue;
+            }
+            let effect = self.prefix.effect(*symbol);
+            let seen = known.iter().find(|(other, _)| *other == effect).map(|(_, may_come)| *may_come);
+            let may_come = seen.unwrap_or_else(|| {
+                let may_come = self.prefix.allows(*symbol);
+                known.push((effect, may_come));
+                may_come
+            });
+            if may_come {
                 ids.iter().for_each(|&id| allowed.allow(id));
             }
         }
