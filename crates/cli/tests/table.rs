@@ -139,6 +139,9 @@ fn a_gan_is_trained_resumed_and_asked_by_the_same_commands() {
     assert!(rows.lines().skip(1).all(|row| row.contains("Rome, Italy")), "{rows}");
     let model = bench.run(&["generate", "--model", "whole/model", "--n", "5"]);
     assert_eq!(model, bench.run(&["generate", "--model", "whole", "--n", "5"]), "the model is all that it takes");
+    let made = bench.read("whole/synthetic.csv");
+    bench.json(&["resume", "whole", "--json"]);
+    assert!(bench.read("whole/synthetic.csv") == made, "it goes on from what it was");
     let message = bench.refusal(&["generate", "--model", "whole", "--complete", "people.csv"]);
     assert!(message.contains("cannot fill gaps"), "{message}");
     bench.write("odd.toml", recipe(8).replace("batch_size = 20", "batch_size = 16"));

@@ -33,6 +33,14 @@ pub(super) fn gumbel(key: Key, index: u64) -> f32 {
     -(-uniform.ln()).ln() as f32
 }
 
+/// Rows with their conditions behind them, where a table has any.
+fn beside(tape: &Tape<'_>, rows: &Var, conditions: &Tensor) -> Var {
+    match conditions.n_elements() {
+        0 => rows.clone(),
+        _ => concat(tape, &[rows, &Var::constant(conditions.clone())]),
+    }
+}
+
 /// A parameter on a tape, which gets a gradient only where it is trained.
 fn parameter(tape: &Tape<'_>, params: &Params, is_trained: bool, name: &str) -> Var {
     let id = params.id(name);
@@ -56,7 +64,7 @@ impl Generator<'_> {
     /// # Shapes
     /// noise: [N, Z]; conditions: [N, C]; result: [N, F].
     pub(super) fn forward(&self, tape: &Tape<'_>, noise: &Tensor, conditions: &Tensor) -> Var {
-        let mut x = concat(tape, &[&Var::constant(noise.clone()), &Var::constant(conditions.clone())]);
+        let mut x = beside(tape, &Var::constant(noise.clone()), conditions);
         for layer in 0..self.config.n_layers {
             let layer = layer.to_string();
             let hidden = self.linear(tape, &layer, &x);
@@ -118,7 +126,7 @@ impl Discriminator<'_> {
     /// # Shapes
     /// rows: [N, F]; conditions: [N, C]; result: [N / P, P · (F + C)].
     pub(super) fn pack(&self, tape: &Tape<'_>, rows: &Var, conditions: &Tensor) -> Var {
-        let joined = concat(tape, &[rows, &Var::constant(conditions.clone())]);
+        let joined = beside(tape, rows, conditions);
         let n = joined.tensor().shape().n_rows();
         joined.reshape([n / self.config.n_packed, self.config.judged_len()])
     }

@@ -18,7 +18,10 @@ const CONCENTRATION: f64 = 1e-3;
 
 /// Passes over the numbers at most, and the change of the means, as a share of the spread, below which they end.
 const MOST_PASSES: usize = 100;
-const STILL: f64 = 1e-4;
+const STILL: f64 = 1e-3;
+
+/// Passes of k-means that the fit starts from.
+const FIRST_PASSES: usize = 20;
 
 /// Standard deviations on either side of a mode that its numbers are told apart in.
 const REACH: f64 = 4.0;
@@ -113,9 +116,7 @@ fn modes(sorted: &[f64]) -> Vec<Mode> {
     let n = sorted.len() as f64;
     let mean = sorted.iter().sum::<f64>() / n;
     let variance = (sorted.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n).max(1e-12);
-    let n_modes = MOST_MODES.min(sorted.len());
-    let first = |i: usize| moments(&sorted[i * sorted.len() / n_modes..(i + 1) * sorted.len() / n_modes]);
-    let mut of_modes: Vec<Moments> = (0..n_modes).map(first).collect();
+    let mut of_modes = first_moments(sorted);
     let mut posterior = Vec::new();
     for _ in 0..MOST_PASSES {
         let before: Vec<f64> = of_modes.iter().map(|moments| moments.mean).collect();
@@ -135,6 +136,35 @@ fn modes(sorted: &[f64]) -> Vec<Mode> {
     let modes: Vec<Mode> = posterior.iter().map(mode).collect();
     let kept: Vec<Mode> = modes.iter().copied().filter(|mode| mode.weight > LEAST_WEIGHT).collect();
     if kept.is_empty() { modes.into_iter().take(1).collect() } else { kept }
+}
+
+/// Moments by k-means from evenly spaced ones of the distinct numbers. From quantiles, as many modes would stand on a frequent
+/// number as it has shares, and stay together for ever.
+fn first_moments(sorted: &[f64]) -> Vec<Moments> {
+    let mut distinct = sorted.to_vec();
+    distinct.dedup();
+    let n = MOST_MODES.min(distinct.len());
+    let mut means: Vec<f64> = (0..n).map(|i| distinct[(2 * i + 1) * distinct.len() / (2 * n)]).collect();
+    for _ in 0..FIRST_PASSES {
+        let parts = nearest(sorted, &means);
+        for (mean, part) in means.iter_mut().zip(parts).filter(|(_, part)| !part.is_empty()) {
+            *mean = moments(part).mean;
+        }
+    }
+    let parts = nearest(sorted, &means);
+    means.iter().zip(parts).map(|(&mean, part)| Moments { mean, ..moments(part) }).collect()
+}
+
+/// The numbers that are nearest to each of some means, all in ascending order.
+fn nearest<'v>(sorted: &'v [f64], means: &[f64]) -> Vec<&'v [f64]> {
+    let ends = means.windows(2).map(|pair| sorted.partition_point(|&x| x < (pair[0] + pair[1]) / 2.0));
+    let mut start = 0;
+    let mut part = |end: usize| {
+        let part = &sorted[start..end.max(start)];
+        start = end.max(start);
+        part
+    };
+    ends.chain([sorted.len()]).map(&mut part).collect()
 }
 
 fn moments(values: &[f64]) -> Moments {
@@ -238,6 +268,14 @@ mod tests {
             assert!((mixture.value(mode, beside) - value).abs() < 1e-9, "{value}");
         }
         mixture.check().unwrap();
+    }
+
+    #[test]
+    fn a_frequent_number_has_one_mode() {
+        let values: Vec<f64> = (0..5000).map(|i| if i % 10 > 0 { 0.0 } else { f64::from(3000 + i) }).collect();
+        let mixture = Mixture::fit(&values);
+        let at_zero: Vec<&Mode> = mixture.0.iter().filter(|mode| mode.mean.abs() < 100.0).collect();
+        assert!(at_zero.len() == 1 && (at_zero[0].weight - 0.9).abs() < 0.01, "{mixture:?}");
     }
 
     #[test]
