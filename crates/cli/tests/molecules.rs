@@ -78,7 +78,8 @@ fn molecules_are_learned_made_and_written_in_every_form() {
 fn a_model_is_improved_toward_a_score() {
     let bench = trained();
     let small = ["--calls", "60", "--per-round", "20", "--experts", "20"];
-    let run = |more: &[&str]| [&["optimize", "--model", "run", "--output", "better"], &small[..], more].concat();
+    let run =
+        |more: &[&'static str]| [&["optimize", "--model", "run", "--output", "better"], &small[..], more].concat();
     let said = bench.run(&run(&["--objective", "-weight"]));
     assert!(said.contains("60 scored") && said.contains("Mean score of the best 100 of 60"), "{said}");
     let scores = bench.read_text("better/candidates.csv");

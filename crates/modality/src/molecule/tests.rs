@@ -4,7 +4,7 @@ use super::*;
 use crate::Settings;
 use genera_chemistry::{Property, is_valid};
 use genera_data::curate::{Step, Verdict};
-use genera_data::{Content, Origin, Tokenizer};
+use genera_data::{Content, Origin};
 use genera_engine::generate::TokenMask;
 
 fn codebook(settings: MoleculeSettings) -> Codebook {
