@@ -29,12 +29,14 @@ fn is_sound(prefix: &Prefix, goes_on: bool) -> bool {
     }
     let graph = Graph::new(prefix, &is_open);
     let in_ring = graph.ring_edges();
-    let mut stands_in_ring = vec![false; n + 1];
-    for &[a, b] in graph.edges.iter().zip(&in_ring).filter(|(_, in_ring)| **in_ring).map(|(edge, _)| edge) {
-        (stands_in_ring[a], stands_in_ring[b]) = (true, true);
+    let mut n_in_ring = vec![0; n];
+    for (bond, _) in prefix.bonds.iter().zip(&in_ring).filter(|(bond, in_ring)| bond.is_aromatic && **in_ring) {
+        bond.ends.iter().for_each(|&end| n_in_ring[end] += 1);
     }
     let aromatic = |atom: usize| prefix.atoms[atom].atom.is_aromatic;
-    if (0..n).any(|atom| aromatic(atom) && !stands_in_ring[atom]) {
+    let still = |atom: usize| if is_open[atom] { prefix.atoms[atom].room() + prefix.atoms[atom].n_open } else { 0 };
+    // A ring of aromatic atoms goes through each by two aromatic bonds.
+    if (0..n).any(|atom| aromatic(atom) && n_in_ring[atom] + still(atom) < 2) {
         return false;
     }
     let needs: Vec<bool> = (0..n).map(|atom| prefix.atoms[atom].needs_double()).collect();

@@ -133,6 +133,33 @@ pub enum Effect {
     Other(Symbol),
 }
 
+/// A beginning whose next symbol is looked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Look<'p> {
+    prefix: &'p Prefix,
+    /// Whether the aromatic atoms are those of a molecule as they stand, and the next symbol does not touch one.
+    is_settled: bool,
+}
+
+impl Look<'_> {
+    /// As [`Prefix::allows`].
+    pub fn allows(&self, symbol: Symbol) -> bool {
+        if !self.prefix.is_likely(symbol) {
+            return false;
+        }
+        let mut next = self.prefix.clone();
+        if next.push(symbol).is_err() || !next.can_close_rings() {
+            return false;
+        }
+        let touches_aromatic = match symbol {
+            Symbol::Atom(atom) => atom.is_aromatic,
+            Symbol::Ring(_) => true,
+            Symbol::Bond(_) | Symbol::Open | Symbol::Close | Symbol::Dot => false,
+        };
+        (self.is_settled && !touches_aromatic) || aromatic::can_be_completed(&next)
+    }
+}
+
 impl Default for Prefix {
     fn default() -> Self {
         Self {
@@ -186,10 +213,13 @@ impl Prefix {
 
     /// Whether a molecule can still come of it when this symbol comes next.
     pub fn allows(&self, symbol: Symbol) -> bool {
-        self.is_likely(symbol) && {
-            let mut next = self.clone();
-            next.push(symbol).is_ok() && next.can_be_completed()
-        }
+        self.look().allows(symbol)
+    }
+
+    /// What is known of the beginning before its next symbols are looked at.
+    pub fn look(&self) -> Look<'_> {
+        let at_aromatic = self.current.is_some_and(|current| self.atoms[current].atom.is_aromatic);
+        Look { prefix: self, is_settled: !at_aromatic && aromatic::is_complete(self) }
     }
 
     /// Symbols of which all have the same answer to [`Self::allows`] have the same effect; none where that is the symbol's own.
@@ -217,12 +247,10 @@ impl Prefix {
         }
     }
 
-    /// Whether more symbols can make a molecule of it: what is open can be closed, and aromatic rings can alternate.
-    fn can_be_completed(&self) -> bool {
-        // A ring bond is closed at an atom that is still to come.
+    /// Whether every ring bond can still be closed: at an atom that is to come.
+    fn can_close_rings(&self) -> bool {
         let has_room = |&atom: &usize| self.atoms[atom].room() > 0;
-        let can_close = self.rings.is_empty() || self.branches.iter().chain(&self.current).any(has_room);
-        can_close && aromatic::can_be_completed(self)
+        self.rings.is_empty() || self.branches.iter().chain(&self.current).any(has_room)
     }
 
     /// Whether the line may end here.
@@ -522,12 +550,16 @@ mod tests {
     #[test]
     fn what_can_no_longer_become_a_molecule_is_not_allowed() {
         for (line, next, expect) in [
-            ("c1cccc", "1", false),
-            ("c1ccccc", "1", true),
-            ("c1cccn", "1", false),
+            // A double bond out of the ring makes up for the odd number.
+            ("c1cccc", "1", true),
+            ("c1cccc1", "=", true),
+            ("c1cccc1", "C", false),
+            ("c1ccccc1", "C", true),
+            ("C1F", "C", false),
             ("c1ccc[nH]", "1", true),
             ("cC", "C", false),
-            ("c1cC", "C", true),
+            ("c1cC", "C", false),
+            ("C1CC", "C", true),
             ("CF", "C", false),
             ("CF", "(", false),
             ("C=", "F", false),

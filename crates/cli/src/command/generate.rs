@@ -25,7 +25,7 @@ use std::process::ExitCode;
 ///   genera generate --model runs/customers --n 1000 --where "country = Mexico, age >= 30" --output rows.csv
 ///   genera generate --model runs/customers --complete with-gaps.csv --output filled.csv
 ///   genera generate --model runs/moses --n 30000 --output samples.smi
-///   genera generate --model runs/moses --prompt "c1ccc2[nH]ccc2c1" --property "qed = 0.9" --n 50 --output drawings.svg
+///   genera generate --model runs/moses --prompt "c1ccc2ncccc2c1" --property "qed = 0.9" --n 50 --output drawings.svg
 ///   genera generate --model runs/multi30k-de-en --input test.de --beam 5 --output test.en
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]

@@ -149,8 +149,9 @@ impl ChemNet {
         }
         let n_window = KERNEL * N_CHANNELS;
         let mut out = vec![0.0; LENS[2] * N_CHANNELS];
-        let windows =
-            Matrix { row_stride: STRIDE * N_CHANNELS, ..Matrix::new(genera_tensor::View::F32(&narrow), n_window) };
+        let step = STRIDE * N_CHANNELS;
+        let windows: Vec<f32> = (0..LENS[2]).flat_map(|i| narrow[i * step..][..n_window].iter().copied()).collect();
+        let windows = Matrix::new(genera_tensor::View::F32(&windows), n_window);
         let weights = Matrix::transposed(genera_tensor::View::F32(&self.second), n_window);
         let sizes = [LENS[2], N_CHANNELS, n_window];
         kernels.matmul(Matmul::product(sizes, windows, weights, ViewMut::F32(&mut out), false));

@@ -66,6 +66,7 @@ impl Constraint for MoleculeGrammar {
         let mut allowed = TokenMask::none(mask.len());
         // What has the same effect is looked at once.
         let mut known: Vec<(Effect, bool)> = Vec::new();
+        let look = self.prefix.look();
         for (symbol, ids) in &self.groups {
             if !ids.iter().any(|&id| mask.allows(id)) {
                 continue;
@@ -73,7 +74,7 @@ impl Constraint for MoleculeGrammar {
             let effect = self.prefix.effect(*symbol);
             let seen = known.iter().find(|(other, _)| *other == effect).map(|(_, may_come)| *may_come);
             let may_come = seen.unwrap_or_else(|| {
-                let may_come = self.prefix.allows(*symbol);
+                let may_come = look.allows(*symbol);
                 known.push((effect, may_come));
                 may_come
             });

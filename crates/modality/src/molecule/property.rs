@@ -27,10 +27,12 @@ impl PropertyBins {
         }
         values.sort_by(f64::total_cmp);
         let n_bins = n_bins.clamp(1, MAX_BINS);
-        let mut edges: Vec<f64> = (1..n_bins).map(|i| values[i * (values.len() - 1) / n_bins]).collect();
+        // Few places, so that what is written is read again to the bit.
+        let round = |value: f64| (value * 1e4).round() / 1e4;
+        let mut edges: Vec<f64> = (1..n_bins).map(|i| round(values[i * (values.len() - 1) / n_bins])).collect();
         edges.dedup();
         // What all values reach is no edge between two bins.
-        while edges.last().is_some_and(|edge| Some(edge) == values.last()) {
+        while edges.last().is_some_and(|edge| values.last().is_some_and(|last| edge >= last)) {
             edges.pop();
         }
         Ok(Self { property: property.to_owned(), edges })
