@@ -25,7 +25,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
     if let Some(molecule) = Molecule::parse(line) {
         let _ = (molecule.fragments(), molecule.scaffold(0), molecule.fingerprint(), molecule.mol_block("x"));
-        Property::ALL.map(|property| property.of(&molecule));
+        let _ = Property::ALL.map(|property| property.of(&molecule));
         let _ = molecule.drawing([0.0, 0.0], [100.0, 100.0]);
     }
 });
