@@ -149,7 +149,7 @@ fn what_cannot_work_is_refused() {
     check(&with(&[&CHAT, &["--lora", "2", "--set", "train.lora.targets=[\"x\"]"]]), "no module 'x'");
     check(&with(&[&CHAT, &["--epochs", "-1"]]), "--epochs");
     check(&with(&[&CHAT, &["--set", "model.context_len=33"]]), "beyond the 32 tokens");
-    check(&with(&[&CHAT, &["--preferences"]]), "no column \"prompt\"");
+    check(&with(&[&CHAT, &["--preferences"]]), "preferences are JSON lines");
     check(&["logits", "--model", "base", "--adapter", "first", "--tokens", "1"], "adapter_config.json");
     bench.write("bad.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"3\"}]}\n".repeat(3));
     check(&["train", "--base", "base", "--data", "bad.jsonl"], "without a turn of the assistant");

@@ -8,7 +8,8 @@ use genera_tokens::TokenId;
 use llguidance::api::{ParserLimits, TopLevelGrammar};
 use llguidance::earley::SlicedBiasComputer;
 use llguidance::{Matcher, ParserFactory};
-use serde_json::{Value, json};
+use regex_syntax::hir::{Hir, HirKind};
+use serde_json::{Map, Value, json};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
@@ -18,6 +19,8 @@ use toktrie::{InferenceCapabilities, TokEnv, TokRxInfo, TokTrie, TokenizerEnv};
 const COMPILE_TIME: Duration = Duration::from_millis(50);
 /// Time after which nobody waits for it any more, on a machine that has other things to do.
 const DEADLINE: Duration = Duration::from_millis(1000);
+/// Parts of a regular expression whose repetitions are written out, at most.
+const REGEX_SIZE: u64 = 20_000;
 /// Stack of the thread that compiles: schemas nest.
 const STACK_BYTES: usize = 32 << 20;
 
@@ -134,10 +137,12 @@ fn grammar(form: &Form) -> Result<TopLevelGrammar, String> {
         Form::Schema(schema) => {
             check_depth(schema)?;
             check_bytes(schema.to_string().len())?;
+            check_patterns(schema)?;
             Ok(TopLevelGrammar::from_json_schema(with_tight_spaces(schema)))
         }
         Form::Regex(regex) => {
             check_bytes(regex.len())?;
+            check_regex(regex)?;
             Ok(TopLevelGrammar::from_regex(regex))
         }
         Form::Lark(lark) => {
@@ -149,6 +154,43 @@ fn grammar(form: &Form) -> Result<TopLevelGrammar, String> {
 
 fn check_bytes(n: usize) -> Result<(), String> {
     if n <= SCHEMA_BYTES { Ok(()) } else { Err(format!("has {n} bytes; at most {SCHEMA_BYTES} are taken")) }
+}
+
+/// Refuses a regular expression whose counted repetitions, written out, would fill the memory.
+fn check_regex(regex: &str) -> Result<(), String> {
+    // What is no regular expression the compiler refuses, in its own words.
+    let size = regex_syntax::parse(regex).map_or(0, |regex| written_out(&regex));
+    if size <= REGEX_SIZE {
+        return Ok(());
+    }
+    Err(format!(
+        "has a regular expression with {size} parts when its repetitions are written out; at most {REGEX_SIZE} are taken"
+    ))
+}
+
+/// Parts of a regular expression, those that are repeated a number of times counted as often.
+fn written_out(regex: &Hir) -> u64 {
+    let sum = |parts: &[Hir]| parts.iter().map(written_out).fold(0, u64::saturating_add);
+    match regex.kind() {
+        HirKind::Empty | HirKind::Class(_) | HirKind::Look(_) => 1,
+        HirKind::Literal(literal) => literal.0.len() as u64,
+        HirKind::Repetition(repetition) => {
+            let n = repetition.max.unwrap_or(repetition.min).max(1);
+            written_out(&repetition.sub).saturating_mul(n.into())
+        }
+        HirKind::Capture(capture) => written_out(&capture.sub),
+        HirKind::Concat(parts) | HirKind::Alternation(parts) => sum(parts),
+    }
+}
+
+/// [`check_regex`] for all patterns of a schema, whose depth has been checked.
+fn check_patterns(schema: &Value) -> Result<(), String> {
+    if let Value::Object(map) = schema {
+        map.get("pattern").and_then(Value::as_str).map_or(Ok(()), check_regex)?;
+        let names = map.get("patternProperties").and_then(Value::as_object);
+        names.into_iter().flat_map(Map::keys).try_for_each(|name| check_regex(name))?;
+    }
+    children(schema).into_iter().try_for_each(check_patterns)
 }
 
 fn check_depth(schema: &Value) -> Result<(), String> {

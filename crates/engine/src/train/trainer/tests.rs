@@ -275,6 +275,7 @@ fn private_trainer(clip: f64, noise_multiplier: f64, secret: u64) -> Trainer {
     let train = TrainRecipe {
         optimizer: OptimizerKind::Sgd,
         learning_rate: 1.0,
+        warmup_steps: Some(0),
         clip,
         batch_size: 2,
         momentum: 0.0,
