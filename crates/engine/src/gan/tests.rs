@@ -173,6 +173,8 @@ fn a_table_without_categories_needs_no_conditions() {
     let parts = vec![Part::Number, Part::Choice { n: 2, is_asked: false }];
     let mut trainer = GanTrainer::new(GanConfig { parts, ..config() }, settings(3), &Device::cpu(1)).unwrap();
     let rows = GanBatch { rows: [0.5, 1.0, 0.0, -0.5, 0.0, 1.0].repeat(4), ..GanBatch::default() };
-    (0..3).for_each(|_| drop(trainer.step(&rows).unwrap()));
+    (0..3).for_each(|_| {
+        trainer.step(&rows).unwrap();
+    });
     assert_eq!(trainer.generator().make(&[], 5, 1, 0).len(), 15);
 }

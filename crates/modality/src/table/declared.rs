@@ -27,12 +27,12 @@ pub(super) fn columns(table: &TableSettings) -> Result<Vec<Option<Column>>> {
 
 /// The column that a declaration is about, by the longest name that fits, and what is said of it.
 fn split<'t>(table: &TableSettings, text: &'t str) -> Result<(usize, &'t str)> {
-    let equals = text.match_indices('=').map(|(i, _)| i);
+    let mut equals = text.match_indices('=').map(|(i, _)| i);
     let fits = |&i: &usize| table.columns.iter().any(|name| name.trim() == text[..i].trim());
     let wrong =
         || settings(format!("table.domains: {text:?} is not of the form \"column = LOW..HIGH\" or \"column = A | B\""));
     let first = text.find('=').ok_or_else(wrong)?;
-    let place = equals.filter(fits).last().unwrap_or(first);
+    let place = equals.rfind(fits).unwrap_or(first);
     Ok((find(&table.columns, &text[..place], "table.domains")?, &text[place + 1..]))
 }
 
