@@ -12,6 +12,7 @@ import shutil
 import time
 
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
@@ -38,7 +39,9 @@ def shot(name):
 
 
 def wait(condition, seconds=60):
-    return WebDriverWait(browser, seconds, poll_frequency=0.05).until(lambda _: condition())
+    # What is looked at may be drawn anew meanwhile.
+    ignored = [StaleElementReferenceException]
+    return WebDriverWait(browser, seconds, 0.05, ignored).until(lambda _: condition())
 
 
 def texts(selector):

@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
 PEER = pathlib.Path(__file__).with_name("llama_cpp_generate.py")
 FORMATS = ["q4_0", "q4_1", "q8_0", "q4_k", "q6_k", "f16", "f32"]
@@ -57,6 +58,31 @@ def one(arguments, rounds, name, path):
         line(f"{name}, decode, {batch} at once", ours, theirs, "decode_tokens_per_s")
         if batch == 1:
             line(f"{name}, peak memory, MB", ours, theirs, "peak_memory_bytes", 1e6)
+    whole_context(arguments, name, path)
+    first_token(arguments, rounds, name, path)
+
+
+def whole_context(arguments, name, path):
+    """Peak memory where prompt and answer together have 2,048 tokens; once, since it does not vary."""
+    settings = ["--prompt-tokens", "1920", "--tokens", "128", "--rounds", "1", "--threads", str(arguments.threads)]
+    ours = measured([arguments.genera, "bench", "generate", "--json", "--model", path, *settings])
+    theirs = measured([sys.executable, str(PEER), path, *settings])
+    line(f"{name}, the same at 2,048", [ours], [theirs], "peak_memory_bytes", 1e6)
+
+
+def first_token(arguments, rounds, name, path):
+    """Milliseconds from the start to the first token of a short answer: of Genera's whole process, its end included; of
+    llama.cpp's loading, preparing and reading, without the start of Python."""
+    command = [arguments.genera, "generate", "--model", path, "--threads", str(arguments.threads)]
+    command += ["--prompt", "The capital of France is", "--max-tokens", "1", "--temperature", "0"]
+    settings = ["--prompt-tokens", "5", "--tokens", "1", "--rounds", "1", "--threads", str(arguments.threads)]
+    ours, theirs = [], []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        ours.append({"first_token_seconds": time.perf_counter() - start})
+        theirs.append(measured([sys.executable, str(PEER), path, *settings]))
+    line(f"{name}, first token, ms", ours, theirs, "first_token_seconds", 1e-3)
 
 
 def line(name, ours, theirs, key, unit=1.0):

@@ -43,6 +43,9 @@ context_len = 2048
 [train]
 steps = 2
 batch_size = 1
+validation_tokens = 2000
+[generate]
+max_tokens = 20
 "#;
 const ROWS: &str = r#"
 [data]
