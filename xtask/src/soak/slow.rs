@@ -9,6 +9,8 @@ use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+/// Below this a canary's p99 is what else the machine does.
+const LEAST_SECONDS: f64 = 0.005;
 /// Requests of the good client.
 const N_CANARIES: usize = 200;
 /// Slow clients of each kind.
@@ -77,7 +79,7 @@ pub fn run(plan: &Plan, server: &Server, figures: &mut Figures) -> Result<(), St
     drop((idle, readers));
     figures.note("slow: canary's p99 alone, ms", alone * 1000.0);
     figures.note("slow: canary's p99 among slow and idle ones, ms", among * 1000.0);
-    figures.at_most("slow: times the canary's p99", among / alone, 2.0);
+    figures.at_most("slow: times the canary's p99, of 5 ms at least", among / alone.max(LEAST_SECONDS), 2.0);
     let answer =
         post(address, "/v1/completions", &json!({ "model": "talk", "prompt": "x", "max_tokens": 1 }).to_string())?;
     figures.exactly("slow: status afterwards", answer.status.into(), 200);
