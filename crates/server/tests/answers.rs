@@ -42,7 +42,10 @@ fn a_chat_is_answered_whole_and_as_a_stream() {
     assert_eq!(events[0]["choices"][0]["delta"]["role"], "assistant");
     assert_eq!(events[0]["usage"], Value::Null);
     let (last, before) = events.split_last().unwrap();
-    assert_eq!(last["usage"], whole["usage"]);
+    // How much of the prompt is held already depends on what other requests do.
+    for count in ["prompt_tokens", "completion_tokens", "total_tokens"] {
+        assert_eq!(last["usage"][count], whole["usage"][count]);
+    }
     assert_eq!(last["choices"], json!([]));
     let ends = before.iter().filter(|event| event["choices"][0]["finish_reason"] == "length").count();
     assert_eq!(ends, 2);
@@ -176,7 +179,8 @@ fn what_was_read_before_is_counted() {
     let ask = |seed: u64| chat(json!({ "messages": [{ "role": "user", "content": content }], "seed": seed, "n": 2 }));
     let cached = |usage: &Value| usage["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap();
     let first = post("/v1/chat/completions", &ask(1)).json()["usage"].clone();
-    assert_eq!(cached(&first), 0, "that two answers share one reading does not count: {first}");
+    // Other tests' requests begin with the same few tokens.
+    assert!(cached(&first) < 64, "that two answers share one reading does not count: {first}");
     let second = post("/v1/chat/completions", &ask(2)).json()["usage"].clone();
     assert!(cached(&second) >= 128 && cached(&second) < second["prompt_tokens"].as_u64().unwrap(), "{second}");
     let events = post(
@@ -187,5 +191,5 @@ fn what_was_read_before_is_counted() {
         })),
     )
     .events();
-    assert_eq!(cached(&events.last().unwrap()["usage"]), cached(&second));
+    assert!(cached(&events.last().unwrap()["usage"]) >= 128);
 }
