@@ -8,6 +8,7 @@ mod manifest;
 mod write;
 
 pub use lock::RunLock;
+pub(crate) use manifest::hex;
 pub use manifest::{FileSum, Manifest};
 pub use write::Progress;
 

@@ -16,7 +16,7 @@ pub(crate) fn make_dir(dir: &Path) -> io::Result<()> {
 }
 
 /// The directory that holds the name of `path`.
-fn holder(path: &Path) -> &Path {
+pub(crate) fn holder(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 

@@ -153,7 +153,9 @@ pub fn start(
 ) -> Outcome<Session> {
     fixed.apply(&mut recipe)?;
     fixed.explain(&mut reasons);
-    plan::data::check_files(&recipe.data)?;
+    if recipe.base.path.is_some() {
+        plan::data::check_files(&recipe.data)?;
+    }
     let device = machine::device(common.threads);
     let dtype = compute_dtype(&recipe);
     let purpose = base::training(&recipe, dtype);

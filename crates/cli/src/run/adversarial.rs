@@ -16,7 +16,7 @@ use crate::tables::gan::{GanMaker, GanModel, features_of};
 use genera_data::Shard;
 use genera_data::prepare::{Prepared, load_prepared};
 use genera_engine::checkpoint::RunLock;
-use genera_engine::gan::{GanConfig, GanReport, GanSettings, GanTrainer, load_trainer, save_trainer};
+use genera_engine::gan::{GanConfig, GanReport, GanSettings, GanTrainer, Part, load_trainer, save_trainer};
 use genera_engine::recipe::{Family, Reasons, Recipe};
 use genera_modality::table::{self, Cell, Conditions, Features, SampledRows, TableCodebook};
 use genera_tensor::Device;
@@ -72,12 +72,12 @@ pub fn start(
     let (run, lock) = RunDirectory::create(path)?;
     let begin = || -> Outcome<Adversarial> {
         let prepared = preparing::prepare(&preparation, &run.data(), common.json)?;
-        let rows = SampledRows::new(table_of(&prepared)?, fit(&prepared, &run.data())?, cells(&prepared)?);
+        let rows = fit(&prepared, &run.data())?;
         if let Some(time) = time {
             choose(&mut recipe, &mut reasons, fixed, &rows, time, &device)?;
         }
         recipe.complete(&mut reasons)?;
-        let trainer = GanTrainer::new(config(&recipe, &rows)?, settings(&recipe), &device)?;
+        let trainer = GanTrainer::new(config(&recipe, rows.parts())?, settings(&recipe), &device)?;
         drop(rows);
         genera_data::write_atomically(&run.recipe(), recipe.to_toml(&reasons).as_bytes())?;
         Ok(Adversarial { run: run.clone(), recipe, prepared, trainer, common, _lock: lock })
@@ -97,9 +97,7 @@ pub fn resume(run: RunDirectory, common: Common) -> Outcome {
     let prepared = load_prepared(&run.data(), fit.as_deref())?;
     let device = machine::device(common.threads);
     let features = features_of(&prepared.tokenizer, &run.data())?;
-    let rows = SampledRows::new(table_of(&prepared)?, features, Vec::new());
-    let (config, settings) = (config(&recipe, &rows)?, settings(&recipe));
-    drop(rows);
+    let (config, settings) = (config(&recipe, features.parts(table_of(&prepared)?))?, settings(&recipe));
     let file = checkpoint(&run);
     let trainer = match file.is_file() {
         true => load_trainer(&file, &config, settings, &device)?,
@@ -132,15 +130,16 @@ fn cells(prepared: &Prepared) -> Outcome<Vec<Vec<Option<Cell>>>> {
 }
 
 /// Learns the features of the training rows and keeps them.
-fn fit(prepared: &Prepared, directory: &Path) -> Outcome<Features> {
-    let features = Features::fit(table_of(prepared)?, &cells(prepared)?)?;
+fn fit<'p>(prepared: &'p Prepared, directory: &Path) -> Outcome<SampledRows<'p>> {
+    let (table, cells) = (table_of(prepared)?, cells(prepared)?);
+    let features = Features::fit(table, &cells)?;
     features.save(directory)?;
-    Ok(features)
+    Ok(SampledRows::new(table, features, cells))
 }
 
-fn config(recipe: &Recipe, rows: &SampledRows<'_>) -> Outcome<GanConfig> {
+fn config(recipe: &Recipe, parts: Vec<Part>) -> Outcome<GanConfig> {
     let config = GanConfig {
-        parts: rows.parts(),
+        parts,
         d_hidden: recipe.model.d_model,
         n_layers: recipe.model.n_layers,
         d_noise: D_NOISE,
@@ -183,7 +182,7 @@ fn choose(
     (recipe.train.batch_size, recipe.train.learning_rate, recipe.train.ema_decay) = (BATCH, 5e-4, 0.99);
     reasons.add("train.batch_size", "CTGAN's");
     fixed.apply(recipe)?;
-    let mut trial = GanTrainer::new(config(recipe, rows)?, settings(recipe), device)?;
+    let mut trial = GanTrainer::new(config(recipe, rows.parts())?, settings(recipe), device)?;
     let start = Instant::now();
     for step in 0..N_TRIAL {
         trial.step(&rows.batch(trial.config(), recipe.train.batch_size, recipe.train.seed, step))?;

@@ -134,6 +134,7 @@ fn checksum(mut file: File) -> io::Result<String> {
     }
 }
 
-pub(super) fn hex(digest: &[u8]) -> String {
+/// The digits of a checksum.
+pub(crate) fn hex(digest: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -47,6 +47,11 @@ fn parameter(tape: &Tape<'_>, params: &Params, is_trained: bool, name: &str) -> 
     if is_trained { tape.parameter(id, params.master(id)) } else { Var::constant(params.master(id).clone()) }
 }
 
+/// x · wᵀ + b
+fn affine(tape: &Tape<'_>, x: &Var, weight: Var, bias: Var) -> Var {
+    linear(tape, x, &Weight::from(weight), Linear { bias: Some(bias), ..Linear::plain(DType::F32) })
+}
+
 /// Makes rows from noise.
 pub(super) struct Generator<'g> {
     pub(super) config: &'g GanConfig,
@@ -78,9 +83,7 @@ impl Generator<'_> {
     }
 
     fn linear(&self, tape: &Tape<'_>, layer: &str, x: &Var) -> Var {
-        let weight = Weight::from(self.parameter(tape, layer, "weight"));
-        let bias = Some(self.parameter(tape, layer, "bias"));
-        linear(tape, x, &weight, Linear { bias, ..Linear::plain(DType::F32) })
+        affine(tape, x, self.parameter(tape, layer, "weight"), self.parameter(tape, layer, "bias"))
     }
 
     /// Rows that are nearly decided, through which gradients go.
@@ -147,9 +150,7 @@ impl Discriminator<'_> {
     }
 
     fn linear(&self, tape: &Tape<'_>, layer: &str, x: &Var) -> Var {
-        let weight = Weight::from(self.parameter(tape, layer, "weight"));
-        let bias = Some(self.parameter(tape, layer, "bias"));
-        linear(tape, x, &weight, Linear { bias, ..Linear::plain(DType::F32) })
+        affine(tape, x, self.parameter(tape, layer, "weight"), self.parameter(tape, layer, "bias"))
     }
 
     /// What a leaky ReLU and dropout multiply each feature by.

@@ -3,6 +3,7 @@
 use super::RowGenerator;
 use super::config::GanConfig;
 use super::trainer::{GanSettings, GanTrainer};
+use crate::checkpoint::hex;
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::params::{ParamSpec, Params};
@@ -134,16 +135,12 @@ impl<'p> Stored<'p> {
 
     /// Compares what was read with what was written; to be called when all was read in the order of writing.
     fn check(&mut self) -> Result<()> {
-        let found = hex(std::mem::take(&mut self.hasher));
+        let found = hex(&std::mem::take(&mut self.hasher).finalize());
         match self.reader.metadata().get(SUM) {
             Some(sum) if *sum == found => Ok(()),
             _ => Err(Error::file(self.path, "is altered: its numbers are not those that were written")),
         }
     }
-}
-
-fn hex(hasher: Sha256) -> String {
-    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn write(path: &Path, config: &GanConfig, step: u64, tensors: &[(String, &Tensor)]) -> Result<()> {
@@ -155,7 +152,7 @@ fn write(path: &Path, config: &GanConfig, step: u64, tensors: &[(String, &Tensor
     let metadata = BTreeMap::from([
         (CONFIG.to_owned(), config),
         (STEP.to_owned(), step.to_string()),
-        (SUM.to_owned(), hex(hasher)),
+        (SUM.to_owned(), hex(&hasher.finalize())),
     ]);
     let views: Vec<NamedView<'_>> = tensors.iter().map(view).collect();
     replace(path, &metadata, &views).map_err(|source| Error::io("cannot write", path, source))
@@ -173,6 +170,6 @@ fn replace(path: &Path, metadata: &BTreeMap<String, String>, tensors: &[NamedVie
     out.flush()?;
     out.get_ref().sync_all()?;
     fs::rename(&unfinished, path)?;
-    disk::settle(path.parent().unwrap_or(Path::new(".")));
+    disk::settle(disk::holder(path));
     Ok(())
 }

@@ -1,10 +1,8 @@
 //! Who attends to whom in a text, for pictures.
 
-use super::request::refuse_if;
-use super::sampling::check_token;
+use super::embed::hidden_of_text;
 use crate::error::Result;
-use crate::model::{Captured, Mode, Probe, Rows, Transformer};
-use genera_tensor::Tape;
+use crate::model::{Captured, Mode, Probe, Transformer};
 use genera_tokens::TokenId;
 
 /// Runs the model over a text and gives what went into each attention layer, in their order ([`Captured::weights`] makes
@@ -13,20 +11,8 @@ use genera_tokens::TokenId;
 /// # Errors
 /// [`Error::Request`](crate::Error::Request) when the text is empty, longer than the context, or holds a token that does not exist.
 pub fn attend(model: &Transformer, tokens: &[TokenId]) -> Result<Vec<Captured>> {
-    let config = model.config();
-    refuse_if(tokens.is_empty(), || "the text has no tokens; give at least one".to_owned())?;
-    refuse_if(tokens.len() > config.context_len, || {
-        format!("the text has {} tokens, but the model's context holds {}", tokens.len(), config.context_len)
-    })?;
-    tokens.iter().try_for_each(|&token| check_token("text", token, config.vocab_size))?;
     let probe = Probe::default();
-    let mode = Mode { probe: Some(&probe), ..Mode::default() };
-    let (tape, rows) = (Tape::inference(model.device()), Rows::dense(tokens.len(), tokens));
-    if config.is_encoder_decoder() {
-        model.encode(&tape, &rows, mode);
-    } else {
-        model.decode(&tape, &rows, None, mode);
-    }
+    hidden_of_text(model, tokens, Mode { probe: Some(&probe), ..Mode::default() })?;
     Ok(probe.into_captured())
 }
 

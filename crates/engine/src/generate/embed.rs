@@ -4,7 +4,7 @@ use super::request::refuse_if;
 use super::sampling::check_token;
 use crate::error::Result;
 use crate::model::{Mode, Rows, Transformer};
-use genera_tensor::{DType, Tape};
+use genera_tensor::{DType, Tape, Tensor};
 use genera_tokens::TokenId;
 
 /// The mean of the last hidden states of a text's tokens, scaled to length 1. A model with two stacks reads it with its encoder.
@@ -18,21 +18,31 @@ use genera_tokens::TokenId;
 /// # Source
 /// Reimers and Gurevych, "Sentence-BERT", arXiv 1908.10084, section 3 (mean of all output vectors).
 pub fn embed(model: &Transformer, tokens: &[TokenId]) -> Result<Vec<f32>> {
+    let hidden = hidden_of_text(model, tokens, Mode::default())?.cast(DType::F32);
+    Ok(unit_mean(hidden.view().f32(), model.config().d_model))
+}
+
+/// The last hidden states of a whole text. A model with two stacks reads it with its encoder.
+///
+/// # Shapes
+/// Result: `[T, D]`.
+///
+/// # Errors
+/// As [`embed`].
+pub(super) fn hidden_of_text(model: &Transformer, tokens: &[TokenId], mode: Mode<'_>) -> Result<Tensor> {
     let config = model.config();
     refuse_if(tokens.is_empty(), || "the text has no tokens; give at least one".to_owned())?;
     refuse_if(tokens.len() > config.context_len, || {
         format!("the text has {} tokens, but the model's context holds {}", tokens.len(), config.context_len)
     })?;
     tokens.iter().try_for_each(|&token| check_token("text", token, config.vocab_size))?;
-    let tape = Tape::inference(model.device());
-    let rows = Rows::dense(tokens.len(), tokens);
+    let (tape, rows) = (Tape::inference(model.device()), Rows::dense(tokens.len(), tokens));
     let hidden = if config.is_encoder_decoder() {
-        model.encode(&tape, &rows, Mode::default()).hidden
+        model.encode(&tape, &rows, mode).hidden
     } else {
-        model.decode(&tape, &rows, None, Mode::default())
+        model.decode(&tape, &rows, None, mode)
     };
-    let hidden = hidden.into_tensor().cast(DType::F32);
-    Ok(unit_mean(hidden.view().f32(), config.d_model))
+    Ok(hidden.into_tensor())
 }
 
 /// The mean of rows of `width` numbers, scaled to length 1; zeros stay zeros.
