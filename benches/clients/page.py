@@ -1,5 +1,5 @@
-"""The page in Chromium, without a screen: a chat, stop, a branch, a reload in mid-stream, rows of a table, a training that goes
-on, attention, by keyboard, on 360 pixels, light and dark.
+"""The page in Chromium, without a screen: a chat, stop, a branch, a reload in mid-stream, several chats, rows of a table, a
+training that goes on, attention, by keyboard, on 360 pixels, light and dark.
 
     python3 benches/clients/page.py http://127.0.0.1:8080 [--chat MODEL] [--table MODEL] [--live RUN] [--shots DIRECTORY]
 
@@ -75,6 +75,24 @@ def longest(n_tokens):
     browser.execute_script("document.getElementById('max_tokens').value = arguments[0]", n_tokens)
 
 
+def new_chat():
+    browser.find_element(By.ID, "new").click()
+    wait(lambda: texts(".empty") and not texts(".message"), 5)
+
+
+def can_send():
+    shown = [browser.find_element(By.ID, button).is_displayed() for button in ("send", "stop")]
+    return shown == [True, False]
+
+
+def reload_in_mid_stream():
+    wait(lambda: len(texts(".message.assistant .body")[-1]) > 40)
+    time.sleep(0.5)
+    browser.refresh()
+    wait(lambda: texts(".message.assistant .body"))
+    assert len(texts(".message.assistant .body")[-1]) > 10, "what had come is still there"
+
+
 def small(is_dark):
     browser.set_window_size(360, 740)
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
@@ -126,11 +144,35 @@ shot("branch")
 
 longest(1500)
 browser.find_elements(By.CSS_SELECTOR, "[aria-label='Answer again']")[-1].click()
-wait(lambda: len(texts(".message.assistant .body")[-1]) > 40)
-time.sleep(0.5)
+reload_in_mid_stream()
+
+new_chat()
+longest(1500)
+ask("Write a very long story about a mountain.")
+reload_in_mid_stream()
+assert texts(".message.user .body") == ["Write a very long story about a mountain."], "a reload shows the chat that was open"
+
+new_chat()
+ask("Why?")
 browser.refresh()
-wait(lambda: texts(".message.assistant .body"))
-assert len(texts(".message.assistant .body")[-1]) > 10, "what had come is still there"
+wait(lambda: texts(".message.user .body"))
+assert texts(".message.user .body") == ["Why?"], "a question is kept before its answer begins"
+
+new_chat()
+longest(1500)
+ask("Write a very long story about a river.")
+wait(is_writing)
+new_chat()
+wait(can_send, 5)
+ask("Write a very long story about a tree.")
+wait(is_writing)
+assert not can_send(), "an answer is being written"
+browser.find_elements(By.CSS_SELECTOR, "#chats button:first-child")[-1].click()
+wait(can_send, 5)
+assert "lighthouse" in texts(".message.user .body")[1], "the oldest chat is the last of the list"
+browser.find_elements(By.CSS_SELECTOR, "#chats button:first-child")[1].click()
+wait(lambda: "stopped" in texts(".message.assistant .foot")[0], 5)
+assert texts(".message.user .body") == ["Write a very long story about a river."]
 
 small(is_dark=True)
 fits()
@@ -173,8 +215,13 @@ if arguments.live:
     wait(lambda: points() > 1)
     before = points()
     wait(lambda: points() > before)
-    browser.find_element(By.CSS_SELECTOR, "#chart svg").send_keys(Keys.ARROW_LEFT)
-    assert arguments.live in texts("#chart .reading")[0]
+    picture = browser.find_element(By.CSS_SELECTOR, "#chart svg")
+    picture.send_keys(Keys.ARROW_LEFT)
+    reading = wait(lambda: texts("#chart .reading")[0])
+    assert arguments.live in reading
+    wait(lambda: browser.find_element(By.CSS_SELECTOR, "#chart svg") != picture)
+    assert wait(lambda: browser.switch_to.active_element.tag_name) == "svg", "a new picture takes the keys of the one before"
+    assert wait(lambda: texts("#chart .reading")[0]).startswith(reading.split(":")[0]), "and is read where that was"
     wait(lambda: texts("#sample-texts pre"))
     shot("training")
     small(is_dark=True)

@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|bytes: &[u8]| {
     let Ok(blocks) = read_bytes(bytes.to_vec(), Format::Structures, &Columns::default()) else { return };
     for block in blocks.take(50).map_while(Result::ok) {
-        if let Ok(smiles) = smiles_of_block(block.as_text().unwrap_or_default()) {
+        if let Ok(smiles) = smiles_of_block(block.as_text().unwrap_or_default(), 1) {
             assert!(is_valid(&smiles), "{smiles}");
         }
     }

@@ -26,6 +26,15 @@ impl Molecule {
         Some(format!("{name}\n     Genera          2D\n{rest}"))
     }
 
+    /// A drawing as a picture of its own, black on white; `None` where no place can be found for the atoms.
+    pub fn picture(&self, [width, height]: Point) -> Option<String> {
+        let drawing = self.drawing([0.0, 0.0], [width, height])?;
+        Some(format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\">\
+             <rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>{drawing}</svg>"
+        ))
+    }
+
     /// A drawing as the inside of an SVG picture of this size in pixels, its corner at (x, y); `None` where no place can be
     /// found for the atoms.
     pub fn drawing(&self, [x, y]: Point, [width, height]: Point) -> Option<String> {

@@ -23,44 +23,52 @@ struct Bond {
     order: u8,
 }
 
-/// The SMILES of the molecule of a block.
+/// The SMILES of the molecule of a block whose first line is number `first_line` of its file.
 ///
 /// # Errors
-/// When it is no block of a molecule, and why: what is wrong with which line, counted from 1.
-pub fn smiles_of_block(block: &str) -> Result<String, String> {
+/// When it is no block of a molecule, and why: what is wrong with which line of the file.
+pub fn smiles_of_block(block: &str, first_line: u64) -> Result<String, String> {
     let lines: Vec<&str> = block.lines().collect();
-    let counts = lines.get(3).ok_or("is cut short: a block has at least four lines")?;
+    let number_of = |i: usize| first_line + i as u64;
+    let cut_short = |promised: &str| format!("is cut short at line {}: {promised}", number_of(lines.len()));
+    let counts = lines.get(3).ok_or_else(|| cut_short("a block has at least four lines"))?;
     if counts.contains("V3000") {
-        return Err("line 4: the block is of version V3000, and only V2000 is read".to_owned());
+        return Err(format!("line {}: the block is of version V3000, and only V2000 is read", number_of(3)));
     }
     let count = |from: usize| number(counts, from, 3).filter(|&n| n <= MAX_COUNT as i32).map(|n| n as usize);
     let (Some(n_atoms), Some(n_bonds)) = (count(0), count(3)) else {
-        return Err("line 4: expected the numbers of atoms and bonds in three columns each".to_owned());
+        return Err(format!("line {}: expected the numbers of atoms and bonds in three columns each", number_of(3)));
     };
     let mut atoms = Vec::with_capacity(n_atoms);
     for i in 4..4 + n_atoms {
-        let line =
-            lines.get(i).ok_or_else(|| format!("is cut short at line {}: {n_atoms} atoms are promised", i + 1))?;
-        atoms.push(atom(line).ok_or_else(|| format!("line {}: expected an atom, found {line:?}", i + 1))?);
+        let line = lines.get(i).ok_or_else(|| cut_short(&format!("{n_atoms} atoms are promised")))?;
+        atoms
+            .push(atom(line).ok_or_else(|| format!("line {}: expected an atom, found {}", number_of(i), shown(line)))?);
     }
     let mut bonds = Vec::with_capacity(n_bonds);
     for i in 4 + n_atoms..4 + n_atoms + n_bonds {
-        let line =
-            lines.get(i).ok_or_else(|| format!("is cut short at line {}: {n_bonds} bonds are promised", i + 1))?;
-        let bond = bond(line, n_atoms);
-        bonds.push(
-            bond.ok_or_else(|| format!("line {}: expected a bond between two of the atoms, found {line:?}", i + 1))?,
-        );
+        let line = lines.get(i).ok_or_else(|| cut_short(&format!("{n_bonds} bonds are promised")))?;
+        bonds.push(bond(line, n_atoms).ok_or_else(|| {
+            format!("line {}: expected a bond between two of the atoms, found {}", number_of(i), shown(line))
+        })?);
     }
-    for line in lines.iter().skip(4 + n_atoms + n_bonds).take_while(|line| !line.starts_with("M  END")) {
-        properties(line, &mut atoms);
-    }
+    let rest = &lines[4 + n_atoms + n_bonds..];
+    // What is cut off before may have been a charge.
+    let end = rest.iter().position(|line| line.starts_with("M  END"));
+    let end = end.ok_or_else(|| cut_short("a block ends with M  END"))?;
+    rest[..end].iter().for_each(|line| properties(line, &mut atoms));
     if atoms.is_empty() {
-        return Err("line 4: the block has no atoms".to_owned());
+        return Err(format!("line {}: the block has no atoms", number_of(3)));
     }
     let smiles = write(&atoms, &bonds)?;
-    let molecule = Molecule::parse(&smiles).ok_or("the block is no molecule: its valences are not legal")?;
+    let molecule = Molecule::parse(&smiles)
+        .ok_or_else(|| format!("line {first_line}: the block is no molecule: its valences are not legal"))?;
     Ok(molecule.canonical().to_owned())
+}
+
+/// A line as it is shown, in quotes and not too long.
+fn shown(line: &str) -> String {
+    format!("{:?}", line.chars().take(80).collect::<String>())
 }
 
 /// A number in columns.
@@ -180,7 +188,7 @@ mod tests {
             let molecule = Molecule::parse(smiles).unwrap();
             let block = molecule.mol_block("a name").unwrap();
             assert!(block.starts_with("a name\n     Genera"), "{block}");
-            assert_eq!(smiles_of_block(&block).as_deref(), Ok(molecule.canonical()), "{block}");
+            assert_eq!(smiles_of_block(&block, 1).as_deref(), Ok(molecule.canonical()), "{block}");
         }
     }
 
@@ -190,15 +198,16 @@ mod tests {
         let line = |i: usize, text: &str| {
             let mut lines: Vec<&str> = block.lines().collect();
             lines[i] = text;
-            smiles_of_block(&lines.join("\n")).unwrap_err()
+            smiles_of_block(&lines.join("\n"), 101).unwrap_err()
         };
-        assert!(line(3, "nothing").starts_with("line 4: expected the numbers"));
-        assert!(line(4, "x").starts_with("line 5: expected an atom"));
-        assert!(line(7, "  1  9  1").starts_with("line 8: expected a bond"));
-        assert!(smiles_of_block("a\nb\nc\n  3  0  0").unwrap_err().contains("cut short at line 5"));
-        assert!(smiles_of_block("").is_err());
+        assert!(line(3, "nothing").starts_with("line 104: expected the numbers"));
+        assert!(line(4, "x").starts_with("line 105: expected an atom"));
+        assert!(line(7, "  1  9  1").starts_with("line 108: expected a bond"));
+        assert!(smiles_of_block("a\nb\nc\n  3  0  0", 1).unwrap_err().contains("cut short at line 5"));
+        assert!(smiles_of_block("", 1).is_err());
+        assert!(line(9, "x").contains("cut short at line 111: a block ends with M  END"), "{}", line(9, "x"));
         for n in 0..block.len() {
-            let _ = smiles_of_block(&block[..n]);
+            let _ = smiles_of_block(&block[..n], 1);
         }
     }
 }

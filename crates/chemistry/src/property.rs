@@ -34,6 +34,17 @@ impl Property {
         }
     }
 
+    /// What it says, in a few words.
+    pub fn about(self) -> &'static str {
+        match self {
+            Self::LogP => "partition between octanol and water, as a logarithm",
+            Self::Qed => "drug-likeness, 0 to 1",
+            Self::Weight => "molecular weight in g/mol",
+            Self::Sa => "how hard it is to make, 1 to 10",
+            Self::Rings => "number of rings",
+        }
+    }
+
     /// The property of this name, disregarding case.
     pub fn by_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|property| property.name().eq_ignore_ascii_case(name.trim()))

@@ -4,7 +4,7 @@ use crate::failure::{Failure, Outcome, While};
 use crate::model::SpeakingModel;
 use crate::prompts::{Group, Prompts};
 use genera_engine::generate::{
-    Allowed, BeamInput, BeamSettings, Constraint, Event, Finish, Limits, Request, RequestId, Sampling, WhenFull,
+    Allowed, BeamInput, BeamSettings, Constraint, Event, Fault, Finish, Limits, Request, RequestId, Sampling, WhenFull,
     beam_search,
 };
 use genera_engine::recipe::GenerateRecipe;
@@ -287,12 +287,15 @@ fn by_sampling(model: &SpeakingModel<'_>, prompts: Vec<Vec<u32>>, settings: &Set
     Ok((0..n_prompts).map(|_| done.by_ref().take(settings.n as usize).collect()).collect())
 }
 
-fn finish_name(reason: &Finish) -> &'static str {
+/// Why an answer ended, as it is written for machines.
+pub fn finish_name(reason: &Finish) -> &'static str {
     match reason {
         Finish::Stop(_) => "stop",
         Finish::MaxTokens => "max_tokens",
         Finish::ContextFull => "context_full",
         Finish::NothingAllowed => "nothing_allowed",
+        Finish::Faulty(Fault::Failed) => "constraint_failed",
+        Finish::Faulty(Fault::TooComplex) => "too_complex",
         Finish::NotFinite => "not_finite",
         Finish::Cancelled => "cancelled",
     }

@@ -157,6 +157,26 @@ pub fn load(path: &Path, adapter: Option<&Path>, purpose: Purpose, device: &Devi
     Ok(model)
 }
 
+/// The kind of data that a model makes, where its files say so without being read whole.
+///
+/// # Errors
+/// When the recipe of a run cannot be read.
+pub fn kind(path: &Path) -> Outcome<Option<&'static dyn Modality>> {
+    let path = &*hub::locate(path)?;
+    let is_run = path.join("recipe.toml").is_file();
+    let run = if is_run { Some(RunDirectory::open(path)?) } else { run_of_checkpoint(path) };
+    match run {
+        Some(run) => Ok(Some(plan::data::modality_of(&Recipe::load(&run.recipe())?.data)?.0)),
+        None => Ok(kind_of_directory(path)),
+    }
+}
+
+/// A directory in the Hugging Face layout does not say what it makes, but its files do.
+fn kind_of_directory(path: &Path) -> Option<&'static dyn Modality> {
+    let kinds: [(&str, &dyn Modality); 2] = [("table.json", &Table), ("molecule.json", &Molecule)];
+    kinds.into_iter().find(|(file, _)| path.join(file).is_file()).map(|(_, modality)| modality)
+}
+
 fn bare(path: &Path, purpose: Purpose, device: &Device) -> Outcome<LoadedModel> {
     let path = &*hub::locate(path)?;
     if path.join("recipe.toml").is_file() {
@@ -237,9 +257,7 @@ fn of_checkpoint(
 
 fn of_directory(path: &Path, purpose: Purpose, device: &Device) -> Outcome<LoadedModel> {
     let PublishedConfig { special, generation: published, .. } = read_config(path)?;
-    // Such a directory does not say what it makes, but its files and its shape do.
-    let kinds: [(&str, &dyn Modality); 2] = [("table.json", &Table), ("molecule.json", &Molecule)];
-    let kind = kinds.into_iter().find(|(file, _)| path.join(file).is_file()).map(|(_, modality)| modality);
+    let kind = kind_of_directory(path);
     let codebook = || match kind {
         Some(modality) => modality.load_codebook(path).map(Some),
         None => path.join("tokenizer.json").is_file().then(|| load_tokenizer(path)).transpose(),

@@ -233,6 +233,8 @@ fn prompts_and_models_that_do_not_fit() {
     assert_says(&bench.refusal(&["generate", "--model", "run", "--prompt", "Ω"]), &["Ω"]);
     assert_says(&bench.refusal(&["generate", "--model", "nowhere"]), &["nowhere", "does not exist"]);
     assert_says(&bench.refusal(&["logits", "--model", "run", "--tokens", "5,9999"]), &["9999"]);
+    let endless = ["optimize", "--model", "run", "--objective-command", "cat", "--output", "better"];
+    assert_says(&bench.refusal(&endless), &["no token that ends an answer", "separate documents"]);
     assert_says(&bench.refusal(&["score", "--model", "run", "--file", "none.txt"]), &["none.txt"]);
     let task = ["evaluate", "--model", "run", "--task", "copy"];
     assert_says(&bench.refusal(&task), &["sequence-to-sequence"]);

@@ -59,8 +59,16 @@ fn molecules_are_learned_made_and_written_in_every_form() {
     assert_eq!(bench.read_text("new.sdf").matches("$$$$").count(), 20);
     make(&["--output", "new.svg"]);
     assert!(bench.read_text("new.svg").contains("g/mol"));
-    // What was written is learned again.
-    bench.run(&[&["train", "--data", "new.sdf", "--minutes", "0.01", "--run", "again"], &SMALL[..8]].concat());
+    // What was written is learned again, and a block that is cut short is named by its line.
+    let written = bench.read_text("new.sdf");
+    let n_lines = written.lines().count();
+    bench.write("new.sdf", written + "CO\n\n\n  2  1  0\n$$$$\n");
+    let again = ["train", "--data", "new.sdf", "--minutes", "0.01", "--run", "again"];
+    let output = bench.output(&[&again[..], &SMALL[..8]].concat());
+    let said = String::from_utf8(output.stderr).unwrap();
+    let expect =
+        format!("new.sdf, number 21: no block of a molecule (MDL V2000): is cut short at line {}", n_lines + 5);
+    assert!(output.status.success() && said.contains(&expect), "{said}");
     let says = |arguments: &[&str], part: &str| {
         let message = bench.refusal(arguments);
         assert!(message.contains(part), "{message}");
@@ -68,6 +76,9 @@ fn molecules_are_learned_made_and_written_in_every_form() {
     says(&["generate", "--model", "run", "--property", "qed = 0.9"], "it learned logp, rings");
     says(&["generate", "--model", "run", "--property", "mass = 1"], "known are logp, qed, weight, sa, rings");
     says(&["generate", "--model", "run", "--property", "logp = much"], "name = number");
+    says(&["generate", "--model", "run", "--property", "rings = 5"], "go from 0 to 1");
+    says(&["generate", "--model", "run", "--property", "rings = 0, rings = 1"], "rings is asked for twice");
+    says(&["generate", "--model", "run", "--max-tokens", "9"], "--max-tokens: without effect on molecules");
     says(&["generate", "--model", "run", "--prompt", "C)C"], "no molecule begins with");
     says(&["generate", "--model", "run", "--prompt", "[Xe]"], "the model learned from no molecule with");
     says(&["generate", "--model", "run", "--output", "x.pdf"], "expected .smi");
@@ -84,23 +95,54 @@ fn a_model_is_improved_toward_a_score() {
     assert!(said.contains("60 scored") && said.contains("Mean score of the best 100 of 60"), "{said}");
     let scores = bench.read_text("better/candidates.csv");
     assert!(scores.starts_with("candidate,score\n") && scores.lines().count() == 61, "{scores}");
+    let values: Vec<f64> = scores.lines().filter_map(|line| line.rsplit_once(',')?.1.parse().ok()).collect();
+    let mean = values.iter().sum::<f64>() / values.len() as f64;
+    assert!(
+        said.contains(&format!("of 60 candidates: {mean:.4}.")),
+        "of all, not of the 20 that are learned from: {said}"
+    );
     assert_eq!(bench.run(&["generate", "--model", "better", "--n", "5"]).lines().count(), 5);
     if cfg!(unix) {
         bench.run(&run(&["--objective-command", "while read -r line; do echo ${#line}; done"]));
         let message = bench.refusal(&run(&["--objective-command", "head -n 3 >/dev/null; echo oops"]));
         assert!(message.contains("printed \"oops\" for candidate 1"), "{message}");
         assert!(message.contains("0 candidates were scored before; they and the model are in better"), "{message}");
+        let message = bench.refusal(&run(&["--objective-command", "echo 1; echo 2; echo oops"]));
+        assert!(message.contains("2 candidates were scored before"), "{message}");
+        assert_eq!(bench.read_text("better/candidates.csv").lines().count(), 3, "what was read is kept");
+        let message = bench.refusal(&run(&["--objective-command", "echo 0; while read -r line; do echo 1; done"]));
+        assert!(message.contains("more lines than the 20 candidates"), "{message}");
     }
     let message = bench.refusal(&run(&["--objective", "beauty"]));
     assert!(message.contains("logp, qed, weight, sa, rings"), "{message}");
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_saves_the_scores_and_the_model() {
+    let bench = trained();
+    let hangs = ["--objective-command", "echo 1; sleep 1; touch begun; sleep 100"];
+    let optimize = ["optimize", "--model", "run", "--output", "better", "--calls", "60", "--per-round", "20"];
+    let mut child = bench.command(&[&optimize[..], &hangs].concat()).spawn().unwrap();
+    while !bench.path("begun").exists() && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let told = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(told.success());
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("Stopped after 1 of 60 candidates"), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(130));
+    assert_eq!(bench.read_text("better/candidates.csv").lines().count(), 2);
+    assert_eq!(bench.run(&["generate", "--model", "better", "--n", "3"]).lines().count(), 3);
 }
 
 #[test]
 fn molecules_in_columns_are_found_and_hostile_files_explained() {
     let bench = Bench::new();
     let rows: String =
-        molecules().lines().take(300).map(|line| format!("1,{}\n", line.split(' ').next().unwrap())).collect();
-    bench.write("table.csv", format!("id,SMILES\n{rows}"));
+        molecules().lines().take(300).map(|line| format!("1;{}\n", line.split(' ').next().unwrap())).collect();
+    bench.write("table.csv", format!("id;SMILES\n{rows}"));
     let set = ["--set", "molecule.encoding=robust", "--set", "molecule.randomised=1"];
     let train = ["train", "--data", "table.csv", "--minutes", "0.01", "--run", "run"];
     let said = bench.run(&[&train[..], &SMALL[..8], &set].concat());

@@ -21,7 +21,7 @@ fn trained() -> Bench {
     let bench = Bench::new();
     bench.write("people.csv", people());
     let data = ["train", "--data", "people.csv", "--minutes", "0.02", "--run", "run"];
-    let said = bench.run(&[&data[..], &SMALL, &["--json"]].concat());
+    let said = bench.run(&[&data[..], &SMALL, &["--set", "generate.max_tokens=3", "--json"]].concat());
     let summary: serde_json::Value = serde_json::from_str(&said).expect("one object for machines");
     assert_eq!(summary["complete"], true);
     for figure in ["shape_error", "trend_error", "related_trend_error", "likelihood_membership_auc"] {
@@ -72,6 +72,15 @@ fn a_table_is_learned_made_filled_and_judged() {
     says(&["generate", "--model", "run", "--where", "city = Paris"], "city is one of");
     says(&["generate", "--model", "run", "--where", "town = Rome"], "The columns are id, age");
     says(&["generate", "--model", "run", "--prompt", "x"], "--where");
+    says(&["generate", "--model", "run", "--stop", "x", "--chat"], "--chat, --stop: without effect on a table");
+    says(&["generate", "--model", "run", "--where", "age = 30.4"], "near it are 30 and 31");
+    if cfg!(unix) {
+        // A row is as long as its columns need, whatever the recipe says of texts.
+        let score = ["--objective-command", "while read -r line; do echo ${#line}; done"];
+        let small = ["--calls", "40", "--per-round", "20", "--experts", "10", "--output", "better"];
+        let said = bench.run(&[&["optimize", "--model", "run"], &score[..], &small].concat());
+        assert!(said.contains("of 40 candidates"), "{said}");
+    }
 }
 
 #[test]
@@ -111,6 +120,13 @@ fn a_private_model_says_what_it_spends_and_refuses_what_would_show_rows() {
         assert!(message.contains(part), "{message}");
     };
     says(&["generate", "--model", "run", "--no-copies"], "was trained with privacy");
+    let recipe = bench.read_text("run/recipe.toml");
+    let secret = |text: &str| text.lines().find(|line| line.starts_with("secret")).unwrap().to_owned();
+    bench.json(&["train", "run/recipe.toml", "--set", "train.steps=3", "--run", "again", "--json"]);
+    assert_ne!(secret(&recipe), secret(&bench.read_text("again/recipe.toml")), "noise is never used twice");
+    bench.write("run/recipe.toml", recipe.replace("batch_size = 20 ", "batch_size = 10 "));
+    says(&["resume", "run"], "train.batch_size cannot change within a run with differential privacy");
+    bench.write("run/recipe.toml", recipe.as_bytes());
     let again = [&["train", "--data", "people.csv", "--run", "no", "--dp-epsilon", "3"][..], &SMALL].concat();
     says(&again, "nothing is said of id, age, city, pay, since");
     says(&[&again[..], &["--set", "model.family=gan"]].concat(), "privacy cannot be promised");
@@ -139,11 +155,17 @@ fn a_gan_is_trained_resumed_and_asked_by_the_same_commands() {
     assert!(rows.lines().skip(1).all(|row| row.contains("Rome, Italy")), "{rows}");
     let model = bench.run(&["generate", "--model", "whole/model", "--n", "5"]);
     assert_eq!(model, bench.run(&["generate", "--model", "whole", "--n", "5"]), "the model is all that it takes");
+    bench.run(&["report", "whole", "--output", "gan.html"]);
+    let page = bench.read_text("gan.html");
+    assert!(page.contains("<td>GAN, 2 layers, width 16</td>") && page.contains("8 of 8"), "{page:.4000}");
+    assert!(page.contains("discriminator finds real and made rows"), "its curves are drawn");
     let made = bench.read("whole/synthetic.csv");
     bench.json(&["resume", "whole", "--json"]);
     assert!(bench.read("whole/synthetic.csv") == made, "it goes on from what it was");
     let message = bench.refusal(&["generate", "--model", "whole", "--complete", "people.csv"]);
     assert!(message.contains("cannot fill gaps"), "{message}");
+    let message = bench.refusal(&["generate", "--model", "whole", "--temperature", "0.5"]);
+    assert!(message.contains("--temperature: without effect on a GAN"), "{message}");
     bench.write("odd.toml", recipe(8).replace("batch_size = 20", "batch_size = 16"));
     assert!(bench.refusal(&["train", "odd.toml", "--run", "odd"]).contains("multiple"));
 }

@@ -35,6 +35,13 @@ impl Display for Origin {
 pub enum Content {
     /// Text.
     Text(String),
+    /// Several lines of a file that are one thing, such as the block of a structure file.
+    Block {
+        /// The lines.
+        text: String,
+        /// The number of the first of them in the file, from 1.
+        line: u64,
+    },
     /// A row of a table: its values in the order of the columns that were asked for; an absent one is empty.
     Row(Vec<String>),
     /// A picture, a tune: the bytes of a file of this kind.
@@ -95,13 +102,21 @@ pub struct Document {
     pub target: Option<String>,
     /// Further columns that the source was asked to keep, by name.
     pub fields: Vec<(String, String)>,
+    /// Whether it is the document before it written in another way. It is learned where that one is, and otherwise left out: a
+    /// model that knows a document in one spelling cannot be measured by another.
+    pub is_variant: bool,
 }
 
 impl Document {
     /// A whole text.
     pub fn text(origin: Origin, text: impl Into<String>) -> Self {
         let content = Content::Text(text.into());
-        Self { origin, piece: Piece::Whole, content, target: None, fields: Vec::new() }
+        Self { origin, piece: Piece::Whole, content, target: None, fields: Vec::new(), is_variant: false }
+    }
+
+    /// Lines of a file from number `line` on, counted from 1.
+    pub fn block(origin: Origin, text: impl Into<String>, line: u64) -> Self {
+        Self { content: Content::Block { text: text.into(), line }, ..Self::text(origin, "") }
     }
 
     /// A row of a table.
@@ -117,7 +132,7 @@ impl Document {
     /// The text, when it is one.
     pub fn as_text(&self) -> Option<&str> {
         match &self.content {
-            Content::Text(text) => Some(text),
+            Content::Text(text) | Content::Block { text, .. } => Some(text),
             Content::Row(_) | Content::Bytes { .. } => None,
         }
     }
@@ -126,14 +141,14 @@ impl Document {
     pub fn as_row(&self) -> Option<&[String]> {
         match &self.content {
             Content::Row(values) => Some(values),
-            Content::Text(_) | Content::Bytes { .. } => None,
+            Content::Text(_) | Content::Block { .. } | Content::Bytes { .. } => None,
         }
     }
 
     /// Number of bytes of content and target.
     pub fn n_bytes(&self) -> usize {
         let content = match &self.content {
-            Content::Text(text) => text.len(),
+            Content::Text(text) | Content::Block { text, .. } => text.len(),
             Content::Row(values) => values.iter().map(String::len).sum(),
             Content::Bytes { data, .. } => data.len(),
         };

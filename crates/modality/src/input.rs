@@ -9,6 +9,8 @@ use serde_json::{Map, Value, json};
 pub struct Input {
     /// The prompt; for a model of pairs what its encoder reads.
     pub prompt: Vec<TokenId>,
+    /// What of the prompt is a part of what is made.
+    pub given: Vec<TokenId>,
     /// What may come next; one for each answer.
     pub constraint: Option<Box<dyn Fn() -> Box<dyn Constraint> + Send + Sync>>,
 }

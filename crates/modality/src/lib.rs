@@ -112,6 +112,8 @@ impl Artifact {
 pub enum Preview {
     /// Text as it is.
     Text(String),
+    /// A drawing: a whole SVG picture.
+    Svg(String),
 }
 
 /// A built-in source of documents made by rule, so that a first run needs no download.
@@ -204,7 +206,8 @@ pub trait Modality: Sync {
     /// # Errors
     /// When it is not as the schema says, or the codebook cannot express it.
     fn read_input(&self, codebook: &Codebook, input: &Map<String, Value>) -> Result<Input> {
-        Ok(Input { prompt: self.encode_prompt(codebook, input::text_of(input)?)?, constraint: None })
+        let prompt = self.encode_prompt(codebook, input::text_of(input)?)?;
+        Ok(Input { prompt, given: Vec::new(), constraint: None })
     }
 
     /// The parts of what was made as JSON, where it has parts. `index` counts what is made at a time.
@@ -221,6 +224,11 @@ pub trait Modality: Sync {
     /// What a model may produce next, token by token, where that depends on what came before: one for each answer.
     fn constraint(&self, _codebook: &Codebook) -> Option<Box<dyn Constraint>> {
         None
+    }
+
+    /// What two artifacts have in common that are the same, however they are written.
+    fn key(&self, text: &str) -> String {
+        text.to_owned()
     }
 
     /// How an artifact is shown.

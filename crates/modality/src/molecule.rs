@@ -13,6 +13,7 @@ mod codebook;
 mod demo;
 mod fit;
 mod grammar;
+mod input;
 mod property;
 mod settings;
 mod sieve;
@@ -26,11 +27,12 @@ pub use property::{PropertyBins, PropertyChoice};
 pub use settings::{Encoding, MoleculeSettings};
 pub use sieve::{MoleculeSieve, line_of};
 
-use crate::{Artifact, Codebook, Demo, Grammar, Modality, Preview, frame_tokens};
+use crate::{Artifact, Codebook, Demo, Grammar, Input, Modality, Preview, frame_tokens};
 use genera_data::prepare::{Fit, StepOf};
 use genera_data::{Document, Error, Result, Vary};
 use genera_engine::generate::Constraint;
 use genera_tokens::{TokenId, TokenSeq};
+use serde_json::{Map, Value};
 use std::any::Any;
 use std::path::Path;
 use std::sync::Arc;
@@ -38,6 +40,9 @@ use std::sync::Arc;
 /// Molecules.
 #[derive(Clone, Copy, Debug)]
 pub struct Molecule;
+
+/// Pixels of a drawing, across and down.
+const PREVIEW: [f64; 2] = [260.0, 200.0];
 
 const DEMOS: &[Demo] = &[Demo {
     name: "small-molecules",
@@ -105,6 +110,18 @@ impl Modality for Molecule {
         of(codebook)?.encode_beginning(prompt.trim(), &[])
     }
 
+    fn input_schema(&self, codebook: &Codebook) -> Value {
+        of(codebook).map_or(Value::Bool(false), input::schema)
+    }
+
+    fn read_input(&self, codebook: &Codebook, asked: &Map<String, Value>) -> Result<Input> {
+        input::read(codebook, asked)
+    }
+
+    fn value(&self, codebook: &Codebook, target: &[TokenId], _index: u64) -> Option<Value> {
+        input::value(&codebook.decode(target))
+    }
+
     fn decode(&self, codebook: &Codebook, target: &[TokenId]) -> Artifact {
         Artifact { media_type: "chemical/x-daylight-smiles", bytes: codebook.decode(target).into_bytes() }
     }
@@ -119,8 +136,17 @@ impl Modality for Molecule {
         MoleculeGrammar::new(codebook, &[]).ok().map(|grammar| Box::new(grammar) as Box<dyn Constraint>)
     }
 
+    fn key(&self, text: &str) -> String {
+        let molecule = genera_chemistry::Molecule::parse(text);
+        molecule.map_or_else(|| text.to_owned(), |molecule| molecule.canonical().to_owned())
+    }
+
     fn preview(&self, artifact: &Artifact) -> Preview {
-        Preview::Text(artifact.as_text())
+        let text = artifact.as_text();
+        match genera_chemistry::Molecule::parse(&text).and_then(|molecule| molecule.picture(PREVIEW)) {
+            Some(picture) => Preview::Svg(picture),
+            None => Preview::Text(text),
+        }
     }
 
     fn metrics(&self) -> &'static [&'static str] {

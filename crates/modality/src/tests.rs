@@ -100,7 +100,8 @@ fn the_grammar_allows_what_was_encoded_and_its_tokens_decode() {
                     for &id in generated {
                         let mut mask = TokenMask::all(codebook.vocab().size);
                         constraint.restrict(&mut mask);
-                        assert!(mask.allows(id), "{}: {}", modality.name(), codebook.token_text(id));
+                        let may_come = mask.allows(id) && constraint.confirms(id);
+                        assert!(may_come, "{}: {}", modality.name(), codebook.token_text(id));
                         constraint.advance(id);
                     }
                 }

@@ -2,7 +2,7 @@
 
 use crate::limits::{SCHEMA_BYTES, SCHEMA_DEPTH};
 use crate::problem::Problem;
-use genera_engine::generate::{Constraint, TokenMask};
+use genera_engine::generate::{Constraint, Fault, TokenMask};
 use genera_modality::Codebook;
 use genera_tokens::TokenId;
 use llguidance::api::{ParserLimits, TopLevelGrammar};
@@ -11,14 +11,17 @@ use llguidance::{Matcher, ParserFactory};
 use regex_syntax::hir::{Hir, HirKind};
 use serde_json::{Map, Value, json};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
 use toktrie::{InferenceCapabilities, TokEnv, TokRxInfo, TokTrie, TokenizerEnv};
 
 /// Time of a processor that compiling may take.
 const COMPILE_TIME: Duration = Duration::from_millis(50);
 /// Time after which nobody waits for it any more, on a machine that has other things to do.
 const DEADLINE: Duration = Duration::from_millis(1000);
+/// Forms that are compiled at once: what takes longer than its caller waits goes on until the compiler's own limits end it.
+const N_COMPILING: usize = 8;
 /// Parts of a regular expression whose repetitions are written out, at most.
 const REGEX_SIZE: u64 = 20_000;
 /// Stack of the thread that compiles: schemas nest.
@@ -39,11 +42,14 @@ pub enum Form {
 pub struct Grammars {
     factory: Arc<ParserFactory>,
     vocab_size: usize,
+    /// A place for each form that is compiled.
+    places: Arc<Semaphore>,
 }
 
 /// A compiled form, of which each answer takes a copy.
 pub struct Compiled {
-    matcher: Matcher,
+    /// As it is before the first token.
+    matcher: Arc<Mutex<Matcher>>,
     vocab_size: usize,
 }
 
@@ -66,17 +72,22 @@ impl Grammars {
             .map_err(|error| format!("answers in a given form are not possible with this tokenizer: {error}"))?;
         factory.quiet();
         *factory.limits_mut() = limits();
-        Ok(Self { factory: Arc::new(factory), vocab_size })
+        Ok(Self { factory: Arc::new(factory), vocab_size, places: Arc::new(Semaphore::new(N_COMPILING)) })
     }
 
     /// Compiles a form.
     ///
     /// # Errors
-    /// 400 with what is wrong with it, at the field `param`; also when it needs more time or memory than is allowed.
+    /// 400 with what is wrong with it, at the field `param`; also when it needs more time or memory than is allowed. 429 when
+    /// many others are being compiled.
     pub fn compile(&self, form: &Form, param: &str) -> Result<Compiled, Problem> {
         let grammar = grammar(form).map_err(|message| Problem::invalid(param, format!("`{param}` {message}")))?;
+        let place = self.places.clone().try_acquire_owned().map_err(|_| {
+            Problem::overloaded(format!("{N_COMPILING} schemas and grammars are being compiled; ask again in a moment"))
+        })?;
         let (factory, (sender, receiver)) = (self.factory.clone(), mpsc::channel());
         let compile = move || {
+            let _place = place;
             let (start, spent) = (Instant::now(), thread_time());
             let mut matcher = Matcher::new(factory.create_parser(grammar));
             // The first mask shows whether it is usable, and costs most.
@@ -98,7 +109,9 @@ impl Grammars {
                     COMPILE_TIME.as_millis()
                 ),
             )),
-            Ok(Ok((matcher, _))) => Ok(Compiled { matcher, vocab_size: self.vocab_size }),
+            Ok(Ok((matcher, _))) => {
+                Ok(Compiled { matcher: Arc::new(Mutex::new(matcher)), vocab_size: self.vocab_size })
+            }
             Ok(Err(message)) => Err(Problem::invalid(param, format!("`{param}` cannot be kept to: {message}"))),
             Err(_) => Err(Problem::invalid(param, format!("`{param}` takes too long to compile; make it simpler"))),
         }
@@ -112,9 +125,10 @@ fn thread_time() -> Option<Duration> {
 }
 
 impl Compiled {
-    /// The constraint on one answer.
+    /// The constraint on one answer. It takes its copy of the form when the answer begins: many may wait.
     pub fn constraint(&self) -> Box<dyn Constraint> {
-        Box::new(Matched { matcher: self.matcher.deep_clone(), vocab_size: self.vocab_size })
+        let (first, vocab_size) = (self.matcher.clone(), self.vocab_size);
+        Box::new(Matched { first, matcher: None, vocab_size, is_lost: false })
     }
 }
 
@@ -147,6 +161,7 @@ fn grammar(form: &Form) -> Result<TopLevelGrammar, String> {
         }
         Form::Lark(lark) => {
             check_bytes(lark.len())?;
+            check_lark(lark)?;
             Ok(TopLevelGrammar::from_lark(lark.clone()))
         }
     }
@@ -191,6 +206,45 @@ fn check_patterns(schema: &Value) -> Result<(), String> {
         names.into_iter().flat_map(Map::keys).try_for_each(|name| check_regex(name))?;
     }
     children(schema).into_iter().try_for_each(check_patterns)
+}
+
+/// [`check_regex`] for the regular expressions of a grammar, and the checks of schemas for those in it.
+fn check_lark(lark: &str) -> Result<(), String> {
+    let mut rest = lark;
+    while let Some(first) = rest.chars().next() {
+        rest = if let Some(schema) = rest.strip_prefix("%json") {
+            let mut values = serde_json::Deserializer::from_str(schema).into_iter::<Value>();
+            // What is no JSON the compiler refuses.
+            if let Some(Ok(schema)) = values.next() {
+                check_depth(&schema)?;
+                check_patterns(&schema)?;
+            }
+            schema.get(values.byte_offset()..).unwrap_or_default()
+        } else if rest.starts_with("//") || first == '#' {
+            rest.split_once('\n').map_or("", |(_, next)| next)
+        } else if first == '/' || first == '"' {
+            let (inside, next) = until(&rest[1..], first);
+            if first == '/' {
+                check_regex(inside)?;
+            }
+            next
+        } else {
+            &rest[first.len_utf8()..]
+        };
+    }
+    Ok(())
+}
+
+/// What stands before a mark that no backslash precedes, and what follows it.
+fn until(text: &str, mark: char) -> (&str, &str) {
+    let mut is_escaped = false;
+    for (at, character) in text.char_indices() {
+        if character == mark && !is_escaped {
+            return (&text[..at], &text[at + mark.len_utf8()..]);
+        }
+        is_escaped = character == '\\' && !is_escaped;
+    }
+    (text, "")
 }
 
 fn check_depth(schema: &Value) -> Result<(), String> {
@@ -254,22 +308,39 @@ impl TokenizerEnv for Environment {
 
 /// Follows an answer and says what may come next.
 struct Matched {
-    matcher: Matcher,
+    first: Arc<Mutex<Matcher>>,
+    matcher: Option<Matcher>,
     vocab_size: usize,
+    /// Whether the answer has become too complex to follow.
+    is_lost: bool,
+}
+
+impl Matched {
+    fn matcher(&mut self) -> &mut Matcher {
+        let first = &self.first;
+        self.matcher.get_or_insert_with(|| first.lock().unwrap_or_else(PoisonError::into_inner).deep_clone())
+    }
 }
 
 impl Constraint for Matched {
     fn restrict(&mut self, mask: &mut TokenMask) {
-        match self.matcher.compute_mask_or_eos() {
+        match self.matcher().compute_mask_or_eos() {
             Ok(allowed) => mask.intersect_words(allowed.as_slice()),
-            // A form that has become too complex to follow: the answer ends instead of leaving it.
-            Err(_) => *mask = TokenMask::none(self.vocab_size),
+            // The answer ends instead of leaving its form.
+            Err(_) => {
+                self.is_lost = true;
+                *mask = TokenMask::none(self.vocab_size);
+            }
         }
+    }
+
+    fn fault(&self) -> Option<Fault> {
+        self.is_lost.then_some(Fault::TooComplex)
     }
 
     fn advance(&mut self, token: TokenId) {
         // An error shows at the next mask.
-        let _ = self.matcher.consume_token(token);
+        let _ = self.matcher().consume_token(token);
     }
 }
 
@@ -284,30 +355,43 @@ impl Guarded {
         Self { inner: Some(inner) }
     }
 
-    fn with(&mut self, act: impl FnOnce(&mut dyn Constraint)) {
-        let Some(inner) = &mut self.inner else { return };
-        if catch_unwind(AssertUnwindSafe(|| act(inner.as_mut()))).is_err() {
+    /// What it does; `None` once it has panicked.
+    fn with<T>(&mut self, act: impl FnOnce(&mut dyn Constraint) -> T) -> Option<T> {
+        let inner = self.inner.as_mut()?;
+        let done = catch_unwind(AssertUnwindSafe(|| act(inner.as_mut()))).ok();
+        if done.is_none() {
             self.inner = None;
         }
+        done
     }
 }
 
 impl Constraint for Guarded {
     fn restrict(&mut self, mask: &mut TokenMask) {
-        self.with(|inner| inner.restrict(mask));
-        if self.inner.is_none() {
+        if self.with(|inner| inner.restrict(mask)).is_none() {
             *mask = TokenMask::none(mask.len());
         }
     }
 
+    fn confirms(&mut self, token: TokenId) -> bool {
+        // After a panic the next mask ends the answer.
+        self.with(|inner| inner.confirms(token)).unwrap_or(true)
+    }
+
+    fn fault(&self) -> Option<Fault> {
+        self.inner.as_ref().map_or(Some(Fault::Failed), |inner| inner.fault())
+    }
+
     fn advance(&mut self, token: TokenId) {
-        self.with(|inner| inner.advance(token));
+        let _ = self.with(|inner| inner.advance(token));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tools::{Format, Toolbox};
+    use crate::wire::message::ToolChoice;
     use genera_data::SpecialTokens;
     use genera_data::tokenize::Bytes;
 
@@ -354,6 +438,20 @@ mod tests {
     }
 
     #[test]
+    fn a_tool_may_refer_to_parts_of_its_own_schema() {
+        let place = json!({ "type": "object", "properties": { "city": { "const": "Rome" } }, "required": ["city"], "additionalProperties": false });
+        let parameters = json!({
+            "type": "object", "properties": { "at": { "$ref": "#/$defs/Place" } }, "required": ["at"],
+            "additionalProperties": false, "$defs": { "Place": place },
+        });
+        let tool = |name: &str| json!({ "type": "function", "function": { "name": name, "parameters": parameters } });
+        let tools = serde_json::from_value(json!([tool("weather"), tool("news")])).unwrap();
+        let toolbox = Toolbox::new(Some(tools), Some(ToolChoice::Required), None, Format::Bare).unwrap().unwrap();
+        assert!(accepts(&toolbox.form(), r#"{"name": "news", "parameters": {"at": {"city": "Rome"}}}"#));
+        assert!(!accepts(&toolbox.form(), r#"{"name": "news", "parameters": {"at": {"city": "Oslo"}}}"#));
+    }
+
+    #[test]
     fn what_cannot_be_kept_to_is_refused_in_time() {
         let nested = (0..100).fold(json!({}), |inner, _| json!({ "properties": { "a": inner } }));
         let many: Vec<Value> = (0..20_000).map(|i| json!(format!("value {i}"))).collect();
@@ -369,6 +467,8 @@ mod tests {
             Form::Regex("(".into()),
             Form::Regex("(?=a)".into()),
             Form::Regex("((a{100}){100}){100}".into()),
+            Form::Lark("start: \"a/b\" /((a{100}){100}){100}/ // \"".into()),
+            Form::Lark(r#"start: %json {"type": "string", "pattern": "((a{100}){100}){100}"}"#.into()),
             Form::Lark("start: start start start".into()),
             Form::Lark("nothing".into()),
             Form::Lark("x".repeat(SCHEMA_BYTES + 1)),

@@ -146,7 +146,7 @@ impl Plan {
     /// the prompt comes from.
     ///
     /// # Errors
-    /// 400 when prompt and answer do not fit the context.
+    /// 400 when prompt and answer do not fit the context, or the engine refuses them.
     pub fn requests(
         &self,
         model: &Served,
@@ -173,7 +173,11 @@ impl Plan {
             request.constraint = Some(Box::new(Guarded::new(Box::new(constraints))));
             request
         };
-        Ok((0..self.n).map(request).collect())
+        let requests: Vec<Request> = (0..self.n).map(request).collect();
+        for request in &requests[..1] {
+            request.validate(&model.config).map_err(|error| Problem::invalid(param, error.to_string()))?;
+        }
+        Ok(requests)
     }
 }
 

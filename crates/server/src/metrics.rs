@@ -85,7 +85,7 @@ impl Gauges {
             model,
             self.n_waiting.load(Ordering::Relaxed) as f64,
         );
-        let about = "Share of the memory for keys and values in use, 1 is all of it.";
+        let about = "Share of the memory for keys and values that requests use, 1 is all of it.";
         out.value("kv_cache_usage_perc", "gauge", about, model, load(&self.cache_share) / 1e6);
         let about = "Tokens of prompts that had been read before.";
         out.value("prefix_cache_hits_total", "counter", about, model, load(&self.n_reused_tokens));
@@ -106,17 +106,18 @@ impl Gauges {
 /// Measures one request.
 #[derive(Debug)]
 pub struct Recorder {
-    n_prompt: usize,
+    /// Tokens of each answer's prompt.
+    n_prompt: Vec<usize>,
     start: Instant,
     /// When each answer had its newest token, and how many it has.
     newest: Vec<(Option<Instant>, u64)>,
 }
 
 impl Recorder {
-    /// Starts the clock for these requests, whose prompt is one.
+    /// Starts the clock for these requests.
     pub fn new(requests: &[Request]) -> Self {
-        let n_prompt =
-            requests.first().map_or(0, |request| request.prompt.len() + request.source.as_ref().map_or(0, Vec::len));
+        let n_of = |request: &Request| request.prompt.len() + request.source.as_ref().map_or(0, Vec::len);
+        let n_prompt = requests.iter().map(n_of).collect();
         Self { n_prompt, start: Instant::now(), newest: vec![(None, 0); requests.len()] }
     }
 
@@ -130,6 +131,11 @@ impl Recorder {
                 gauges.finished[3].fetch_add(1, Ordering::Relaxed);
             }
         }
+    }
+
+    /// Counts an answer that nobody waits for any more.
+    pub fn left(&mut self, choice: usize, gauges: &Gauges) {
+        self.count_end(choice, 2, gauges);
     }
 
     /// Counts an answer that a text has ended.
@@ -153,16 +159,17 @@ impl Recorder {
             Finish::Stop(_) => 0,
             Finish::MaxTokens | Finish::ContextFull => 1,
             Finish::Cancelled => 2,
-            Finish::NothingAllowed | Finish::NotFinite => 3,
+            Finish::NothingAllowed | Finish::Faulty(_) | Finish::NotFinite => 3,
         };
         self.count_end(choice, reason, gauges);
     }
 
     fn count_end(&self, choice: usize, reason: usize, gauges: &Gauges) {
         gauges.finished[reason].fetch_add(1, Ordering::Relaxed);
-        gauges.n_prompt_tokens.fetch_add(self.n_prompt as u64, Ordering::Relaxed);
+        let n_prompt = self.n_prompt[choice];
+        gauges.n_prompt_tokens.fetch_add(n_prompt as u64, Ordering::Relaxed);
         gauges.whole.add_duration(self.start.elapsed());
-        gauges.prompt_tokens.add(self.n_prompt as f64);
+        gauges.prompt_tokens.add(n_prompt as f64);
         gauges.generated_tokens.add(self.newest[choice].1 as f64);
     }
 }

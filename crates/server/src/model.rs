@@ -47,6 +47,8 @@ pub struct Served {
     pub n_params: usize,
     /// Tokens of prompt and answer together at most.
     pub context_len: usize,
+    /// Bytes of text that may fit the context: as many tokens as it has, each as long as the longest.
+    pub most_bytes: usize,
     /// Differs between models that may answer otherwise to the same seed.
     pub fingerprint: String,
     /// Tokens that must not be made.
@@ -65,6 +67,7 @@ impl Served {
         let config = transformer.config().clone();
         let n_params = ParamCount::of(&config).total();
         let context_len = settings.context_len.map_or(config.context_len, |asked| asked.min(config.context_len));
+        let longest = codebook.token_bytes().iter().copied().max().unwrap_or(0).max(LEAST_LONGEST) as usize;
         let limits = generation_limits(settings, &transformer, context_len);
         let worker = Worker::start(transformer, limits, settings.n_waiting)?;
         let mut forbidden = modality.grammar(&codebook).forbidden;
@@ -85,11 +88,28 @@ impl Served {
             config,
             n_params,
             context_len,
+            most_bytes: context_len.saturating_mul(longest),
             fingerprint,
             forbidden,
             worker,
             grammars,
         })
+    }
+
+    /// Refuses texts that cannot fit the context, before work is spent on them.
+    ///
+    /// # Errors
+    /// 400, with both sizes.
+    pub fn check_bytes(&self, n_bytes: usize, param: &str) -> Result<(), Problem> {
+        if n_bytes <= self.most_bytes {
+            return Ok(());
+        }
+        let message = format!(
+            "the prompt has {n_bytes} bytes, but the context of this model holds {} tokens, which are {} bytes at most; shorten \
+             the prompt",
+            self.context_len, self.most_bytes
+        );
+        Err(Problem { code: Some("context_length_exceeded"), ..Problem::invalid(param, message) })
     }
 
     /// Ids that end an answer.
@@ -109,6 +129,10 @@ impl Served {
         made.as_ref().map_err(|message| Problem::invalid("response_format", message.as_str()))
     }
 }
+
+/// Bytes that a token is taken to have at most where none has more: texts are changed before they are cut into tokens, and may
+/// become shorter.
+const LEAST_LONGEST: u32 = 64;
 
 /// Prompt tokens read in one step: few, so that answers in progress keep their pace.
 const PREFILL_TOKENS: usize = 256;

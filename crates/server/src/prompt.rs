@@ -54,7 +54,9 @@ pub fn conversation(model: &Served, messages: &[Message], tools: Option<&Toolbox
     if messages.is_empty() {
         return Err(Problem::invalid("messages", "`messages` is empty; there must be at least one"));
     }
-    messages.iter().enumerate().try_for_each(|(i, message)| check(message, i, template))?;
+    messages.iter().enumerate().try_for_each(|(i, message)| check(message, i))?;
+    let of_message = |message: &Message| message.content.as_ref().map_or(0, |content| content.0.len());
+    model.check_bytes(messages.iter().map(of_message).sum(), "messages")?;
     let is_native = template.knows_tools() && tools.is_none_or(|tools| tools.format() != Format::Told);
     let mut told: Vec<ChatMessage> = messages.iter().map(|message| turn(message, is_native)).collect();
     let for_template = match tools {
@@ -65,12 +67,24 @@ pub fn conversation(model: &Served, messages: &[Message], tools: Option<&Toolbox
         Some(tools) => tools.for_template(),
         None => Vec::new(),
     };
-    let encoded = encode_chat_with_tools(&*model.codebook, &told, &for_template);
-    let tokens = encoded.map_err(|error| Problem::invalid("messages", error.to_string()))?;
+    let encode = |told: &[ChatMessage]| {
+        let encoded = encode_chat_with_tools(&*model.codebook, told, &for_template);
+        encoded.map_err(|error| Problem::invalid("messages", error.to_string()))
+    };
+    let tokens = encode(&told)?;
+    if let Some(i) = messages.iter().position(|message| message.name.is_some()) {
+        told.iter_mut().for_each(|message| drop(message.fields.remove("name")));
+        if encode(&told)? == tokens {
+            let param = format!("messages[{i}].name");
+            let message =
+                format!("`{param}` has no effect: the model's chat template does not write names; leave it out");
+            return Err(Problem::invalid(param, message));
+        }
+    }
     Ok(Prompt { source: None, tokens })
 }
 
-fn check(message: &Message, i: usize, template: &ChatTemplate) -> Result<(), Problem> {
+fn check(message: &Message, i: usize) -> Result<(), Problem> {
     let wrong = |field: &str, what: &str| {
         let param = format!("messages[{i}].{field}");
         Err(Problem::invalid(param.as_str(), format!("`{param}` {what}")))
@@ -84,9 +98,6 @@ fn check(message: &Message, i: usize, template: &ChatTemplate) -> Result<(), Pro
     }
     if message.tool_call_id.is_some() != (message.role == Role::Tool) {
         return wrong("tool_call_id", "belongs to messages of the role \"tool\", and must be there");
-    }
-    if message.name.is_some() && !template.source().contains("name") {
-        return wrong("name", "has no effect: the model's chat template does not write names; leave it out");
     }
     Ok(())
 }
@@ -171,6 +182,7 @@ pub fn prompts(model: &Served, prompts: &Prompts) -> Result<Vec<Prompt>, Problem
 /// # Errors
 /// 400 when the vocabulary lacks a character.
 pub fn of_text(model: &Served, text: &str) -> Result<Prompt, Problem> {
+    model.check_bytes(text.len(), "prompt")?;
     let tokens = model.modality.encode_prompt(&model.codebook, text);
     of_tokens(model, tokens.map_err(|error| Problem::invalid("prompt", error.to_string()))?)
 }

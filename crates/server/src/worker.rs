@@ -112,10 +112,34 @@ impl Worker {
     /// # Errors
     /// 429 when too many wait, 503 when the server is about to end or the thread has ended.
     pub fn submit(&self, requests: Vec<Request>) -> Result<Answers, Problem> {
+        let n = requests.len();
+        let place = self.admit(n)?;
+        let ticket = Ticket(self.shared.next_ticket.fetch_add(1, Ordering::Relaxed));
+        let (to, from) = channel::channel(N_BEHIND + 2 * n);
+        let record = Recorder::new(&requests);
+        let (events, shared) = (self.events.clone(), self.shared.clone());
+        let answers = Answers {
+            ticket,
+            is_open: vec![true; n],
+            n_reused: vec![0; n],
+            from,
+            events,
+            shared,
+            record,
+            _place: place,
+        };
+        self.send(Event::Submit { ticket, requests, to })?;
+        Ok(answers)
+    }
+
+    /// Places for so many answers.
+    ///
+    /// # Errors
+    /// 429 when too many wait, 503 when the server is about to end.
+    fn admit(&self, n: usize) -> Result<Place, Problem> {
         if self.shared.is_draining.load(Ordering::Relaxed) {
             return Err(Problem::shutting_down());
         }
-        let n = requests.len();
         let admit = |in_flight: usize| (in_flight + n <= self.most_in_flight).then_some(in_flight + n);
         if self.shared.n_in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, admit).is_err() {
             let most = self.most_in_flight;
@@ -123,20 +147,15 @@ impl Worker {
                 "{most} answers are in progress or wait already, and {n} more do not fit; ask again in a moment"
             )));
         }
-        let ticket = Ticket(self.shared.next_ticket.fetch_add(1, Ordering::Relaxed));
-        let (to, from) = channel::channel(N_BEHIND + 2 * n);
-        let record = Recorder::new(&requests);
-        let (events, shared) = (self.events.clone(), self.shared.clone());
-        let answers = Answers { ticket, is_open: vec![true; n], n_reused: vec![0; n], from, events, shared, record };
-        self.send(Event::Submit { ticket, requests, to })?;
-        Ok(answers)
+        Ok(Place { shared: self.shared.clone(), n })
     }
 
-    /// One vector for each text.
+    /// One vector for each text. They are made a text at a time, between the steps of answers.
     ///
     /// # Errors
-    /// 400 when the engine refuses a text, 503 when the thread has ended.
+    /// 400 when the engine refuses a text, 429 and 503 as [`Self::submit`].
     pub async fn embed(&self, texts: Vec<Vec<TokenId>>) -> Result<Vec<Vec<f32>>, Problem> {
+        let _place = self.admit(1)?;
         let (to, from) = oneshot::channel();
         self.send(Event::Embed { texts, to })?;
         let vectors = from.await.map_err(|_| Problem::internal("the engine failed; the server's log says where"))?;
@@ -146,8 +165,9 @@ impl Worker {
     /// Who attends to whom in a text, in one layer.
     ///
     /// # Errors
-    /// 400 when the engine refuses the text or has no such layer, 503 when the thread has ended.
+    /// 400 when the engine refuses the text or has no such layer, 429 and 503 as [`Self::submit`].
     pub async fn attend(&self, tokens: Vec<TokenId>, layer: usize) -> Result<Attended, Problem> {
+        let _place = self.admit(1)?;
         let (to, from) = oneshot::channel();
         self.send(Event::Attend { tokens, layer, to })?;
         let attended = from.await.map_err(|_| Problem::internal("the engine failed; the server's log says where"))?;
@@ -168,7 +188,9 @@ impl Worker {
 
     /// Whether the thread was alive a moment ago and takes requests.
     pub fn is_ready(&self) -> bool {
-        let age = self.shared.start.elapsed().as_millis() as u64 - self.shared.heartbeat.load(Ordering::Relaxed);
+        // The thread may say so between the two looks.
+        let heartbeat = self.shared.heartbeat.load(Ordering::Relaxed);
+        let age = (self.shared.start.elapsed().as_millis() as u64).saturating_sub(heartbeat);
         self.shared.is_alive.load(Ordering::Relaxed)
             && !self.shared.is_draining.load(Ordering::Relaxed)
             && age < SILENCE.as_millis() as u64
@@ -177,6 +199,18 @@ impl Worker {
     /// What it counts.
     pub fn gauges(&self) -> &Gauges {
         &self.shared.gauges
+    }
+}
+
+/// Answers that are in progress or wait, until they are dropped.
+struct Place {
+    shared: Arc<Shared>,
+    n: usize,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.shared.n_in_flight.fetch_sub(self.n, Ordering::Relaxed);
     }
 }
 
@@ -199,6 +233,7 @@ pub struct Answers {
     events: mpsc::Sender<Event>,
     shared: Arc<Shared>,
     record: Recorder,
+    _place: Place,
 }
 
 impl Answers {
@@ -258,7 +293,9 @@ impl Answers {
 
 impl Drop for Answers {
     fn drop(&mut self) {
-        self.shared.n_in_flight.fetch_sub(self.is_open.len(), Ordering::Relaxed);
+        for choice in (0..self.is_open.len()).filter(|&choice| self.is_open[choice]) {
+            self.record.left(choice, &self.shared.gauges);
+        }
         if self.is_open.contains(&true) {
             // Without a thread there is nothing to cancel.
             let _ = self.events.send(Event::Cancel(self.ticket));

@@ -5,6 +5,7 @@ mod common;
 use common::{CONTEXT_LEN, post, raw, receive, send, server, start};
 use genera_server::Settings;
 use serde_json::{Value, json};
+use std::time::{Duration, Instant};
 
 const CHAT: &str = "/v1/chat/completions";
 
@@ -64,6 +65,17 @@ fn every_field_that_is_wrong_is_named() {
         "cannot be kept to",
     );
     check(json!({ "structured_outputs": { "regex": "(" } }), "structured_outputs.regex", "cannot be kept to");
+    let named = json!({ "role": "user", "name": "Ann", "content": "x" });
+    check(json!({ "messages": [named] }), "messages[0].name", "has no effect");
+    let tool = json!({ "type": "function", "function": { "name": "f" } });
+    let choice = json!({ "type": "function", "function": { "name": "f", "mode": "fast" } });
+    check(json!({ "tools": [tool], "tool_choice": choice }), "tool_choice", "expected");
+    let tokens = json!({ "prompt": [[999_999]], "stream": true });
+    refused("/v1/completions", &tokens, 400, Some("prompt"), "999999");
+    let block = json!({ "type": "text", "text": "x", "cache_control": { "type": "ephemeral" } });
+    let cached = json!({ "max_tokens": 5, "messages": [{ "role": "user", "content": [block] }] });
+    let answer = post("/v1/messages", &cached);
+    assert!(answer.status == 400 && answer.body.contains("cache_control"), "{answer:?}");
     refused(CHAT, &json!({}), 400, None, "missing field `messages`");
     refused(CHAT, &chat(json!({ "model": "other" })), 404, Some("model"), "there is tiny");
     refused("/v1/embeddings", &json!({ "input": [] }), 400, Some("input"), "empty");
@@ -82,6 +94,23 @@ fn a_prompt_beyond_the_context_is_refused_with_both_counts() {
     assert!(text.contains(&CONTEXT_LEN.to_string()), "{text}");
     assert!((n..n + 20).any(|n| text.contains(&n.to_string())), "{text}");
     assert_eq!(answer["error"]["code"], "context_length_exceeded");
+    let huge = json!({ "messages": [{ "role": "user", "content": "<s>".repeat(1_000_000) }] });
+    let start = Instant::now();
+    let answer = post(CHAT, &huge);
+    assert!(answer.status == 400 && answer.body.contains("3000000 bytes"), "{}", answer.status);
+    assert!(start.elapsed() < Duration::from_secs(20), "work is not spent on what cannot fit");
+}
+
+/// Clients that announce much and send little hold no more than they send.
+#[test]
+fn slow_large_bodies_leave_room_for_others() {
+    let address = server();
+    let head = format!(
+        "POST {CHAT} HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: 4194304\r\n\r\n{{"
+    );
+    let slow: Vec<_> = (0..40).map(|_| raw(address, &head)).collect();
+    assert_eq!(post(CHAT, &chat(json!({ "max_tokens": 1 }))).status, 200);
+    drop(slow);
 }
 
 #[test]

@@ -2,10 +2,13 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Longer than anything takes that is answered at all.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A connection that was not used for so long may be ended by the server at any moment, so another one is opened.
+const IDLE: Duration = Duration::from_secs(5);
 
 /// What a server answered.
 #[derive(Clone, Debug)]
@@ -25,6 +28,7 @@ impl Answer {
 pub struct Connection {
     address: SocketAddr,
     reader: BufReader<TcpStream>,
+    used: Instant,
 }
 
 impl Connection {
@@ -34,16 +38,21 @@ impl Connection {
             TcpStream::connect_timeout(&address, PATIENCE).map_err(|error| format!("no connection: {error}"))?;
         let ready = stream.set_read_timeout(Some(PATIENCE)).and_then(|()| stream.set_nodelay(true));
         ready.map_err(|error| error.to_string())?;
-        Ok(Self { address, reader: BufReader::new(stream) })
+        Ok(Self { address, reader: BufReader::new(stream), used: Instant::now() })
     }
 
-    /// Asks and reads the whole answer. A server may close the connection after an answer; the next request opens another.
+    /// Asks and reads the whole answer. A server may close the connection after an answer, or when it was idle; the next request
+    /// opens another.
     pub fn ask(&mut self, method: &str, path: &str, body: &[u8]) -> Result<Answer, String> {
+        if self.used.elapsed() > IDLE {
+            *self = Self::open(self.address)?;
+        }
         self.send(method, path, body)?;
         let (answer, closes) = self.receive()?;
         if closes {
             *self = Self::open(self.address)?;
         }
+        self.used = Instant::now();
         Ok(answer)
     }
 

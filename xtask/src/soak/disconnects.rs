@@ -65,6 +65,8 @@ pub fn run(plan: &Plan, server: &Server, figures: &mut Figures) -> Result<(), St
     for model in ["talk", "rows"] {
         let n = server.metric("num_requests_running", model)? + server.metric("num_requests_waiting", model)?;
         figures.exactly(&format!("disconnects: {model}, requests left"), n as usize, 0);
+        let share = server.metric("kv_cache_usage_perc", model)?;
+        figures.exactly(&format!("disconnects: {model}, millionths of the cache in use"), (1e6 * share) as usize, 0);
     }
     figures.exactly(
         "disconnects: neighbours unchanged",

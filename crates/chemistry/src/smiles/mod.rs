@@ -15,5 +15,5 @@ mod prefix;
 mod symbol;
 
 pub(crate) use element::hydrogens_of;
-pub use prefix::{Effect, Fault, Look, Prefix};
+pub use prefix::{Fault, Prefix};
 pub use symbol::{Atom, Bond, MAX_LINE_BYTES, Symbol, symbols};

@@ -115,51 +115,6 @@ pub struct Prefix {
     last: Last,
 }
 
-/// What a symbol does to a beginning, as far as that decides whether it may come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// An atom.
-    Atom {
-        /// Whether it is aromatic.
-        is_aromatic: bool,
-        /// Bonds that it can have.
-        room: u8,
-        /// With how many bonds one of its aromatic ones must be double.
-        needs: Option<u8>,
-    },
-    /// A ring bond that is opened.
-    NewRing,
-    /// Something of its own.
-    Other(Symbol),
-}
-
-/// A beginning whose next symbol is looked for.
-#[derive(Clone, Copy, Debug)]
-pub struct Look<'p> {
-    prefix: &'p Prefix,
-    /// Whether the aromatic atoms are those of a molecule as they stand, and the next symbol does not touch one.
-    is_settled: bool,
-}
-
-impl Look<'_> {
-    /// As [`Prefix::allows`].
-    pub fn allows(&self, symbol: Symbol) -> bool {
-        if !self.prefix.is_likely(symbol) {
-            return false;
-        }
-        let mut next = self.prefix.clone();
-        if next.push(symbol).is_err() || !next.can_close_rings() {
-            return false;
-        }
-        let touches_aromatic = match symbol {
-            Symbol::Atom(atom) => atom.is_aromatic,
-            Symbol::Ring(_) => true,
-            Symbol::Bond(_) | Symbol::Open | Symbol::Close | Symbol::Dot => false,
-        };
-        (self.is_settled && !touches_aromatic) || aromatic::can_be_completed(&next)
-    }
-}
-
 impl Default for Prefix {
     fn default() -> Self {
         Self {
@@ -213,30 +168,15 @@ impl Prefix {
 
     /// Whether a molecule can still come of it when this symbol comes next.
     pub fn allows(&self, symbol: Symbol) -> bool {
-        self.look().allows(symbol)
-    }
-
-    /// What is known of the beginning before its next symbols are looked at.
-    pub fn look(&self) -> Look<'_> {
-        let at_aromatic = self.current.is_some_and(|current| self.atoms[current].atom.is_aromatic);
-        Look { prefix: self, is_settled: !at_aromatic && aromatic::is_complete(self) }
-    }
-
-    /// Symbols of which all have the same answer to [`Self::allows`] have the same effect; none where that is the symbol's own.
-    pub fn effect(&self, symbol: Symbol) -> Effect {
-        match symbol {
-            Symbol::Atom(atom) => {
-                let placed = Placed { atom, n_bonds: 0, n_open: 0, n_aromatic: 0 };
-                let room = if placed.is_legal() { placed.room().min(4) } else { u8::MAX };
-                Effect::Atom { is_aromatic: atom.is_aromatic, room, needs: atom.is_aromatic.then(|| double_at(atom)) }
-            }
-            Symbol::Ring(number) if !self.rings.iter().any(|ring| ring.number == number) => Effect::NewRing,
-            other => Effect::Other(other),
+        if !self.is_likely(symbol) {
+            return false;
         }
+        let mut next = self.clone();
+        next.push(symbol).is_ok() && next.can_close_rings() && aromatic::can_be_completed(&next)
     }
 
-    /// Refuses cheaply what most symbols at most places are refused for.
-    fn is_likely(&self, symbol: Symbol) -> bool {
+    /// Refuses cheaply what most symbols at most places are refused for: [`Self::allows`] allows none that is not likely.
+    pub fn is_likely(&self, symbol: Symbol) -> bool {
         match symbol {
             Symbol::Bond(bond) => self.room() >= order(bond) && matches!(self.last, Last::Atom | Last::Open),
             Symbol::Open => self.last == Last::Atom && self.room() > 0,
@@ -258,6 +198,15 @@ impl Prefix {
     /// # Errors
     /// Why not.
     pub fn may_end(&self) -> Result<(), Fault> {
+        self.is_closed()?;
+        if aromatic::is_complete(self) { Ok(()) } else { Err(Fault::Aromatic) }
+    }
+
+    /// Whether nothing is open, so that the line may end here as far as its form tells.
+    ///
+    /// # Errors
+    /// What is open.
+    pub fn is_closed(&self) -> Result<(), Fault> {
         match self.last {
             Last::Start => return Err(Fault::NoAtom),
             Last::Bond(_) => return Err(Fault::LooseBond),
@@ -270,7 +219,7 @@ impl Prefix {
         if !self.rings.is_empty() {
             return Err(Fault::RingBond);
         }
-        if aromatic::is_complete(self) { Ok(()) } else { Err(Fault::Aromatic) }
+        Ok(())
     }
 
     /// Number of ring bonds and branches that are open: so many symbols are needed at least before the line can end.

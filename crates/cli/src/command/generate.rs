@@ -3,7 +3,7 @@
 use super::Common;
 use super::sampling::SamplingOptions;
 use crate::failure::{Failure, Outcome, While};
-use crate::model::{LoadedModel, ModelArguments};
+use crate::model::{self, LoadedModel, ModelArguments, Precision};
 use crate::molecules::options::{MoleculeOptions, Wanted};
 use crate::prompts::Prompts;
 use crate::tables::gan;
@@ -77,6 +77,78 @@ impl Arguments {
     fn asks_for_samples(&self) -> bool {
         self.sampling.asks_for_samples() || self.n.is_some() || self.logprobs.is_some()
     }
+
+    /// The options that not every kind of model takes and that are given, beside those that are for one kind alone.
+    fn given(&self) -> impl Iterator<Item = &'static str> {
+        let own = [
+            ("adapter", self.model.adapter.is_some()),
+            ("precision", self.model.precision != Precision::default()),
+            ("prompt", self.prompt.is_some()),
+            ("chat", self.chat),
+            ("input", self.input.is_some()),
+            ("beam", self.beam.is_some()),
+            ("length-penalty", self.length_penalty.is_some()),
+            ("logprobs", self.logprobs.is_some()),
+            ("guess-ahead", self.guess_ahead.is_some()),
+            ("draft", self.draft.is_some()),
+        ];
+        own.into_iter().chain(self.sampling.given()).filter(|(_, is_given)| *is_given).map(|(name, _)| name)
+    }
+}
+
+/// What a model makes, as far as options differ by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Gan,
+    Table,
+    Molecule,
+    Other,
+}
+
+impl Kind {
+    /// Whether an option has an effect.
+    fn takes(self, option: &str) -> bool {
+        let is_of_samples = ["adapter", "precision", "temperature", "top-k", "top-p", "min-p"].contains(&option)
+            || ["repetition-penalty", "presence-penalty", "frequency-penalty"].contains(&option);
+        match self {
+            Self::Gan => false,
+            Self::Table => is_of_samples,
+            Self::Molecule => is_of_samples || option == "prompt",
+            Self::Other => true,
+        }
+    }
+
+    /// What it is called, and what it takes instead.
+    fn about(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Gan => ("a GAN", "ask for rows with --where \"column = value\""),
+            Self::Table => {
+                ("a table", "ask for rows with --where \"column = value\", or fill gaps with --complete FILE")
+            }
+            Self::Molecule => ("molecules", "give the beginning of each with --prompt SMILES"),
+            Self::Other => ("a text", ""),
+        }
+    }
+}
+
+/// Refuses what would have no effect, by name.
+fn refuse_ineffective(arguments: &Arguments, kind: Kind) -> Outcome<()> {
+    let path = &arguments.model.path;
+    if !matches!(kind, Kind::Gan | Kind::Table) {
+        arguments.table.refuse(path)?;
+    }
+    if kind != Kind::Molecule {
+        arguments.molecule.refuse(path)?;
+    }
+    let idle: Vec<String> =
+        arguments.given().filter(|name| !kind.takes(name)).map(|name| format!("--{name}")).collect();
+    if idle.is_empty() {
+        return Ok(());
+    }
+    let (what, instead) = kind.about();
+    let them = if idle.len() == 1 { "it" } else { "them" };
+    let idle = idle.join(", ");
+    Err(Failure::new(format!("{idle}: without effect on {what}; leave {them} out, and {instead}")))
 }
 
 /// Looks at what can be wrong without the model, before it is loaded.
@@ -102,21 +174,24 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     check(&arguments, common)?;
     let device = machine::device(common.threads);
     if let Some(directory) = gan::directory(&arguments.model.path)? {
-        refuse_prompts(&arguments)?;
+        refuse_ineffective(&arguments, Kind::Gan)?;
         let model = gan::load(&directory, &device)?;
         let (n, seed) = (arguments.n, arguments.sampling.over(Sampling::default()).seed);
         let output = arguments.output.as_deref();
         return arguments.table.write_of_gan(&model, &arguments.model.path, (n, seed), output, common.json);
     }
+    let kind = match model::kind(&arguments.model.path)?.map(Modality::name) {
+        Some("table") => Kind::Table,
+        Some("molecule") => Kind::Molecule,
+        _ => Kind::Other,
+    };
+    refuse_ineffective(&arguments, kind)?;
     let mut model = arguments.model.load(&device)?;
-    if model.modality.name() == "table" {
-        return rows(&arguments, &model, common);
+    match kind {
+        Kind::Table => return rows(&arguments, &model, common),
+        Kind::Molecule => return molecules(&arguments, &model, common),
+        Kind::Gan | Kind::Other => {}
     }
-    arguments.table.refuse(&arguments.model.path)?;
-    if model.modality.name() == "molecule" {
-        return molecules(&arguments, &model, common);
-    }
-    arguments.molecule.refuse(&arguments.model.path)?;
     if arguments.chat {
         model.modality = as_chat(&model)?;
     }
@@ -172,20 +247,8 @@ fn say_what_is_used(arguments: &Arguments, model: &LoadedModel, settings: &answe
     }
 }
 
-/// Refuses what says nothing to a table.
-fn refuse_prompts(arguments: &Arguments) -> Outcome<()> {
-    if arguments.prompt.is_some() || arguments.input.is_some() || arguments.beam.is_some() {
-        return Err(Failure::new(
-            "a table takes no --prompt, --input or --beam; ask for rows with --where \"column = value\", or fill gaps with \
-             --complete FILE",
-        ));
-    }
-    Ok(())
-}
-
 /// Rows of a table, made anew or filled in.
 fn rows(arguments: &Arguments, model: &LoadedModel, common: Common) -> Outcome {
-    refuse_prompts(arguments)?;
     let sampling = arguments.sampling.over(answers::sampling_of(&model.defaults));
     let output = arguments.output.as_deref();
     arguments.table.write(&model.speaking()?, &arguments.model.path, arguments.n, sampling, output, common.json)
@@ -193,11 +256,6 @@ fn rows(arguments: &Arguments, model: &LoadedModel, common: Common) -> Outcome {
 
 /// Molecules, made anew or from a beginning.
 fn molecules(arguments: &Arguments, model: &LoadedModel, common: Common) -> Outcome {
-    if arguments.input.is_some() || arguments.beam.is_some() {
-        return Err(Failure::new(
-            "molecules take no --input or --beam; give the beginning of each with --prompt SMILES",
-        ));
-    }
     let wanted = Wanted {
         prefix: arguments.prompt.as_deref().unwrap_or_default().trim(),
         n: arguments.n.unwrap_or(10) as usize,
@@ -250,4 +308,60 @@ fn prompts(arguments: &Arguments, is_paired: bool) -> Outcome<Prompts> {
 /// Whether two paths are the same file.
 fn is_same(a: &Path, b: &Path) -> bool {
     a.canonicalize().ok().zip(b.canonicalize().ok()).is_some_and(|(a, b)| a == b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    /// What is said of options to a kind of model; nothing where all have an effect.
+    fn said(kind: Kind, options: &[&str]) -> String {
+        let line = Line::parse_from([&["generate", "--model", "run"], options].concat());
+        refuse_ineffective(&line.arguments, kind).err().map_or_else(String::new, |failure| format!("{failure:?}"))
+    }
+
+    #[test]
+    fn options_without_effect_are_refused_by_name() {
+        let of_texts: [&[&str]; 7] = [
+            &["--max-tokens", "9"],
+            &["--stop", "x"],
+            &["--chat"],
+            &["--draft", "small"],
+            &["--guess-ahead", "3"],
+            &["--length-penalty", "1"],
+            &["--logprobs", "2"],
+        ];
+        let of_sampling: [&[&str]; 3] =
+            [&["--temperature", "0.5"], &["--top-k", "3"], &["--repetition-penalty", "1.1"]];
+        for kind in [Kind::Gan, Kind::Table, Kind::Molecule] {
+            for options in of_texts {
+                let said = said(kind, options);
+                assert!(said.contains(&format!("{}: without effect", options[0])), "{kind:?}: {said}");
+            }
+            for options in of_sampling {
+                assert_eq!(said(kind, options).is_empty(), kind != Kind::Gan, "{kind:?} {options:?}");
+            }
+        }
+        assert!(
+            said(Kind::Table, &["--beam", "3", "--prompt", "x"])
+                .contains("--prompt, --beam: without effect on a table")
+        );
+        assert!(said(Kind::Molecule, &["--input", "x"]).contains("--prompt SMILES"));
+        assert_eq!(said(Kind::Molecule, &["--prompt", "CC", "--property", "qed=0.9", "--no-grammar"]), "");
+        assert_eq!(said(Kind::Gan, &["--where", "a = 1", "--no-copies", "--seed", "3", "--n", "2"]), "");
+        for kind in [Kind::Gan, Kind::Table, Kind::Other] {
+            for options in [&["--property", "qed=1"][..], &["--no-grammar"], &["--histograms", "x.svg"]] {
+                assert!(said(kind, options).contains("for models of molecules"), "{kind:?} {options:?}");
+            }
+        }
+        assert!(said(Kind::Molecule, &["--no-copies"]).contains("for models of tables"));
+        assert_eq!(said(Kind::Other, &["--prompt", "x", "--max-tokens", "9", "--chat", "--stop", "y"]), "");
+    }
 }

@@ -2,11 +2,13 @@
 
 use super::Common;
 use crate::failure::{Failure, Outcome, While};
+use crate::goal::known::Known;
 use crate::goal::objective::Objective;
 use crate::goal::rounds::{Plan, Round, Rounds};
 use crate::machine;
 use crate::model::{self, ModelFacts};
 use crate::run::directory::RunDirectory;
+use crate::run::interrupt::Interrupt;
 use genera_engine::model::Transformer;
 use genera_engine::recipe::{OptimizerKind, ScheduleKind, TrainRecipe};
 use genera_engine::train::{TrainSettings, Trainer};
@@ -19,8 +21,9 @@ use std::time::Duration;
 
 /// Improve what a model makes, toward a score.
 ///
-/// In rounds: the model makes candidates that did not come before, they are scored, and the model learns from the best of all
-/// so far. The improved model and all scores (candidates.csv) are written to --output, also when the objective fails on the way.
+/// In rounds: the model makes candidates that did not come before and that it was not trained on, they are scored, and the
+/// model learns from the best of all so far. The improved model and all scores (candidates.csv) are written to --output, also
+/// when the objective fails on the way or Ctrl-C stops it.
 ///
 /// Examples:
 ///   genera optimize --model runs/moses --objective qed --output qed-model
@@ -100,15 +103,18 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     std::fs::create_dir_all(&output).during(format!("cannot create {}", output.display()))?;
     let (transformer, facts) = loaded.split()?;
     let trainer = Trainer::new(transformer, TrainSettings::new(&recipe)?);
-    let mut rounds = Rounds::new(&facts, trainer, plan);
+    let known = known(&arguments.model, &facts, common.threads.map_or_else(machine::n_cores, usize::from))?;
+    // Before, there is nothing that a Ctrl-C could lose.
+    let interrupt = Interrupt::listen()?;
+    let mut rounds = Rounds::new(&facts, trainer, plan, known, interrupt.clone())?;
     let mut outcome = Ok(());
-    while !rounds.is_done() && outcome.is_ok() {
+    while !rounds.is_done() && outcome.is_ok() && !interrupt.is_asked() {
         match rounds.next(&objective) {
-            Ok(round) => show(&round, common),
+            Ok(round) => round.iter().for_each(|round| show(round, common)),
             Err(failure) => outcome = Err(failure),
         }
     }
-    let best = rounds.best_score(100);
+    let (is_complete, best) = (rounds.is_done() && !interrupt.is_asked(), rounds.best_score());
     let (transformer, scored) = rounds.into_model();
     save(&transformer, &facts, &scored, &output)?;
     outcome.map_err(|failure| {
@@ -119,12 +125,29 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
         ))
     })?;
     if common.json {
-        println!("{}", serde_json::json!({ "output": output, "calls": scored.len(), "mean_of_best_100": best }));
+        let calls = scored.len();
+        let summary =
+            serde_json::json!({ "output": output, "calls": calls, "mean_of_best_100": best, "complete": is_complete });
+        println!("{summary}");
     } else {
+        if !is_complete {
+            println!("Stopped after {} of {} candidates; all is saved.", scored.len(), arguments.calls);
+        }
         println!("Mean score of the best 100 of {} candidates: {best:.4}.", scored.len());
         println!("Try:  genera generate --model {}", output.display());
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if is_complete { ExitCode::SUCCESS } else { ExitCode::from(130) })
+}
+
+/// What the model was trained on, where its data lies beside it: no candidate then.
+fn known(model: &Path, facts: &ModelFacts, n_threads: usize) -> Outcome<Known> {
+    match RunDirectory::open(model) {
+        Ok(run) if run.data().is_dir() => Known::of_run(&run, facts.modality, n_threads),
+        _ => {
+            eprintln!("genera: the training data does not lie beside the model, so what it holds counts as new too");
+            Ok(Known::default())
+        }
+    }
 }
 
 fn objective(arguments: &Arguments) -> Outcome<Objective> {
@@ -139,9 +162,12 @@ fn objective(arguments: &Arguments) -> Outcome<Objective> {
 }
 
 fn show(round: &Round, common: Common) {
-    let Round { n_calls, mean, best, repeated, loss } = *round;
+    let Round { n_calls, mean, best, repeated, unfinished, loss } = *round;
+    let unfinished =
+        if unfinished > 0.0 { format!(", {:.0} % came to no end", 100.0 * unfinished) } else { String::new() };
     let line = format!(
-        "{n_calls} scored: this round's mean {mean:.4}, the best 100 so far {best:.4}; {:.0} % had come before; loss {loss:.3}",
+        "{n_calls} scored: this round's mean {mean:.4}, the best 100 so far {best:.4}; {:.0} % had come before{unfinished}; loss \
+         {loss:.3}",
         100.0 * repeated
     );
     if common.json { eprintln!("{line}") } else { println!("{line}") }

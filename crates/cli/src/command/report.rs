@@ -3,7 +3,7 @@
 use super::Common;
 use crate::failure::{Failure, Outcome, While};
 use crate::run::directory::RunDirectory;
-use crate::run::log::{self, Row, StepRow, ValidationRow};
+use crate::run::log::{self, AdversarialRow, Row, StepRow, ValidationRow};
 use crate::run::samples;
 use crate::show::html::{escape, page};
 use crate::show::number;
@@ -34,8 +34,12 @@ struct RunReport {
     name: String,
     recipe: Recipe,
     recipe_text: String,
+    /// The last logged step, and the seconds of training until then.
+    last: (u64, f64),
     steps: Vec<StepRow>,
     validations: Vec<ValidationRow>,
+    /// Those of a GAN.
+    adversarial: Vec<AdversarialRow>,
     samples: Vec<(u64, String)>,
     data: Option<Summary>,
     n_parameters: Option<usize>,
@@ -68,17 +72,16 @@ fn read(path: &PathBuf) -> Outcome<RunReport> {
     let run = RunDirectory::open(path)?;
     let recipe_text = std::fs::read_to_string(run.recipe()).during("cannot read the recipe")?;
     let rows = log::read(&run.log()).during(format!("cannot read {}", run.log().display()))?;
-    if !rows.iter().any(|row| matches!(row, Row::Step(_))) {
-        return Err(Failure::new(format!(
-            "{} has no logged step yet; wait for the first rows of its log.jsonl",
-            path.display()
-        )));
-    }
-    let (mut steps, mut validations) = (Vec::new(), Vec::new());
+    let last = rows.iter().rev().find(|row| row.validation().is_none()).map(|row| (row.step(), row.seconds()));
+    let last = last.ok_or_else(|| {
+        Failure::new(format!("{} has no logged step yet; wait for the first rows of its log.jsonl", path.display()))
+    })?;
+    let (mut steps, mut validations, mut adversarial) = (Vec::new(), Vec::new(), Vec::new());
     for row in rows {
         match row {
             Row::Step(row) => steps.push(row),
             Row::Validation(row) => validations.push(row),
+            Row::Adversarial(row) => adversarial.push(row),
         }
     }
     let recipe = Recipe::load(&run.recipe())?;
@@ -95,8 +98,10 @@ fn read(path: &PathBuf) -> Outcome<RunReport> {
         samples: samples::read(&run.samples()).unwrap_or_default(),
         recipe,
         recipe_text,
+        last,
         steps,
         validations,
+        adversarial,
     })
 }
 
@@ -140,26 +145,27 @@ fn overview(reports: &[RunReport]) -> String {
         }),
         ("model", |report| {
             let model = &report.recipe.model;
-            format!("{}, {} layers, width {}", escape(&model.preset), model.n_layers, model.d_model)
+            let name = if report.adversarial.is_empty() { escape(&model.preset) } else { "GAN".to_owned() };
+            format!("{name}, {} layers, width {}", model.n_layers, model.d_model)
         }),
         ("parameters", |report| report.n_parameters.map_or_else(dash, |n| number::count(n as f64))),
-        ("steps", |report| format!("{} of {}", report.last().step, report.recipe.train.steps)),
-        ("tokens seen", |report| number::count(report.last().n_tokens as f64)),
+        ("steps", |report| format!("{} of {}", report.last.0, report.recipe.train.steps)),
+        ("tokens seen", |report| report.last_step().map_or_else(dash, |row| number::count(row.n_tokens as f64))),
         ("epochs", |report| {
-            report
-                .data
-                .as_ref()
-                .map_or_else(dash, |data| format!("{:.2}", report.last().n_tokens as f64 / data.n_tokens.max(1) as f64))
+            let both = report.data.as_ref().zip(report.last_step());
+            both.map_or_else(dash, |(data, row)| format!("{:.2}", row.n_tokens as f64 / data.n_tokens.max(1) as f64))
         }),
-        ("training loss", |report| format!("{:.4} nats per token", report.last().loss)),
+        ("training loss", |report| {
+            report.last_step().map_or_else(dash, |row| format!("{:.4} nats per token", row.loss))
+        }),
         ("validation loss", |report| {
             report.validations.last().map_or_else(dash, |row| format!("{:.4} nats per token", row.validation_loss))
         }),
         ("bits per byte", |report| {
             report.validations.last().and_then(|row| row.bits_per_byte).map_or_else(dash, |bits| format!("{bits:.4}"))
         }),
-        ("time", |report| number::duration(Duration::from_secs_f64(report.last().seconds))),
-        ("arithmetic", |report| number::flops(log::n_flops(&report.steps))),
+        ("time", |report| number::duration(Duration::from_secs_f64(report.last.1))),
+        ("arithmetic", |report| report.last_step().map_or_else(dash, |_| number::flops(log::n_flops(&report.steps)))),
     ];
     let row = |(name, fact): &Fact| {
         let cells: String = reports.iter().map(|report| format!("<td>{}</td>", fact(report))).collect();
@@ -185,9 +191,22 @@ fn charts(reports: &[RunReport]) -> Outcome<Vec<String>> {
             |report: &RunReport| Curve { name: report.name.clone(), points: report.curve(value), has_dots: false };
         reports.iter().map(curve).collect()
     };
+    let of_gan = |name: &'static str, value: fn(&AdversarialRow) -> f64| {
+        let several = reports.len() > 1;
+        reports.iter().map(move |report| Curve {
+            name: if several { format!("{}, {name}", report.name) } else { name.to_owned() },
+            points: report.adversarial.iter().map(|row| (row.step as f64, value(row))).collect(),
+            has_dots: false,
+        })
+    };
+    let judged: Vec<Curve> =
+        of_gan("distance", |row| row.distance).chain(of_gan("penalty", |row| row.penalty)).collect();
+    let asked: Vec<Curve> = of_gan("condition", |row| row.condition_loss).collect();
     let draw = |title, y_label, curves: &[Curve]| Chart { title, x_label: "step", y_label, curves }.to_svg();
     Ok(vec![
         draw("Loss", "nats per token", &losses)?,
+        draw("How far apart the discriminator finds real and made rows", "", &judged)?,
+        draw("How far made rows are from what was asked for", "nats per row", &asked)?,
         draw("Learning rate", "", &of(|row| row.learning_rate))?,
         draw("Norm of the gradient", "before clipping", &of(|row| row.grad_norm))?,
         draw("Speed", "tokens per second", &of(|row| row.tokens_per_s))?,
@@ -195,8 +214,9 @@ fn charts(reports: &[RunReport]) -> Outcome<Vec<String>> {
 }
 
 impl RunReport {
-    fn last(&self) -> &StepRow {
-        self.steps.last().expect("a run without a logged step was refused when it was read")
+    /// Of a Transformer.
+    fn last_step(&self) -> Option<&StepRow> {
+        self.steps.last()
     }
 
     fn curve(&self, value: fn(&StepRow) -> f64) -> Vec<(f64, f64)> {

@@ -45,6 +45,21 @@ impl SamplingOptions {
         cuts.iter().chain(&penalties).any(Option::is_some) || self.top_k.is_some()
     }
 
+    /// The options by name, and whether each is given.
+    pub fn given(&self) -> [(&'static str, bool); 9] {
+        [
+            ("max-tokens", self.max_tokens.is_some()),
+            ("temperature", self.temperature.is_some()),
+            ("top-k", self.top_k.is_some()),
+            ("top-p", self.top_p.is_some()),
+            ("min-p", self.min_p.is_some()),
+            ("repetition-penalty", self.repetition_penalty.is_some()),
+            ("presence-penalty", self.presence_penalty.is_some()),
+            ("frequency-penalty", self.frequency_penalty.is_some()),
+            ("stop", !self.stop.is_empty()),
+        ]
+    }
+
     /// `defaults` with what is asked for.
     pub fn over(&self, defaults: Sampling) -> Sampling {
         Sampling {

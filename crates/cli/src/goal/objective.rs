@@ -53,19 +53,22 @@ impl Objective {
         Ok(Self::Extreme { property: Property::by_name(name).ok_or_else(wrong)?, sign })
     }
 
-    /// Scores candidates; NaN for one that cannot be scored.
+    /// Scores candidates, NaN for one that cannot be scored: as many as could be before somebody asked to stop, or before what
+    /// the second part says.
     ///
     /// # Errors
     /// When a command fails.
-    pub fn scores(&self, candidates: &[String]) -> Outcome<Vec<f64>> {
+    pub fn scores(&self, candidates: &[String], is_stopped: &dyn Fn() -> bool) -> (Vec<f64>, Outcome<()>) {
         let of_molecules = |score: &dyn Fn(&Molecule) -> f64| {
             candidates.iter().map(|line| Molecule::parse(line).map_or(f64::NAN, |molecule| score(&molecule))).collect()
         };
-        Ok(match self {
-            Self::Extreme { property, sign } => of_molecules(&|molecule| sign * property.of(molecule)),
-            Self::Near { property, value } => of_molecules(&|molecule| -(property.of(molecule) - value).abs()),
-            Self::Command { command, timeout } => external::scores(command, candidates, *timeout)?,
-        })
+        match self {
+            Self::Extreme { property, sign } => (of_molecules(&|molecule| sign * property.of(molecule)), Ok(())),
+            Self::Near { property, value } => {
+                (of_molecules(&|molecule| -(property.of(molecule) - value).abs()), Ok(()))
+            }
+            Self::Command { command, timeout } => external::scores(command, candidates, *timeout, is_stopped),
+        }
     }
 
     /// Whether it is for molecules alone.

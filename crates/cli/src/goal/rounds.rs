@@ -1,15 +1,16 @@
 //! Rounds of making candidates, scoring them, and learning from the best.
 
 use super::external::one_line;
+use super::known::Known;
 use super::objective::Objective;
 use crate::answers::{self, Settings};
 use crate::failure::{Failure, Outcome};
 use crate::model::{ModelFacts, SpeakingModel};
-use genera_chemistry::Molecule;
-use genera_engine::generate::{Finish, Generator, Limits};
+use crate::run::interrupt::Interrupt;
+use genera_engine::generate::{Answer, Event, Finish, Generator, Limits};
 use genera_engine::train::{Expert, Experts, Trainer};
-use std::collections::HashSet;
-use std::ops::ControlFlow;
+use genera_modality::table;
+use std::collections::BTreeMap;
 
 /// How far and how fast.
 #[derive(Clone, Debug)]
@@ -34,8 +35,14 @@ const N_ROWS: usize = 8;
 /// Candidates in progress at once.
 const N_RUNNING: usize = 256;
 
-/// Answers that may repeat known ones for each new one that is wanted.
+/// Answers that may be none, or repeat known ones, for each new one that is wanted.
 const MOST_REPEATED: usize = 40;
+
+/// Answers of which at least one should have come to an end.
+const MANY: usize = 64;
+
+/// How many of the best scores are told of.
+const N_BEST: usize = 100;
 
 /// What came of a round.
 #[derive(Clone, Copy, Debug)]
@@ -44,10 +51,12 @@ pub struct Round {
     pub n_calls: usize,
     /// Mean score of this round's candidates, of those that could be scored.
     pub mean: f64,
-    /// Mean score of the best hundred so far.
+    /// Mean score of the best hundred of all so far.
     pub best: f64,
     /// Share of this round's answers that had come before.
     pub repeated: f64,
+    /// Share of them that came to no end.
+    pub unfinished: f64,
     /// Mean loss of the last pass, in nats a token.
     pub loss: f64,
 }
@@ -60,10 +69,12 @@ pub struct Rounds<'r> {
     pub experts: Experts,
     /// Every candidate that was scored, with its score, in order.
     pub scored: Vec<(String, f64)>,
-    known: HashSet<String>,
+    best: Best,
+    known: Known,
     plan: Plan,
     settings: Settings,
     n_asked: u64,
+    interrupt: Interrupt,
 }
 
 /// A candidate under way.
@@ -74,21 +85,41 @@ struct Candidate {
 }
 
 impl<'r> Rounds<'r> {
-    /// Begins with a model; `facts` says how it speaks.
-    pub fn new(facts: &'r ModelFacts, trainer: Trainer, plan: Plan) -> Self {
+    /// Begins with a model; `facts` says how it speaks, `known` what is no candidate, and `interrupt` when to stop.
+    ///
+    /// # Errors
+    /// When nothing ends an answer of the model.
+    pub fn new(
+        facts: &'r ModelFacts,
+        trainer: Trainer,
+        plan: Plan,
+        known: Known,
+        interrupt: Interrupt,
+    ) -> Outcome<Self> {
+        let model = SpeakingModel::new(trainer.model(), &facts.codebook, facts.modality, &facts.special);
+        if model.stop_ids().is_empty() {
+            return Err(Failure::new(
+                "this model has no token that ends an answer, as it learned from one long text, so it makes no candidates; train \
+                 it on separate documents (data.layout = \"packed\", such as JSON lines)",
+            ));
+        }
         let mut settings = Settings::of_recipe(&facts.defaults);
         settings.sampling.seed = plan.sampling_seed;
-        settings.max_tokens = settings.max_tokens.min(plan.n_max_tokens);
-        Self {
+        // How long a row is, its columns say.
+        let longest = table::of(&facts.codebook).map_or(settings.max_tokens, |table| table.max_row_len());
+        settings.max_tokens = longest.min(plan.n_max_tokens);
+        Ok(Self {
             facts,
             trainer,
             experts: Experts::new(plan.n_experts),
             scored: Vec::new(),
-            known: HashSet::new(),
+            best: Best::default(),
+            known,
             plan,
             settings,
             n_asked: 0,
-        }
+            interrupt,
+        })
     }
 
     /// Whether all candidates were scored.
@@ -96,52 +127,58 @@ impl<'r> Rounds<'r> {
         self.scored.len() >= self.plan.n_calls
     }
 
-    /// The next round: makes candidates, scores them, and learns from the best so far.
+    /// The next round: makes candidates, scores them, and learns from the best so far; `None` when somebody asked to stop.
     ///
     /// # Errors
-    /// When the model makes no new candidates, the objective fails, or training goes wrong; what was scored before stays.
-    pub fn next(&mut self, objective: &Objective) -> Outcome<Round> {
+    /// When the model makes no new candidates, the objective fails, or training goes wrong; what was scored until then stays.
+    pub fn next(&mut self, objective: &Objective) -> Outcome<Option<Round>> {
         let n = self.plan.n_per_round.min(self.plan.n_calls - self.scored.len());
-        let (candidates, repeated) = self.candidates(n)?;
+        let (candidates, tally) = self.candidates(n)?;
+        if self.interrupt.is_asked() {
+            return Ok(None);
+        }
         let keys: Vec<String> = candidates.iter().map(|candidate| candidate.key.clone()).collect();
-        let scores = objective.scores(&keys)?;
+        let (scores, outcome) = objective.scores(&keys, &|| self.interrupt.is_asked());
         let of_round: Vec<f64> = scores.iter().copied().filter(|score| score.is_finite()).collect();
         for (Candidate { key, tokens, n_given }, score) in candidates.into_iter().zip(scores) {
             self.scored.push((key.clone(), score));
+            self.best.consider(score);
             self.experts.consider(Expert { key, tokens, n_given, score });
         }
-        let loss = self.learn()?;
-        Ok(Round { n_calls: self.scored.len(), mean: mean(&of_round), best: self.best_score(100), repeated, loss })
+        outcome?;
+        let loss = if self.interrupt.is_asked() { None } else { self.learn()? };
+        let (n_calls, mean, best) = (self.scored.len(), mean(&of_round), self.best_score());
+        let (repeated, unfinished) = (tally.share(tally.n_repeated), tally.share(tally.n_unfinished()));
+        Ok(loss.map(|loss| Round { n_calls, mean, best, repeated, unfinished, loss }))
     }
 
-    /// Mean score of the best so many.
-    pub fn best_score(&self, n: usize) -> f64 {
-        let best: Vec<f64> = self.experts.best().iter().take(n).map(|expert| expert.score).collect();
-        mean(&best)
+    /// Mean score of the best hundred of all candidates.
+    pub fn best_score(&self) -> f64 {
+        mean(&self.best.0)
     }
 
-    /// New candidates, and the share of answers that had come before.
-    fn candidates(&mut self, n: usize) -> Outcome<(Vec<Candidate>, f64)> {
-        let (mut candidates, mut n_answers) = (Vec::new(), 0);
-        while candidates.len() < n {
-            if n_answers > MOST_REPEATED * n {
-                return Err(Failure::new(format!(
-                    "of {n_answers} answers only {} were new: the model has nothing new to say; take more candidates a round, a \
-                     higher temperature, or fewer calls",
-                    candidates.len()
-                )));
+    /// New candidates, fewer when somebody asked to stop, and what else was answered.
+    fn candidates(&mut self, n: usize) -> Outcome<(Vec<Candidate>, Tally)> {
+        let (mut candidates, mut tally) = (Vec::new(), Tally::default());
+        while candidates.len() < n && !self.interrupt.is_asked() {
+            if let Some(problem) = tally.problem(n, self.settings.max_tokens) {
+                return Err(Failure::new(problem));
             }
-            for candidate in self.ask(n - candidates.len())? {
-                n_answers += 1;
-                if self.known.insert(candidate.key.clone()) {
-                    candidates.push(candidate);
+            let n_missing = n - candidates.len();
+            tally.n_answers += n_missing;
+            for answer in self.ask(n_missing)? {
+                match answer {
+                    Ok(candidate) if self.known.insert(&candidate.key) => candidates.push(candidate),
+                    Ok(_) => tally.n_repeated += 1,
+                    Err(reason) => *tally.unfinished.entry(answers::finish_name(&reason)).or_default() += 1,
                 }
             }
         }
-        Ok((candidates, 1.0 - n as f64 / n_answers.max(1) as f64))
+        Ok((candidates, tally))
     }
 
-    fn ask(&mut self, n: usize) -> Outcome<Vec<Candidate>> {
+    /// So many answers, or why they are none; fewer when somebody asked to stop.
+    fn ask(&mut self, n: usize) -> Outcome<Vec<Result<Candidate, Finish>>> {
         let codebook = &self.facts.codebook;
         let model = SpeakingModel::new(self.trainer.model(), codebook, self.facts.modality, &self.facts.special);
         let mut generator = Generator::new(model.transformer, Limits { n_running: N_RUNNING, ..Limits::default() });
@@ -151,32 +188,39 @@ impl<'r> Rounds<'r> {
             generator.submit(answers::request(&model, prompt.clone(), &self.settings, self.n_asked)?)?;
             self.n_asked += 1;
         }
-        let mut candidates = Vec::new();
-        for answer in generator.run(|_| ControlFlow::Continue(())) {
-            let Finish::Stop(end) = answer.reason else { continue };
-            let text = one_line(&self.facts.modality.decode(codebook, &answer.tokens).as_text());
-            let key = match self.facts.modality.name() {
-                "molecule" => Molecule::parse(&text).map_or(text, |molecule| molecule.canonical().to_owned()),
-                _ => text,
-            };
-            let tokens = given.iter().chain(&answer.tokens).chain([&end]).copied().collect();
-            candidates.push(Candidate { key, tokens, n_given: given.len() });
+        let mut answers: Vec<Answer> = Vec::new();
+        while !generator.is_idle() && !self.interrupt.is_asked() {
+            answers.extend(generator.step().into_iter().filter_map(|event| match event {
+                Event::Finished(answer) => Some(answer),
+                Event::Begun { .. } | Event::Token { .. } => None,
+            }));
         }
-        Ok(candidates)
+        answers.sort_by_key(|answer| answer.id);
+        let candidate = |answer: Answer| {
+            let Finish::Stop(end) = answer.reason else { return Err(answer.reason) };
+            let text = one_line(&self.facts.modality.decode(codebook, &answer.tokens).as_text());
+            let key = self.facts.modality.key(&text);
+            let tokens = given.iter().chain(&answer.tokens).chain([&end]).copied().collect();
+            Ok(Candidate { key, tokens, n_given: given.len() })
+        };
+        Ok(answers.into_iter().map(candidate).collect())
     }
 
-    /// Passes over the best candidates; the loss of the last.
-    fn learn(&mut self) -> Outcome<f64> {
+    /// Passes over the best candidates; the loss of the last, `None` when somebody asked to stop.
+    fn learn(&mut self) -> Outcome<Option<f64>> {
         let context_len = self.trainer.model().config().context_len;
         let mut loss = f64::NAN;
         for _ in 0..self.plan.n_passes {
             let mut losses = Vec::new();
             for batch in self.experts.batches(N_ROWS, context_len) {
+                if self.interrupt.is_asked() {
+                    return Ok(None);
+                }
                 losses.push(self.trainer.step(&[batch])?.loss);
             }
             loss = mean(&losses);
         }
-        Ok(loss)
+        Ok(Some(loss))
     }
 
     /// Ends, and gives the improved model away.
@@ -185,6 +229,103 @@ impl<'r> Rounds<'r> {
     }
 }
 
+/// The best scores of all, best first.
+#[derive(Debug, Default)]
+struct Best(Vec<f64>);
+
+impl Best {
+    /// Takes a score in if it is among the best; one that is no number never is.
+    fn consider(&mut self, score: f64) {
+        let at = self.0.partition_point(|&other| other >= score);
+        if score.is_finite() && at < N_BEST {
+            self.0.insert(at, score);
+            self.0.truncate(N_BEST);
+        }
+    }
+}
+
+/// What became of the answers of a round that are no candidates.
+#[derive(Debug, Default)]
+struct Tally {
+    /// All answers, the candidates too.
+    n_answers: usize,
+    /// Those that had come before.
+    n_repeated: usize,
+    /// Those that came to no end, by the reason.
+    unfinished: BTreeMap<&'static str, usize>,
+}
+
+impl Tally {
+    fn n_unfinished(&self) -> usize {
+        self.unfinished.values().sum()
+    }
+
+    fn share(&self, n: usize) -> f64 {
+        n as f64 / self.n_answers.max(1) as f64
+    }
+
+    /// Why it is no use to ask for more, where `n` candidates of at most `max_tokens` tokens are wanted.
+    fn problem(&self, n: usize, max_tokens: usize) -> Option<String> {
+        let (n_answers, n_unfinished) = (self.n_answers, self.n_unfinished());
+        let none_ends = n_unfinished == n_answers && n_answers >= MANY.max(2 * n);
+        if n_answers <= MOST_REPEATED * n && !none_ends {
+            return None;
+        }
+        let n_new = n_answers - n_unfinished - self.n_repeated;
+        let reasons: String = self.unfinished.iter().map(|(reason, n)| format!(", {n} ended by {reason}")).collect();
+        let advice = if n_unfinished > self.n_repeated {
+            format!(
+                "only an answer that the model ends is a candidate; they may have {max_tokens} tokens (generate.max_tokens of its \
+                 recipe, and its context)"
+            )
+        } else {
+            "the model has nothing new to say; take more candidates a round, a higher temperature, or fewer calls"
+                .to_owned()
+        };
+        Some(format!(
+            "of {n_answers} answers only {n_new} were new candidates: {} had come before{reasons}; {advice}",
+            self.n_repeated
+        ))
+    }
+}
+
 fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_hundred_are_of_all_scores() {
+        let mut best = Best::default();
+        for score in (0..250).map(|i| f64::from(i * 7 % 250)).chain([f64::NAN, f64::INFINITY]) {
+            best.consider(score);
+        }
+        assert_eq!((best.0.len(), best.0[0], best.0[99], mean(&best.0)), (100, 249.0, 150.0, 199.5));
+        let mut few = Best::default();
+        [1.0, 3.0].into_iter().for_each(|score| few.consider(score));
+        assert_eq!(mean(&few.0), 2.0);
+    }
+
+    #[test]
+    fn answers_that_are_no_candidates_come_to_an_end_with_their_reasons() {
+        let tally = |n_answers, n_repeated, n_unfinished| Tally {
+            n_answers,
+            n_repeated,
+            unfinished: BTreeMap::from([("max_tokens", n_unfinished)]),
+        };
+        assert_eq!(tally(0, 0, 0).problem(250, 256), None);
+        assert_eq!(tally(300, 40, 259).problem(250, 256), None, "one answer came to an end");
+        let none = tally(500, 0, 500).problem(250, 256).unwrap();
+        assert!(none.contains("500 ended by max_tokens") && none.contains("256 tokens"), "{none}");
+        assert_eq!(tally(10, 0, 10).problem(1, 256), None, "ten answers say little");
+        let repeated = tally(401, 391, 5).problem(10, 256).unwrap();
+        assert!(
+            repeated.contains("only 5 were new candidates: 391 had come before, 5 ended by max_tokens"),
+            "{repeated}"
+        );
+        assert!(repeated.contains("nothing new to say"), "{repeated}");
+    }
 }

@@ -2,16 +2,21 @@
 
 use crate::failure::Outcome;
 use crate::model::SpeakingModel;
-use genera_chemistry::{Property, is_valid};
-use genera_engine::generate::{Answer, Constraint, Finish, Generator, Limits, Request, Sampling};
+use genera_chemistry::{Molecule, Property};
+use genera_engine::generate::{
+    Allowed, Answer, Constraint, Event, Finish, Generator, Limits, Request, RequestId, Sampling,
+};
 use genera_modality::molecule::{self, MoleculeGrammar};
-use std::ops::ControlFlow;
+use std::collections::{HashMap, VecDeque};
 
-/// Molecules asked for at a time.
+/// Lines given at a time.
 pub const GROUP: usize = 2048;
 
 /// Molecules in progress at once: each step reads the weights once for all of them.
 const N_RUNNING: usize = 512;
+
+/// Lines in progress, waiting, or held back by one before them, at most.
+const N_ASKED: usize = 8 * N_RUNNING;
 
 /// Lines that may lead nowhere for each that is wanted, before it is given up.
 const MOST_LOST: usize = 20;
@@ -19,15 +24,27 @@ const MOST_LOST: usize = 20;
 /// Makes molecules.
 pub struct Maker<'m> {
     model: SpeakingModel<'m>,
-    /// What each begins with, in tokens and as it is written.
+    generator: Generator<'m>,
+    /// What each begins with.
     beginning: Vec<u32>,
-    prefix: String,
     sampling: Sampling,
     max_tokens: usize,
-    has_grammar: bool,
+    /// The rules of SMILES behind the beginning, or no more than what no line may hold.
+    rules: Rules,
+    /// What was asked for and not given yet, in order, with the answers that are whole.
+    asked: VecDeque<RequestId>,
+    answers: HashMap<RequestId, Answer>,
     n_asked: u64,
     /// Lines that came to no end: the grammar left no way, or they became too long.
     pub n_lost: u64,
+}
+
+/// What lines keep to.
+enum Rules {
+    /// The grammar.
+    Grammar(MoleculeGrammar),
+    /// No other tokens than those of lines.
+    Lines(Allowed),
 }
 
 impl<'m> Maker<'m> {
@@ -43,62 +60,81 @@ impl<'m> Maker<'m> {
         has_grammar: bool,
     ) -> Outcome<Self> {
         let beginning = molecule::of(model.codebook)?.encode_beginning(prefix, wanted)?;
-        MoleculeGrammar::new(model.codebook, &beginning)?;
-        let room = model.transformer.config().context_len.saturating_sub(beginning.len());
-        let prefix = prefix.to_owned();
-        Ok(Self { model, beginning, prefix, sampling, max_tokens: room.max(1), has_grammar, n_asked: 0, n_lost: 0 })
+        let grammar = MoleculeGrammar::new(model.codebook, &beginning)?;
+        let config = model.transformer.config();
+        let rules = if has_grammar {
+            Rules::Grammar(grammar)
+        } else {
+            let forbidden = model.modality.grammar(model.codebook).forbidden;
+            Rules::Lines(Allowed::except(&forbidden, config.vocab_size))
+        };
+        Ok(Self {
+            generator: Generator::new(model.transformer, Limits { n_running: N_RUNNING, ..Limits::default() }),
+            max_tokens: config.context_len.saturating_sub(beginning.len()).max(1),
+            model,
+            beginning,
+            sampling,
+            rules,
+            asked: VecDeque::new(),
+            answers: HashMap::new(),
+            n_asked: 0,
+            n_lost: 0,
+        })
     }
 
-    /// The next lines, as many as are wanted, at most [`GROUP`]. Without the grammar a line may be no molecule; one that came to
-    /// no end is asked for again with the grammar, and is a line as it stands without.
+    /// The next lines with their molecules, as many as are wanted, at most [`GROUP`]. Without the grammar a line may be no
+    /// molecule; one that came to no end is asked for again with the grammar, and is a line as it stands without.
     ///
     /// # Errors
     /// When the model cannot be asked.
-    pub fn next(&mut self, n_wanted: usize) -> Outcome<Vec<String>> {
+    pub fn next(&mut self, n_wanted: usize) -> Outcome<Vec<(String, Option<Molecule>)>> {
         let n = n_wanted.min(GROUP);
-        let (mut lines, mut n_tried) = (Vec::with_capacity(n), 0);
-        while lines.len() < n && n_tried < MOST_LOST * n + GROUP {
-            let n_missing = n - lines.len();
-            n_tried += n_missing;
-            for answer in self.ask(n_missing)? {
-                let line = format!("{}{}", self.prefix, self.model.codebook.decode(&answer.tokens));
-                // The rules know what RDKit knows of usual molecules; unusual ones are looked at once more.
-                let is_whole = matches!(answer.reason, Finish::Stop(_)) && (!self.has_grammar || is_valid(&line));
-                self.n_lost += u64::from(!is_whole);
-                if is_whole || !self.has_grammar {
-                    lines.push(line);
-                }
+        let most_lost = self.n_lost + (MOST_LOST * n + GROUP) as u64;
+        let mut lines = Vec::with_capacity(n);
+        while lines.len() < n && self.n_lost < most_lost {
+            self.ask_for(n_wanted - lines.len())?;
+            let finished = self.generator.step().into_iter().filter_map(|event| match event {
+                Event::Finished(answer) => Some((answer.id, answer)),
+                Event::Begun { .. } | Event::Token { .. } => None,
+            });
+            self.answers.extend(finished);
+            while lines.len() < n
+                && let Some(answer) = self.asked.front().and_then(|id| self.answers.remove(id))
+            {
+                self.asked.pop_front();
+                lines.extend(self.line(&answer));
             }
         }
         Ok(lines)
     }
 
-    /// Answers of the model, with their tokens.
-    ///
-    /// # Errors
-    /// When the model cannot be asked.
-    fn ask(&mut self, n: usize) -> Outcome<Vec<Answer>> {
-        let limits = Limits { n_running: N_RUNNING, ..Limits::default() };
-        let mut generator = Generator::new(self.model.transformer, limits);
-        let grammar = MoleculeGrammar::new(self.model.codebook, &self.beginning)?;
-        let forbidden = self.model.modality.grammar(self.model.codebook).forbidden;
-        for _ in 0..n {
+    /// Asks for lines until so many, or as many as may be, are to come.
+    fn ask_for(&mut self, n_wanted: usize) -> Outcome<()> {
+        while self.asked.len() < n_wanted.min(N_ASKED) {
             let mut request = Request::new(self.beginning.clone());
             request.max_tokens = self.max_tokens;
             request.stop = self.model.stop_ids();
             request.sampling = self.sampling.clone();
             request.sample = self.n_asked;
-            request.constraint = Some(if self.has_grammar {
-                Box::new(grammar.clone()) as Box<dyn Constraint>
-            } else {
-                Box::new(genera_engine::generate::Allowed::except(
-                    &forbidden,
-                    self.model.transformer.config().vocab_size,
-                ))
+            request.constraint = Some(match &self.rules {
+                Rules::Grammar(grammar) => Box::new(grammar.clone()) as Box<dyn Constraint>,
+                Rules::Lines(allowed) => Box::new(allowed.clone()),
             });
-            generator.submit(request)?;
+            self.asked.push_back(self.generator.submit(request)?);
             self.n_asked += 1;
         }
-        Ok(generator.run(|_| ControlFlow::Continue(())))
+        Ok(())
+    }
+
+    /// The line of an answer with its molecule, unless it is to be asked for again.
+    fn line(&mut self, answer: &Answer) -> Option<(String, Option<Molecule>)> {
+        // As a whole: what a symbol means may depend on those before it.
+        let line = self.model.codebook.decode(&[&self.beginning[..], &answer.tokens].concat());
+        let has_grammar = matches!(self.rules, Rules::Grammar(_));
+        let molecule = Molecule::parse(&line);
+        // The rules know what RDKit knows of usual molecules; unusual ones are looked at once more.
+        let is_whole = matches!(answer.reason, Finish::Stop(_)) && (!has_grammar || molecule.is_some());
+        self.n_lost += u64::from(!is_whole);
+        (is_whole || !has_grammar).then_some((line, molecule))
     }
 }

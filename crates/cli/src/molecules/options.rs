@@ -75,16 +75,20 @@ impl MoleculeOptions {
         let mut maker = Maker::new(model.clone(), wanted.prefix, &properties, wanted.sampling, !self.no_grammar)?;
         let mut writer = MoleculeWriter::open(wanted.output, form)?;
         let (start, mut status, mut compared) = (Instant::now(), StatusLine::new(), Vec::new());
+        let mut strayed = vec![0.0; properties.len()];
         while (writer.n_lines as usize) < wanted.n {
             let lines = maker.next(wanted.n - writer.n_lines as usize)?;
             if lines.is_empty() {
                 break;
             }
-            for line in &lines {
-                writer.write(line)?;
-                if training.is_some() && compared.len() < MOST_COMPARED {
-                    compared.extend(Molecule::parse(line));
+            for (line, molecule) in lines {
+                for ((property, value), strayed) in properties.iter().zip(&mut strayed) {
+                    *strayed += molecule.as_ref().map_or(0.0, |molecule| (property.of(molecule) - value).abs());
                 }
+                if training.is_some() && compared.len() < MOST_COMPARED {
+                    compared.extend(molecule.clone());
+                }
+                writer.write(&line, molecule)?;
             }
             status.show(|| {
                 let left = start.elapsed().mul_f64(wanted.n as f64 / writer.n_lines as f64 - 1.0);
@@ -105,6 +109,10 @@ impl MoleculeOptions {
             100.0 * writer.n_valid as f64 / writer.n_lines.max(1) as f64,
             writer.n_lines as f64 / seconds
         );
+        for ((property, value), strayed) in properties.iter().zip(&strayed) {
+            let mean = strayed / writer.n_valid.max(1) as f64;
+            eprintln!("genera: {} is {mean:.3} from {value} on average", property.name());
+        }
         if maker.n_lost > 0 {
             eprintln!(
                 "genera: {} lines came to no end{}",

@@ -80,12 +80,11 @@ impl MoleculeWriter {
         Ok(Self { out, form, drawn: Vec::new(), n_lines: 0, n_valid: 0 })
     }
 
-    /// Writes a line that a model made.
+    /// Writes a line that a model made, and the molecule that it is.
     ///
     /// # Errors
     /// When the output cannot be written.
-    pub fn write(&mut self, line: &str) -> Outcome<()> {
-        let molecule = Molecule::parse(line);
+    pub fn write(&mut self, line: &str, molecule: Option<Molecule>) -> Outcome<()> {
         self.n_lines += 1;
         self.n_valid += u64::from(molecule.is_some());
         self.put(line, molecule).during("cannot write the molecules")

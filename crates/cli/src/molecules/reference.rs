@@ -4,9 +4,11 @@ use crate::failure::{Failure, Outcome, While};
 use genera_chemistry::{Filters, Fingerprint, FragmentScores};
 use genera_data::pickled::{Pickled, Value};
 use genera_data::source::{column_names, decompressed};
-use genera_data::{ByteCounter, Columns, Corpus, Files, ReadOptions};
+use genera_data::{ByteCounter, Columns, Content, Corpus, Document, Files, ReadOptions};
 use genera_engine::weights::torch;
 use genera_eval::molecule::{ChemNet, Chemistry, Gaussian, N_ACTIVATIONS, Reference};
+use genera_modality::molecule::line_of;
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -85,7 +87,8 @@ fn column(path: &Path, name: &str) -> Outcome<Vec<String>> {
     documents.map(|document| Ok(document?.as_row().and_then(|row| row.first().cloned()).unwrap_or_default())).collect()
 }
 
-/// The molecules of a file: of a table the column of SMILES, else the first word of each line.
+/// The molecules of a file: of a table the column of SMILES, of structures what each block holds, else the first word of each
+/// line.
 ///
 /// # Errors
 /// When the file cannot be read.
@@ -93,9 +96,13 @@ pub fn lines(path: &Path) -> Outcome<Vec<String>> {
     let files = [path.display().to_string()];
     let columns = crate::plan::molecule::columns(&files, None)?;
     let files = Files::open(&[path.to_owned()], ReadOptions { columns, lines: true })?;
-    let line = |text: &str| text.split_whitespace().next().unwrap_or_default().to_owned();
+    // What is no molecule stays, and is counted as none.
+    let line = |document: &Document| match document.content {
+        Content::Block { .. } => line_of(document).map(Cow::into_owned).unwrap_or_default(),
+        _ => document.as_text().and_then(|text| text.split_whitespace().next()).unwrap_or_default().to_owned(),
+    };
     let documents = files.documents(&ByteCounter::default())?;
-    documents.map(|document| Ok(line(document?.as_text().unwrap_or_default()))).collect()
+    documents.map(|document| Ok(line(&document?))).collect()
 }
 
 /// The statistics of a set of molecules, as the package keeps them.

@@ -67,7 +67,8 @@ pub fn settings(recipe: &MoleculeRecipe) -> MoleculeSettings {
     MoleculeSettings { encoding, properties: recipe.properties.clone(), n_bins: recipe.bins }
 }
 
-/// Molecules with other ways of writing them behind each.
+/// Molecules with other ways of writing them behind each, which are variants: no molecule is learned in one way and measured in
+/// another.
 pub struct Randomised {
     inner: Arc<dyn Corpus>,
     n: usize,
@@ -93,7 +94,8 @@ impl Corpus for Randomised {
             let lines = document.as_ref().map(others).unwrap_or_default();
             let origin = document.as_ref().map(|document| document.origin.clone()).ok();
             let others = lines.into_iter().zip(std::iter::repeat(origin));
-            let others = others.filter_map(|(line, origin)| Some(Ok(Document::text(origin?, line))));
+            let others = others
+                .filter_map(|(line, origin)| Some(Ok(Document { is_variant: true, ..Document::text(origin?, line) })));
             Box::new(std::iter::once(document).chain(others.collect::<Vec<_>>()))
         };
         Ok(Box::new(self.inner.documents(counter)?.flat_map(all)))
@@ -104,7 +106,7 @@ impl Corpus for Randomised {
     }
 
     fn fingerprint(&self) -> String {
-        format!("{} randomised {} {}", self.inner.fingerprint(), self.n, self.seed)
+        format!("{} randomised, split by molecule, {} {}", self.inner.fingerprint(), self.n, self.seed)
     }
 
     fn name(&self) -> String {
@@ -131,4 +133,31 @@ pub fn settle(recipe: &mut Recipe, reasons: &mut Reasons, has_base: bool) -> Out
 pub fn keep_aside(recipe: &mut Recipe, reasons: &mut Reasons) {
     recipe.data.validation_fraction = VALIDATION_FRACTION;
     reasons.add("data.validation_fraction", "molecules to measure by that are not learned");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use genera_data::{Generated, Origin};
+
+    #[test]
+    fn other_ways_of_writing_a_molecule_are_its_variants() {
+        let documents = || -> Box<dyn Iterator<Item = Document> + Send> {
+            let lines = ["CC(=O)Oc1ccccc1C(=O)O aspirin", "none", "CN1CCC[C@H]1c1cccnc1"];
+            Box::new((0..).zip(lines).map(|(i, line)| Document::text(Origin::new("rule", i), line)))
+        };
+        let randomised = Randomised::new(Arc::new(Generated::new("three", documents)), 4, 1);
+        let all: Vec<Document> =
+            randomised.documents(&ByteCounter::default()).unwrap().map(|document| document.unwrap()).collect();
+        assert_eq!(all.iter().filter(|document| !document.is_variant).count(), 3);
+        for pair in all.windows(2).filter(|pair| pair[1].is_variant) {
+            assert_eq!(pair[0].origin, pair[1].origin, "a variant stands behind its molecule");
+            let canonical = |document: &Document| {
+                let line = line_of(document).unwrap().into_owned();
+                Molecule::parse(&line).unwrap().canonical().to_owned()
+            };
+            assert_eq!(canonical(&pair[0]), canonical(&pair[1]));
+        }
+        assert!(all.len() > 6, "{}", all.len());
+    }
 }

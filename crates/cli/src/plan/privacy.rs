@@ -96,13 +96,41 @@ pub fn settle(recipe: &mut Recipe, reasons: &mut Reasons, prepared: &Prepared) -
         recipe.privacy.noise_multiplier = Some(noise);
         reasons.add("train.privacy.noise_multiplier", "the least that keeps to epsilon and delta over all steps");
     }
-    if recipe.privacy.secret.is_none() {
-        let bits =
-            getrandom::u64().map_err(|error| Failure::new(format!("the system gives no random numbers: {error}")))?;
-        recipe.privacy.secret = Some(bits >> (u64::BITS - SECRET_BITS));
-        reasons.add("train.privacy.secret", "drawn anew; keep it to yourself: who knows it can take the noise off");
-    }
+    // Never that of another run: of two models with the same noise the difference has none.
+    let bits =
+        getrandom::u64().map_err(|error| Failure::new(format!("the system gives no random numbers: {error}")))?;
+    recipe.privacy.secret = Some(bits >> (u64::BITS - SECRET_BITS));
+    reasons.add("train.privacy.secret", "drawn anew; keep it to yourself: who knows it can take the noise off");
     check(recipe, n_rows)
+}
+
+/// Makes sure that a run goes on as it began, as far as the guarantee is concerned: what was spent is counted as if all steps
+/// had been alike.
+///
+/// # Errors
+/// When the recipe differs from that of the checkpoint in a key that the guarantee depends on; the keys are named.
+pub fn check_unchanged(recipe: &Recipe, began: &Recipe) -> Outcome<()> {
+    if !is_on(recipe) && !is_on(began) {
+        return Ok(());
+    }
+    let (now, then) = (&recipe.privacy, &began.privacy);
+    let keys = [
+        ("train.privacy.epsilon", is_on(recipe) == is_on(began)),
+        ("train.privacy.delta", now.delta == then.delta),
+        ("train.privacy.noise_multiplier", now.noise_multiplier == then.noise_multiplier),
+        ("train.privacy.secret", now.secret == then.secret),
+        ("train.batch_size", rows_of_step(recipe) == rows_of_step(began)),
+        ("train.clip", recipe.train.clip == began.train.clip),
+    ];
+    let changed: Vec<&str> = keys.iter().filter(|(_, is_same)| !is_same).map(|(key, _)| *key).collect();
+    if changed.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(format!(
+        "{} cannot change within a run with differential privacy, or what it promises would not hold; put back what the checkpoint's \
+         manifest.json has, or train anew",
+        changed.join(", ")
+    )))
 }
 
 /// Makes sure that a recipe keeps to its budget, as it may not when its steps were raised to resume.

@@ -4,6 +4,7 @@
 
 use super::directory::RunDirectory;
 use super::interrupt::Interrupt;
+use super::log::{self, AdversarialRow, Log, Row};
 use super::preparing;
 use crate::command::Common;
 use crate::failure::{Failure, Outcome, While};
@@ -20,8 +21,6 @@ use genera_engine::gan::{GanConfig, GanReport, GanSettings, GanTrainer, Part, lo
 use genera_engine::recipe::{Family, Reasons, Recipe};
 use genera_modality::table::{self, Cell, Conditions, Features, SampledRows, TableCodebook};
 use genera_tensor::Device;
-use std::fs::{File, OpenOptions};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -202,14 +201,18 @@ impl Adversarial {
         let train = self.recipe.train.clone();
         let features = features_of(&self.prepared.tokenizer, &self.run.data())?;
         let rows = SampledRows::new(table_of(&self.prepared)?, features, cells(&self.prepared)?);
-        let mut log = self.log()?;
         let (start, first, mut status) = (Instant::now(), self.trainer.n_steps(), StatusLine::new());
+        let path = self.run.log();
+        let earlier = log::read(&path).during(format!("cannot read {}", path.display()))?;
+        let earlier = earlier.iter().filter(|row| row.step() <= first).map(Row::seconds).fold(0.0, f64::max);
+        let mut log = Log::open(&path, first).during(format!("cannot write {}", path.display()))?;
         while self.trainer.n_steps() < train.steps && !interrupt.is_asked() {
             let batch = rows.batch(self.trainer.config(), train.batch_size, train.seed, self.trainer.n_steps());
             let report = self.trainer.step(&batch)?;
             status.show(|| self.line(&report, start.elapsed(), first));
             if report.step.is_multiple_of(train.log_every.max(1)) || report.step == train.steps {
-                writeln!(log, "{}", row(&report)).during("cannot write the log")?;
+                let row = row(&report, earlier + start.elapsed().as_secs_f64());
+                log.append(&row).during(format!("cannot write {}", path.display()))?;
             }
             if train.checkpoint_every.is_some_and(|every| every > 0 && report.step.is_multiple_of(every)) {
                 save_trainer(&self.trainer, &checkpoint(&self.run))?;
@@ -220,11 +223,6 @@ impl Adversarial {
         std::fs::create_dir_all(self.run.model()).during("cannot make the model's directory")?;
         model.save(&self.run.model())?;
         self.conclude(&model, start.elapsed())
-    }
-
-    fn log(&self) -> Outcome<File> {
-        let path = self.run.log();
-        OpenOptions::new().create(true).append(true).open(&path).during(format!("cannot write {}", path.display()))
     }
 
     fn line(&self, report: &GanReport, elapsed: Duration, first: u64) -> String {
@@ -274,10 +272,8 @@ impl Adversarial {
     }
 }
 
-/// A row of the log.
-fn row(report: &GanReport) -> serde_json::Value {
-    let GanReport { step, distance, penalty, condition_loss, seconds } = *report;
-    serde_json::json!({
-        "step": step, "distance": distance, "penalty": penalty, "condition_loss": condition_loss, "step_seconds": seconds,
-    })
+/// A row of the log, `seconds` after the run began.
+fn row(report: &GanReport, seconds: f64) -> Row {
+    let GanReport { step, distance, penalty, condition_loss, .. } = *report;
+    Row::Adversarial(AdversarialRow { step, distance, penalty, condition_loss, seconds })
 }

@@ -56,10 +56,27 @@ pub struct ValidationRow {
     pub seconds: f64,
 }
 
+/// A logged step of a GAN.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AdversarialRow {
+    /// Steps done.
+    pub step: u64,
+    /// How far apart the discriminator finds real and made rows (an estimate of Wasserstein's distance).
+    pub distance: f64,
+    /// How much its slope strays from 1.
+    pub penalty: f64,
+    /// How far made rows are from what was asked for, nats per row.
+    pub condition_loss: f64,
+    /// Time spent training, since the start of the run, over all its sittings.
+    pub seconds: f64,
+}
+
 /// A line of the log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Row {
+    /// A step of a GAN.
+    Adversarial(AdversarialRow),
     /// A validation.
     Validation(ValidationRow),
     /// A training step.
@@ -70,6 +87,7 @@ impl Row {
     /// Steps done.
     pub fn step(&self) -> u64 {
         match self {
+            Row::Adversarial(row) => row.step,
             Row::Validation(row) => row.step,
             Row::Step(row) => row.step,
         }
@@ -78,6 +96,7 @@ impl Row {
     /// Time spent training when it was written.
     pub fn seconds(&self) -> f64 {
         match self {
+            Row::Adversarial(row) => row.seconds,
             Row::Validation(row) => row.seconds,
             Row::Step(row) => row.seconds,
         }
@@ -87,7 +106,7 @@ impl Row {
     pub fn steps(&self) -> Option<&StepRow> {
         match self {
             Row::Step(row) => Some(row),
-            Row::Validation(_) => None,
+            Row::Validation(_) | Row::Adversarial(_) => None,
         }
     }
 
@@ -95,7 +114,7 @@ impl Row {
     pub fn validation(&self) -> Option<&ValidationRow> {
         match self {
             Row::Validation(row) => Some(row),
-            Row::Step(_) => None,
+            Row::Step(_) | Row::Adversarial(_) => None,
         }
     }
 }

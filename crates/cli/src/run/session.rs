@@ -168,6 +168,9 @@ impl Session {
             (None, _) => recipe.model.config(prepared.tokenizer.vocab().size)?,
         };
         plan::memory::fit(&mut recipe, &mut Reasons::default(), &config, dtype)?;
+        if let Some(checkpoint) = &checkpoint {
+            plan::privacy::check_unchanged(&recipe, &Recipe::parse(&checkpoint.manifest.recipe)?)?;
+        }
         let settings = train_settings(&recipe)?;
         let cursor = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.manifest.cursor);
         let trainer = match (first, checkpoint) {
@@ -662,6 +665,7 @@ fn facts(
         match row {
             Row::Step(row) => losses.push((row.step as f64, row.loss)),
             Row::Validation(row) => validations.push((row.step as f64, row.validation_loss)),
+            Row::Adversarial(_) => {}
         }
     }
     let config = trainer.model().config();

@@ -8,7 +8,7 @@ use crate::failure::Outcome;
 use crate::model::SpeakingModel;
 use genera_engine::generate::{Constraint, TokenMask};
 use genera_engine::model::{Mode, Rows};
-use genera_modality::table::{Cell, Conditions, RowGrammar, TableCodebook};
+use genera_modality::table::{Conditions, RowGrammar, TableCodebook};
 use genera_tensor::{Key, Tape};
 use genera_tokens::TokenId;
 
@@ -39,9 +39,7 @@ impl Weighing {
         let asked: Vec<usize> = (0..table.columns().len()).filter(|&i| conditions.asks_for(i)).collect();
         let is_open = |&i: &usize| {
             let domain = &conditions.domains()[i];
-            let codes = || table.columns()[i].bins.iter().flat_map(|bin| bin.low..=bin.high);
-            let n_codes = codes().filter(|&code| domain.allows(Cell::Code(code))).take(2).count();
-            n_codes + usize::from(domain.missing) > 1
+            domain.n_codes(&table.columns()[i]).saturating_add(domain.missing.into()) > 1
         };
         let (_, earlier) = asked.split_last()?;
         let is_needed = temperature > 0.0 && table.any_order() && earlier.iter().any(is_open);

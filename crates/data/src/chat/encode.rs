@@ -1,10 +1,11 @@
 //! Conversations as tokens.
 
 use super::ChatMessage;
-use crate::tokenize::first_name;
+use crate::tokenize::SpecialNames;
 use crate::{Error, Result, Tokenizer};
 use genera_tokens::TokenId;
 use serde_json::{Map, Value};
+use std::collections::HashSet;
 
 /// Characters for private use, of which one that no message holds marks what must not become a special token.
 const MARKS: std::ops::RangeInclusive<char> = '\u{f0000}'..='\u{fffff}';
@@ -21,7 +22,7 @@ pub fn encode_chat(
     add_generation_prompt: bool,
 ) -> Result<Vec<TokenId>> {
     let template = template_of(tokenizer)?;
-    let marked = Marked::new(tokenizer, messages);
+    let marked = Marked::new(tokenizer, messages)?;
     let text = template.render(&marked.messages, add_generation_prompt)?;
     marked.encode(tokenizer, &text)
 }
@@ -36,7 +37,7 @@ pub fn encode_chat_with_tools(
     tools: &[Value],
 ) -> Result<Vec<TokenId>> {
     let template = template_of(tokenizer)?;
-    let (marked, tools) = Marked::with_tools(tokenizer, messages, tools);
+    let (marked, tools) = Marked::with_tools(tokenizer, messages, tools)?;
     let text = template.render_with_tools(&marked.messages, &tools)?;
     marked.encode(tokenizer, &text)
 }
@@ -54,22 +55,24 @@ pub(super) fn template_of(tokenizer: &dyn Tokenizer) -> Result<&super::ChatTempl
 pub(super) struct Marked {
     pub(super) messages: Vec<ChatMessage>,
     mark: char,
-    names: Vec<(TokenId, String)>,
+    names: SpecialNames,
 }
 
 impl Marked {
-    pub(super) fn new(tokenizer: &dyn Tokenizer, messages: &[ChatMessage]) -> Self {
-        Self::with_tools(tokenizer, messages, &[]).0
+    /// # Errors
+    /// As [`SpecialNames::of`].
+    pub(super) fn new(tokenizer: &dyn Tokenizer, messages: &[ChatMessage]) -> Result<Self> {
+        Ok(Self::with_tools(tokenizer, messages, &[])?.0)
     }
 
     /// The messages and the tools.
-    fn with_tools(tokenizer: &dyn Tokenizer, messages: &[ChatMessage], tools: &[Value]) -> (Self, Vec<Value>) {
-        let mut names = tokenizer.special_names();
-        names.retain(|(_, name)| !name.is_empty());
+    fn with_tools(tokenizer: &dyn Tokenizer, messages: &[ChatMessage], tools: &[Value]) -> Result<(Self, Vec<Value>)> {
+        let names = SpecialNames::of(tokenizer)?;
         let fields = messages.iter().flat_map(|message| message.fields.values());
         let values: Vec<String> = fields.chain(tools).map(Value::to_string).collect();
-        let texts = || messages.iter().map(|message| &message.content).chain(&values);
-        let mark = MARKS.clone().find(|&mark| !texts().any(|text| text.contains(mark))).unwrap_or('\u{fffd}');
+        let texts = messages.iter().map(|message| &message.content).chain(&values);
+        let used: HashSet<char> = texts.flat_map(|text| text.chars()).filter(|mark| MARKS.contains(mark)).collect();
+        let mark = MARKS.clone().find(|mark| !used.contains(mark)).unwrap_or('\u{fffd}');
         let spoil = |text: &str| spoilt(text, &names, mark);
         let message = |message: &ChatMessage| ChatMessage {
             role: message.role.clone(),
@@ -77,7 +80,7 @@ impl Marked {
             fields: spoilt_map(&message.fields, &spoil),
         };
         let tools = tools.iter().map(|tool| spoilt_value(tool, &spoil)).collect();
-        (Self { messages: messages.iter().map(message).collect(), mark, names }, tools)
+        Ok((Self { messages: messages.iter().map(message).collect(), mark, names }, tools))
     }
 
     /// The tokens of a text that a template made of the messages.
@@ -85,7 +88,7 @@ impl Marked {
         let mut parts = text.split(self.mark);
         let mut ids = tokenizer.encode_with_special(parts.next().unwrap_or_default())?;
         for part in parts {
-            let rests = self.names.iter().map(|(_, name)| (name.as_str(), rest(name)));
+            let rests = self.names.iter().map(|name| (name, rest(name)));
             let spoilt = rests.filter(|(_, rest)| part.starts_with(rest)).max_by_key(|(_, rest)| rest.len());
             let (name, rest) = spoilt.unwrap_or_default();
             ids.extend(tokenizer.encode(name)?);
@@ -96,15 +99,15 @@ impl Marked {
 }
 
 /// `text` with the first character of each special token's name replaced by `mark`.
-fn spoilt(text: &str, names: &[(TokenId, String)], mark: char) -> String {
-    let (mut out, mut left) = (String::with_capacity(text.len()), text);
-    while let Some((at, name, _)) = first_name(names, left) {
-        out += &left[..at];
+fn spoilt(text: &str, names: &SpecialNames, mark: char) -> String {
+    let (mut out, mut end) = (String::with_capacity(text.len()), 0);
+    for (range, name, _) in names.in_text(text) {
+        out += &text[end..range.start];
         out.push(mark);
         out += rest(name);
-        left = &left[at + name.len()..];
+        end = range.end;
     }
-    out + left
+    out + &text[end..]
 }
 
 /// The same for every text in a JSON value, whose depth its parser has bounded.

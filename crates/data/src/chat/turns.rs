@@ -27,7 +27,7 @@ pub fn encode_answer(tokenizer: &dyn Tokenizer, messages: &[ChatMessage]) -> Res
 
 fn encode(tokenizer: &dyn Tokenizer, messages: &[ChatMessage], is_wanted: impl Fn(usize) -> bool) -> Result<TokenSeq> {
     let template = template_of(tokenizer)?;
-    let marked = Marked::new(tokenizer, messages);
+    let marked = Marked::new(tokenizer, messages)?;
     let whole = template.render_dateless(&marked.messages, false)?;
     let ids = marked.encode(tokenizer, &whole)?;
     let special = tokenizer.special_names();

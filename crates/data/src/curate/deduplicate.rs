@@ -31,7 +31,7 @@ fn hash(document: &Document) -> u64 {
         digest.update(part);
     };
     match &document.content {
-        Content::Text(text) => add(text.as_bytes()),
+        Content::Text(text) | Content::Block { text, .. } => add(text.as_bytes()),
         Content::Row(values) => values.iter().for_each(|value| add(value.as_bytes())),
         Content::Bytes { data, .. } => add(data),
     }

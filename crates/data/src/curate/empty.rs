@@ -10,7 +10,7 @@ pub struct DropEmpty;
 impl Step for DropEmpty {
     fn apply(&mut self, document: Document) -> Verdict {
         let is_empty = match &document.content {
-            Content::Text(text) => text.trim().is_empty(),
+            Content::Text(text) | Content::Block { text, .. } => text.trim().is_empty(),
             Content::Row(values) => values.iter().all(|value| value.trim().is_empty()),
             Content::Bytes { data, .. } => data.is_empty(),
         };

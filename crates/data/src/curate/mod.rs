@@ -22,6 +22,13 @@ pub enum Verdict {
     Keep(Document),
     /// It goes, for this reason.
     Drop(&'static str),
+    /// It goes, for this reason, of which more is known: the line that is wrong.
+    DropFor {
+        /// The reason, by which dropped documents are counted.
+        reason: &'static str,
+        /// What is known of this one.
+        detail: String,
+    },
 }
 
 /// One step of curation.
@@ -106,16 +113,19 @@ impl Curation {
     pub fn apply(&mut self, mut document: Document) -> Option<Document> {
         for step in &mut self.steps {
             let origin = document.origin.clone();
-            match step.apply(document) {
-                Verdict::Keep(kept) => document = kept,
-                Verdict::Drop(reason) => {
-                    *self.dropped.entry(reason).or_default() += 1;
-                    if self.examples.len() < MAX_EXAMPLES {
-                        self.examples.push(format!("{}: {reason}", origin.place()));
-                    }
-                    return None;
+            let (reason, detail) = match step.apply(document) {
+                Verdict::Keep(kept) => {
+                    document = kept;
+                    continue;
                 }
+                Verdict::Drop(reason) => (reason, String::new()),
+                Verdict::DropFor { reason, detail } => (reason, format!(": {detail}")),
+            };
+            *self.dropped.entry(reason).or_default() += 1;
+            if self.examples.len() < MAX_EXAMPLES {
+                self.examples.push(format!("{}: {reason}{detail}", origin.place()));
             }
+            return None;
         }
         Some(document)
     }
@@ -135,6 +145,7 @@ impl Curation {
 fn edit(mut document: Document, edit: impl Fn(String) -> String) -> Document {
     document.content = match document.content {
         Content::Text(text) => Content::Text(edit(text)),
+        Content::Block { text, line } => Content::Block { text: edit(text), line },
         Content::Row(values) => Content::Row(values.into_iter().map(&edit).collect()),
         bytes @ Content::Bytes { .. } => bytes,
     };

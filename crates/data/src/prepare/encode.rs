@@ -112,13 +112,26 @@ struct Items {
     n_characters: u64,
     /// The second half of a document that was cut.
     cut_off: Option<Item>,
+    /// Whether the last document that is no variant is learned whole, and its variants with it.
+    takes_variants: bool,
 }
 
 impl Items {
     fn new(corpus: &dyn Corpus, preparation: &Preparation, part: Part, report: &Report) -> Result<Self> {
         let documents = corpus.documents(&report.counter)?;
         let curation = Curation::new(preparation.steps());
-        Ok(Self { documents, curation, part, n_documents: 0, n_characters: 0, cut_off: None })
+        Ok(Self { documents, curation, part, n_documents: 0, n_characters: 0, cut_off: None, takes_variants: false })
+    }
+
+    /// Where a document goes; `None` when it goes nowhere.
+    fn place(&mut self, document: Document) -> Option<Item> {
+        if document.is_variant {
+            let document = self.curation.apply(document).filter(|_| self.takes_variants)?;
+            return Some(Item { ends: document.piece.ends(), document, for_validation: false });
+        }
+        let item = self.curation.apply(document).map(|document| self.assign(document));
+        self.takes_variants = item.as_ref().is_some_and(|item| !item.for_validation) && self.cut_off.is_none();
+        item
     }
 
     fn assign(&mut self, document: Document) -> Item {
@@ -147,7 +160,7 @@ impl Items {
         let piece = document.piece;
         let rest = Document { piece: Piece::new(false, ends), content: rest, ..document.clone() };
         self.cut_off = Some(Item { document: rest, for_validation: true, ends });
-        if let Content::Text(text) = &mut document.content {
+        if let Content::Text(text) | Content::Block { text, .. } = &mut document.content {
             text.truncate(place);
         }
         document.piece = Piece::new(piece.begins(), false);
@@ -166,8 +179,8 @@ impl Iterator for Items {
             match self.documents.next()? {
                 Err(error) => return Some(Err(error)),
                 Ok(document) => {
-                    if let Some(document) = self.curation.apply(document) {
-                        return Some(Ok(self.assign(document)));
+                    if let Some(item) = self.place(document) {
+                        return Some(Ok(item));
                     }
                 }
             }

@@ -26,6 +26,8 @@ pub(super) struct Survey {
     pub(super) fitting: Option<Box<dyn Fitting>>,
     /// Which documents are for validation, as far as that is known before they are counted.
     rule: Rule,
+    /// Whether the last document that is no variant is learned, and its variants with it.
+    takes_variants: bool,
 }
 
 /// A piece of text that may be trained on; ordered by a hash of where it comes from.
@@ -55,6 +57,7 @@ impl Survey {
                 Some(_) if preparation.validation.is_none() => preparation.split.rule(u64::MAX, 0, false)?,
                 _ => Rule::AllTraining,
             },
+            takes_variants: false,
         };
         report.begin(Stage::Survey, n_bytes_total(preparation));
         survey.read(&*preparation.corpus, preparation, report)?;
@@ -76,7 +79,13 @@ impl Survey {
     fn read(&mut self, corpus: &dyn Corpus, preparation: &Preparation, report: &mut Report) -> Result<()> {
         let mut curation = Curation::new(preparation.steps());
         for document in corpus.documents(&report.counter)? {
-            if let Some(document) = curation.apply(document?) {
+            let document = document?;
+            let is_variant = document.is_variant;
+            let kept = curation.apply(document);
+            if !is_variant {
+                self.takes_variants = kept.is_some() && !self.rule.takes(self.n_documents);
+            }
+            if let Some(document) = kept.filter(|_| !is_variant || self.takes_variants) {
                 self.add(&document)?;
             }
             report.advance(1, 0);
@@ -89,7 +98,7 @@ impl Survey {
     }
 
     fn add(&mut self, document: &Document) -> Result<()> {
-        if let Some(fitting) = self.fitting.as_mut().filter(|_| !self.rule.takes(self.n_documents)) {
+        if let Some(fitting) = self.fitting.as_mut().filter(|_| self.takes_variants) {
             fitting.add(document)?;
         }
         self.has_pairs |= document.target.is_some();
@@ -97,10 +106,14 @@ impl Survey {
             if !self.occurs.is_empty() {
                 text.chars().for_each(|character| self.occurs[character as usize] = true);
             }
+            // What decides where documents go is counted without their variants.
+            if document.is_variant {
+                continue;
+            }
             self.add_to_sample(text);
             self.n_characters += text.chars().count() as u64;
         }
-        self.n_documents += u64::from(document.piece.ends());
+        self.n_documents += u64::from(document.piece.ends() && !document.is_variant);
         Ok(())
     }
 

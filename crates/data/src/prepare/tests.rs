@@ -74,6 +74,33 @@ fn many_documents_are_split_one_by_one_between_begin_and_end() {
 }
 
 #[test]
+fn variants_go_where_their_document_goes_and_never_into_validation() {
+    let directory = tempfile::tempdir().unwrap();
+    let make = || -> Box<dyn Iterator<Item = Document> + Send> {
+        Box::new((0..100).flat_map(|i| {
+            let of = move |text: String| Document::text(Origin::new("rule", i), text);
+            // Number 7 is dropped, and what it is in other words with it.
+            let first = of(if i == 7 { " ".to_owned() } else { format!("{i} a") });
+            let other = move |j| Document { is_variant: true, ..of(format!("{i} {j}")) };
+            std::iter::once(first).chain(["b", "c"].map(other))
+        }))
+    };
+    let corpus = Arc::new(Generated::new("in three ways", make));
+    let split = Split::Documents { fraction: 0.1 };
+    let preparation = Preparation { split, ..Preparation::new(corpus, TokenizerSpec::Bytes) };
+    let prepared = run(&preparation, &directory).unwrap();
+    let texts = |shard: &Shard| -> Vec<String> {
+        (0..shard.info().n_documents).map(|i| prepared.tokenizer.decode(shard.document(i).unwrap().ids())).collect()
+    };
+    let (train, validation) = (texts(&prepared.train), texts(prepared.validation.as_ref().unwrap()));
+    assert!((9..=10).contains(&validation.len()) && train.len() == 3 * (99 - validation.len()), "{train:?}");
+    assert!(validation.iter().all(|text| text.ends_with(" a")), "{validation:?}");
+    let number = |text: &String| text.split(' ').next().unwrap().to_owned();
+    let learned: std::collections::HashSet<String> = train.iter().map(number).collect();
+    assert!(!learned.contains("7") && validation.iter().all(|text| !learned.contains(&number(text))), "{learned:?}");
+}
+
+#[test]
 fn the_number_of_threads_changes_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let lines: String = (0..20_000).map(|i| format!("{{\"text\": \"line {} of {i}\"}}\n", i * i)).collect();

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// # Errors
 /// When a wanted column does not exist.
 pub(crate) fn read(path: &Path, input: Input, delimiter: u8, columns: &Columns) -> Result<Documents> {
-    let (reader, names, budget) = open(path, input, delimiter, columns.whole_rows)?;
+    let (reader, names, budget) = open(path, input, delimiter, columns)?;
     let places = Places::find(path, &names, columns)?;
     let rows = Rows {
         path: path.to_owned(),
@@ -35,16 +35,15 @@ const MAX_COLUMNS: usize = 10_000;
 
 type Opened = (::csv::Reader<Budgeted>, Vec<String>, Arc<AtomicUsize>);
 
-/// A reader behind the header, the names in the header, and how much a record may still take. Of whole rows the delimiter
-/// is found out, and names that are absent or stand there twice are made distinct.
+/// A reader behind the header, the names in the header, and how much a record may still take. Where columns are found by their
+/// names, the delimiter is found out; of whole rows names that are absent or stand there twice are made distinct.
 ///
 /// # Errors
 /// When the header cannot be read.
-pub(super) fn open(path: &Path, mut input: Input, delimiter: u8, whole_rows: bool) -> Result<Opened> {
-    let delimiter = if whole_rows && delimiter == b',' {
-        delimiter_of(input.fill_buf().map_err(|source| read_error(path, source))?)
-    } else {
-        delimiter
+pub(super) fn open(path: &Path, mut input: Input, delimiter: u8, columns: &Columns) -> Result<Opened> {
+    let delimiter = match delimiter {
+        b',' => found_delimiter(input.fill_buf().map_err(|source| read_error(path, source))?, columns),
+        other => other,
     };
     let budget = Arc::new(AtomicUsize::new(MAX_RECORD_BYTES));
     let input = Budgeted { input, left: budget.clone() };
@@ -56,7 +55,24 @@ pub(super) fn open(path: &Path, mut input: Input, delimiter: u8, whole_rows: boo
         let problem = format!("has {} columns; at most {MAX_COLUMNS} are read", names.len());
         return Err(Error::bad_record(path, "line 1".to_owned(), problem));
     }
-    Ok((reader, if whole_rows { distinct(names) } else { names }, budget))
+    Ok((reader, if columns.whole_rows { distinct(names) } else { names }, budget))
+}
+
+/// What stands between the columns of a file that begins like this; the comma where no column is looked for by its name, as a
+/// text that is alone may have any signs in its name.
+fn found_delimiter(head: &[u8], columns: &Columns) -> u8 {
+    let found = delimiter_of(head);
+    let Columns { text, target, fields, whole_rows, .. } = columns;
+    let is_named = *whole_rows || text.is_some() || target.is_some() || !fields.is_empty();
+    if is_named || has_name(head, found, Columns::DEFAULT_TEXT) { found } else { b',' }
+}
+
+/// Whether the first line of a file has this name between its delimiters.
+fn has_name(head: &[u8], delimiter: u8, wanted: &str) -> bool {
+    let head = head.strip_prefix("\u{feff}".as_bytes()).unwrap_or(head);
+    let line = head.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    let bare = |name: &[u8]| String::from_utf8_lossy(name).trim_matches(['"', '\r']).to_owned();
+    line.split(|&byte| byte == delimiter).any(|name| bare(name) == wanted)
 }
 
 /// Position of each wanted column.
@@ -204,6 +220,26 @@ mod tests {
         assert_eq!(found[0].field("id"), Some("7"));
         let tabs = documents(b"sentence\nyes, sir\n", b'\t', &Columns::default()).unwrap();
         assert_eq!(tabs[0].as_text(), Some("yes, sir"));
+    }
+
+    #[test]
+    fn the_delimiter_is_found_out_where_columns_are_found_by_name() {
+        let semicolons = b"id;SMILES\n7;CC(=O)O\n8;CCO\n";
+        let columns = Columns { text: Some("SMILES".into()), ..Columns::default() };
+        let texts = |found: Vec<Document>| -> Vec<String> {
+            found.iter().map(|document| document.as_text().unwrap().to_owned()).collect()
+        };
+        assert_eq!(texts(documents(semicolons, b',', &columns).unwrap()), ["CC(=O)O", "CCO"]);
+        let usual = b"\xef\xbb\xbfid;\"text\"\r\n7;a, b\r\n";
+        assert_eq!(texts(documents(usual, b',', &Columns::default()).unwrap()), ["a, b"]);
+        let alone = b"what was said; by whom\nyes\n";
+        assert_eq!(
+            texts(documents(alone, b',', &Columns::default()).unwrap()),
+            ["yes"],
+            "one column, whatever its name"
+        );
+        let tabs = Columns { text: Some("a;b;c".into()), ..Columns::default() };
+        assert_eq!(texts(documents(b"a;b;c\td\n1\t2\n", b'\t', &tabs).unwrap()), ["1"], "a .tsv has tabs");
     }
 
     #[test]

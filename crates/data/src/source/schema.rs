@@ -1,6 +1,6 @@
 //! What the columns of a table are called, and what stands between them.
 
-use super::{Format, csv, input, parquet};
+use super::{Columns, Format, csv, input, parquet};
 use crate::{ByteCounter, Error, Result};
 use std::collections::HashSet;
 use std::path::Path;
@@ -18,7 +18,7 @@ pub fn column_names(path: &Path) -> Result<Vec<String>> {
         Some(Format::Parquet) => parquet::names(path, &input::open_file(path)?),
         Some(Format::Csv { delimiter }) => {
             let input = input::open(path, &ByteCounter::default())?;
-            Ok(csv::open(path, input, delimiter, true)?.1)
+            Ok(csv::open(path, input, delimiter, &Columns::rows(Vec::new()))?.1)
         }
         _ => Err(Error::bad_file(path, "is no table; expected a .csv, .tsv or .parquet file (plain, .gz or .zst)")),
     }

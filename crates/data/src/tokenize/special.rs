@@ -1,8 +1,10 @@
 //! The special tokens by name.
 
 use super::Tokenizer;
-use crate::Result;
+use crate::{Error, Result};
+use aho_corasick::{AhoCorasick, MatchKind};
 use genera_tokens::{Special, TokenId};
+use std::ops::Range;
 
 /// Names of the tokens with a fixed meaning; each may be absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -74,20 +76,47 @@ impl SpecialTokens {
 
 /// Cuts `text` at the names of special tokens, the leftmost and there the longest first, and encodes what lies between.
 pub(super) fn encode<T: Tokenizer + ?Sized>(tokenizer: &T, text: &str) -> Result<Vec<TokenId>> {
-    let mut names = tokenizer.special_names();
-    names.retain(|(_, name)| !name.is_empty());
-    let (mut ids, mut rest) = (Vec::new(), text);
-    while let Some((at, name, id)) = first_name(&names, rest) {
-        ids.extend(tokenizer.encode(&rest[..at])?);
+    let names = SpecialNames::of(tokenizer)?;
+    let (mut ids, mut end) = (Vec::new(), 0);
+    for (range, _, id) in names.in_text(text) {
+        ids.extend(tokenizer.encode(&text[end..range.start])?);
         ids.push(id);
-        rest = &rest[at + name.len()..];
+        end = range.end;
     }
-    ids.extend(tokenizer.encode(rest)?);
+    ids.extend(tokenizer.encode(&text[end..])?);
     Ok(ids)
 }
 
-/// Where the first special token of a text stands, its name and its id.
-pub(crate) fn first_name<'n>(names: &'n [(TokenId, String)], text: &str) -> Option<(usize, &'n str, TokenId)> {
-    let found = names.iter().filter_map(|(id, name)| Some((text.find(name.as_str())?, name.as_str(), *id)));
-    found.min_by_key(|(at, name, _)| (*at, std::cmp::Reverse(name.len())))
+/// The names of a tokenizer's special tokens, found in a text in one pass, however many there are.
+#[derive(Debug)]
+pub(crate) struct SpecialNames {
+    names: Vec<(TokenId, String)>,
+    finder: AhoCorasick,
+}
+
+impl SpecialNames {
+    /// # Errors
+    /// When there are too many to be looked for.
+    pub(crate) fn of<T: Tokenizer + ?Sized>(tokenizer: &T) -> Result<Self> {
+        let mut names = tokenizer.special_names();
+        names.retain(|(_, name)| !name.is_empty());
+        let finder =
+            AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(names.iter().map(|(_, name)| name));
+        let finder =
+            finder.map_err(|error| Error::tokenizer(format!("its special tokens cannot be looked for: {error}")))?;
+        Ok(Self { names, finder })
+    }
+
+    /// The names themselves.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(|(_, name)| name.as_str())
+    }
+
+    /// Where names stand in a text, the leftmost first and there the longest.
+    pub(crate) fn in_text<'n>(&'n self, text: &'n str) -> impl Iterator<Item = (Range<usize>, &'n str, TokenId)> {
+        self.finder.find_iter(text).map(|found| {
+            let (id, name) = &self.names[found.pattern().as_usize()];
+            (found.range(), name.as_str(), *id)
+        })
+    }
 }

@@ -51,8 +51,8 @@ struct Active {
     row: CacheRow,
     /// Those of its source, once it runs.
     source: Option<CacheRow>,
-    /// The last of its pages that was offered for keeping, and how many were.
-    kept: (PageId, usize),
+    /// The last of its pages that was kept, and how many were; none of those to come once one could not be.
+    kept: (Option<PageId>, usize),
     /// Whole pages of others that it was let in to begin with.
     n_shared: usize,
     /// Whether it was told that its reading begins.
@@ -66,6 +66,9 @@ impl Active {
         (self.progress.context.len() + 1).div_ceil(PAGE_TOKENS).saturating_sub(n_held)
     }
 }
+
+/// Of a request none of whose pages were offered yet.
+const NONE_KEPT: (Option<PageId>, usize) = (Some(PageId::FIRST), 0);
 
 /// How many tokens of its context a step reads of a request, and how many guesses it wants behind them.
 struct Share {
@@ -177,7 +180,7 @@ impl<'m> Generator<'m> {
         self.n_submitted += 1;
         self.scheduler.submit(id);
         let (progress, row) = (Progress::new(id, request, self.model), CacheRow::new(&self.pages));
-        let (kept, n_shared, has_begun) = (Default::default(), 0, false);
+        let (kept, n_shared, has_begun) = (NONE_KEPT, 0, false);
         self.active.insert(id, Active { progress, row, source: None, kept, n_shared, has_begun });
         Ok(id)
     }
@@ -244,6 +247,14 @@ impl<'m> Generator<'m> {
     /// Pages of keys and values in use, those included that are kept for later requests.
     pub fn n_pages(&self) -> usize {
         self.pages.n_pages()
+    }
+
+    /// Pages of keys and values that requests have; those that are only kept for later ones can be had at any time.
+    ///
+    /// # Cost
+    /// A look at each kept page.
+    pub fn n_pages_of_requests(&self) -> usize {
+        self.n_pages() - self.prefixes.n_spare()
     }
 
     /// Requests that are being generated.
@@ -353,7 +364,7 @@ impl<'m> Generator<'m> {
         }
         let row = CacheRow::new(&self.pages);
         let active = self.active_mut(id);
-        (active.row, active.kept) = (row, Default::default());
+        (active.row, active.kept) = (row, NONE_KEPT);
     }
 
     /// How much of each running request is read next.
@@ -475,11 +486,11 @@ impl<'m> Generator<'m> {
         if active.progress.source.is_some() {
             return;
         }
-        let (context, (before, n_kept)) = (&active.progress.context, &mut active.kept);
+        let (context, (last, n_kept)) = (&active.progress.context, &mut active.kept);
         let n_full = active.row.len().min(context.len()) / PAGE_TOKENS;
-        while *n_kept < n_full {
+        while let Some(before) = last.filter(|_| *n_kept < n_full) {
             let tokens = &context[*n_kept * PAGE_TOKENS..(*n_kept + 1) * PAGE_TOKENS];
-            *before = self.prefixes.keep(*before, tokens, &active.row.pages()[*n_kept]);
+            *last = self.prefixes.keep(before, tokens, &active.row.pages()[*n_kept]);
             *n_kept += 1;
         }
     }

@@ -35,7 +35,7 @@ pub use embed::embed;
 pub use generator::{Event, Generator};
 pub use logits::logits_of;
 pub use naive::generate_naively;
-pub use request::{Answer, Finish, Request, RequestId, WhenFull};
+pub use request::{Answer, Fault, Finish, Request, RequestId, WhenFull};
 pub use sampler::{Choice, Logits, Sampler, Scratch};
 pub use sampling::Sampling;
 pub use scheduler::Limits;

@@ -4,16 +4,17 @@ use crate::model::Page;
 use genera_tensor::backend::PAGE_TOKENS;
 use genera_tokens::TokenId;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-/// Full pages by the tokens in them and the pages before them.
+/// Full pages by the tokens in them and the pages before them: a tree, of which only leaves are given up.
 #[derive(Debug, Default)]
 pub(super) struct Prefixes {
-    nodes: HashMap<Key, Node>,
-    /// The order in which pages go: the one that was not used for longest first, of equals the later one, so that what comes
-    /// behind a page goes before it.
-    order: BTreeMap<Turn, Key>,
+    ids: HashMap<Key, PageId>,
+    nodes: HashMap<PageId, Node>,
+    /// The order in which pages go: the one that was not used for longest first, of equals the later one. A page is used
+    /// whenever one behind it is, so that it stands behind all of those.
+    order: BTreeSet<Turn>,
     n_pages_max: usize,
     n_made: u64,
     /// Counts the look-ups.
@@ -27,24 +28,25 @@ struct Key {
     tokens: Box<[TokenId]>,
 }
 
-/// One kept page; 0 stands before the first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// One kept page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct PageId(u64);
+
+impl PageId {
+    /// Stands before the first.
+    pub(super) const FIRST: Self = Self(0);
+}
 
 /// When a page was used last, and which it is.
 type Turn = (u64, Reverse<PageId>);
 
 #[derive(Debug)]
 struct Node {
-    id: PageId,
+    key: Key,
     page: Arc<Page>,
     used: u64,
-}
-
-impl Node {
-    fn turn(&self) -> Turn {
-        (self.used, Reverse(self.id))
-    }
+    /// Kept pages right behind it.
+    n_behind: usize,
 }
 
 impl Prefixes {
@@ -56,55 +58,82 @@ impl Prefixes {
     /// The kept pages of the longest beginning of a context.
     pub(super) fn find(&mut self, context: &[TokenId]) -> Vec<Arc<Page>> {
         self.clock += 1;
-        let (mut before, mut pages) = (PageId::default(), Vec::new());
+        let (mut before, mut pages) = (PageId::FIRST, Vec::new());
         if self.nodes.is_empty() {
             return pages;
         }
         for tokens in context.chunks_exact(PAGE_TOKENS) {
-            let Some(node) = self.used(&Key { before, tokens: tokens.into() }) else { break };
-            pages.push(node.page.clone());
-            before = node.id;
+            let Some(&id) = self.ids.get(&Key { before, tokens: tokens.into() }) else { break };
+            self.use_now(id);
+            pages.push(self.nodes[&id].page.clone());
+            before = id;
         }
         pages
     }
 
-    /// A kept page, which is used now.
-    fn used(&mut self, key: &Key) -> Option<&Node> {
-        let node = self.nodes.get_mut(key)?;
-        let before = node.turn();
-        node.used = self.clock;
-        if let Some(key) = self.order.remove(&before) {
-            self.order.insert(node.turn(), key);
+    /// Says that a page is used, and with it all before it.
+    fn use_now(&mut self, mut id: PageId) {
+        while let Some(node) = self.nodes.get_mut(&id).filter(|node| node.used != self.clock) {
+            self.order.remove(&(node.used, Reverse(id)));
+            node.used = self.clock;
+            self.order.insert((node.used, Reverse(id)));
+            id = node.key.before;
         }
-        Some(node)
     }
 
-    /// Keeps a full page that comes behind another; the place of those behind it.
-    pub(super) fn keep(&mut self, before: PageId, tokens: &[TokenId], page: &Arc<Page>) -> PageId {
+    /// Keeps a full page that comes behind another; the place of those behind it. `None` when the one before it is not kept
+    /// any more, or there is no room.
+    pub(super) fn keep(&mut self, before: PageId, tokens: &[TokenId], page: &Arc<Page>) -> Option<PageId> {
         let key = Key { before, tokens: tokens.into() };
-        if let Some(node) = self.used(&key) {
-            return node.id;
+        if let Some(&id) = self.ids.get(&key) {
+            self.use_now(id);
+            return Some(id);
         }
-        while self.nodes.len() >= self.n_pages_max && self.drop_first(|_| true) {}
+        if before != PageId::FIRST && !self.nodes.contains_key(&before) {
+            return None;
+        }
+        self.use_now(before);
+        while self.nodes.len() >= self.n_pages_max {
+            if !self.drop_first(|id, _| id != before) {
+                return None;
+            }
+        }
         self.n_made += 1;
-        let node = Node { id: PageId(self.n_made), page: page.clone(), used: self.clock };
-        let id = node.id;
-        if self.nodes.len() < self.n_pages_max {
-            self.order.insert(node.turn(), key.clone());
-            self.nodes.insert(key, node);
+        let id = PageId(self.n_made);
+        if let Some(parent) = self.nodes.get_mut(&before) {
+            parent.n_behind += 1;
         }
-        id
+        self.ids.insert(key.clone(), id);
+        self.order.insert((self.clock, Reverse(id)));
+        self.nodes.insert(id, Node { key, page: page.clone(), used: self.clock, n_behind: 0 });
+        Some(id)
+    }
+
+    /// Pages that are kept and that no request has.
+    ///
+    /// # Cost
+    /// A look at each kept page.
+    pub(super) fn n_spare(&self) -> usize {
+        self.nodes.values().filter(|node| Arc::strong_count(&node.page) == 1).count()
     }
 
     /// Gives up the first in order of the pages that no request has; whether there was one.
     pub(super) fn free_one(&mut self) -> bool {
-        self.drop_first(|page| Arc::strong_count(page) == 1)
+        self.drop_first(|_, page| Arc::strong_count(page) == 1)
     }
 
-    /// Gives up the first in order of the pages that may go; whether there was one.
-    fn drop_first(&mut self, may_go: impl Fn(&Arc<Page>) -> bool) -> bool {
-        let first = self.order.iter().find(|(_, key)| self.nodes.get(key).is_some_and(|node| may_go(&node.page)));
-        let Some((&turn, _)) = first else { return false };
-        self.order.remove(&turn).is_some_and(|key| self.nodes.remove(&key).is_some())
+    /// Gives up the first in order of the pages that may go and have none behind them; whether there was one.
+    fn drop_first(&mut self, may_go: impl Fn(PageId, &Arc<Page>) -> bool) -> bool {
+        let goes = |&&(_, Reverse(id)): &&Turn| {
+            self.nodes.get(&id).is_some_and(|node| node.n_behind == 0 && may_go(id, &node.page))
+        };
+        let Some(&turn) = self.order.iter().find(goes) else { return false };
+        self.order.remove(&turn);
+        let Some(node) = self.nodes.remove(&turn.1.0) else { return false };
+        self.ids.remove(&node.key);
+        if let Some(parent) = self.nodes.get_mut(&node.key.before) {
+            parent.n_behind -= 1;
+        }
+        true
     }
 }

@@ -47,6 +47,15 @@ pub enum WhenFull {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub u64);
 
+/// Why a constraint cannot go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It has failed, which is a defect.
+    Failed,
+    /// The answer has become too complex for it to follow.
+    TooComplex,
+}
+
 /// Why an answer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finish {
@@ -58,6 +67,8 @@ pub enum Finish {
     ContextFull,
     /// The constraint and the settings left no token to choose.
     NothingAllowed,
+    /// The constraint could not go on.
+    Faulty(Fault),
     /// The model's logits are not numbers: its weights are damaged.
     NotFinite,
     /// Whoever asked for it ended it.

@@ -25,9 +25,12 @@ use std::collections::{HashMap, HashSet};
 /// 8. `min_p`: tokens less probable than min-p times the most probable one leave (Nguyen et al., arXiv 2407.01082).
 /// 9. One of those left is drawn.
 ///
+/// A token that the constraint does not confirm is forbidden then, and the steps from 5 on are gone again. Without limits that
+/// draws as if it had been forbidden at 4; with them, from what the limits leave of the tokens not yet refused.
+///
 /// # Determinism
-/// The random number is a function of (seed, which of n answers, index of the token in the answer). So an answer depends
-/// on its prompt and settings, not on what else is generated beside it.
+/// The random number is a function of (seed, which of n answers, index of the token in the answer, how many were refused
+/// there). So an answer depends on its prompt and settings, not on what else is generated beside it.
 #[derive(Clone, Debug)]
 pub struct Sampler {
     sampling: Sampling,
@@ -125,14 +128,14 @@ impl Sampler {
     ///
     /// # Errors
     /// [`Finish::NotFinite`] when the logits hold a NaN or +∞, or no finite number; [`Finish::NothingAllowed`] when the
-    /// settings and the constraint leave no token.
+    /// settings and the constraint leave no token, [`Finish::Faulty`] when that is because the constraint cannot go on.
     ///
     /// # Cost
-    /// Linear in V: only the few tokens that `top_k`, `top_p` or `top_logprobs` name are sorted.
+    /// Linear in V, once more for each token that the constraint does not confirm: only the few tokens that `top_k`, `top_p` or `top_logprobs` name are sorted.
     pub fn choose(
         &mut self,
         logits: Logits<'_>,
-        constraint: Option<&mut (dyn Constraint + 'static)>,
+        mut constraint: Option<&mut (dyn Constraint + 'static)>,
         n_top_logprobs: usize,
         scratch: &mut Scratch,
     ) -> Result<Choice, Finish> {
@@ -143,13 +146,24 @@ impl Sampler {
         scratch.logits.clear();
         scratch.logits.extend_from_slice(logits);
         self.penalise(&mut scratch.logits);
-        if let Some(constraint) = constraint {
+        if let Some(constraint) = &mut constraint {
             scratch.mask.allow_all(logits.len());
             constraint.restrict(&mut scratch.mask);
             scratch.mask.apply(&mut scratch.logits);
         }
-        let best = argmax(&scratch.logits).ok_or(Finish::NothingAllowed)?;
-        let token = if self.sampling.temperature == 0.0 { best } else { self.draw(best, scratch) };
+        let mut n_refused = 0;
+        let token = loop {
+            let Some(best) = argmax(&scratch.logits) else {
+                let fault = constraint.and_then(|constraint| constraint.fault());
+                return Err(fault.map_or(Finish::NothingAllowed, Finish::Faulty));
+            };
+            let token = if self.sampling.temperature == 0.0 { best } else { self.draw(best, n_refused, scratch) };
+            if constraint.as_mut().is_none_or(|constraint| constraint.confirms(token)) {
+                break token;
+            }
+            scratch.logits[token as usize] = f32::NEG_INFINITY;
+            n_refused += 1;
+        };
         let top = most_probable(logits, n_top_logprobs, &mut scratch.candidates);
         let choice = Choice {
             token,
@@ -174,10 +188,11 @@ impl Sampler {
         }
     }
 
-    /// Draws from what the settings leave; `best` is the most probable token.
-    fn draw(&self, best: TokenId, scratch: &mut Scratch) -> TokenId {
+    /// Draws from what the settings leave; `best` is the most probable token, and so many were drawn and refused before.
+    fn draw(&self, best: TokenId, n_refused: u64, scratch: &mut Scratch) -> TokenId {
         self.limit(best, scratch);
-        pick(&scratch.candidates, unit(self.key.bits64(self.n_chosen))).unwrap_or(best)
+        let key = if n_refused == 0 { self.key } else { self.key.fold(n_refused) };
+        pick(&scratch.candidates, unit(key.bits64(self.n_chosen))).unwrap_or(best)
     }
 
     /// Makes candidates of the tokens that temperature and limits leave of the changed logits.

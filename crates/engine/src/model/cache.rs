@@ -125,17 +125,24 @@ impl CacheRow {
         }
     }
 
-    /// Stores keys and values of `n` new tokens behind those held, in one layer. They count once [`CacheRow::advance`] says so.
+    /// What stores keys and values of `n` new tokens behind those held, in one layer. They count once [`CacheRow::advance`] says
+    /// so.
     ///
     /// # Panics
     /// When there is no room for them.
-    pub(super) fn store(&mut self, shape: &PageShape, layer: usize, kv: Heads<'_>, n: usize) {
+    pub(super) fn storing<'a>(
+        &'a mut self,
+        shape: &PageShape,
+        layer: usize,
+        kv: Heads<'a>,
+        n: usize,
+    ) -> StoreInPages<'a> {
         let (layout, n_elements) = (shape.layout, shape.layout.n_elements());
         let pages = &mut self.pages[self.len / PAGE_TOKENS..(self.len + n).div_ceil(PAGE_TOKENS)];
         let range = layer * n_elements..(layer + 1) * n_elements;
         let pages = pages.iter_mut().map(|page| Page::written(page, range.clone())).collect();
         let first = self.len % PAGE_TOKENS;
-        shape.device.kernels().store_in_pages(StoreInPages { layout, kv, n_tokens: n, first, pages });
+        StoreInPages { layout, kv, n_tokens: n, first, pages }
     }
 
     /// Counts `n` tokens that every layer has stored by now.
@@ -184,11 +191,13 @@ impl Continuation<'_> {
         let PageLayout { g, d_head, .. } = self.shape.layout;
         let n_heads_stored = first_head + 2 * g;
         let (mut first, width) = (0, n_heads_stored * d_head);
-        for (row, &n) in self.rows.iter_mut().zip(&self.n_new) {
+        let (shape, rows) = (&self.shape, self.rows.iter_mut().zip(&self.n_new));
+        let rows = rows.map(|(row, &n)| {
             let data = qkv.view().slice(first * width..(first + n) * width);
-            row.store(&self.shape, layer, Heads { data, n_heads_stored, first_head }, n);
             first += n;
-        }
+            row.storing(shape, layer, Heads { data, n_heads_stored, first_head }, n)
+        });
+        shape.device.kernels().store_in_pages(rows.collect());
     }
 
     /// The rows of a layer as its new queries see them.

@@ -250,10 +250,11 @@ impl Transformer {
         rows.iter_mut().zip(&lens).for_each(|(row, &len)| row.reserve(&shape, len));
         for (layer, kv) in decoder.keys_values_of(&tape, &self.params, memory).iter().enumerate() {
             let [_, width] = kv.dims();
-            for (i, (row, &len)) in rows.iter_mut().zip(&lens).enumerate() {
+            let rows = rows.iter_mut().zip(&lens).enumerate().map(|(i, (row, &len))| {
                 let data = kv.view().slice(i * s * width..(i * s + len) * width);
-                row.store(&shape, layer, Heads { data, n_heads_stored: 2 * shape.layout.g, first_head: 0 }, len);
-            }
+                row.storing(&shape, layer, Heads { data, n_heads_stored: 2 * shape.layout.g, first_head: 0 }, len)
+            });
+            self.device.kernels().store_in_pages(rows.collect());
         }
         rows.iter_mut().zip(&lens).for_each(|(row, &len)| row.advance(len));
         rows

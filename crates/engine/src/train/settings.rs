@@ -74,7 +74,7 @@ impl TrainSettings {
     /// The same with privacy, where the recipe asks for it: `clip` is then that of each row.
     ///
     /// # Errors
-    /// [`Error::Config`] when the gradients of rows have no limit, or no noise is set.
+    /// [`Error::Config`] when the gradients of rows have no limit, or no noise or secret is set.
     pub fn with_privacy(self, privacy: &PrivacyRecipe, train: &TrainRecipe) -> Result<Self> {
         if privacy.epsilon.is_none() {
             return Ok(self);
@@ -88,7 +88,9 @@ impl TrainSettings {
             )));
         }
         let expected_rows = (train.batch_size * train.accumulate.max(1)) as f64;
-        let secret = privacy.secret.unwrap_or(0);
+        let secret = privacy.secret.ok_or_else(|| {
+            Error::Config("train.privacy has no secret: a run has privacy from its beginning, or not at all".to_owned())
+        })?;
         let privacy = PrivacySettings { clip: self.clip, noise_multiplier, expected_rows, secret };
         Ok(Self { clip: 0.0, privacy: Some(privacy), ..self })
     }

@@ -41,109 +41,137 @@ impl Gaussian {
 /// When the two have different sizes.
 ///
 /// # Source
-/// Dowson and Landau, "The Fréchet distance between multivariate normal distributions", 1982. The trace of √(Σ₁·Σ₂) is the sum
-/// of the roots of the eigenvalues of √Σ₁·Σ₂·√Σ₁, which is symmetric.
+/// Dowson and Landau, "The Fréchet distance between multivariate normal distributions", 1982. With Σ₁ = L·Lᵀ the eigenvalues of
+/// Σ₁·Σ₂ are those of Lᵀ·Σ₂·L, which is symmetric; the trace of the root is the sum of their roots.
 pub fn frechet_distance(a: &Gaussian, b: &Gaussian) -> f64 {
     let n = a.mean.len();
     assert_eq!((n, a.covariance.len()), (b.mean.len(), b.covariance.len()), "both distributions must have one size");
     let between: f64 = a.mean.iter().zip(&b.mean).map(|(a, b)| (a - b).powi(2)).sum();
     let trace = |matrix: &[f64]| (0..n).map(|i| matrix[i * n + i]).sum::<f64>();
-    let root = root(&a.covariance, n);
-    let mut inner = product(&product(&root, &b.covariance, n), &root, n);
-    // What rounding made a little unsymmetric.
-    for i in 0..n {
-        for j in 0..i {
-            let mean = 0.5 * (inner[i * n + j] + inner[j * n + i]);
-            (inner[i * n + j], inner[j * n + i]) = (mean, mean);
-        }
-    }
-    let (values, _) = eigen(inner, n);
-    let of_roots: f64 = values.iter().map(|value| value.max(0.0).sqrt()).sum();
+    let factor = cholesky(&a.covariance, n);
+    let inner = product(&product(&transposed(&factor, n), &b.covariance, n), &factor, n);
+    let of_roots: f64 = eigenvalues(inner, n).iter().map(|value| value.max(0.0).sqrt()).sum();
     between + trace(&a.covariance) + trace(&b.covariance) - 2.0 * of_roots
 }
 
-/// The symmetric root of a symmetric matrix without negative eigenvalues.
-fn root(matrix: &[f64], n: usize) -> Vec<f64> {
-    let (values, vectors) = eigen(matrix.to_vec(), n);
-    let mut scaled = vectors.clone();
-    for row in scaled.chunks_mut(n) {
-        row.iter_mut().zip(&values).for_each(|(x, value)| *x *= value.max(0.0).sqrt());
-    }
-    // V · √Λ · Vᵀ
-    let mut transposed = vec![0.0; n * n];
+/// L of L·Lᵀ = A for a symmetric matrix without negative eigenvalues. A direction in which it has no extent (an input that never
+/// fires) has a column of zeros.
+///
+/// # Source
+/// Golub and Van Loan, Matrix Computations, 4th edition, section 4.2.
+fn cholesky(matrix: &[f64], n: usize) -> Vec<f64> {
+    let largest = (0..n).map(|i| matrix[i * n + i]).fold(0.0, f64::max);
+    let least = largest * n as f64 * f64::EPSILON;
+    let mut factor = vec![0.0; n * n];
     for i in 0..n {
-        for j in 0..n {
-            transposed[j * n + i] = vectors[i * n + j];
+        for j in 0..=i {
+            let dot: f64 = factor[i * n..][..j].iter().zip(&factor[j * n..][..j]).map(|(a, b)| a * b).sum();
+            let left = matrix[i * n + j] - dot;
+            factor[i * n + j] = match (i == j, factor[j * n + j]) {
+                (true, _) if left <= least => 0.0,
+                (true, _) => left.sqrt(),
+                (false, 0.0) => 0.0,
+                (false, pivot) => left / pivot,
+            };
         }
     }
-    product(&scaled, &transposed, n)
+    factor
+}
+
+fn transposed(matrix: &[f64], n: usize) -> Vec<f64> {
+    (0..n * n).map(|i| matrix[i % n * n + i / n]).collect()
 }
 
 fn product(a: &[f64], b: &[f64], n: usize) -> Vec<f64> {
     let mut c = vec![0.0; n * n];
     for (row, out) in a.chunks(n).zip(c.chunks_mut(n)) {
-        for (x, b) in row.iter().zip(b.chunks(n)) {
+        for (x, b) in row.iter().zip(b.chunks(n)).filter(|(x, _)| **x != 0.0) {
             out.iter_mut().zip(b).for_each(|(out, b)| *out += x * b);
         }
     }
     c
 }
 
-/// Sweeps of rotations at most; ten are usual.
-const MOST_SWEEPS: usize = 60;
+/// The eigenvalues of a symmetric matrix, in no order.
+pub(super) fn eigenvalues(matrix: Vec<f64>, n: usize) -> Vec<f64> {
+    let (diagonal, beside) = tridiagonal(matrix, n);
+    eigenvalues_of_tridiagonal(diagonal, beside)
+}
 
-/// Eigenvalues and, by columns, eigenvectors of a symmetric matrix, by Jacobi's rotations.
+/// A symmetric matrix turned, by Householder's reflections, into one with numbers on the diagonal and beside it alone: these.
 ///
 /// # Source
-/// Golub and Van Loan, Matrix Computations, 4th edition, section 8.5.
-pub(super) fn eigen(mut matrix: Vec<f64>, n: usize) -> (Vec<f64>, Vec<f64>) {
-    // Vectors are kept by rows while they are rotated: rows lie together in memory.
-    let mut vectors = vec![0.0; n * n];
-    (0..n).for_each(|i| vectors[i * n + i] = 1.0);
-    let size: f64 = matrix.iter().map(|x| x * x).sum();
-    for _ in 0..MOST_SWEEPS {
-        let off: f64 = (0..n).flat_map(|i| (0..i).map(move |j| (i, j))).map(|(i, j)| matrix[i * n + j].powi(2)).sum();
-        if off <= size * 1e-24 {
-            break;
+/// Golub and Van Loan, Matrix Computations, 4th edition, algorithm 8.3.1.
+fn tridiagonal(mut matrix: Vec<f64>, n: usize) -> (Vec<f64>, Vec<f64>) {
+    let mut beside = vec![0.0; n];
+    for k in 0..n.saturating_sub(1) {
+        let mut v: Vec<f64> = (k + 1..n).map(|i| matrix[i * n + k]).collect();
+        let norm = v.iter().map(|x| x * x).sum::<f64>().sqrt();
+        beside[k] = if v[0] > 0.0 { -norm } else { norm };
+        v[0] -= beside[k];
+        let size: f64 = v.iter().map(|x| x * x).sum();
+        if size == 0.0 {
+            continue;
         }
-        for p in 0..n {
-            for q in p + 1..n {
-                rotate(&mut matrix, &mut vectors, n, p, q);
+        let row = |i: usize| (k + 1 + i) * n + k + 1..(k + 2 + i) * n;
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        let mut w: Vec<f64> = (0..v.len()).map(|i| 2.0 / size * dot(&matrix[row(i)], &v)).collect();
+        let share = dot(&w, &v) / size;
+        w.iter_mut().zip(&v).for_each(|(w, v)| *w -= share * v);
+        for i in 0..v.len() {
+            let (of_v, of_w) = (v[i], w[i]);
+            let numbers = matrix[row(i)].iter_mut().zip(v.iter().zip(&w));
+            numbers.for_each(|(x, (v, w))| *x -= of_v * w + of_w * v);
+        }
+    }
+    ((0..n).map(|i| matrix[i * n + i]).collect(), beside)
+}
+
+/// Turns for one eigenvalue at most; two are usual.
+const MOST_TURNS: usize = 60;
+
+/// The eigenvalues of a matrix of a diagonal and the numbers beside it (the last of which is nothing), by the implicit QL method.
+///
+/// # Source
+/// Dubrulle, Martin and Wilkinson, "The implicit QL algorithm", Numerische Mathematik 12, 1968.
+fn eigenvalues_of_tridiagonal(mut diagonal: Vec<f64>, mut beside: Vec<f64>) -> Vec<f64> {
+    let n = diagonal.len();
+    for first in 0..n {
+        for _ in 0..MOST_TURNS {
+            let is_nothing =
+                |i: &usize| beside[*i].abs() <= f64::EPSILON * (diagonal[*i].abs() + diagonal[*i + 1].abs());
+            let last = (first..n - 1).find(is_nothing).unwrap_or(n - 1);
+            if last == first {
+                break;
             }
+            turn(&mut diagonal, &mut beside, first, last);
         }
     }
-    let values = (0..n).map(|i| matrix[i * n + i]).collect();
-    let mut by_columns = vec![0.0; n * n];
-    for i in 0..n {
-        for j in 0..n {
-            by_columns[i * n + j] = vectors[j * n + i];
+    diagonal
+}
+
+/// One turn of the part from `first` to `last`, shifted by an estimate of its first eigenvalue.
+fn turn(diagonal: &mut [f64], beside: &mut [f64], first: usize, last: usize) {
+    let half = (diagonal[first + 1] - diagonal[first]) / (2.0 * beside[first]);
+    let mut g = diagonal[last] - diagonal[first] + beside[first] / (half + half.hypot(1.0).copysign(half));
+    let (mut s, mut c, mut p) = (1.0, 1.0, 0.0);
+    for i in (first..last).rev() {
+        let (f, b) = (s * beside[i], c * beside[i]);
+        let r = f.hypot(g);
+        beside[i + 1] = r;
+        if r == 0.0 {
+            diagonal[i + 1] -= p;
+            beside[last] = 0.0;
+            return;
         }
+        (s, c) = (f / r, g / r);
+        g = diagonal[i + 1] - p;
+        let t = (diagonal[i] - g) * s + 2.0 * c * b;
+        p = s * t;
+        diagonal[i + 1] = g + p;
+        g = c * t - b;
     }
-    (values, by_columns)
-}
-
-/// Makes the element (p, q) vanish.
-fn rotate(matrix: &mut [f64], vectors: &mut [f64], n: usize, p: usize, q: usize) {
-    let (off, at_p, at_q) = (matrix[p * n + q], matrix[p * n + p], matrix[q * n + q]);
-    if off.abs() <= 1e-300 || off * off <= 1e-34 * (at_p * at_q).abs() {
-        return;
-    }
-    let theta = (at_q - at_p) / (2.0 * off);
-    let t = theta.signum() / (theta.abs() + (theta * theta + 1.0).sqrt());
-    let t = if theta == 0.0 { 1.0 } else { t };
-    let c = 1.0 / (t * t + 1.0).sqrt();
-    let s = t * c;
-    turn_rows(matrix, n, p, q, c, s);
-    for row in matrix.chunks_mut(n) {
-        let (x, y) = (row[p], row[q]);
-        (row[p], row[q]) = (c * x - s * y, s * x + c * y);
-    }
-    turn_rows(vectors, n, p, q, c, s);
-}
-
-fn turn_rows(matrix: &mut [f64], n: usize, p: usize, q: usize, c: f64, s: f64) {
-    let (above, below) = matrix.split_at_mut(q * n);
-    for (x, y) in above[p * n..][..n].iter_mut().zip(&mut below[..n]) {
-        (*x, *y) = (c * *x - s * *y, s * *x + c * *y);
-    }
+    diagonal[first] -= p;
+    beside[first] = g;
+    beside[last] = 0.0;
 }

@@ -1,6 +1,6 @@
 //! Against values computed by SciPy and by hand.
 
-use super::frechet::eigen;
+use super::frechet::eigenvalues;
 use super::*;
 use genera_chemistry::Fingerprint;
 use std::collections::HashMap;
@@ -32,16 +32,21 @@ fn similarities_are_those_of_their_bits() {
 }
 
 #[test]
-fn eigenvectors_turn_a_matrix_into_its_eigenvalues() {
-    let n = 12;
-    let matrix: Vec<f64> =
-        (0..n * n).map(|i| ((i / n + 1) * (i % n + 1) % 7) as f64 + f64::from(i / n == i % n)).collect();
-    let matrix: Vec<f64> = (0..n * n).map(|i| matrix[i] + matrix[(i % n) * n + i / n]).collect();
-    let (values, vectors) = eigen(matrix.clone(), n);
-    for k in 0..n {
-        for i in 0..n {
-            let product: f64 = (0..n).map(|j| matrix[i * n + j] * vectors[j * n + k]).sum();
-            assert!((product - values[k] * vectors[i * n + k]).abs() < 1e-8, "vector {k}");
+fn eigenvalues_are_those_that_a_matrix_was_made_of() {
+    for n in [1, 2, 3, 12, 41] {
+        let made_of = |i: usize| [0.0, 1e-6, 3.0, 3.0, 250.0][i % 5] + (i / 5) as f64;
+        // A reflection turns the diagonal matrix into a dense one.
+        let v: Vec<f64> = (0..n).map(|i| 1.0 + (i * i % 7) as f64).collect();
+        let size: f64 = v.iter().map(|x| x * x).sum();
+        let reflection = |i: usize, j: usize| f64::from(i == j) - 2.0 / size * v[i] * v[j];
+        let entry = |i: usize, j: usize| (0..n).map(|k| reflection(i, k) * made_of(k) * reflection(k, j)).sum::<f64>();
+        let matrix: Vec<f64> = (0..n * n).map(|at| entry(at / n, at % n)).collect();
+        let mut values = eigenvalues(matrix, n);
+        values.sort_by(f64::total_cmp);
+        let mut expected: Vec<f64> = (0..n).map(made_of).collect();
+        expected.sort_by(f64::total_cmp);
+        for (value, expected) in values.iter().zip(&expected) {
+            assert!((value - expected).abs() < 1e-11, "{n}: {values:?}");
         }
     }
 }
@@ -54,6 +59,12 @@ fn the_distance_of_normal_distributions_is_that_of_its_formula() {
     // 25 + (2 - 1)² + (1 - 3)²
     assert!((frechet_distance(&a, &b) - 30.0).abs() < 1e-9);
     assert!(frechet_distance(&a, &a).abs() < 1e-9);
+    // Directions without any extent, and two that go together.
+    let a = gaussian(&[1.0, 0.0, 0.0], &[1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 1.0]);
+    let b = gaussian(&[0.0, 0.0, 0.0], &[4.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 4.0]);
+    // 1 + 2 + 8 - 2 · √(2 · 4)
+    assert!((frechet_distance(&a, &b) - (11.0 - 2.0 * 8.0_f64.sqrt())).abs() < 1e-7);
+    assert!((frechet_distance(&b, &a) - (11.0 - 2.0 * 8.0_f64.sqrt())).abs() < 1e-7);
     let rows = [1.0, 2.0, 3.0, 6.0, 5.0, 4.0_f32];
     let of = Gaussian::of(&rows, 2);
     assert_eq!((of.mean, of.covariance), (vec![3.0, 4.0], vec![4.0, 2.0, 2.0, 4.0]));

@@ -171,7 +171,8 @@ impl MoleculeCodebook {
     /// The tokens that a molecule begins with which is to have these properties, and to go on from this line.
     ///
     /// # Errors
-    /// When the model did not learn a property, or the line holds a symbol that it does not know.
+    /// When the model did not learn a property, saw no such value of it, or is asked for it twice, or the line holds a symbol that
+    /// it does not know.
     pub fn encode_beginning(&self, line: &str, wanted: &[(Property, f64)]) -> Result<Vec<TokenId>> {
         if let Some((unknown, _)) = wanted.iter().find(|(property, _)| !self.known.contains(property)) {
             let known: Vec<&str> = self.known.iter().map(|property| property.name()).collect();
@@ -183,8 +184,8 @@ impl MoleculeCodebook {
         }
         let mut ids = vec![BEGIN];
         for ((property, bins), &first) in self.properties().zip(&self.first) {
-            let value = wanted.iter().find(|(known, _)| *known == property);
-            ids.push(value.map_or(ANY, |(_, value)| first + bins.bin(*value) as TokenId));
+            let values = wanted.iter().filter(|(known, _)| *known == property).map(|(_, value)| *value);
+            ids.push(wanted_bin(bins, values)?.map_or(ANY, |bin| first + bin as TokenId));
         }
         let rest = self.encode(line)?;
         if rest.contains(&UNKNOWN) {
@@ -197,6 +198,25 @@ impl MoleculeCodebook {
         ids.extend(rest);
         Ok(ids)
     }
+}
+
+/// The bin of the one value that is wanted of a property; `None` where none is.
+///
+/// # Errors
+/// When there are several, or it lies beyond what was seen, where the outer bins would stand for another value.
+fn wanted_bin(bins: &PropertyBins, mut values: impl Iterator<Item = f64>) -> Result<Option<usize>> {
+    let (name, Some(value)) = (&bins.property, values.next()) else { return Ok(None) };
+    if let Some(other) = values.next() {
+        return Err(settings(format!("{name} is asked for twice, as {value} and as {other}; give it one value")));
+    }
+    let (least, greatest) = bins.range();
+    if !(least..=greatest).contains(&value) {
+        return Err(settings(format!(
+            "{name} = {value} is nothing that the model learned: the molecules it learned from go from {least} to {greatest}; \
+             ask for a value between"
+        )));
+    }
+    Ok(Some(bins.bin(value)))
 }
 
 impl Tokenizer for MoleculeCodebook {

@@ -13,6 +13,12 @@ pub struct PropertyBins {
     pub property: String,
     /// Where bins end, ascending: bin i holds values up to `edges[i]`, the last all beyond.
     pub edges: Vec<f64>,
+    /// The least value that was seen; older codebooks do not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub least: Option<f64>,
+    /// The greatest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub greatest: Option<f64>,
 }
 
 impl PropertyBins {
@@ -29,13 +35,16 @@ impl PropertyBins {
         let n_bins = n_bins.clamp(1, MAX_BINS);
         // Few places, so that what is written is read again to the bit.
         let round = |value: f64| (value * 1e4).round() / 1e4;
+        let (least, greatest) = (values.first().copied(), values.last().copied());
+        let least = least.map(|value| (value * 1e4).floor() / 1e4);
+        let greatest = greatest.map(|value| (value * 1e4).ceil() / 1e4);
         let mut edges: Vec<f64> = (1..n_bins).map(|i| round(values[i * (values.len() - 1) / n_bins])).collect();
         edges.dedup();
         // What all values reach is no edge between two bins.
         while edges.last().is_some_and(|edge| values.last().is_some_and(|last| edge >= last)) {
             edges.pop();
         }
-        Ok(Self { property: property.to_owned(), edges })
+        Ok(Self { property: property.to_owned(), edges, least, greatest })
     }
 
     /// Number of bins.
@@ -48,10 +57,22 @@ impl PropertyBins {
         self.edges.partition_point(|&edge| edge < value)
     }
 
+    /// From the least to the greatest value that can be asked for: those that were seen. Of older codebooks these are the outer
+    /// edges, or anything where there are no two.
+    pub fn range(&self) -> (f64, f64) {
+        let (first, last) = match self.edges.as_slice() {
+            [first, .., last] => (*first, *last),
+            _ => (f64::NEG_INFINITY, f64::INFINITY),
+        };
+        (self.least.unwrap_or(first), self.greatest.unwrap_or(last))
+    }
+
     pub(super) fn is_sound(&self) -> bool {
         self.edges.len() < MAX_BINS
             && self.edges.iter().all(|edge| edge.is_finite())
             && self.edges.windows(2).all(|pair| pair[0] < pair[1])
+            && self.least.into_iter().chain(self.greatest).all(f64::is_finite)
+            && self.range().0 <= self.range().1
     }
 }
 

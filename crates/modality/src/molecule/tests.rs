@@ -25,7 +25,7 @@ fn walk(codebook: &Codebook, state: &mut u64) -> Option<String> {
     for _ in 0..120 {
         let mut mask = TokenMask::all(codebook.vocab().size);
         grammar.restrict(&mut mask);
-        let allowed: Vec<TokenId> = mask.iter().collect();
+        let allowed: Vec<TokenId> = mask.iter().filter(|&id| grammar.confirms(id)).collect();
         if allowed.is_empty() {
             return None;
         }
@@ -69,17 +69,54 @@ fn both_encodings_give_the_molecule_back() {
 }
 
 #[test]
+fn a_molecule_is_shown_as_a_drawing_and_known_again() {
+    let artifact = |text: &str| Artifact { media_type: "chemical/x-daylight-smiles", bytes: text.into() };
+    let Preview::Svg(picture) = Molecule.preview(&artifact("CC(=O)Oc1ccccc1")) else { panic!("no drawing") };
+    assert!(picture.starts_with("<svg xmlns=") && picture.ends_with("</svg>"), "{picture}");
+    assert_eq!(Molecule.preview(&artifact("C1CC")), Preview::Text("C1CC".to_owned()));
+    assert_eq!(Molecule.key("OCC"), Molecule.key("C(O)C"));
+    assert_eq!(Molecule.key("C1CC"), "C1CC");
+}
+
+#[test]
+fn what_is_asked_as_json_begins_every_molecule() {
+    for encoding in [Encoding::Smiles, Encoding::Robust] {
+        let settings = MoleculeSettings { encoding, properties: vec!["qed".to_owned()], ..MoleculeSettings::default() };
+        let codebook = codebook(settings);
+        assert_eq!(Molecule.input_schema(&codebook)["properties"]["qed"]["type"], "number");
+        let read = |asked: serde_json::Value| Molecule.read_input(&codebook, asked.as_object().unwrap());
+        let input = read(serde_json::json!({ "prompt": "CC", "qed": 0.5 })).unwrap();
+        assert_eq!(input.prompt, of(&codebook).unwrap().encode_beginning("CC", &[(Property::Qed, 0.5)]).unwrap());
+        let end = codebook.encode("O").unwrap();
+        let made = [&input.given[..], &end].concat();
+        assert_eq!(Molecule.decode(&codebook, &made).as_text(), "CCO", "{encoding:?}");
+        assert_eq!(Molecule.value(&codebook, &made, 0).unwrap()["rings"], 0.0);
+        let mut mask = TokenMask::all(codebook.vocab().size);
+        (input.constraint.unwrap())().restrict(&mut mask);
+        assert!(mask.allows(end[0]), "the rules know what it begins with");
+        for (asked, part) in [
+            (serde_json::json!({ "mass": 1 }), "there is prompt, qed"),
+            (serde_json::json!({ "qed": "high" }), "expected a number"),
+            (serde_json::json!({ "prompt": 7 }), "expected SMILES"),
+        ] {
+            let error = read(asked).err().unwrap().to_string();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+}
+
+#[test]
 fn properties_stand_in_front_and_are_left_out_at_times() {
     let properties = vec!["logp".to_owned(), "qed".to_owned()];
     let codebook = codebook(MoleculeSettings { properties, n_bins: 8, ..MoleculeSettings::default() });
     let molecules = of(&codebook).unwrap();
     let ids = molecules.encode_molecule("CCO").unwrap();
-    let asked = molecules.encode_beginning("CC", &[(Property::Qed, 1e9)]).unwrap();
+    let (_, qed) = molecules.properties().nth(1).unwrap();
+    let asked = molecules.encode_beginning("CC", &[(Property::Qed, qed.range().1)]).unwrap();
     assert_eq!(asked.len(), 5);
     let text = |id: TokenId| codebook.token_text(id);
     assert_eq!(text(asked[1]), "<any>");
-    let n_bins = molecules.properties().nth(1).unwrap().1.n_bins();
-    assert_eq!(text(asked[2]), format!("<qed {}>", n_bins - 1));
+    assert_eq!(text(asked[2]), format!("<qed {}>", qed.n_bins() - 1));
     assert!(text(ids[1]).starts_with("<logp ") && text(ids[2]).starts_with("<qed "));
 
     let vary = Molecule.vary(&codebook).unwrap();
@@ -102,6 +139,44 @@ fn properties_stand_in_front_and_are_left_out_at_times() {
 }
 
 #[test]
+fn properties_beyond_what_was_seen_are_refused_with_the_range() {
+    let properties = vec!["logp".to_owned(), "qed".to_owned()];
+    let codebook = codebook(MoleculeSettings { properties, n_bins: 8, ..MoleculeSettings::default() });
+    let molecules = of(&codebook).unwrap();
+    let (_, bins) = molecules.properties().nth(1).unwrap();
+    let (least, greatest) = bins.range();
+    assert!(0.0 < least && least < bins.edges[0] && bins.edges[bins.edges.len() - 1] < greatest && greatest < 1.0);
+    for inside in [least, greatest] {
+        molecules.encode_beginning("", &[(Property::Qed, inside)]).unwrap();
+    }
+    for beyond in [5.0, -10.0] {
+        let error = molecules.encode_beginning("", &[(Property::Qed, beyond)]).unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("qed = {beyond} is nothing")) && error.contains(&format!("{least} to {greatest}")),
+            "{error}"
+        );
+    }
+    let twice = [(Property::Qed, least), (Property::Qed, greatest)];
+    let error = molecules.encode_beginning("", &twice).unwrap_err().to_string();
+    assert!(error.contains("qed is asked for twice"), "{error}");
+
+    let stored =
+        |bins: &str| MoleculeCodebook::from_json(format!(r#"{{"symbols":["C"],"properties":[{bins}]}}"#).as_bytes());
+    let older = stored(r#"{"property":"qed","edges":[0.25,0.5,0.75]}"#).unwrap();
+    let asked = |value: f64| older.encode_beginning("", &[(Property::Qed, value)]);
+    assert!(asked(0.25).is_ok() && asked(0.75).is_ok(), "older codebooks are read");
+    assert!(
+        asked(5.0).unwrap_err().to_string().contains("go from 0.25 to 0.75"),
+        "and their outer edges are the range"
+    );
+    assert_eq!(
+        stored(r#"{"property":"rings","edges":[1.0]}"#).unwrap().properties().next().unwrap().1.range().1,
+        f64::INFINITY
+    );
+    assert!(stored(r#"{"property":"qed","edges":[],"least":2.0,"greatest":1.0}"#).is_err());
+}
+
+#[test]
 fn unknown_properties_and_damaged_codebooks_are_refused() {
     let settings = MoleculeSettings { properties: vec!["mass".to_owned()], ..MoleculeSettings::default() };
     let error = settings.known_properties().unwrap_err().to_string();
@@ -117,28 +192,38 @@ fn unknown_properties_and_damaged_codebooks_are_refused() {
         assert!(MoleculeCodebook::from_json(bad.as_bytes()).is_err(), "{bad}");
     }
     let bins = PropertyBins::by_quantiles("qed", vec![1.0; 50], 8).unwrap();
-    assert_eq!((bins.n_bins(), bins.bin(1.0)), (1, 0));
+    assert_eq!((bins.n_bins(), bins.bin(1.0), bins.range()), (1, 0, (1.0, 1.0)));
 }
 
 #[test]
 fn the_sieve_keeps_the_smiles_and_drops_what_is_none() {
-    let apply = |text: &str| match MoleculeSieve.apply(document(text)) {
+    let sieved = |document: Document| match MoleculeSieve.apply(document) {
         Verdict::Keep(Document { content: Content::Text(text), .. }) => Ok(text),
-        Verdict::Drop(reason) => Err(reason),
+        Verdict::Drop(reason) => Err(reason.to_owned()),
+        Verdict::DropFor { reason, detail } => Err(format!("{reason}: {detail}")),
         other => panic!("{other:?}"),
     };
+    let apply = |text: &str| sieved(document(text));
     assert_eq!(apply("CCO ethanol 1"), Ok("CCO".to_owned()));
     // The grammar does not know this form, but RDKit mends it.
     assert_eq!(apply("CN(=O)=O"), Ok("CN(=O)=O".to_owned()));
     let block = genera_chemistry::Molecule::parse("CCO").unwrap().mol_block("x").unwrap();
     assert_eq!(apply(&block), Ok("CCO".to_owned()));
+    let apply_block = |text: &str| sieved(Document::block(Origin::new("x.sdf", 1), text, 57));
+    assert_eq!(apply_block(&block), Ok("CCO".to_owned()));
+    // The title of a block is no SMILES, whatever is missing behind it.
+    let carbon_monoxide = genera_chemistry::Molecule::parse("CCO").unwrap().mol_block("CO").unwrap();
+    let (cut, _) = carbon_monoxide.split_once("M  END").unwrap();
+    assert!(apply_block(cut).unwrap_err().contains("no block of a molecule (MDL V2000): is cut short at line 66"));
+    assert!(apply_block("CO").unwrap_err().contains("is cut short at line 58"), "{:?}", apply_block("CO"));
+    assert!(apply_block(&block.replacen(" O ", " ? ", 1)).unwrap_err().contains("line 63: expected an atom"));
     for (text, reason) in [
         ("C1CC", "ring numbers do not pair"),
         ("C(C", "brackets of branches"),
         ("c1cccc1", "alternating bonds"),
         ("smiles", "a symbol that the format does not know"),
         ("FC(F)(F)(F)F", "more bonds than it can have"),
-        ("M  END", "no block"),
+        ("a\nb\nc\nd\nM  END", "no block of a molecule (MDL V2000): line 4: expected the numbers"),
     ] {
         assert!(apply(text).unwrap_err().contains(reason), "{text}: {:?}", apply(text));
     }

@@ -145,6 +145,23 @@ impl Column {
         }
     }
 
+    /// The codes next to a value in text, from below and from above: the same where a code stands for just that value. `None` for
+    /// what is no value of the column's kind, or has no order.
+    pub(super) fn around(&self, text: &str) -> Option<(i64, i64)> {
+        match &self.kind {
+            Kind::Number(format) => format.around(text),
+            Kind::Date(format) => format.around(text),
+            Kind::Category { .. } | Kind::Constant { .. } | Kind::Id { .. } | Kind::Empty => None,
+        }
+    }
+
+    /// The greatest code up to this one that the column holds, and the least from that one on.
+    pub(super) fn held_around(&self, below: i64, above: i64) -> [Option<i64>; 2] {
+        let lower = self.bins.iter().rev().find(|bin| bin.low <= below).map(|bin| below.min(bin.high));
+        let higher = self.bins.iter().find(|bin| bin.high >= above).map(|bin| above.max(bin.low));
+        [lower, higher]
+    }
+
     /// The cell that a code stands for.
     pub fn text(&self, code: i64) -> String {
         match &self.kind {

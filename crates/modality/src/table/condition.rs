@@ -2,7 +2,6 @@
 
 use super::codebook::TableCodebook;
 use super::column::{Bin, Column, Kind};
-use super::constraint::{code_at_least, code_at_most};
 use super::domain::{Cell, Domain};
 use super::settings::settings;
 use genera_data::Result;
@@ -26,7 +25,8 @@ impl Conditions {
 
     /// Reads conditions that are all to be met, with commas between them. Each is a column, one of `=` `!=` `<` `<=` `>`
     /// `>=`, and a value; behind `=` and `!=` also several with `|` between them or a range such as `20..30`. A value with
-    /// a comma stands in double quotes; `missing` is a gap.
+    /// a comma stands in double quotes; `missing` is a gap. Limits may be finer than the values of the column; what stands
+    /// behind `=` and `!=` is a value that it can have.
     ///
     /// # Errors
     /// When a column is unknown, a value is none that the column can have, or nothing meets them; what is legal is listed.
@@ -136,18 +136,23 @@ fn domain(column: &Column, operator: &str, wanted: &str) -> Result<Domain> {
             column.name,
             legal(column)
         ))),
-        "<=" => Ok(Domain { high: code_at_most(column, limit(column, wanted)?), missing: false, ..all }),
-        ">=" => Ok(Domain { low: code_at_least(column, limit(column, wanted)?), missing: false, ..all }),
-        "<" => Ok(Domain { high: code_at_least(column, limit(column, wanted)?) - 1, missing: false, ..all }),
-        _ => Ok(Domain { low: code_at_most(column, limit(column, wanted)?) + 1, missing: false, ..all }),
+        _ => {
+            let (below, above) = limit(column, wanted)?;
+            let (low, high) = match operator {
+                "<=" => (all.low, below),
+                ">=" => (above, all.high),
+                "<" => (all.low, above - 1),
+                _ => (below + 1, all.high),
+            };
+            Ok(Domain { low, high, only: None, missing: false })
+        }
     }
 }
 
 /// The values between bars, or a range.
 fn one_of(column: &Column, wanted: &str) -> Result<Domain> {
     if let Some((low, high)) = wanted.split_once("..").filter(|_| column.is_ordered()) {
-        let (low, high) = (limit(column, low)?, limit(column, high)?);
-        let (low, high) = (code_at_least(column, low), code_at_most(column, high));
+        let ((_, low), (high, _)) = (limit(column, low)?, limit(column, high)?);
         return Ok(Domain { low, high, only: None, missing: false });
     }
     let (mut codes, mut missing) = (Vec::new(), false);
@@ -158,30 +163,37 @@ fn one_of(column: &Column, wanted: &str) -> Result<Domain> {
             Some(code) => codes.push(code),
             None if text == "missing" && column.missing.is_some() => missing = true,
             None => {
-                return Err(settings(format!("column {:?} never holds {text:?}: {}", column.name, legal(column))));
+                let (name, near, legal) = (&column.name, near(column, text), legal(column));
+                return Err(settings(format!("column {name:?} never holds {text:?}{near}: {legal}")));
             }
         }
     }
     Ok(Domain { missing, ..Domain::some(codes) })
 }
 
-/// The code of a value that the column can really have.
+/// The code of a value that the column can really have, and that stands for just this value.
 pub(super) fn code(column: &Column, text: &str) -> Option<i64> {
     let code = match &column.kind {
         // What is not listed is rare, which nobody asks for by name.
         Kind::Category { values, .. } => values.iter().position(|value| value.trim() == text.trim())? as i64,
-        _ => column.code(text)?,
+        _ => column.around(text).filter(|(below, above)| below == above)?.0,
     };
-    Domain::all(column).meets(Bin { low: code, high: code }).then_some(code)
+    column.bins.iter().any(|bin| (bin.low..=bin.high).contains(&code)).then_some(code)
 }
 
-fn limit(column: &Column, text: &str) -> Result<f64> {
-    let number = match &column.kind {
-        // A limit may be finer than the grid.
-        Kind::Number(_) => super::number::parse(text),
-        _ => column.code(text).map(|code| column.value(code)),
-    };
-    number.ok_or_else(|| {
+/// What the column holds beside a value that it does not hold, in words; nothing where it has no order.
+pub(super) fn near(column: &Column, text: &str) -> String {
+    let Some((below, above)) = column.around(text) else { return String::new() };
+    match column.held_around(below, above).map(|code| code.map(|code| column.text(code))) {
+        [Some(lower), Some(higher)] => format!("; near it are {lower} and {higher}"),
+        [Some(near), None] | [None, Some(near)] => format!("; nearest to it is {near}"),
+        [None, None] => String::new(),
+    }
+}
+
+/// The codes next to a limit, which may be finer than the grid of the column.
+fn limit(column: &Column, text: &str) -> Result<(i64, i64)> {
+    column.around(text).ok_or_else(|| {
         settings(format!("{:?} is no limit of column {:?}: {}", text.trim(), column.name, legal(column)))
     })
 }

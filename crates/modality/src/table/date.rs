@@ -1,5 +1,6 @@
 //! Dates and times as whole numbers.
 
+use super::number::between;
 use genera_data::calendar::{date_of, days_of};
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +52,13 @@ impl DateFormat {
     /// The code of a date in text; off the grid, the one before.
     pub(super) fn code(&self, text: &str) -> Option<i64> {
         Some(self.scaled(text)?.saturating_sub(self.offset).div_euclid(self.step.max(1)))
+    }
+
+    /// The codes next to a date in text, from below and from above: the same where a code stands for just that date.
+    pub(super) fn around(&self, text: &str) -> Option<(i64, i64)> {
+        let (along, step) = (i128::from(self.scaled(text)?) - i128::from(self.offset), i128::from(self.step.max(1)));
+        let code = along.div_euclid(step);
+        Some(between(code, code + i128::from(along.rem_euclid(step) != 0)))
     }
 
     /// Days or microseconds since 1970-01-01.

@@ -77,6 +77,21 @@ impl Domain {
         Self { low, high, only, missing: self.missing && other.missing }
     }
 
+    /// How many codes of a column may come.
+    pub fn n_codes(&self, column: &Column) -> u64 {
+        let of_bin = |bin: &Bin| {
+            let (low, high) = (self.low.max(bin.low), self.high.min(bin.high));
+            match &self.only {
+                _ if low > high => 0,
+                None => Bin { low, high }.width(),
+                Some(only) => {
+                    (only.partition_point(|&code| code <= high) - only.partition_point(|&code| code < low)) as u64
+                }
+            }
+        };
+        column.bins.iter().map(of_bin).fold(0, u64::saturating_add)
+    }
+
     /// Whether nothing of a column may come.
     pub fn is_empty_for(&self, column: &Column) -> bool {
         !self.missing && !column.bins.iter().any(|&bin| self.meets(bin))
@@ -85,7 +100,20 @@ impl Domain {
 
 #[cfg(test)]
 mod tests {
+    use super::super::column::Kind;
     use super::*;
+
+    #[test]
+    fn codes_are_counted_without_walking_them() {
+        let bins = vec![Bin { low: 0, high: 299_999_999_999 }, Bin { low: i64::MAX - 9, high: i64::MAX }];
+        let column = Column { name: String::new(), kind: Kind::Empty, bins, missing: None };
+        let of = |low, high| Domain { low, high, only: None, missing: false };
+        assert_eq!(of(7, 7).n_codes(&column), 1);
+        assert_eq!(of(299_999_999_999, i64::MAX - 9).n_codes(&column), 2);
+        assert_eq!(of(i64::MIN, i64::MAX).n_codes(&column), 300_000_000_010);
+        assert_eq!((of(3, 2).n_codes(&column), Domain::exactly(Cell::Missing).n_codes(&column)), (0, 0));
+        assert_eq!(Domain::some(vec![-1, 5, 6, i64::MAX]).n_codes(&column), 3);
+    }
 
     #[test]
     fn domains_are_sets_of_codes() {

@@ -2,8 +2,7 @@
 
 use super::codebook::TableCodebook;
 use super::column::{Column, Kind};
-use super::condition::{Conditions, code, legal};
-use super::constraint::{code_at_least, code_at_most};
+use super::condition::{Conditions, code, legal, near};
 use super::domain::{Cell, Domain};
 use super::grammar::RowGrammar;
 use crate::Codebook;
@@ -84,7 +83,8 @@ pub(super) fn read(codebook: &Codebook, input: &Map<String, Value>) -> Result<In
     }
     let grammar = RowGrammar::new(codebook, &conditions)?;
     let constraint = move || Box::new(grammar.clone()) as Box<dyn Constraint>;
-    Ok(Input { prompt: codebook.vocab().special.begin.into_iter().collect(), constraint: Some(Box::new(constraint)) })
+    let prompt = codebook.vocab().special.begin.into_iter().collect();
+    Ok(Input { prompt, given: Vec::new(), constraint: Some(Box::new(constraint)) })
 }
 
 fn ask(table: &TableCodebook, conditions: &mut Conditions, name: &str, asked: &Value) -> Result<()> {
@@ -110,10 +110,10 @@ fn domain(column: &Column, asked: &Value) -> Result<Domain> {
             only(limits, &["min", "max"])?;
             let mut domain = Domain { missing: false, ..Domain::all(column) };
             if let Some(min) = limits.get("min") {
-                domain.low = code_at_least(column, limit(column, min)?);
+                (_, domain.low) = limit(column, min)?;
             }
             if let Some(max) = limits.get("max") {
-                domain.high = code_at_most(column, limit(column, max)?);
+                (domain.high, _) = limit(column, max)?;
             }
             Ok(domain)
         }
@@ -126,17 +126,15 @@ fn code_of(column: &Column, value: &Value) -> Result<i64> {
     text.and_then(|text| code(column, &text)).ok_or_else(|| never(column, value))
 }
 
-fn limit(column: &Column, value: &Value) -> Result<f64> {
-    if let (Kind::Number(_), Some(number)) = (&column.kind, value.as_f64()) {
-        return Ok(number);
-    }
-    let code = text_of(value).and_then(|text| column.code(&text));
-    code.map(|code| column.value(code)).ok_or_else(|| never(column, value))
+/// The codes next to a limit, from below and from above.
+fn limit(column: &Column, value: &Value) -> Result<(i64, i64)> {
+    text_of(value).and_then(|text| column.around(&text)).ok_or_else(|| never(column, value))
 }
 
 fn never(column: &Column, value: &Value) -> genera_data::Error {
     let shown = text_of(value).map_or_else(|| kind_of(value).to_owned(), |text| format!("{:?}", short(&text)));
-    wrong(format!("where: column {:?} never holds {shown}: {}", column.name, legal(column)))
+    let near = text_of(value).map_or_else(String::new, |text| near(column, &text));
+    wrong(format!("where: column {:?} never holds {shown}{near}: {}", column.name, legal(column)))
 }
 
 fn text_of(value: &Value) -> Option<String> {

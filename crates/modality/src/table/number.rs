@@ -51,6 +51,14 @@ impl NumberFormat {
         Some(along.saturating_add((self.step / 2).saturating_mul(along.signum())) / self.step.max(1))
     }
 
+    /// The codes next to a number in text, from below and from above: the same where a code stands for just that number.
+    pub(super) fn around(&self, text: &str) -> Option<(i64, i64)> {
+        let (below, is_exact) = scaled_exactly(text, self.decimals)?;
+        let (along, step) = (below - i128::from(self.offset), i128::from(self.step.max(1)));
+        let code = along.div_euclid(step);
+        Some(between(code, code + i128::from(!is_exact || along.rem_euclid(step) != 0)))
+    }
+
     /// The number that a code stands for.
     pub(super) fn text(&self, code: i64) -> String {
         let scaled = i128::from(code) * i128::from(self.step) + i128::from(self.offset);
@@ -83,6 +91,49 @@ pub(super) fn scaled(text: &str, decimals: u32) -> Option<i64> {
     (scaled.abs() <= MAX_SCALED).then_some(scaled as i64)
 }
 
+/// Codes beyond this stand for nothing, and can be counted on without overflow.
+const MOST: i128 = 1 << 62;
+
+/// Two codes, brought into what codes can be.
+pub(super) fn between(below: i128, above: i128) -> (i64, i64) {
+    let code = |code: i128| code.clamp(-MOST, MOST) as i64;
+    (code(below), code(above))
+}
+
+/// Significant digits of a number that are looked at one by one.
+const MAX_DIGITS: usize = 30;
+
+/// A number without its point, rounded down to so many digits behind it, and whether nothing was lost: without floats, in which
+/// 0.29 is no hundredth.
+fn scaled_exactly(text: &str, decimals: u32) -> Option<(i128, bool)> {
+    parse(text)?;
+    let text = text.trim();
+    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let behind = mantissa.split_once('.').map_or(0, |(_, behind)| behind.len() as i64);
+    let mut shift = i64::from(decimals) - behind + exponent.parse::<i64>().ok()?;
+    let (mut value, mut n_digits, mut is_exact) = (0_i128, 0, true);
+    for digit in mantissa.bytes().filter(u8::is_ascii_digit).map(|byte| i128::from(byte - b'0')) {
+        if n_digits < MAX_DIGITS {
+            value = 10 * value + digit;
+            n_digits += usize::from(value > 0);
+        } else {
+            shift += 1;
+            is_exact &= digit == 0;
+        }
+    }
+    let power = |places: i64| u32::try_from(places).ok().and_then(|places| 10_i128.checked_pow(places));
+    if shift >= 0 {
+        // Far beyond all codes the digits do not matter any more.
+        let scaled = power(shift).and_then(|power| value.checked_mul(power));
+        value = scaled.unwrap_or(if value == 0 { 0 } else { i128::MAX >> 1 });
+    } else {
+        let (whole, rest) = power(-shift).map_or((0, value), |power| (value / power, value % power));
+        (value, is_exact) = (whole, is_exact && rest == 0);
+    }
+    let below = if mantissa.starts_with('-') { -value - i128::from(!is_exact) } else { value };
+    Some((below, is_exact))
+}
+
 /// How many digits stand behind the point of a number in text; an exponent moves the point.
 pub(super) fn decimals_of(text: &str) -> u32 {
     let (mantissa, exponent) = match text.trim().split_once(['e', 'E']) {
@@ -112,6 +163,35 @@ mod tests {
         check(format(1, true, 10, 5), "-7.5");
         check(format(1, true, 10, 5), "880.5");
         assert_eq!(format(1, true, 10, 5).text(format(1, true, 10, 5).code("3.1").unwrap()), "3.5", "the nearest");
+    }
+
+    #[test]
+    fn numbers_beside_the_grid_lie_between_two_codes() {
+        let format = |decimals, step, offset| NumberFormat { decimals, padded: true, step, offset };
+        let check = |format: NumberFormat, text: &str, expect: (i64, i64)| {
+            assert_eq!(format.around(text), Some(expect), "{text} {format:?}");
+        };
+        let whole = format(0, 1, 0);
+        for (text, expect) in [
+            ("30", (30, 30)),
+            ("30.4", (30, 31)),
+            ("-30.4", (-31, -30)),
+            ("30.0000000000000000000000000000000001", (30, 31)),
+            ("-0", (0, 0)),
+            ("3e1", (30, 30)),
+            ("305e-1", (30, 31)),
+            ("1e-400000", (0, 1)),
+            ("9007199254740993", (9_007_199_254_740_993, 9_007_199_254_740_993)),
+        ] {
+            check(whole.clone(), text, expect);
+        }
+        check(format(2, 1, 0), "0.29", (29, 29));
+        check(format(1, 10, 5), "3.1", (2, 3));
+        check(format(1, 10, 5), "3.5", (3, 3));
+        check(format(0, 50, 0), "-149", (-3, -2));
+        let far = whole.around("-1e300").unwrap();
+        assert!(far.0 == far.1 && far.0 < i64::MIN / 4 && far.0.checked_sub(1).is_some());
+        assert_eq!((whole.around("nan"), whole.around("")), (None, None));
     }
 
     #[test]

@@ -95,6 +95,66 @@ fn conditions_are_met() {
     check("price = 100..200, end <= 90", |row| (100.0..=200.0).contains(&row[4].parse::<f64>().unwrap()));
 }
 
+/// Trips that begin at full hours of two days, with whole ages and thousandths of a second.
+fn trips() -> Codebook {
+    let row = |i: u64| {
+        let (when, age) = (format!("2024-03-0{} {:02}:00", 1 + i / 24 % 2, i % 24), 20 + i % 40);
+        let stamp = format!("2024-03-01 {:02}:00:00.{:03}", i % 24, i % 1000);
+        vec![when, age.to_string(), stamp, format!("0.{:02}", i * 7 % 100)]
+    };
+    fitted(named(&["when", "age", "stamp", "share"]), (0..2000).map(row))
+}
+
+#[test]
+fn conditions_beside_the_grid_are_met() {
+    let codebook = trips();
+    let table = of(&codebook).unwrap();
+    let parse = |text: &str| Conditions::parse(table, text);
+    let check = |text: &str, column: usize, allowed: &[&str], forbidden: &[&str]| {
+        let conditions = parse(text).unwrap();
+        let allows = |value: &&str| {
+            let code = table.columns()[column].code(value).unwrap();
+            assert_eq!(table.columns()[column].text(code), **value, "the value is on the grid");
+            conditions.domains()[column].allows(Cell::Code(code))
+        };
+        assert!(
+            allowed.iter().all(allows) && !forbidden.iter().any(allows),
+            "{text}: {:?}",
+            conditions.domains()[column]
+        );
+    };
+    let (ten, eleven) = ("2024-03-01 10:00", "2024-03-01 11:00");
+    check("when >= 2024-03-01 10:30", 0, &[eleven], &[ten]);
+    check("when > 2024-03-01 10:30", 0, &[eleven], &[ten]);
+    check("when < 2024-03-01 10:30", 0, &[ten], &[eleven]);
+    check("when <= 2024-03-01 10:30", 0, &[ten], &[eleven]);
+    check("when < 2024-03-01 10:00", 0, &["2024-03-01 09:00"], &[ten]);
+    check("when > 2024-03-01 10:00", 0, &[eleven], &[ten]);
+    check("when = 2024-03-01 09:59..2024-03-01 10:01", 0, &[ten], &[eleven, "2024-03-01 09:00"]);
+    let before = "2024-03-01 11:00:00.010";
+    check("stamp <= 2024-03-01 11:00:00.010", 2, &[before], &["2024-03-01 11:00:00.011"]);
+    check("stamp < 2024-03-01 11:00:00.011", 2, &[before], &["2024-03-01 11:00:00.011"]);
+    check("age <= 30.4", 1, &["30"], &["31"]);
+    check("age > 30.4", 1, &["31"], &["30"]);
+    check("age = 30 | 3.2e1", 1, &["30", "32"], &["31"]);
+    check("age != 30.0", 1, &["29", "31"], &["30"]);
+    check("share <= 0.29", 3, &["0.29"], &["0.30"]);
+    let refused = |text: &str, expect: &str| {
+        let error = parse(text).expect_err(text).to_string();
+        assert!(error.contains(expect), "{error}");
+    };
+    refused("age = 30.4", "never holds \"30.4\"; near it are 30 and 31");
+    refused("age != 30.4", "near it are 30 and 31");
+    refused("age = 99", "nearest to it is 59: age goes from 20 to 59");
+    refused("when = 2024-03-01 10:30", &format!("near it are {ten} and {eleven}"));
+    let refused = rows_for(&codebook, serde_json::json!({ "where": { "age": 30.4 } })).unwrap_err().to_string();
+    assert!(refused.contains("near it are 30 and 31"), "{refused}");
+    let limits =
+        serde_json::json!({ "where": { "age": { "min": 30.4, "max": 31.5 }, "when": { "max": "2024-03-01 10:30" } } });
+    let rows = rows_for(&codebook, limits).unwrap();
+    assert!(rows.len() == 200 && rows.iter().all(|row| row["age"] == 31 && row["when"].as_str().unwrap() <= ten));
+}
+
 #[test]
 fn wrong_conditions_name_what_is_legal() {
     let codebook = stays(|settings| settings);

@@ -8,9 +8,10 @@ use crate::model::Served;
 use crate::problem::Problem;
 use crate::wire::output::Usage;
 use crate::worker::{Answers, Said};
-use genera_engine::generate::Finish;
+use genera_engine::generate::{Fault, Finish};
 use genera_modality::AnswerStream;
 use genera_tokens::TokenId;
+use hyper::StatusCode;
 
 /// A part of one of the answers.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -135,6 +136,14 @@ impl Choice<'_> {
                     "logit_bias",
                     "the biases, the grammar and the tokens that end an answer leave no token to go on with",
                 ));
+            }
+            Finish::Faulty(Fault::Failed) => {
+                return Err(Problem::internal("what holds the answer to its form failed; the server's log says where"));
+            }
+            Finish::Faulty(Fault::TooComplex) => {
+                let message =
+                    "the answer has become too complex for the schema or grammar that was asked for; make it simpler";
+                return Err(Problem::new(StatusCode::BAD_REQUEST, "form_too_complex", message));
             }
             Finish::NotFinite => {
                 return Err(Problem::internal("the model's logits are not numbers: its weights are damaged"));

@@ -2,8 +2,8 @@
 
 use crate::limits::{BODY_BYTES, BODY_TIME};
 use crate::problem::Problem;
-use bytes::Bytes;
-use http_body_util::{BodyExt, Limited};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use hyper::{Request, StatusCode};
@@ -31,24 +31,37 @@ pub async fn read_json(request: Request<Incoming>, room: &Room) -> Result<Input,
     if hint.lower() > BODY_BYTES as u64 {
         return Err(too_large());
     }
-    let n_bytes = hint.exact().map_or(BODY_BYTES, |n| n as usize);
-    let room = room.clone().try_acquire_many_owned(n_bytes.div_ceil(1024) as u32).map_err(|_| {
-        let message = "the server works on too many large requests; ask again in a moment";
-        Problem { retry_after: Some(1), ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message) }
-    })?;
-    let body = Limited::new(request.into_body(), BODY_BYTES).collect();
-    let read = tokio::time::timeout(BODY_TIME, body).await.map_err(|_| {
+    let read = tokio::time::timeout(BODY_TIME, read_all(request.into_body(), room)).await;
+    read.map_err(|_| {
         let seconds = BODY_TIME.as_secs();
         let message = format!("the body of the request did not come within {seconds} seconds");
         Problem::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", message)
-    })?;
-    let bytes = read.map_err(|error| {
-        if error.is::<http_body_util::LengthLimitError>() {
-            return too_large();
+    })?
+}
+
+/// Takes room for what has come, not for what is announced: a slow client holds no more than it sends.
+async fn read_all(mut body: Incoming, room: &Room) -> Result<Input, Problem> {
+    let take = |n_bytes: usize| {
+        room.clone().try_acquire_many_owned(n_bytes.div_ceil(1024) as u32).map_err(|_| {
+            let message = "the server works on too many large requests; ask again in a moment";
+            Problem { retry_after: Some(1), ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message) }
+        })
+    };
+    let (mut taken, mut bytes) = (take(1)?, BytesMut::new());
+    while let Some(frame) = body.frame().await {
+        let broken = |_| Problem::new(StatusCode::BAD_REQUEST, "broken_body", "the body of the request broke off");
+        let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
+        let n_bytes = bytes.len() + data.len();
+        if n_bytes > BODY_BYTES {
+            return Err(too_large());
         }
-        Problem::new(StatusCode::BAD_REQUEST, "broken_body", "the body of the request broke off")
-    })?;
-    Ok(Input { bytes: bytes.to_bytes(), _room: room })
+        let n_held = 1024 * taken.num_permits();
+        if n_bytes > n_held {
+            taken.merge(take(n_bytes - n_held)?);
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(Input { bytes: bytes.freeze(), _room: taken })
 }
 
 /// Browsers send this type across origins only after they have asked, which a foreign page does not survive.

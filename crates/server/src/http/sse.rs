@@ -10,6 +10,7 @@ use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use serde_json::Value;
 use std::future::Future;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 /// Events that wait for the connection to take them; the task that makes them waits then, too.
 const N_EVENTS: usize = 16;
@@ -18,6 +19,8 @@ const N_EVENTS: usize = 16;
 pub struct Events {
     to: mpsc::Sender<Bytes>,
     stage: watch::Receiver<Stage>,
+    /// When the last bytes were sent.
+    sent: Instant,
 }
 
 /// Why no more events come.
@@ -44,7 +47,7 @@ where
     F: Future<Output = Result<(), Ended>> + Send + 'static,
 {
     let (to, from) = mpsc::channel(N_EVENTS);
-    let events = Events { to: to.clone(), stage };
+    let events = Events { to: to.clone(), stage, sent: Instant::now() };
     let made = make(events);
     tokio::spawn(async move {
         // In a task of its own, a panic ends this stream alone.
@@ -70,7 +73,7 @@ impl Events {
     ///
     /// # Errors
     /// When the client is gone.
-    pub async fn send(&self, data: &Value) -> Result<(), Ended> {
+    pub async fn send(&mut self, data: &Value) -> Result<(), Ended> {
         self.send_raw(format!("data: {data}\n\n")).await
     }
 
@@ -78,7 +81,7 @@ impl Events {
     ///
     /// # Errors
     /// When the client is gone.
-    pub async fn send_named(&self, name: &str, data: &Value) -> Result<(), Ended> {
+    pub async fn send_named(&mut self, name: &str, data: &Value) -> Result<(), Ended> {
         self.send_raw(format!("event: {name}\ndata: {data}\n\n")).await
     }
 
@@ -86,11 +89,12 @@ impl Events {
     ///
     /// # Errors
     /// When the client is gone.
-    pub async fn send_done(&self) -> Result<(), Ended> {
+    pub async fn send_done(&mut self) -> Result<(), Ended> {
         self.send_raw("data: [DONE]\n\n".to_owned()).await
     }
 
-    async fn send_raw(&self, text: String) -> Result<(), Ended> {
+    async fn send_raw(&mut self, text: String) -> Result<(), Ended> {
+        self.sent = Instant::now();
         self.to.send(text.into()).await.map_err(|_| Ended::Gone)
     }
 
@@ -106,7 +110,7 @@ impl Events {
                 done = &mut what => return Ok(done),
                 () = self.to.closed() => return Err(Ended::Gone),
                 () = closing(&mut self.stage) => return Err(Problem::shutting_down().into()),
-                () = tokio::time::sleep(COMMENT_TIME) => self.send_raw(": still at it\n\n".to_owned()).await?,
+                () = tokio::time::sleep_until(self.sent + COMMENT_TIME) => self.send_raw(": still at it\n\n".to_owned()).await?,
             }
         }
     }

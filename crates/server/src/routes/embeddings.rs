@@ -16,7 +16,9 @@ use std::sync::Arc;
 pub async fn create(request: Request<Incoming>, state: &Arc<State>, room: &Room) -> Result<Response<Body>, Problem> {
     let input = read_json(request, room).await?;
     let of_task = state.clone();
-    let (model, texts, format) = aside(move || prepare(parse(&input.bytes, WITHOUT_EFFECT)?, &of_task)).await?;
+    // What was read takes its room as long as it is worked on.
+    let prepare = move || Ok((prepare(parse(&input.bytes, WITHOUT_EFFECT)?, &of_task)?, input));
+    let ((model, texts, format), _input) = aside(prepare).await?;
     let n_tokens = texts.iter().map(Vec::len).sum();
     let vectors = unless_closing(&state.stage, model.worker.embed(texts)).await?;
     Ok(json(&embeddings::list(&model.name, &vectors, format, n_tokens)))
@@ -49,6 +51,7 @@ fn prepare(asked: embeddings::Request, state: &State) -> Result<Prepared, Proble
 }
 
 fn encoded(model: &Served, text: &str) -> Result<Vec<TokenId>, Problem> {
+    model.check_bytes(text.len(), "input")?;
     let prompt = model.modality.encode_prompt(&model.codebook, text);
     let is_talk = model.modality.name() == "chat";
     // What a model of conversations would read around the text is no part of it.

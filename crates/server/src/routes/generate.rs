@@ -28,16 +28,23 @@ pub struct Generate {
     n_prompt: usize,
     seed: u64,
     is_stream: bool,
+    /// What of the prompt is a part of every item.
+    given: Vec<TokenId>,
 }
 
 /// An item under way.
-#[derive(Default)]
+#[derive(Clone)]
 struct Growing {
     tokens: Vec<TokenId>,
     text: String,
 }
 
 impl Generate {
+    /// So many items, with what of the prompt is a part of them.
+    fn begin(&self, n: usize) -> Vec<Growing> {
+        vec![Growing { tokens: self.given.clone(), text: String::new() }; n]
+    }
+
     fn pieces(&self, answers: Answers) -> Pieces<'_> {
         Pieces::new(&self.model, answers, &self.stops, true)
     }
@@ -85,13 +92,13 @@ impl Job for Generate {
         }
         let plan = wishes.plan(&model)?;
         let input = model.modality.read_input(&model.codebook, &asked.input);
-        let Input { prompt, constraint: of_input } =
+        let Input { prompt, given, constraint: of_input } =
             input.map_err(|error| Problem::invalid("input", error.to_string()))?;
         let prompt: Prompt = prompt::of_tokens(&model, prompt)?;
         let form = || of_input.as_ref().map(|make| make()).or_else(constraint);
         let requests = plan.requests(&model, &prompt, &form, "input")?;
         let (n_prompt, is_stream) = (prompt.n_tokens(), asked.stream.unwrap_or(false));
-        Ok((Self { n_prompt, seed, is_stream, stops: plan.stops, model: model.clone() }, requests))
+        Ok((Self { n_prompt, given, seed, is_stream, stops: plan.stops, model: model.clone() }, requests))
     }
 
     fn model(&self) -> &Arc<Served> {
@@ -103,7 +110,7 @@ impl Job for Generate {
     }
 
     async fn whole(&self, answers: Answers, head: &Head) -> Result<Value, Problem> {
-        let mut growing: Vec<Growing> = (0..answers.len()).map(|_| Growing::default()).collect();
+        let mut growing = self.begin(answers.len());
         let mut items = Vec::with_capacity(growing.len());
         let mut pieces = self.pieces(answers);
         while let Some(piece) = pieces.next().await? {
@@ -115,7 +122,7 @@ impl Job for Generate {
     }
 
     async fn write(&self, answers: Answers, head: &Head, mut events: Events) -> Result<(), Ended> {
-        let mut growing: Vec<Growing> = (0..answers.len()).map(|_| Growing::default()).collect();
+        let mut growing = self.begin(answers.len());
         let shows_text = self.model.modality.constraint(&self.model.codebook).is_none();
         let mut pieces = self.pieces(answers);
         while let Some(piece) = events.wait(pieces.next()).await?? {

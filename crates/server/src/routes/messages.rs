@@ -118,7 +118,7 @@ struct Blocks {
 }
 
 impl Blocks {
-    async fn send(&self, name: &str, mut data: Value) -> Result<(), Ended> {
+    async fn send(&mut self, name: &str, mut data: Value) -> Result<(), Ended> {
         data["type"] = value!(name);
         self.events.send_named(name, &data).await
     }
@@ -141,11 +141,11 @@ impl Blocks {
         }
     }
 
-    async fn open(&self, block: Value) -> Result<(), Ended> {
+    async fn open(&mut self, block: Value) -> Result<(), Ended> {
         self.send("content_block_start", value!({ "index": self.n, "content_block": block })).await
     }
 
-    async fn fill(&self, delta: Value) -> Result<(), Ended> {
+    async fn fill(&mut self, delta: Value) -> Result<(), Ended> {
         self.send("content_block_delta", value!({ "index": self.n, "delta": delta })).await
     }
 

@@ -11,7 +11,7 @@ use crate::problem::Problem;
 use crate::wire::message::{Tool, ToolChoice};
 use genera_data::ChatTemplate;
 use genera_tokens::TokenId;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// A call that a model made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,13 +139,15 @@ impl Toolbox {
     pub fn form(&self) -> Form {
         let named = |tool: &&Tool| !matches!(&self.choice, ToolChoice::Named(name) if *name != tool.function.name);
         let schemas: Vec<Value> = self.tools.iter().filter(named).map(|tool| self.schema(tool)).collect();
-        let call = json!({ "anyOf": schemas, "x-guidance": { "whitespace_pattern": " " } });
+        let definitions: Map<String, Value> =
+            self.tools.iter().filter(named).map(|tool| (tool.function.name.clone(), parameters_of(tool))).collect();
+        let call = json!({ "anyOf": schemas, "$defs": definitions, "x-guidance": { "whitespace_pattern": " " } });
         let is_forced = matches!(self.choice, ToolChoice::Required | ToolChoice::Named(_));
         Form::Lark(match (self.format, is_forced) {
             (Format::Bare, true) => format!("start: %json {call}"),
             (Format::Bare, false) => format!("start: TEXT | call |\ncall: %json {call}\nTEXT: /[^{{](.|\\n)*/"),
             (Format::Tagged | Format::Told, _) => self.tagged(&call, is_forced),
-            (Format::Listed(mark), _) => self.listed(mark, &schemas, is_forced),
+            (Format::Listed(mark), _) => self.listed(mark, &call, is_forced),
         })
     }
 
@@ -160,9 +162,10 @@ impl Toolbox {
     }
 
     /// A list of calls behind its mark, or a text that cannot be taken for one.
-    fn listed(&self, mark: Option<TokenId>, schemas: &[Value], is_forced: bool) -> String {
+    fn listed(&self, mark: Option<TokenId>, call: &Value, is_forced: bool) -> String {
         let mut list = json!({
-            "type": "array", "items": { "anyOf": schemas }, "minItems": 1, "x-guidance": { "whitespace_pattern": " " },
+            "type": "array", "items": { "anyOf": call["anyOf"] }, "minItems": 1, "$defs": call["$defs"],
+            "x-guidance": call["x-guidance"],
         });
         if self.is_one() {
             list["maxItems"] = json!(1);
@@ -178,10 +181,9 @@ impl Toolbox {
     }
 
     fn schema(&self, tool: &Tool) -> Value {
-        let key = self.format.arguments_key();
-        let parameters = tool.function.parameters.clone().unwrap_or_else(|| json!({ "type": "object" }));
+        let (key, name) = (self.format.arguments_key(), &tool.function.name);
         json!({
-            "type": "object", "properties": { "name": { "const": tool.function.name }, key: parameters },
+            "type": "object", "properties": { "name": { "const": name }, key: { "$ref": place_of(name) } },
             "required": ["name", key], "additionalProperties": false,
         })
     }
@@ -190,6 +192,40 @@ impl Toolbox {
     pub fn parser(&self) -> CallParser {
         let names = self.tools.iter().map(|tool| tool.function.name.clone()).collect();
         CallParser::new(self.format, names)
+    }
+}
+
+/// Where the schema of a function's parameters stands among the definitions; names have no characters that need escaping.
+fn place_of(name: &str) -> String {
+    format!("#/$defs/{name}")
+}
+
+/// The schema of a function's parameters as one of the definitions: what it refers to in itself is found there.
+fn parameters_of(tool: &Tool) -> Value {
+    let mut schema = tool.function.parameters.clone().unwrap_or_else(|| json!({ "type": "object" }));
+    move_references(&mut schema, &place_of(&tool.function.name));
+    schema
+}
+
+/// Puts `place` in front of every reference to the schema itself. Its depth has been bounded by its parser.
+fn move_references(schema: &mut Value, place: &str) {
+    match schema {
+        Value::Array(items) => items.iter_mut().for_each(|item| move_references(item, place)),
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match (name.as_str(), &mut *value) {
+                    ("$ref", Value::String(reference)) => {
+                        if let Some(within) = reference.strip_prefix('#') {
+                            *reference = format!("{place}{within}");
+                        }
+                    }
+                    // What stands there is no schema.
+                    ("const" | "enum" | "default" | "examples", _) => {}
+                    _ => move_references(value, place),
+                }
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 

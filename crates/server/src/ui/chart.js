@@ -5,8 +5,9 @@ const [LEFT, RIGHT, TOP, BOTTOM] = [62, 14, 14, 34];
 // Letters keep their size: a narrow page has a picture of fewer units.
 let [width, height] = [760, 340];
 
-// `curves`: name, colour, points [x, y], dots [x, y]. `format` writes a number of an axis.
-export function chart(curves, { isLog, xName, formatX, formatY }) {
+// `curves`: name, colour, points [x, y], dots [x, y]. `format` writes a number of an axis. `onRead` is told which x is read;
+// as `readAt` it is read on in the next picture.
+export function chart(curves, { isLog, xName, formatX, formatY, readAt, onRead }) {
   [width, height] = innerWidth < 600 ? [360, 260] : [760, 340];
   const all = curves.flatMap(({ points, dots }) => [...points, ...dots]).filter(([, y]) => Number.isFinite(y) && (!isLog || y > 0));
   if (all.length === 0) return element("p", { class: "empty" }, "Nothing is logged yet.");
@@ -31,14 +32,19 @@ export function chart(curves, { isLog, xName, formatX, formatY }) {
     "aria-label": `${curves.map(({ name }) => name).join(", ")} ${xName}; the arrow keys read values`,
   }, ...ticksY, ...ticksX, ...lines, ...dots, mark);
   const reading = element("p", { class: "reading", role: "status" }, " ");
-  follow(picture, mark, reading, { curves, toX, x0, x1, xName, formatX, formatY });
+  follow(picture, mark, reading, { curves, toX, x0, x1, xName, formatX, formatY, readAt, onRead });
   return element("div", {}, picture, reading);
 }
 
-function follow(picture, mark, reading, { curves, toX, x0, x1, xName, formatX, formatY }) {
+function follow(picture, mark, reading, { curves, toX, x0, x1, xName, formatX, formatY, readAt, onRead }) {
   const xs = [...new Set(curves.flatMap(({ points }) => points.map(([x]) => x)))].sort((a, b) => a - b);
+  // Validations alone are dots, and have no line to read along.
+  if (xs.length === 0) return;
+  const places = xs.map((x, i) => [x, i]);
   let at = xs.length - 1;
-  const show = (x) => {
+  const show = (i) => {
+    at = i;
+    const x = xs[i];
     mark.setAttribute("x1", toX(x));
     mark.setAttribute("x2", toX(x));
     mark.setAttribute("visibility", "visible");
@@ -46,17 +52,18 @@ function follow(picture, mark, reading, { curves, toX, x0, x1, xName, formatX, f
       .map(([name, [, y]]) => `${name} ${formatY(y)}`);
     reading.textContent = `${xName.replace("by ", "")} ${formatX(x)}: ${said.join(" · ")}`;
   };
+  const read = (i) => (show(i), onRead(xs[i]));
+  if (readAt >= xs[0] && readAt <= xs.at(-1)) show(nearest(places, readAt)[1]);
   picture.addEventListener("pointermove", (event) => {
     const box = picture.getBoundingClientRect();
     const share = ((event.clientX - box.left) / box.width * width - LEFT) / (width - LEFT - RIGHT);
-    if (share >= 0 && share <= 1) show(nearest(xs.map((x) => [x]), x0 + share * (x1 - x0))[0]);
+    if (share >= 0 && share <= 1) read(nearest(places, x0 + share * (x1 - x0))[1]);
   });
   picture.addEventListener("keydown", (event) => {
     const step = { ArrowLeft: -1, ArrowRight: 1, PageUp: -20, PageDown: 20, Home: -xs.length, End: xs.length }[event.key];
     if (!step) return;
     event.preventDefault();
-    at = Math.min(Math.max(at + step, 0), xs.length - 1);
-    show(xs[at]);
+    read(Math.min(Math.max(at + step, 0), xs.length - 1));
   });
 }
 

@@ -1,22 +1,24 @@
 // The conversation: asks, shows answers as they come, keeps everything in this browser.
 import { Tree } from "/ui/tree.js";
+import { store, stored } from "/ui/elements.js";
 import { events } from "/ui/events.js";
 import { render } from "/ui/markdown.js";
 
 const at = (id) => document.getElementById(id);
 const SETTINGS = ["system", "temperature", "top_p", "max_tokens", "seed"];
 
-let chats = JSON.parse(localStorage.chats ?? "[]");
-let current = 0;
-let tree = new Tree(chats[0]);
+const chats = keptChats();
+// Which chat is shown; one beyond the last is one in which nothing was asked yet.
+let current = keptPlace();
+let tree = new Tree(chats[current]);
 let running = null;
 let modelOf;
 
 export function startChat(lookUp) {
   modelOf = lookUp;
   for (const name of SETTINGS) {
-    at(name).value = localStorage[`set-${name}`] ?? at(name).value;
-    at(name).addEventListener("change", () => (localStorage[`set-${name}`] = at(name).value));
+    at(name).value = stored(`set-${name}`) ?? at(name).value;
+    at(name).addEventListener("change", () => store(`set-${name}`, at(name).value));
   }
   at("ask").addEventListener("submit", (event) => {
     event.preventDefault();
@@ -30,11 +32,25 @@ export function startChat(lookUp) {
     }
   });
   at("text").addEventListener("input", fitText);
-  at("stop").addEventListener("click", () => running?.abort());
-  addEventListener("keydown", (event) => event.key === "Escape" && running?.abort());
+  at("stop").addEventListener("click", stop);
+  addEventListener("keydown", (event) => event.key === "Escape" && stop());
   at("new").addEventListener("click", () => open(chats.length));
   addEventListener("model", show);
   show();
+}
+
+function keptChats() {
+  try {
+    const kept = JSON.parse(stored("chats") ?? "[]");
+    return kept.filter((chat) => Array.isArray(chat.nodes));
+  } catch {
+    return [];
+  }
+}
+
+function keptPlace() {
+  const place = Number(stored("chat") ?? chats.length - 1);
+  return place >= 0 ? Math.min(place, chats.length) : 0;
 }
 
 function fitText() {
@@ -42,23 +58,50 @@ function fitText() {
   at("text").style.height = `${at("text").scrollHeight + 2}px`;
 }
 
-function open(i) {
+function stop() {
   running?.abort();
+  running = null;
+  showButtons();
+}
+
+function open(i) {
+  stop();
   current = i;
   tree = new Tree(chats[i]);
+  store("chat", current);
   show();
   at("text").focus();
 }
 
 function save() {
-  chats[current] = { nodes: tree.nodes };
-  try {
-    localStorage.chats = JSON.stringify(chats);
-  } catch {
-    // The browser's place is full: the oldest chats make room.
-    chats.shift();
-    current = Math.max(0, current - 1);
-  }
+  chats[current] ??= { nodes: tree.nodes };
+  keep();
+}
+
+function keep() {
+  const before = chats.length;
+  // The browser's place is full: the oldest chats make room.
+  while (!store("chats", JSON.stringify(chats)) && dropOldest());
+  store("chat", current);
+  if (chats.length < before) showChats();
+}
+
+// Drops the oldest chat but the one that is shown; whether there was one.
+function dropOldest() {
+  const oldest = current === 0 ? 1 : 0;
+  if (oldest >= chats.length) return false;
+  chats.splice(oldest, 1);
+  if (oldest < current) current -= 1;
+  return true;
+}
+
+function drop(i) {
+  chats.splice(i, 1);
+  if (i === current) open(Math.max(0, i - 1));
+  else if (i < current) current -= 1;
+  keep();
+  showChats();
+  at("text").focus();
 }
 
 function ask(text) {
@@ -84,17 +127,20 @@ async function answer(question) {
   const mine = tree;
   const id = mine.add(question, "assistant", "");
   const node = mine.nodes[id];
+  const abort = new AbortController();
   node.writing = true;
-  running = new AbortController();
+  running = abort;
+  save();
   show();
   const start = performance.now();
   try {
-    for await (const event of events("/v1/chat/completions", body(question), running.signal)) {
+    for await (const event of events("/v1/chat/completions", body(question), abort.signal)) {
       const choice = event.choices[0];
       if (choice?.delta.content) {
         node.first ??= performance.now() - start;
         node.content += choice.delta.content;
-        update(id, node);
+        if (mine === tree) update(id, node);
+        keepSoon();
       }
       if (choice?.finish_reason === "length") node.note = "cut off at the longest answer";
       if (event.usage) {
@@ -108,14 +154,19 @@ async function answer(question) {
     node.failed = error.name !== "AbortError";
   }
   delete node.writing;
-  running = null;
-  if (mine === tree) {
-    save();
-    show();
-  }
+  // Another answer may have begun since this one was stopped.
+  if (running === abort) running = null;
+  keep();
+  show();
 }
 
 let isSaving = false;
+
+function keepSoon() {
+  if (isSaving) return;
+  isSaving = true;
+  setTimeout(() => ((isSaving = false), keep()), 300);
+}
 
 function update(id, node) {
   const shown = document.querySelector(`[data-id="${id}"] .body`);
@@ -124,10 +175,6 @@ function update(id, node) {
   const isAtEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 80;
   shown.replaceChildren(...render(node.content));
   if (isAtEnd) log.scrollTop = log.scrollHeight;
-  if (!isSaving) {
-    isSaving = true;
-    setTimeout(() => ((isSaving = false), save()), 300);
-  }
 }
 
 function button(label, title, act) {
@@ -175,7 +222,8 @@ function edit(id, node) {
   form.append(text, ok, button("Cancel", "Leave it as it is", show));
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    answer(tree.add(node.parent, "user", text.value.trim()));
+    const said = text.value.trim();
+    if (said && !running) answer(tree.add(node.parent, "user", said));
   });
   document.querySelector(`[data-id="${id}"] .body`).replaceChildren(form);
   text.focus();
@@ -208,13 +256,12 @@ function nothingYet() {
 function chatItem(chat, i) {
   const item = document.createElement("li");
   if (i === current) item.setAttribute("aria-current", "true");
-  const drop = button("×", "Delete this chat", () => {
-    chats.splice(i, 1);
-    localStorage.chats = JSON.stringify(chats);
-    open(Math.max(0, i - 1));
-  });
-  drop.className = "drop";
-  item.append(button(new Tree(structuredClone(chat)).title(), "Open this chat", () => open(i)), drop);
+  const title = new Tree(structuredClone(chat)).title();
+  // What is open already goes on being written.
+  const opener = button(title, `Open the chat: ${title}`, () => (i === current ? at("text").focus() : open(i)));
+  const dropper = button("×", "Delete this chat", () => drop(i));
+  dropper.className = "drop";
+  item.append(opener, dropper);
   return item;
 }
 
@@ -222,7 +269,15 @@ function show() {
   const path = tree.path();
   at("messages").replaceChildren(...(path.length ? path.map(message) : [nothingYet()]));
   at("messages").scrollTop = at("messages").scrollHeight;
+  showChats();
+  showButtons();
+}
+
+function showChats() {
   at("chats").replaceChildren(...chats.map(chatItem).reverse());
+}
+
+function showButtons() {
   at("send").hidden = running !== null;
   at("stop").hidden = running === null;
 }

@@ -24,3 +24,22 @@ export function download(name, mediaType, text) {
   link.click();
   setTimeout(() => URL.revokeObjectURL(address), 1000);
 }
+
+// What this browser keeps under a name.
+export function stored(name) {
+  try {
+    return localStorage[name];
+  } catch {
+    return undefined;
+  }
+}
+
+// Keeps a text in this browser; false where its place is full. A browser that keeps nothing at all has no place to make.
+export function store(name, text) {
+  try {
+    localStorage[name] = text;
+  } catch ({ name: reason }) {
+    return reason !== "QuotaExceededError";
+  }
+  return true;
+}

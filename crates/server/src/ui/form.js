@@ -64,11 +64,20 @@ function categories(name, schema, listed, hasGap) {
   const read = () => {
     const chosen = boxes.filter(([, box]) => box.checked).map(([value]) => value);
     if (chosen.length === 0 || chosen.length === values.length) return undefined;
-    return chosen.length === 1 ? chosen[0] : chosen.filter((value) => value !== null);
+    return chosen.length === 1 ? chosen[0] : chosen;
   };
+  if (hasGap) setApart(boxes.at(-1)[1], boxes.slice(0, -1).map(([, box]) => box));
   const box = element("div", { class: "line", role: "group", "aria-label": schema.title ?? name },
     element("span", { title: schema.description }, schema.title ?? name), element("div", { class: "chips" }, ...chips));
   return { nodes: [box], read };
+}
+
+// A list holds categories only, so that a gap is asked for alone: whoever chooses it unchooses the others, and they it.
+function setApart(gap, others) {
+  gap.addEventListener("change", () => {
+    if (gap.checked) for (const box of others) box.checked = false;
+  });
+  for (const box of others) box.addEventListener("change", () => (gap.checked &&= !box.checked));
 }
 
 function between(name, schema, { min }) {

@@ -54,12 +54,13 @@ async function make(model) {
     for await (const event of events("/v1/generate", body, running.signal)) {
       if (event.object === "generation.delta") shown.grow(event.index, event.text);
       else if (event.object === "generation.item") shown.add(event.item, event.seed);
-      else note = `${body.n} made in ${((performance.now() - start) / 1000).toFixed(1)} s, ${event.usage.completion_tokens} tokens`;
+      else note = `${shown.count()} made in ${((performance.now() - start) / 1000).toFixed(1)} s, ${event.usage.completion_tokens} tokens`;
     }
   } catch (error) {
     note = error.name === "AbortError" ? "stopped" : error.message;
     if (shown.isEmpty()) shown.node.remove();
   }
+  shown.end();
   at("wish-note").textContent = note;
   at("wish-note").classList.toggle("problem", !/^\d+ made|^stopped/.test(note));
   running = null;
@@ -94,7 +95,10 @@ function batch(model, body) {
   };
   return {
     node,
+    count: () => items.length,
     isEmpty: () => items.length === 0 && cards.size === 0,
+    // What was broken off is written no more.
+    end: () => cards.forEach((card) => card.classList.remove("writing")),
     grow: (index, text) => (card(index).textContent += text),
     add(item, drawn) {
       items.push(item);

@@ -1,5 +1,6 @@
 // Which page is shown, and which model answers.
 import { startChat } from "/ui/chat.js";
+import { store, stored } from "/ui/elements.js";
 import { startGenerate } from "/ui/generate.js";
 import { startAttention, showModels } from "/ui/model.js";
 import { startTraining } from "/ui/training.js";
@@ -10,7 +11,7 @@ const pageOf = (name) => document.getElementById(name === "chat" ? "chat" : `pag
 const { models } = await (await fetch("/v1/genera/models")).json();
 const select = document.getElementById("model");
 select.replaceChildren(...models.map((model) => new Option(model.id, model.id)));
-select.value = models.find((model) => model.id === localStorage.model)?.id ?? models[0].id;
+select.value = models.find((model) => model.id === stored("model"))?.id ?? models[0].id;
 const modelOf = (id) => models.find((model) => model.id === id);
 const current = () => modelOf(select.value);
 
@@ -29,7 +30,7 @@ function showPage() {
 }
 
 select.addEventListener("change", () => {
-  localStorage.model = select.value;
+  store("model", select.value);
   dispatchEvent(new Event("model"));
 });
 showModels(models);

@@ -27,6 +27,8 @@ export function showModels(models) {
 let modelNow;
 let picture = null;
 let [head, token] = [0, 0];
+// How often was asked: an answer that comes after another was asked for is not shown.
+let nAsked = 0;
 
 export function startAttention(current) {
   modelNow = current;
@@ -38,6 +40,7 @@ export function startAttention(current) {
   });
   at("look-layer").addEventListener("change", look);
   addEventListener("model", () => {
+    nAsked += 1;
     at("look-result").hidden = true;
     showTakes();
   });
@@ -49,16 +52,25 @@ function showTakes() {
   at("look").hidden = !modelNow().input.properties?.prompt;
 }
 
+async function attention(body) {
+  try {
+    const response = await fetch("/v1/genera/attention", {
+      method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body),
+    });
+    return await response.json();
+  } catch (error) {
+    return { error };
+  }
+}
+
 async function look() {
-  const body = { model: modelNow().id, text: at("look-text").value, layer: Number(at("look-layer").value) };
-  const response = await fetch("/v1/genera/attention", {
-    method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body),
-  });
-  const answer = await response.json();
-  at("look-note").textContent = response.ok ? "" : answer.error.message;
-  at("look-note").classList.toggle("problem", !response.ok);
-  at("look-result").hidden = !response.ok;
-  if (!response.ok) return;
+  const turn = (nAsked += 1);
+  const answer = await attention({ model: modelNow().id, text: at("look-text").value, layer: Number(at("look-layer").value) });
+  if (turn !== nAsked) return;
+  at("look-note").textContent = answer.error?.message ?? "";
+  at("look-note").classList.toggle("problem", Boolean(answer.error));
+  at("look-result").hidden = Boolean(answer.error);
+  if (answer.error) return;
   picture = answer;
   token = Math.min(token, picture.tokens.length - 1);
   head = Math.min(head, picture.heads.length - 1);

@@ -6,6 +6,8 @@ const at = (id) => document.getElementById(id);
 const COLOURS = ["--curve-1", "--curve-2", "--curve-3", "--curve-4", "--curve-5", "--curve-6"];
 // How often a run in progress is looked at, and the list of runs, in milliseconds.
 const [LIVE, LIST] = [1500, 6000];
+// The server gives a log in parts of a megabyte; one of fewer bytes than this is the last.
+const LAST_PART = 1 << 16;
 
 const runs = new Map();
 let order = [];
@@ -13,6 +15,9 @@ let chosen = new Set();
 let isShown = false;
 let timer = null;
 let listed = 0;
+let isBroken = false;
+// Where along the curves somebody reads.
+let readAt;
 
 export function startTraining() {
   addEventListener("page", ({ detail }) => {
@@ -20,6 +25,7 @@ export function startTraining() {
     clearTimeout(timer);
     if (isShown) look();
   });
+  at("along").addEventListener("change", () => (readAt = undefined));
   for (const id of ["curve", "along", "log-scale", "smooth"]) at(id).addEventListener("change", draw);
   at("sample-at").addEventListener("input", () => {
     at("sample-at").dataset.used = "yes";
@@ -33,8 +39,10 @@ async function look() {
     if (performance.now() - listed > LIST || listed === 0) await list();
     const open = [...chosen].map((name) => runs.get(name)).filter((run) => run && (run.is_running || !run.isRead));
     const news = await Promise.all(open.map(read));
-    if (news.some(Boolean)) draw();
+    if (isBroken || news.some(Boolean)) draw();
+    isBroken = false;
   } catch (error) {
+    isBroken = true;
     at("chart").replaceChildren(element("p", { class: "problem" }, error.message));
   }
   clearTimeout(timer);
@@ -55,22 +63,32 @@ async function list() {
   for (const run of found) {
     const known = runs.get(run.name) ?? { rows: [], next: 0, samples: [], isRead: false };
     // One look more after the end, for the last rows.
-    runs.set(run.name, { ...known, ...run, isRead: known.isRead && !known.is_running && !run.is_running });
+    const isRead = known.isRead && !known.is_running && !run.is_running;
+    // The same object goes on: its log may be being read.
+    runs.set(run.name, Object.assign(known, run, { isRead }));
   }
   if (chosen.size === 0 && order.length) chosen.add((found.find((run) => run.is_running) ?? found[0]).name);
   chosen = new Set([...chosen].filter((name) => order.includes(name)));
   showList(directory);
 }
 
-// Reads on in the log of a run, to its end; whether anything came.
-async function read(run) {
+// Reads on in the log of a run, to its end; whether anything came. Who asks meanwhile waits for the same reading: two would
+// begin at the same place and bring the same rows.
+function read(run) {
+  run.reading ??= readOn(run).finally(() => (run.reading = undefined));
+  return run.reading;
+}
+
+async function readOn(run) {
   let isNew = !run.isRead;
   for (;;) {
     const part = await asked(`/v1/genera/runs/${encodeURIComponent(run.name)}?after=${run.next}`);
-    if (part.next < run.next) run.rows = [];
+    const isAnew = part.next < run.next;
+    if (isAnew) run.rows = [];
     run.rows.push(...part.rows);
-    isNew ||= part.rows.length > 0;
-    const isEnd = part.next === run.next || part.rows.length === 0;
+    isNew ||= isAnew || part.rows.length > 0;
+    // A run that logs many steps a second would never be caught up with: its next rows are for the next look.
+    const isEnd = part.next - (isAnew ? 0 : run.next) < LAST_PART;
     Object.assign(run, { next: part.next, samples: part.samples, is_running: part.is_running, last: part.last, recipe: part.recipe });
     if (isEnd) break;
   }
@@ -85,7 +103,7 @@ function showList(directory) {
     draw();
     return;
   }
-  const focused = document.activeElement?.value;
+  const focused = at("runs").contains(document.activeElement) ? document.activeElement.value : undefined;
   at("runs").replaceChildren(...order.map((name) => {
     const { is_running, last, about } = runs.get(name);
     const box = element("input", { type: "checkbox", value: name, checked: chosen.has(name) });
@@ -95,7 +113,7 @@ function showList(directory) {
       draw();
       look();
     });
-    const facts = [about?.preset, last && `step ${last.step}${about ? ` of ${about.n_steps}` : ""}`, last && `loss ${last.loss.toFixed(3)}`];
+    const facts = [about?.preset, last && `step ${last.step}${about ? ` of ${about.n_steps}` : ""}`, last && `loss ${number(last.loss)}`];
     return element("li", {}, element("label", {}, box, element("span", { class: "name" }, name),
       is_running ? element("span", { class: "live" }, "live") : "",
       element("small", {}, facts.filter(Boolean).join(", "))));
@@ -120,8 +138,13 @@ function draw() {
     const dots = checks.map((row) => [x(row), row.validation_loss]);
     return { name: run.name, colour: colourOf(run.name), points: at("smooth").checked ? smoothed(points) : points, dots };
   });
-  const options = { isLog: at("log-scale").checked, xName: at("along").selectedOptions[0].text, formatX: along === "seconds" ? duration : count, formatY: number };
+  const options = {
+    isLog: at("log-scale").checked, xName: at("along").selectedOptions[0].text, formatX: along === "seconds" ? duration : count, formatY: number,
+    readAt, onRead: (x) => (readAt = x),
+  };
+  const isFocused = at("chart").contains(document.activeElement);
   at("chart").replaceChildren(chart(curves, options));
+  if (isFocused) at("chart").querySelector("svg")?.focus({ preventScroll: true });
   at("legend").replaceChildren(...shown.map((run) => legend(run)));
   showSamples();
 }
@@ -160,14 +183,20 @@ function showSamples() {
   const step = steps[Math.min(slider.value, steps.length - 1)];
   at("sample-step").textContent = `step ${step}`;
   slider.setAttribute("aria-valuetext", `step ${step}`);
-  at("sample-texts").replaceChildren(...shown.map((run) => {
+  const made = shown.map((run) => {
     const sample = run.samples.findLast((sample) => sample.step <= step) ?? run.samples[0];
     const title = shown.length > 1 ? [element("h3", {}, `${run.name}, step ${sample.step}`)] : [];
     return element("div", {}, ...title, element("pre", {}, sample.text));
-  }));
+  });
+  const { children } = at("sample-texts");
+  // Whoever reads on in a long sample keeps the place as long as it is the same.
+  const isSame = made.length === children.length && made.every((node, i) => node.isEqualNode(children[i]));
+  if (!isSame) at("sample-texts").replaceChildren(...made);
 }
 
+// A loss that is no number any more is null in the log.
 function number(value) {
+  if (!Number.isFinite(value)) return "–";
   if (value === 0) return "0";
   return Math.abs(value) >= 1000 ? count(value) : Math.abs(value) < 0.01 ? value.toExponential(1) : String(+value.toPrecision(4));
 }

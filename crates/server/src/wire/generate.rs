@@ -52,10 +52,13 @@ pub struct Item {
 impl Item {
     /// As JSON: its text, its parts, and how to show it.
     pub fn to_value(&self) -> Value {
-        let Preview::Text(preview) = &self.preview;
+        let (kind, preview) = match &self.preview {
+            Preview::Text(text) => ("text", text),
+            Preview::Svg(picture) => ("svg", picture),
+        };
         json!({
             "index": self.index, "media_type": self.artifact.media_type, "text": self.artifact.as_text(), "value": self.value,
-            "preview": { "type": "text", "text": preview }, "finish_reason": self.finish_reason,
+            "preview": { "type": kind, "text": preview }, "finish_reason": self.finish_reason,
         })
     }
 }

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::value::SeqAccessDeserializer;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fmt;
 
 /// Who speaks.
@@ -197,11 +197,14 @@ schema!(ToolChoice, generator => { "anyOf": [
 impl<'de> Deserialize<'de> for ToolChoice {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = Value::deserialize(deserializer)?;
-        match (value.as_str(), value["type"].as_str(), value["function"]["name"].as_str()) {
-            (Some("auto"), ..) => Ok(ToolChoice::Auto),
-            (Some("none"), ..) => Ok(ToolChoice::None),
-            (Some("required"), ..) => Ok(ToolChoice::Required),
-            (None, Some("function"), Some(name)) => Ok(ToolChoice::Named(name.to_owned())),
+        let name = value["function"]["name"].as_str();
+        match (value.as_str(), name) {
+            (Some("auto"), _) => Ok(ToolChoice::Auto),
+            (Some("none"), _) => Ok(ToolChoice::None),
+            (Some("required"), _) => Ok(ToolChoice::Required),
+            (None, Some(name)) if value == json!({ "type": "function", "function": { "name": name } }) => {
+                Ok(ToolChoice::Named(name.to_owned()))
+            }
             _ => Err(D::Error::custom(
                 "expected \"none\", \"auto\", \"required\" or {\"type\": \"function\", \"function\": {\"name\": \"…\"}}",
             )),
@@ -230,8 +233,8 @@ pub enum ResponseFormat {
 pub struct NamedSchema {
     #[serde(rename = "name")]
     pub _name: String,
-    #[serde(rename = "description")]
-    pub _description: Option<String>,
+    #[serde(default, rename = "description")]
+    pub _description: Nothing,
     /// The schema; any object where there is none.
     pub schema: Option<Value>,
     /// Answers keep to the schema in any case.

@@ -7,7 +7,10 @@ use crate::answer::{End, Finished};
 use crate::tools::Call;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use serde_json::{Value, json};
+use std::fmt;
 
 /// Fields of the published interface that mean nothing here.
 pub const WITHOUT_EFFECT: &[&str] = &[
@@ -67,12 +70,34 @@ enum Speaker {
     Assistant,
 }
 
-#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
-#[serde(untagged, expecting = "expected a text, or a list of blocks of the types text, tool_use and tool_result")]
-#[schemars(rename = "MessagesContent")]
+#[derive(Clone, Debug, PartialEq, JsonSchema)]
+#[schemars(untagged, rename = "MessagesContent")]
 enum Said {
     Text(String),
     Blocks(Vec<Block>),
+}
+
+impl<'de> Deserialize<'de> for Said {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextOrBlocks;
+
+        impl<'de> Visitor<'de> for TextOrBlocks {
+            type Value = Said;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text, or a list of blocks of the types text, tool_use and tool_result")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Said, E> {
+                Ok(Said::Text(text.to_owned()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Said, A::Error> {
+                Ok(Said::Blocks(Vec::deserialize(SeqAccessDeserializer::new(items))?))
+            }
+        }
+        deserializer.deserialize_any(TextOrBlocks)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]

@@ -127,8 +127,8 @@ pub enum Format {
     JsonSchema {
         /// Its name.
         name: String,
-        /// What it is for.
-        description: Option<String>,
+        #[serde(default)]
+        description: Nothing,
         /// The schema.
         schema: Value,
         /// Answers keep to the schema in any case.
@@ -145,7 +145,7 @@ impl Format {
             Format::JsonSchema { name, description, schema, strict } => ResponseFormat::JsonSchema {
                 json_schema: NamedSchema {
                     _name: name.clone(),
-                    _description: description.clone(),
+                    _description: *description,
                     schema: Some(schema.clone()),
                     _strict: *strict,
                 },
@@ -157,8 +157,8 @@ impl Format {
         match self {
             Format::Text {} => json!({ "type": "text" }),
             Format::JsonObject {} => json!({ "type": "json_object" }),
-            Format::JsonSchema { name, description, schema, strict } => json!({
-                "type": "json_schema", "name": name, "description": description, "schema": schema,
+            Format::JsonSchema { name, schema, strict, .. } => json!({
+                "type": "json_schema", "name": name, "description": null, "schema": schema,
                 "strict": strict.unwrap_or(true),
             }),
         }
@@ -216,11 +216,13 @@ schema!(FlatChoice, { "anyOf": [
 impl<'de> Deserialize<'de> for FlatChoice {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = Value::deserialize(deserializer)?;
-        match (value.as_str(), value["type"].as_str(), value["name"].as_str()) {
-            (Some("auto"), ..) => Ok(FlatChoice(ToolChoice::Auto)),
-            (Some("none"), ..) => Ok(FlatChoice(ToolChoice::None)),
-            (Some("required"), ..) => Ok(FlatChoice(ToolChoice::Required)),
-            (None, Some("function"), Some(name)) => Ok(FlatChoice(ToolChoice::Named(name.to_owned()))),
+        match (value.as_str(), value["name"].as_str()) {
+            (Some("auto"), _) => Ok(FlatChoice(ToolChoice::Auto)),
+            (Some("none"), _) => Ok(FlatChoice(ToolChoice::None)),
+            (Some("required"), _) => Ok(FlatChoice(ToolChoice::Required)),
+            (None, Some(name)) if value == json!({ "type": "function", "name": name }) => {
+                Ok(FlatChoice(ToolChoice::Named(name.to_owned())))
+            }
             _ => Err(D::Error::custom(
                 "expected \"none\", \"auto\", \"required\" or {\"type\": \"function\", \"name\": \"…\"}",
             )),

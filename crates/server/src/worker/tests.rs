@@ -3,7 +3,7 @@ use crate::constraint::Guarded;
 use genera_engine::config::{
     Attention, Embedding, FeedForward, Head, ModelConfig, Norm, Placement, Position, QkNorm, ScoreScale, Shape, Stack,
 };
-use genera_engine::generate::{Constraint, TokenMask};
+use genera_engine::generate::{Constraint, Fault, TokenMask};
 use genera_engine::model::initial_params;
 use genera_tensor::{Activation, DType, Device};
 
@@ -87,6 +87,6 @@ async fn a_panic_of_a_constraint_ends_its_own_answer_only() {
     let neighbour = worker.submit(vec![request(None)]).unwrap();
     let guarded = Guarded::new(Box::new(Panics(0)));
     let (n_tokens, end) = read(worker.submit(vec![request(Some(Box::new(guarded)))]).unwrap()).await;
-    assert_eq!((n_tokens, end), (2, Ok(Finish::NothingAllowed)));
+    assert_eq!((n_tokens, end), (2, Ok(Finish::Faulty(Fault::Failed))));
     assert_eq!(read(neighbour).await, (40, Ok(Finish::MaxTokens)));
 }

@@ -4,13 +4,14 @@ use super::{Attended, Event, HEARTBEAT, Said, Shared, Ticket};
 use genera_engine::generate::{self, Generator, Limits, Request, RequestId, attend, embed};
 use genera_engine::model::Transformer;
 use genera_tokens::TokenId;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, RecvTimeoutError};
-use tokio::sync::mpsc as channel;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc as channel, oneshot};
 
 /// What the thread works with.
 pub(super) struct Loop<'m> {
@@ -20,8 +21,14 @@ pub(super) struct Loop<'m> {
     /// Where each answer's tokens go.
     answers: HashMap<RequestId, Answer>,
     tickets: HashMap<Ticket, Vec<RequestId>>,
+    embeddings: VecDeque<Embedding>,
     shared: &'m Shared,
+    /// When it was told last how full the cache is.
+    cache_told: Instant,
 }
+
+/// How often that is told while answers are made.
+const BETWEEN: Duration = Duration::from_millis(100);
 
 struct Answer {
     ticket: Ticket,
@@ -29,10 +36,26 @@ struct Answer {
     to: channel::Sender<Said>,
 }
 
+/// Texts of which vectors are made.
+struct Embedding {
+    texts: std::vec::IntoIter<Vec<TokenId>>,
+    vectors: Vec<Vec<f32>>,
+    to: oneshot::Sender<Result<Vec<Vec<f32>>, String>>,
+}
+
 impl<'m> Loop<'m> {
     pub(super) fn new(model: &'m Transformer, limits: Limits, shared: &'m Shared) -> Self {
-        let (answers, tickets) = (HashMap::new(), HashMap::new());
-        Self { model, limits, generator: Generator::new(model, limits), answers, tickets, shared }
+        let (answers, tickets, embeddings) = (HashMap::new(), HashMap::new(), VecDeque::new());
+        Self {
+            model,
+            limits,
+            generator: Generator::new(model, limits),
+            answers,
+            tickets,
+            embeddings,
+            shared,
+            cache_told: Instant::now(),
+        }
     }
 
     /// Goes on until every handle is gone, whatever panics on the way.
@@ -49,7 +72,8 @@ impl<'m> Loop<'m> {
     /// Takes in what has come, then lets every answer go on.
     fn turn(&mut self, inbox: &mpsc::Receiver<Event>) -> ControlFlow<()> {
         self.tell_state();
-        if self.generator.is_idle() {
+        if self.generator.is_idle() && self.embeddings.is_empty() {
+            self.tell_cache();
             match inbox.recv_timeout(HEARTBEAT) {
                 Ok(event) => self.handle(event),
                 Err(RecvTimeoutError::Timeout) => return ControlFlow::Continue(()),
@@ -60,16 +84,25 @@ impl<'m> Loop<'m> {
             self.handle(event);
         }
         if !self.generator.is_idle() {
+            if self.cache_told.elapsed() >= BETWEEN {
+                self.tell_cache();
+            }
             self.generator.step().into_iter().for_each(|event| self.tell(event));
         }
+        self.embed_one();
         ControlFlow::Continue(())
     }
 
     fn tell_state(&self) {
         self.shared.heartbeat.store(self.shared.start.elapsed().as_millis() as u64, Ordering::Relaxed);
         self.shared.gauges.set_state(self.generator.n_running(), self.generator.n_waiting());
-        let share = self.generator.n_pages() as f64 / self.limits.n_pages as f64;
+    }
+
+    /// Tells how full the cache is, which takes a look at every page.
+    fn tell_cache(&mut self) {
+        let share = self.generator.n_pages_of_requests() as f64 / self.limits.n_pages as f64;
         self.shared.gauges.set_cache(share, self.generator.n_reused());
+        self.cache_told = Instant::now();
     }
 
     fn handle(&mut self, event: Event) {
@@ -78,17 +111,35 @@ impl<'m> Loop<'m> {
             Event::Cancel(ticket) => self.cancel(ticket),
             Event::End { ticket, choice } => self.end(ticket, choice),
             Event::Embed { texts, to } => {
-                let embed_all = || texts.iter().map(|text| embed(self.model, text)).collect::<Result<Vec<_>, _>>();
-                // A panic drops `to`, which is how the other side learns of it.
-                if let Ok(vectors) = catch_unwind(AssertUnwindSafe(embed_all)) {
-                    let _ = to.send(vectors.map_err(|error| error.to_string()));
-                }
+                self.embeddings.push_back(Embedding { texts: texts.into_iter(), vectors: Vec::new(), to });
             }
+            Event::Attend { to, .. } if to.is_closed() => {}
             Event::Attend { tokens, layer, to } => {
                 if let Ok(attended) = catch_unwind(AssertUnwindSafe(|| attended(self.model, &tokens, layer))) {
                     let _ = to.send(attended);
                 }
             }
+        }
+    }
+
+    /// Makes the vector of one text; those who wait for several take turns.
+    fn embed_one(&mut self) {
+        let Some(mut next) = self.embeddings.pop_front() else { return };
+        if next.to.is_closed() {
+            return;
+        }
+        let Some(text) = next.texts.next() else {
+            let _ = next.to.send(Ok(next.vectors));
+            return;
+        };
+        // A panic drops `to`, which is how the other side learns of it.
+        match catch_unwind(AssertUnwindSafe(|| embed(self.model, &text))) {
+            Ok(Ok(vector)) => {
+                next.vectors.push(vector);
+                self.embeddings.push_back(next);
+            }
+            Ok(Err(error)) => drop(next.to.send(Err(error.to_string()))),
+            Err(_) => {}
         }
     }
 

@@ -504,8 +504,8 @@ pub trait Kernels: Send + Sync {
     /// See [`AttentionBackward`].
     fn attention_backward(&self, call: AttentionBackward<'_>);
 
-    /// See [`StoreInPages`].
-    fn store_in_pages(&self, call: StoreInPages<'_>);
+    /// See [`StoreInPages`]; several rows at once.
+    fn store_in_pages(&self, rows: Vec<StoreInPages<'_>>);
 
     /// See [`PagedAttention`].
     fn paged_attention(&self, call: PagedAttention<'_>);

@@ -8,20 +8,35 @@ pub use allowed::Allowed;
 pub use mask::TokenMask;
 pub use min_length::MinLength;
 
+use super::request::Fault;
 use genera_tokens::TokenId;
 
 /// Says, token by token, what an answer may go on with.
 ///
-/// One value belongs to one answer. Before each token [`Constraint::restrict`] is asked, then [`Constraint::advance`] is
-/// told what was chosen. Stop tokens are tokens like any other here: an answer may end where the mask allows one of
-/// them; `advance` is not called for it.
+/// One value belongs to one answer. Before each token [`Constraint::restrict`] is asked, then [`Constraint::confirms`]
+/// about what was chosen, and [`Constraint::advance`] is told of it. Stop tokens are tokens like any other here: an answer
+/// may end where one of them is allowed and confirmed; `advance` is not called for it.
 pub trait Constraint: Send {
     /// Forbids, in a mask that may already forbid others, every token that must not come next.
     ///
-    /// When nothing is left, the answer ends with [`Finish::NothingAllowed`](super::Finish::NothingAllowed).
+    /// When nothing is left, the answer ends with [`Finish::NothingAllowed`](super::Finish::NothingAllowed), or by its
+    /// [`Constraint::fault`].
     fn restrict(&mut self, mask: &mut TokenMask);
 
-    /// The answer goes on with `token`, which the mask allowed.
+    /// Whether `token`, which the mask allowed and which was chosen, may indeed come next; otherwise another one is chosen.
+    ///
+    /// For rules that cost too much to be looked at for every token: where a model knows its data, its first choice is
+    /// nearly always right.
+    fn confirms(&mut self, _token: TokenId) -> bool {
+        true
+    }
+
+    /// Why it allows nothing, where that is not because nothing can follow.
+    fn fault(&self) -> Option<Fault> {
+        None
+    }
+
+    /// The answer goes on with `token`, which the mask allowed and [`Constraint::confirms`] confirmed.
     fn advance(&mut self, token: TokenId);
 }
 
@@ -29,6 +44,14 @@ pub trait Constraint: Send {
 impl Constraint for Vec<Box<dyn Constraint>> {
     fn restrict(&mut self, mask: &mut TokenMask) {
         self.iter_mut().for_each(|constraint| constraint.restrict(mask));
+    }
+
+    fn confirms(&mut self, token: TokenId) -> bool {
+        self.iter_mut().all(|constraint| constraint.confirms(token))
+    }
+
+    fn fault(&self) -> Option<Fault> {
+        self.iter().find_map(|constraint| constraint.fault())
     }
 
     fn advance(&mut self, token: TokenId) {

@@ -50,6 +50,7 @@ fn requests_that_find_no_page_wait_and_read_again() {
                 }
             }
             assert!(generator.n_pages() <= 7, "{}", generator.n_pages());
+            assert_eq!(generator.n_running() > 0, generator.n_pages_of_requests() > 0);
             n_put_off += usize::from(generator.n_waiting() > 0 && generator.n_running() < n_running);
             n_running = generator.n_running();
         }
@@ -59,6 +60,7 @@ fn requests_that_find_no_page_wait_and_read_again() {
             assert_eq!(bits(answer), bits(&alone(&model, request(prompt.clone(), i as u64))), "request {i}, {dtype}");
         }
         assert!(generator.n_pages() <= 2, "only kept pages are left: {}", generator.n_pages());
+        assert_eq!(generator.n_pages_of_requests(), 0);
     }
 }
 

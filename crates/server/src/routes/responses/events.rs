@@ -102,6 +102,6 @@ impl<'r> Out<'r> {
         let done = json!({ "content_index": 0, "text": part["text"], "logprobs": part["logprobs"] });
         self.of_item("response.output_text.done", done).await?;
         self.of_item("response.content_part.done", json!({ "content_index": 0, "part": part })).await?;
-        self.end_item(status.name()).await
+        self.end_item(status.of_item()).await
     }
 }

@@ -29,6 +29,15 @@ impl Status {
             Status::Failed(_) => "failed",
         }
     }
+
+    /// That of the item under way: items know no failure.
+    pub fn of_item(&self) -> &'static str {
+        match self {
+            Status::InProgress => "in_progress",
+            Status::Completed => "completed",
+            Status::Incomplete | Status::Failed(_) => "incomplete",
+        }
+    }
 }
 
 /// The answer, as far as it has come.
@@ -39,7 +48,13 @@ pub fn response(
     status: &Status,
     usage: Option<Usage>,
 ) -> Value {
-    let items: Vec<Value> = output.iter().map(|item| item.to_value(status.name())).collect();
+    let last = output.len().saturating_sub(1);
+    let item = |(i, item): (usize, &OutputItem)| match item {
+        // Those before it are complete, and so are calls.
+        OutputItem::Message { .. } if i == last => item.to_value(status.of_item()),
+        _ => item.to_value(Status::Completed.of_item()),
+    };
+    let items: Vec<Value> = output.iter().enumerate().map(item).collect();
     let reason = (*status == Status::Incomplete).then(|| json!({ "reason": "max_output_tokens" }));
     let error = match status {
         Status::Failed(problem) => json!({ "code": "server_error", "message": problem.message }),
@@ -49,9 +64,10 @@ pub fn response(
     let mut value = json!({
         "id": head.id, "object": "response", "created_at": head.created, "model": head.model, "status": status.name(),
         "completed_at": is_done.then(identifier::now), "error": error, "incomplete_details": reason, "output": items,
-        "usage": usage.map(|usage| usage_value(&usage)),
     });
     if let Some(map) = value.as_object_mut() {
+        // The published schema lets it be absent, but not null.
+        map.extend(usage.map(|usage| ("usage".to_owned(), usage_value(&usage))));
         map.extend(echo.clone());
     }
     value

@@ -110,8 +110,8 @@ impl Kernels for Cpu {
         attention::attention_backward(&self.pool, self.isa, call)
     }
 
-    fn store_in_pages(&self, call: StoreInPages<'_>) {
-        attention::store_in_pages(&self.pool, call)
+    fn store_in_pages(&self, rows: Vec<StoreInPages<'_>>) {
+        attention::store_in_pages(&self.pool, rows)
     }
 
     fn paged_attention(&self, call: PagedAttention<'_>) {

@@ -65,8 +65,8 @@ impl Kernels for Reference {
         attention::attention_backward(call)
     }
 
-    fn store_in_pages(&self, call: StoreInPages<'_>) {
-        pages::store(call)
+    fn store_in_pages(&self, rows: Vec<StoreInPages<'_>>) {
+        rows.into_iter().for_each(pages::store);
     }
 
     fn paged_attention(&self, call: PagedAttention<'_>) {

@@ -69,7 +69,7 @@ impl Case {
             for start in (0..len).step_by(n) {
                 let end = (start + n).min(len);
                 let data = kv.view().slice(start * row_len..end * row_len);
-                kernels.store_in_pages(StoreInPages {
+                kernels.store_in_pages(vec![StoreInPages {
                     layout: self.layout,
                     kv: Heads { data, n_heads_stored: 2 * self.layout.g, first_head: 0 },
                     n_tokens: end - start,
@@ -78,7 +78,7 @@ impl Case {
                         .iter_mut()
                         .map(Data::view_mut)
                         .collect(),
-                });
+                }]);
             }
             pages
         };
@@ -170,4 +170,27 @@ fn any_number_of_threads_and_any_call_give_the_same_bits() {
             }
         }
     }
+}
+
+#[test]
+fn many_rows_are_stored_together_as_one_by_one() {
+    let (layout, n_rows) = (PageLayout { g: 2, d_head: 5, dtype: DType::F32 }, 83);
+    let row_len = 2 * layout.g * layout.d_head;
+    let new = Data::new(DType::F32, uniform(9, n_rows * row_len));
+    let stored = |kernels: &dyn Kernels, n_at_once: usize| {
+        let mut pages: Vec<Data> = (0..n_rows).map(|_| Data::new(DType::F32, vec![0.0; layout.n_elements()])).collect();
+        for (part, pages) in pages.chunks_mut(n_at_once).enumerate() {
+            let rows = pages.iter_mut().enumerate().map(|(i, page)| {
+                let row = part * n_at_once + i;
+                let data = new.view().slice(row * row_len..(row + 1) * row_len);
+                let kv = Heads { data, n_heads_stored: 2 * layout.g, first_head: 0 };
+                StoreInPages { layout, kv, n_tokens: 1, first: row % PAGE_TOKENS, pages: vec![page.view_mut()] }
+            });
+            kernels.store_in_pages(rows.collect());
+        }
+        pages.iter().map(Data::values).collect::<Vec<_>>()
+    };
+    let expected = stored(&Reference, 1);
+    assert_eq!(stored(&Cpu::new(2), n_rows), expected);
+    assert_eq!(stored(&Cpu::new(2), 7), expected);
 }

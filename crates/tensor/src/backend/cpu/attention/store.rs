@@ -6,24 +6,43 @@ use crate::backend::{Heads, PAGE_TOKENS, PageLayout, StoreInPages};
 use crate::dtype::{DType, View, ViewMut};
 use std::ops::Range;
 
-/// See [`StoreInPages`].
-pub(in crate::backend::cpu) fn store_in_pages(pool: &Pool, call: StoreInPages<'_>) {
-    call.check();
-    let StoreInPages { layout, kv, n_tokens, first, mut pages } = call;
-    pool.for_each(chunks(&mut pages, 1), |i, page| {
-        // Counted from the first new token.
-        let start = (i * PAGE_TOKENS).saturating_sub(first);
-        let tokens = start..((i + 1) * PAGE_TOKENS - first).min(n_tokens);
-        store_page(&layout, kv, tokens, (first + start) % PAGE_TOKENS, &mut page[0]);
-    });
+/// Pages that a thread takes at a time: waking it for fewer costs more than it saves.
+const PAGES_AT_ONCE: usize = 16;
+
+/// A page, and the tokens that it takes from place `at` on.
+struct Part<'a> {
+    layout: PageLayout,
+    kv: Heads<'a>,
+    tokens: Range<usize>,
+    at: usize,
+    page: ViewMut<'a>,
 }
 
-fn store_page(layout: &PageLayout, kv: Heads<'_>, tokens: Range<usize>, at: usize, page: &mut ViewMut<'_>) {
+/// See [`StoreInPages`].
+pub(in crate::backend::cpu) fn store_in_pages(pool: &Pool, rows: Vec<StoreInPages<'_>>) {
+    let mut parts = Vec::with_capacity(rows.len());
+    for row in rows {
+        row.check();
+        let StoreInPages { layout, kv, n_tokens, first, pages } = row;
+        parts.extend(pages.into_iter().enumerate().map(|(i, page)| {
+            // Counted from the first new token.
+            let start = (i * PAGE_TOKENS).saturating_sub(first);
+            let tokens = start..((i + 1) * PAGE_TOKENS - first).min(n_tokens);
+            Part { layout, kv, tokens, at: (first + start) % PAGE_TOKENS, page }
+        }));
+    }
+    // Those of one row are long, those of many are short.
+    let n_at_once = if parts.len() > 2 * PAGES_AT_ONCE { PAGES_AT_ONCE } else { 1 };
+    pool.for_each(chunks(&mut parts, n_at_once), |_, parts| parts.iter_mut().for_each(store_part));
+}
+
+fn store_part(Part { layout, kv, tokens, at, page }: &mut Part<'_>) {
+    let (tokens, at) = (tokens.clone(), *at);
     match (kv.data, page) {
-        (View::F32(from), ViewMut::F32(page)) => store_elements(layout, from, &kv, tokens, at, page),
-        (View::F32(from), ViewMut::Bf16(page)) => store_elements(layout, from, &kv, tokens, at, page),
-        (View::Bf16(from), ViewMut::F32(page)) => store_elements(layout, from, &kv, tokens, at, page),
-        (View::Bf16(from), ViewMut::Bf16(page)) => store_elements(layout, from, &kv, tokens, at, page),
+        (View::F32(from), ViewMut::F32(page)) => store_elements(layout, from, kv, tokens, at, page),
+        (View::F32(from), ViewMut::Bf16(page)) => store_elements(layout, from, kv, tokens, at, page),
+        (View::Bf16(from), ViewMut::F32(page)) => store_elements(layout, from, kv, tokens, at, page),
+        (View::Bf16(from), ViewMut::Bf16(page)) => store_elements(layout, from, kv, tokens, at, page),
     }
 }
 
