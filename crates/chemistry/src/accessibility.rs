@@ -7,6 +7,7 @@ use chematic::fp::{RdkitMorganConfig, rdkit_morgan_fingerprint};
 use chematic::smiles::rdkit_chiral_centers;
 use std::collections::HashMap;
 use std::io::BufRead;
+use std::sync::OnceLock;
 
 /// Score of a part that no known molecule has.
 const UNKNOWN: f64 = -4.0;
@@ -24,7 +25,20 @@ pub struct FragmentScores {
     scores: HashMap<u32, f32>,
 }
 
+/// Those that [`Property::Sa`](crate::Property::Sa) is computed by, once there are any.
+static INSTALLED: OnceLock<FragmentScores> = OnceLock::new();
+
 impl FragmentScores {
+    /// Lets [`Property::Sa`](crate::Property::Sa) be computed by these, in all of the program; the first ones stay.
+    pub fn install(self) {
+        INSTALLED.get_or_init(|| self);
+    }
+
+    /// Those that were installed.
+    pub(crate) fn installed() -> Option<&'static Self> {
+        INSTALLED.get()
+    }
+
     /// Reads the file `fpscores` of the published program, unpacked: lists of a score and the numbers of the parts that have
     /// it, as Python's first protocol of pickles writes them. It is taken as lines of text; nothing in it is run.
     ///

@@ -84,7 +84,15 @@ fn main() -> ExitCode {
     large_pages::ask_for();
     let Arguments { common, command } = Arguments::parse();
     failure::quiet_on_closed_pipe();
-    let outcome: Outcome = match command {
+    let outcome = molecules::reference::install_scores().and_then(|()| run(command, common));
+    match outcome {
+        Ok(code) => code,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(command: Command, common: Common) -> Outcome {
+    match command {
         Command::Quickstart(arguments) => quickstart::run(arguments, common),
         Command::Train(arguments) => train::run(arguments, common),
         Command::Resume(arguments) => resume::run(arguments, common),
@@ -104,9 +112,5 @@ fn main() -> ExitCode {
         Command::Check(arguments) => check::run(arguments, common),
         Command::Bench(arguments) => bench::run(arguments, common),
         Command::Reference(arguments) => reference::run(&arguments),
-    };
-    match outcome {
-        Ok(code) => code,
-        Err(failure) => failure.report(),
     }
 }

@@ -46,11 +46,14 @@ impl Objective {
         };
         if let Some((name, value)) = text.split_once('=') {
             let property = Property::by_name(name).ok_or_else(wrong)?;
+            property.check().map_err(Failure::new)?;
             let value = value.trim().parse().ok().filter(|value: &f64| value.is_finite()).ok_or_else(wrong)?;
             return Ok(Self::Near { property, value });
         }
         let (name, sign) = text.trim().strip_prefix('-').map_or((text, 1.0), |name| (name, -1.0));
-        Ok(Self::Extreme { property: Property::by_name(name).ok_or_else(wrong)?, sign })
+        let property = Property::by_name(name).ok_or_else(wrong)?;
+        property.check().map_err(Failure::new)?;
+        Ok(Self::Extreme { property, sign })
     }
 
     /// Scores candidates, NaN for one that cannot be scored: as many as could be before somebody asked to stop, or before what

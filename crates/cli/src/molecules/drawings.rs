@@ -50,7 +50,7 @@ const N_BINS: usize = 24;
 /// When the drawing library fails.
 pub fn histograms(training: &[Molecule], made: &[Molecule]) -> Outcome<String> {
     let mut charts = Vec::new();
-    for property in Property::ALL {
+    for property in Property::known() {
         let values = |of: &[Molecule]| of.iter().map(|molecule| property.of(molecule)).collect::<Vec<f64>>();
         charts.push(histogram(&values(training), &values(made)).to_svg(property.name())?);
     }

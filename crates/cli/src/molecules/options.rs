@@ -21,7 +21,7 @@ use std::time::Instant;
 #[derive(Debug, clap::Args)]
 pub struct MoleculeOptions {
     /// Molecules that have about this property, such as "qed = 0.9"; may be given several times, or with commas between them.
-    /// logp, qed, weight (g/mol), sa and rings are known, as far as the model learned them.
+    /// logp, qed, weight (g/mol), rings and sa are known, as far as the model learned them.
     #[arg(long, value_name = "NAME=VALUE", value_delimiter = ',')]
     property: Vec<String>,
     /// Let the model write without the rules of SMILES, to see how many of its lines are molecules.
@@ -109,7 +109,7 @@ impl MoleculeOptions {
             100.0 * writer.n_valid as f64 / writer.n_lines.max(1) as f64,
             writer.n_lines as f64 / seconds
         );
-        for ((property, value), strayed) in properties.iter().zip(&strayed) {
+        for ((property, value), strayed) in properties.iter().zip(&strayed).filter(|(_, strayed)| strayed.is_finite()) {
             let mean = strayed / writer.n_valid.max(1) as f64;
             eprintln!("genera: {} is {mean:.3} from {value} on average", property.name());
         }

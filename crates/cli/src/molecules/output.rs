@@ -73,7 +73,7 @@ impl MoleculeWriter {
             None => Box::new(BufWriter::new(std::io::stdout())),
         };
         if form == Form::Csv {
-            let names = ["smiles", "valid"].into_iter().chain(Property::ALL.map(Property::name));
+            let names = ["smiles", "valid"].into_iter().chain(Property::known().map(Property::name));
             let names: Vec<String> = names.map(str::to_owned).collect();
             writeln!(out, "{}", csv_line(&names)).during("cannot write the molecules")?;
         }
@@ -96,12 +96,12 @@ impl MoleculeWriter {
             (Form::Csv, molecule) => {
                 let mut cells = vec![line.to_owned(), molecule.is_some().to_string()];
                 let value = |property: Property| molecule.as_ref().map_or_else(String::new, |of| written(property, of));
-                cells.extend(Property::ALL.map(value));
+                cells.extend(Property::known().map(value));
                 writeln!(self.out, "{}", csv_line(&cells))?;
             }
             (Form::Json, molecule) => {
                 let mut object = serde_json::json!({ "smiles": line, "valid": molecule.is_some() });
-                for property in Property::ALL {
+                for property in Property::known() {
                     object[property.name()] = molecule.as_ref().map(|of| property.of(of)).into();
                 }
                 writeln!(self.out, "{object}")?;
@@ -110,7 +110,7 @@ impl MoleculeWriter {
                 let Some(block) = molecule.mol_block(line) else { return Ok(()) };
                 write!(self.out, "{}", block.trim_end())?;
                 writeln!(self.out)?;
-                for property in Property::ALL {
+                for property in Property::known() {
                     writeln!(self.out, ">  <{}>\n{}\n", property.name(), written(property, &molecule))?;
                 }
                 writeln!(self.out, ">  <smiles>\n{line}\n\n$$$$")?;

@@ -33,6 +33,21 @@ pub struct Benchmark {
     pub chemnet: Option<ChemNet>,
 }
 
+/// Lets synthetic accessibility be computed, where the table of it is named.
+///
+/// # Errors
+/// When the named file is missing or damaged.
+pub fn install_scores() -> Outcome<()> {
+    let Some(path) = std::env::var_os("GENERA_SA_SCORES").map(PathBuf::from) else { return Ok(()) };
+    fragment_scores(&path)?.install();
+    Ok(())
+}
+
+fn fragment_scores(path: &Path) -> Outcome<FragmentScores> {
+    let file = BufReader::new(decompressed(path)?);
+    FragmentScores::read(file).map_err(|problem| Failure::new(format!("{}: {problem}", path.display())))
+}
+
 impl Benchmark {
     /// Reads them from the folder of the package, and ChemNet's weights from `chemnet` or the same folder.
     ///
@@ -42,10 +57,7 @@ impl Benchmark {
         let find = |name: &str| find(folder, name);
         let patterns = patterns(&find("mcf.csv")?, &find("wehi_pains.csv")?)?;
         let filters = Filters::new(patterns.iter().map(String::as_str)).map_err(Failure::new)?;
-        let scores = find("fpscores.pkl.gz")?;
-        let file = BufReader::new(decompressed(&scores)?);
-        let fragment_scores =
-            FragmentScores::read(file).map_err(|problem| Failure::new(format!("{}: {problem}", scores.display())))?;
+        let fragment_scores = fragment_scores(&find("fpscores.pkl.gz")?)?;
         let weights = match chemnet {
             Some(path) => Some(path.to_owned()),
             None => find("ChemNet_v0.13_pretrained.pt").ok(),

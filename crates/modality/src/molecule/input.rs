@@ -52,7 +52,7 @@ pub(super) fn read(codebook: &Codebook, asked: &Map<String, Value>) -> Result<In
 pub(super) fn value(smiles: &str) -> Option<Value> {
     let molecule = genera_chemistry::Molecule::parse(smiles)?;
     let mut value = json!({ "smiles": smiles });
-    for property in Property::ALL {
+    for property in Property::known() {
         value[property.name()] = json!(property.of(&molecule));
     }
     Some(value)

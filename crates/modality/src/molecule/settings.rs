@@ -75,6 +75,7 @@ impl MoleculeSettings {
         let mut found = Vec::new();
         for name in &self.properties {
             let property = property(name)?;
+            property.check().map_err(settings)?;
             if found.contains(&property) {
                 return Err(settings(format!("molecule.properties names {name:?} twice")));
             }
