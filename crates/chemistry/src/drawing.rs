@@ -109,7 +109,8 @@ fn label(structure: &Structure, atom: usize) -> Option<String> {
         return None;
     }
     let mut label = entry.element.symbol().to_owned();
-    match structure.graph.implicit_hydrogen_count(AtomIdx(atom as u32)) + entry.hydrogen_count.unwrap_or(0) {
+    // Those that were written and those that were not are the same ones.
+    match structure.graph.implicit_hydrogen_count(AtomIdx(atom as u32)).max(entry.hydrogen_count.unwrap_or(0)) {
         0 => {}
         1 => label += "H",
         n => {
@@ -178,5 +179,28 @@ fn draw_bond(svg: &mut String, ends: [(Point, bool); 2], n_lines: usize, scale: 
             b[0] + sx - ux * cut,
             b[1] + sy - uy * cut
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn atoms_have_the_hydrogens_that_they_have() {
+        for (smiles, expected) in [
+            ("CNC", "NH"),
+            ("CN", "NH<tspan dy=\"3\" font-size=\"70%\">2</tspan>"),
+            ("CN(C)C", "N"),
+            ("c1cc[nH]c1", "NH"),
+            ("c1ccncc1", "N"),
+            ("CC(=O)Nc1ccccc1", "O NH"),
+            ("C[NH+](C)C", "NH⁺"),
+            ("CO", "OH"),
+        ] {
+            let structure = Structure::of(&Molecule::parse(smiles).unwrap());
+            let labels: Vec<String> = (0..structure.n_atoms()).filter_map(|atom| label(&structure, atom)).collect();
+            assert_eq!(labels.join(" "), expected, "{smiles}");
+        }
     }
 }

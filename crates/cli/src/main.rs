@@ -84,14 +84,14 @@ fn main() -> ExitCode {
     large_pages::ask_for();
     let Arguments { common, command } = Arguments::parse();
     failure::quiet_on_closed_pipe();
-    let outcome = molecules::reference::install_scores().and_then(|()| run(command, common));
+    let outcome = molecules::reference::install_scores().and_then(|()| dispatch(command, common));
     match outcome {
         Ok(code) => code,
         Err(failure) => failure.report(),
     }
 }
 
-fn run(command: Command, common: Common) -> Outcome {
+fn dispatch(command: Command, common: Common) -> Outcome {
     match command {
         Command::Quickstart(arguments) => quickstart::run(arguments, common),
         Command::Train(arguments) => train::run(arguments, common),

@@ -53,7 +53,13 @@ pub(super) fn value(smiles: &str) -> Option<Value> {
     let molecule = genera_chemistry::Molecule::parse(smiles)?;
     let mut value = json!({ "smiles": smiles });
     for property in Property::known() {
-        value[property.name()] = json!(property.of(&molecule));
+        let number = property.of(&molecule);
+        value[property.name()] = if property == Property::Rings {
+            json!(number as u64)
+        } else {
+            // Beyond that no property is known.
+            json!((number * 1e4).round() / 1e4)
+        };
     }
     Some(value)
 }

@@ -90,7 +90,7 @@ fn what_is_asked_as_json_begins_every_molecule() {
         let end = codebook.encode("O").unwrap();
         let made = [&input.given[..], &end].concat();
         assert_eq!(Molecule.decode(&codebook, &made).as_text(), "CCO", "{encoding:?}");
-        assert_eq!(Molecule.value(&codebook, &made, 0).unwrap()["rings"], 0.0);
+        assert_eq!(Molecule.value(&codebook, &made, 0).unwrap()["rings"], 0);
         let mut mask = TokenMask::all(codebook.vocab().size);
         (input.constraint.unwrap())().restrict(&mut mask);
         assert!(mask.allows(end[0]), "the rules know what it begins with");

@@ -115,6 +115,11 @@ fn domain(column: &Column, asked: &Value) -> Result<Domain> {
             if let Some(max) = limits.get("max") {
                 (domain.high, _) = limit(column, max)?;
             }
+            if let (Some(min), Some(max)) = (limits.get("min"), limits.get("max"))
+                && domain.low > domain.high
+            {
+                return Err(wrong(format!("{}: no value is from {min} to {max}", column.name)));
+            }
             Ok(domain)
         }
         value => Ok(Domain::some(vec![code_of(column, value)?])),

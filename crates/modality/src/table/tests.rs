@@ -323,7 +323,7 @@ fn rows_may_be_asked_for_as_json() {
     refused(json!({ "where": { "city": "Paris" } }), "Oslo");
     refused(json!({ "where": { "city": { "min": 1 } } }), "never holds an object");
     refused(json!({ "where": { "start": { "least": 1 } } }), "min, max");
-    refused(json!({ "where": { "start": { "min": 5, "max": 4 } } }), "no row meets");
+    refused(json!({ "where": { "start": { "min": 5, "max": 4 } } }), "no value is from 5 to 4");
     refused(json!({ "where": 1 }), "expected an object");
     refused(json!({ "prompt": "x" }), "where, conditions");
     refused(json!({ "where": { "city": "Oslo" }, "conditions": "city = Rome" }), "no row meets");

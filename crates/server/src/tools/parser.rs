@@ -39,14 +39,23 @@ impl CallParser {
         }
     }
 
-    /// What is left when no more text comes: a call that was cut off is text.
+    /// What is left when no more text comes. A call that lacks its end alone is one; another that was cut off is text, and nothing
+    /// behind calls that were whole.
     pub fn finish(&mut self) -> Vec<Part> {
         let rest = std::mem::take(&mut self.held);
         if matches!(self.format, Format::Listed(_)) && !self.is_text {
             return self.calls_of(&rest).unwrap_or_else(|| self.text(rest).into_iter().collect());
         }
+        if self.is_in_call {
+            let (has_called, whole) = (self.has_called, rest.rfind('}').map_or("", |end| &rest[..=end]));
+            let call = self.call_of(whole).map(Part::Call);
+            let text = || if has_called { None } else { self.text(format!("{BEGIN}{rest}")) };
+            return call.or_else(text).into_iter().collect();
+        }
+        if self.has_called && BEGIN.starts_with(rest.trim_start()) {
+            return Vec::new();
+        }
         let call = if self.format == Format::Bare && !self.is_text { self.call_of(&rest) } else { None };
-        let rest = if self.is_in_call { format!("{BEGIN}{rest}") } else { rest };
         call.map(Part::Call).or_else(|| self.text(rest)).into_iter().collect()
     }
 
@@ -154,6 +163,10 @@ mod tests {
         check(Format::Tagged, f, "[f({\"a\":[1,\"ü\"]})]");
         check(Format::Told, &format!("Well: {f}\n{f}\n"), "Well: [f({\"a\":[1,\"ü\"]})][f({\"a\":[1,\"ü\"]})]");
         check(Format::Tagged, "<tool_call>{\"name\": \"f\"", "<tool_call>{\"name\": \"f\"");
+        check(Format::Tagged, f.trim_end_matches("</tool_call>"), "[f({\"a\":[1,\"ü\"]})]");
+        for cut in ["<tool_", "<tool_call>\n{\"name\": \"f\"", "\n<tool_call>{\"name\": \"g\", \"arguments\": {}"] {
+            check(Format::Told, &format!("{f}{cut}"), "[f({\"a\":[1,\"ü\"]})]");
+        }
         check(Format::Tagged, "<tool_call>nonsense</tool_call>", "<tool_call>nonsense</tool_call>");
         let unknown = "<tool_call>{\"name\": \"h\", \"arguments\": {}}</tool_call>";
         check(Format::Tagged, unknown, unknown);

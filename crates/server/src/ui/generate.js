@@ -104,7 +104,7 @@ function batch(model, body) {
       items.push(item);
       seed.textContent = `seed ${drawn}`;
       seed.dataset.seed = drawn;
-      if (item.value) addRow(content, item.value);
+      if (item.value && item.preview.type !== "svg") addRow(content, item.value);
       else fill(card(item.index), item);
       showSave();
     },
@@ -121,7 +121,10 @@ function fill(card, item) {
   card.classList.remove("writing");
   if (item.preview.type === "svg") {
     const source = `data:image/svg+xml,${encodeURIComponent(item.preview.text)}`;
-    card.replaceChildren(element("img", { src: source, alt: item.text }), element("code", {}, item.text));
+    const facts = Object.entries(item.value ?? {}).filter(([, value]) => typeof value === "number");
+    const rounded = facts.map(([name, value]) => `${name} ${value.toLocaleString("en", { maximumFractionDigits: 2 })}`);
+    card.replaceChildren(element("img", { src: source, alt: item.text }), element("code", {}, item.text),
+      element("div", { class: "note" }, rounded.join(" · ")));
   } else {
     card.textContent = item.preview.text;
   }
