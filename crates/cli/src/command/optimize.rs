@@ -81,16 +81,6 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     if loaded.modality.is_paired() {
         return Err(Failure::new("a model that answers lines cannot be optimised: it makes nothing by itself"));
     }
-    let recipe = TrainRecipe {
-        steps: u64::MAX >> 1,
-        learning_rate: arguments.learning_rate,
-        optimizer: OptimizerKind::AdamW,
-        schedule: ScheduleKind::Constant,
-        warmup_steps: Some(0),
-        weight_decay: 0.0,
-        seed: arguments.seed,
-        ..TrainRecipe::default()
-    };
     let plan = Plan {
         n_calls: arguments.calls as usize,
         n_per_round: arguments.per_round as usize,
@@ -102,7 +92,7 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     let output = arguments.output.clone().unwrap_or_else(|| RunDirectory::free_name("optimized"));
     std::fs::create_dir_all(&output).during(format!("cannot create {}", output.display()))?;
     let (transformer, facts) = loaded.split()?;
-    let trainer = Trainer::new(transformer, TrainSettings::new(&recipe)?);
+    let trainer = Trainer::new(transformer, TrainSettings::new(&learning(&arguments))?);
     let known = known(&arguments.model, &facts, common.threads.map_or_else(machine::n_cores, usize::from))?;
     // Before, there is nothing that a Ctrl-C could lose.
     let interrupt = Interrupt::listen()?;
@@ -137,6 +127,20 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
         println!("Try:  genera generate --model {}", output.display());
     }
     Ok(if is_complete { ExitCode::SUCCESS } else { ExitCode::from(130) })
+}
+
+/// How weights follow: evenly, for as long as there are rounds.
+fn learning(arguments: &Arguments) -> TrainRecipe {
+    TrainRecipe {
+        steps: u64::MAX >> 1,
+        learning_rate: arguments.learning_rate,
+        optimizer: OptimizerKind::AdamW,
+        schedule: ScheduleKind::Constant,
+        warmup_steps: Some(0),
+        weight_decay: 0.0,
+        seed: arguments.seed,
+        ..TrainRecipe::default()
+    }
 }
 
 /// What the model was trained on, where its data lies beside it: no candidate then.

@@ -5,9 +5,9 @@ use crate::failure::{Failure, Outcome, While};
 use crate::machine;
 use crate::run::directory::RunDirectory;
 use crate::run::export;
+use crate::run::preparing::prepared_of;
 use crate::run::session::loader_settings;
 use genera_data::Loader;
-use genera_data::prepare::load_prepared;
 use genera_engine::model::{Transformer, initial_params};
 use genera_engine::recipe::Recipe;
 use genera_engine::weights::SpecialIds;
@@ -62,7 +62,7 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
             arguments.run.display()
         )));
     }
-    let prepared = load_prepared(&run.data(), crate::plan::table::fit(&recipe)?.as_deref())?;
+    let prepared = prepared_of(&run, &recipe)?;
     let config = recipe.model.config(prepared.tokenizer.vocab().size)?;
     let device = machine::device(common.threads);
     let params = initial_params(&config, recipe.train.seed, DType::F32, &device);

@@ -4,9 +4,10 @@ use super::external::one_line;
 use crate::failure::Outcome;
 use crate::plan;
 use crate::run::directory::RunDirectory;
+use crate::run::preparing::prepared_of;
 use crate::show::number;
 use crate::show::status_line::StatusLine;
-use genera_data::prepare::{Prepared, load_prepared};
+use genera_data::prepare::Prepared;
 use genera_engine::recipe::Recipe;
 use genera_modality::Modality;
 use genera_tokens::Role;
@@ -42,8 +43,7 @@ impl Known {
             eprintln!("genera: the model was trained with privacy, so the training data is not looked at");
             return Ok(Self::default());
         }
-        let fit = plan::table::fit(&recipe)?;
-        let prepared = load_prepared(&run.data(), fit.as_deref())?;
+        let prepared = prepared_of(run, &recipe)?;
         let n = prepared.train.info().n_documents.min(MOST);
         let (mut known, mut status, start) = (HashSet::new(), StatusLine::new(), Instant::now());
         let group = STRIDE * n_threads as u64;

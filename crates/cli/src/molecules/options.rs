@@ -6,10 +6,10 @@ use super::output::{Form, MoleculeWriter};
 use crate::failure::{Failure, Outcome, While};
 use crate::model::SpeakingModel;
 use crate::run::directory::RunDirectory;
+use crate::run::preparing::prepared_of;
 use crate::show::number;
 use crate::show::status_line::StatusLine;
 use genera_chemistry::{Molecule, Property};
-use genera_data::prepare::load_prepared;
 use genera_engine::generate::Sampling;
 use genera_engine::recipe::Recipe;
 use genera_modality::molecule;
@@ -145,8 +145,7 @@ fn training_molecules(path: &Path) -> Outcome<Vec<Molecule>> {
     let run = RunDirectory::open(path).map_err(|failure| {
         failure.and("--histograms needs the training molecules, which only a run directory has; name one with --model")
     })?;
-    let fit = crate::plan::table::fit(&Recipe::load(&run.recipe())?)?;
-    let prepared = load_prepared(&run.data(), fit.as_deref())?;
+    let prepared = prepared_of(&run, &Recipe::load(&run.recipe())?)?;
     molecule::of(&prepared.tokenizer)?;
     let n = prepared.train.info().n_documents;
     let every = n.div_ceil(MOST_COMPARED as u64).max(1) as usize;

@@ -15,7 +15,7 @@ use crate::show::status_line::StatusLine;
 use crate::tables::finish::{report, write_synthetic};
 use crate::tables::gan::{GanMaker, GanModel, features_of};
 use genera_data::Shard;
-use genera_data::prepare::{Prepared, load_prepared};
+use genera_data::prepare::Prepared;
 use genera_engine::checkpoint::RunLock;
 use genera_engine::gan::{GanConfig, GanReport, GanSettings, GanTrainer, Part, load_trainer, save_trainer};
 use genera_engine::recipe::{Family, Reasons, Recipe};
@@ -92,8 +92,7 @@ pub fn resume(run: RunDirectory, common: Common) -> Outcome {
     let lock = RunLock::take(run.path())?;
     let recipe = Recipe::load(&run.recipe())?;
     refuse(&recipe)?;
-    let fit = plan::table::fit(&recipe)?;
-    let prepared = load_prepared(&run.data(), fit.as_deref())?;
+    let prepared = preparing::prepared_of(&run, &recipe)?;
     let device = machine::device(common.threads);
     let features = features_of(&prepared.tokenizer, &run.data())?;
     let (config, settings) = (config(&recipe, features.parts(table_of(&prepared)?))?, settings(&recipe));

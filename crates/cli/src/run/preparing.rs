@@ -1,12 +1,23 @@
 //! Preparing the data, with its progress shown.
 
+use super::directory::RunDirectory;
 use crate::failure::Outcome;
 use crate::plan;
 use crate::show::number;
 use crate::show::status_line::StatusLine;
-use genera_data::prepare::{Preparation, Prepared, Progress, Stage, prepare as prepare_data};
+use genera_data::prepare::{Preparation, Prepared, Progress, Stage, load_prepared, prepare as prepare_data};
+use genera_engine::recipe::Recipe;
 use genera_modality::table;
 use std::path::Path;
+
+/// The data that a run was prepared with.
+///
+/// # Errors
+/// When it is not there or damaged, or the recipe's settings for it are wrong.
+pub fn prepared_of(run: &RunDirectory, recipe: &Recipe) -> Outcome<Prepared> {
+    let fit = plan::table::fit(recipe)?;
+    Ok(load_prepared(&run.data(), fit.as_deref())?)
+}
 
 /// Prepares the data of a run and says what was found in it.
 ///

@@ -7,9 +7,9 @@ use super::{completion, gan};
 use crate::failure::{Failure, Outcome, While};
 use crate::model::SpeakingModel;
 use crate::run::directory::RunDirectory;
+use crate::run::preparing::prepared_of;
 use crate::show::number;
 use crate::show::status_line::StatusLine;
-use genera_data::prepare::load_prepared;
 use genera_engine::generate::Sampling;
 use genera_engine::recipe::Recipe;
 use genera_modality::table::{self, Conditions, TableCodebook, csv_line};
@@ -153,8 +153,7 @@ fn training_rows(path: &Path) -> Outcome<genera_data::Prepared> {
             "this model was trained with privacy, and --no-copies would show which rows it was trained on; leave it out",
         ));
     }
-    let fit = crate::plan::table::fit(&recipe)?;
-    Ok(load_prepared(&run.data(), fit.as_deref())?)
+    prepared_of(&run, &recipe)
 }
 
 /// Writes rows.

@@ -1,13 +1,11 @@
 //! Messages of a conversation, tools and forms of answers, as the OpenAI interface writes them.
 
-use super::Nothing;
 use super::schema::schema;
+use super::{Nothing, text_or_list};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde::de::value::SeqAccessDeserializer;
-use serde::de::{Deserializer, Error, SeqAccess, Visitor};
+use serde::de::{Deserializer, Error};
 use serde_json::{Value, json};
-use std::fmt;
 
 /// Who speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -89,25 +87,8 @@ enum Part {
 
 impl<'de> Deserialize<'de> for Content {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextOrParts;
-
-        impl<'de> Visitor<'de> for TextOrParts {
-            type Value = Content;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text, or a list of parts of the type \"text\"")
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Content, E> {
-                Ok(Content(text.to_owned()))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Content, A::Error> {
-                let parts = Vec::<Part>::deserialize(SeqAccessDeserializer::new(items))?;
-                Ok(Content(parts.into_iter().map(|Part::Text { text }| text).collect()))
-            }
-        }
-        deserializer.deserialize_any(TextOrParts)
+        let of_parts = |parts: Vec<Part>| Content(parts.into_iter().map(|Part::Text { text }| text).collect());
+        text_or_list(deserializer, "a text, or a list of parts of the type \"text\"", Content, of_parts)
     }
 }
 

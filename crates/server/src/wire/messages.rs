@@ -1,16 +1,14 @@
 //! `POST /v1/messages`: Anthropic's interface.
 
-use super::Texts;
 use super::message::{CalledFunction, Content, Function, FunctionKind, Message, Role, Tool, ToolCall, ToolChoice};
 use super::output::{Head, Usage};
+use super::{Texts, text_or_list};
 use crate::answer::{End, Finished};
 use crate::tools::Call;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde::de::value::SeqAccessDeserializer;
-use serde::de::{Deserializer, Error, SeqAccess, Visitor};
+use serde::de::Deserializer;
 use serde_json::{Value, json};
-use std::fmt;
 
 /// Fields of the published interface that mean nothing here.
 pub const WITHOUT_EFFECT: &[&str] = &[
@@ -79,24 +77,8 @@ enum Said {
 
 impl<'de> Deserialize<'de> for Said {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextOrBlocks;
-
-        impl<'de> Visitor<'de> for TextOrBlocks {
-            type Value = Said;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text, or a list of blocks of the types text, tool_use and tool_result")
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Said, E> {
-                Ok(Said::Text(text.to_owned()))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Said, A::Error> {
-                Ok(Said::Blocks(Vec::deserialize(SeqAccessDeserializer::new(items))?))
-            }
-        }
-        deserializer.deserialize_any(TextOrBlocks)
+        let expecting = "a text, or a list of blocks of the types text, tool_use and tool_result";
+        text_or_list(deserializer, expecting, Said::Text, Said::Blocks)
     }
 }
 

@@ -15,8 +15,10 @@ use crate::problem::Problem;
 use hyper::StatusCode;
 use schema::schema;
 use serde::Deserialize;
+use serde::de::value::SeqAccessDeserializer;
 use serde::de::{DeserializeOwned, Deserializer, Error, IgnoredAny, SeqAccess, Visitor};
 use std::fmt;
+use std::marker::PhantomData;
 
 /// Reads a request. `without_effect` are fields of the published interface that mean nothing here.
 ///
@@ -95,6 +97,36 @@ impl<'de> Deserialize<'de> for Nothing {
     }
 }
 
+/// Reads a text, or a list. What is wrong within an item is said with its place, which an untagged enum would not do.
+///
+/// # Errors
+/// When it is neither, naming what is `expecting`ed, or an item is wrong.
+pub(crate) fn text_or_list<'de, D: Deserializer<'de>, I: Deserialize<'de>, T>(
+    deserializer: D,
+    expecting: &'static str,
+    of_text: impl FnOnce(String) -> T,
+    of_list: impl FnOnce(Vec<I>) -> T,
+) -> Result<T, D::Error> {
+    struct TextOrList<I, A, B>(&'static str, A, B, PhantomData<I>);
+
+    impl<'de, I: Deserialize<'de>, T, A: FnOnce(String) -> T, B: FnOnce(Vec<I>) -> T> Visitor<'de> for TextOrList<I, A, B> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+            Ok((self.1)(text.to_owned()))
+        }
+
+        fn visit_seq<S: SeqAccess<'de>>(self, items: S) -> Result<T, S::Error> {
+            Vec::deserialize(SeqAccessDeserializer::new(items)).map(self.2)
+        }
+    }
+    deserializer.deserialize_any(TextOrList(expecting, of_text, of_list, PhantomData))
+}
+
 /// One text, or several.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Texts(pub Vec<String>);
@@ -103,28 +135,7 @@ schema!(Texts, { "anyOf": [{ "type": "string" }, { "type": "array", "items": { "
 
 impl<'de> Deserialize<'de> for Texts {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct OneOrMore;
-
-        impl<'de> Visitor<'de> for OneOrMore {
-            type Value = Texts;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text or a list of texts")
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Texts, E> {
-                Ok(Texts(vec![text.to_owned()]))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Texts, A::Error> {
-                let mut texts = Vec::new();
-                while let Some(text) = items.next_element::<String>()? {
-                    texts.push(text);
-                }
-                Ok(Texts(texts))
-            }
-        }
-        deserializer.deserialize_any(OneOrMore)
+        text_or_list(deserializer, "a text or a list of texts", |text| Texts(vec![text]), Texts)
     }
 }
 

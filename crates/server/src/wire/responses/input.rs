@@ -1,15 +1,13 @@
 //! What is asked: a text, or the items of a conversation.
 
 use crate::problem::Problem;
-use crate::wire::Nothing;
 use crate::wire::message::{CalledFunction, FunctionKind, Message, Role, ToolCall};
 use crate::wire::schema::schema;
+use crate::wire::{Nothing, text_or_list};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde::de::value::SeqAccessDeserializer;
-use serde::de::{Deserializer, Error, IgnoredAny, SeqAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny};
 use serde_json::Value;
-use std::fmt;
 
 /// A text that the user says, or the items of a conversation.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,24 +22,7 @@ schema!(Input, generator => { "anyOf": [
 
 impl<'de> Deserialize<'de> for Input {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextOrItems;
-
-        impl<'de> Visitor<'de> for TextOrItems {
-            type Value = Input;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text, or a list of items")
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Input, E> {
-                Ok(Input::Text(text.to_owned()))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Input, A::Error> {
-                Ok(Input::Items(Vec::deserialize(SeqAccessDeserializer::new(items))?))
-            }
-        }
-        deserializer.deserialize_any(TextOrItems)
+        text_or_list(deserializer, "a text, or a list of items", Input::Text, Input::Items)
     }
 }
 
@@ -128,28 +109,16 @@ enum Part {
 
 impl<'de> Deserialize<'de> for Parts {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextOrParts;
-
-        impl<'de> Visitor<'de> for TextOrParts {
-            type Value = Parts;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text, or a list of parts of the types input_text and output_text")
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Parts, E> {
-                Ok(Parts(text.to_owned()))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Parts, A::Error> {
-                let parts = Vec::<Part>::deserialize(SeqAccessDeserializer::new(items))?;
-                let text = |part| match part {
-                    Part::InputText { text } | Part::OutputText { text, .. } => text,
-                };
-                Ok(Parts(parts.into_iter().map(text).collect()))
-            }
-        }
-        deserializer.deserialize_any(TextOrParts)
+        let text_of = |part| match part {
+            Part::InputText { text } | Part::OutputText { text, .. } => text,
+        };
+        let of_parts = |parts: Vec<Part>| Parts(parts.into_iter().map(text_of).collect());
+        text_or_list(
+            deserializer,
+            "a text, or a list of parts of the types input_text and output_text",
+            Parts,
+            of_parts,
+        )
     }
 }
 
