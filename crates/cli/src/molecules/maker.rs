@@ -4,7 +4,7 @@ use crate::failure::Outcome;
 use crate::model::SpeakingModel;
 use genera_chemistry::{Molecule, Property};
 use genera_engine::generate::{
-    Allowed, Answer, Constraint, Event, Finish, Generator, Limits, Request, RequestId, Sampling,
+    Allowed, Answer, Constraint, Event, Finish, Generator, Guidance, Limits, Request, RequestId, Sampling,
 };
 use genera_modality::molecule::{self, MoleculeGrammar};
 use std::collections::{HashMap, VecDeque};
@@ -27,6 +27,8 @@ pub struct Maker<'m> {
     generator: Generator<'m>,
     /// What each begins with.
     beginning: Vec<u32>,
+    /// The beginning without properties, which the molecules are led away from.
+    guidance: Option<Guidance>,
     sampling: Sampling,
     max_tokens: usize,
     /// The rules of SMILES behind the beginning, or no more than what no line may hold.
@@ -48,7 +50,8 @@ enum Rules {
 }
 
 impl<'m> Maker<'m> {
-    /// A maker of molecules that begin so and are to have these properties; the rules of SMILES hold where `has_grammar`.
+    /// A maker of molecules that begin so and are to have these properties, `guidance` times as decidedly as the model would; the
+    /// rules of SMILES hold where `has_grammar`.
     ///
     /// # Errors
     /// When the model makes no molecules, did not learn a property, or no molecule begins so.
@@ -56,10 +59,13 @@ impl<'m> Maker<'m> {
         model: SpeakingModel<'m>,
         prefix: &str,
         wanted: &[(Property, f64)],
+        guidance: f32,
         sampling: Sampling,
         has_grammar: bool,
     ) -> Outcome<Self> {
-        let beginning = molecule::of(model.codebook)?.encode_beginning(prefix, wanted)?;
+        let codebook = molecule::of(model.codebook)?;
+        let beginning = codebook.encode_beginning(prefix, wanted)?;
+        let any = codebook.encode_beginning(prefix, &[])?;
         let grammar = MoleculeGrammar::new(model.codebook, &beginning)?;
         let config = model.transformer.config();
         let rules = if has_grammar {
@@ -72,6 +78,7 @@ impl<'m> Maker<'m> {
             generator: Generator::new(model.transformer, Limits { n_running: N_RUNNING, ..Limits::default() }),
             max_tokens: config.context_len.saturating_sub(beginning.len()).max(1),
             model,
+            guidance: (any != beginning).then_some(Guidance { scale: guidance, prompt: any }),
             beginning,
             sampling,
             rules,
@@ -115,6 +122,7 @@ impl<'m> Maker<'m> {
             request.max_tokens = self.max_tokens;
             request.stop = self.model.stop_ids();
             request.sampling = self.sampling.clone();
+            request.guidance = self.guidance.clone();
             request.sample = self.n_asked;
             request.constraint = Some(match &self.rules {
                 Rules::Grammar(grammar) => Box::new(grammar.clone()) as Box<dyn Constraint>,

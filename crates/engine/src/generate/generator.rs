@@ -1,6 +1,7 @@
 //! Many requests in progress at once, a token for each of them at every step.
 
 use super::draft::Draft;
+use super::guide::Guide;
 use super::lookup::guess;
 use super::prefill::{n_common, read_sources};
 use super::prefixes::{PageId, Prefixes};
@@ -35,6 +36,7 @@ pub struct Generator<'m> {
     prefixes: Prefixes,
     pages: PageCount,
     draft: Option<Draft<'m>>,
+    guide: Guide<'m>,
     scratch: Scratch,
     n_submitted: u64,
     n_guessed: u64,
@@ -143,6 +145,7 @@ impl<'m> Generator<'m> {
             prefixes: Prefixes::new(limits.n_kept_pages),
             pages: PageCount::default(),
             draft: None,
+            guide: Guide::new(model),
             scratch: Scratch::default(),
             n_submitted: 0,
             n_guessed: 0,
@@ -195,6 +198,7 @@ impl<'m> Generator<'m> {
         if let Some(draft) = &mut self.draft {
             draft.forget(id);
         }
+        self.guide.forget(id);
         self.active.remove(&id).map(|active| active.progress.into_answer())
     }
 
@@ -206,6 +210,7 @@ impl<'m> Generator<'m> {
         if !plan.is_empty() {
             let logits = self.read(&plan);
             plan.iter().for_each(|stretch| self.keep_pages(stretch.id));
+            let logits = self.lead(&plan, logits);
             self.accept(&plan, &logits, &mut events);
         }
         events
@@ -362,6 +367,7 @@ impl<'m> Generator<'m> {
         if let Some(draft) = &mut self.draft {
             draft.forget(id);
         }
+        self.guide.forget(id);
         let row = CacheRow::new(&self.pages);
         let active = self.active_mut(id);
         (active.row, active.kept) = (row, NONE_KEPT);
@@ -475,6 +481,17 @@ impl<'m> Generator<'m> {
         }
         let tape = Tape::inference(self.model.device());
         self.model.logits(&gather_rows(&tape, &hidden, &wanted.into()))
+    }
+
+    /// Leads guided requests away from their other prompts.
+    fn lead(&mut self, plan: &[Stretch], logits: Tensor) -> Tensor {
+        let mut row = 0;
+        let chosen = plan.iter().filter(|stretch| stretch.is_last).map(|stretch| {
+            let first = row;
+            row += stretch.wanted().len();
+            (first, stretch.id, &self.active[&stretch.id].progress)
+        });
+        self.guide.lead(logits, chosen)
     }
 
     /// Offers the pages that have become full, for requests to come.

@@ -1,5 +1,6 @@
 //! The reference for everything else here: no cache, no batch, the whole context again for every token.
 
+use super::guide::lead;
 use super::prefill::padded;
 use super::progress::{Next, Progress};
 use super::request::{Answer, Request, RequestId};
@@ -22,7 +23,13 @@ pub fn generate_naively(model: &Transformer, request: Request) -> Result<Answer>
     let mut progress = Progress::new(RequestId(0), request, model);
     let mut scratch = Scratch::default();
     loop {
-        let logits = logits_behind(model, progress.source.as_deref(), &progress.context);
+        let source = progress.source.as_deref();
+        let mut logits = logits_behind(model, source, &progress.context);
+        if let Some((scale, other)) = progress.guided() {
+            let mut led = logits.view().f32().to_vec();
+            lead(&mut led, logits_behind(model, source, &other).view().f32(), scale);
+            logits = Tensor::from_f32(model.device(), logits.dims::<2>(), &led);
+        }
         if let Next::End | Next::Token(_, true) = progress.advance(Logits::of_one(&logits), &mut scratch) {
             return Ok(progress.into_answer());
         }

@@ -1,7 +1,7 @@
 //! An answer in the making: what the model sees of it, and when it ends.
 
 use super::constraint::Constraint;
-use super::request::{Answer, Finish, Request, RequestId, WhenFull};
+use super::request::{Answer, Finish, Guidance, Request, RequestId, WhenFull};
 use super::sampler::{Choice, Logits, Sampler, Scratch};
 use crate::model::Transformer;
 use genera_tokens::TokenId;
@@ -21,6 +21,7 @@ pub(super) struct Progress {
     when_full: WhenFull,
     constraint: Option<Box<dyn Constraint>>,
     sampler: Sampler,
+    guidance: Option<Guidance>,
     n_guesses: usize,
 }
 
@@ -50,6 +51,7 @@ impl Progress {
             top_logprobs: request.top_logprobs,
             when_full: request.when_full,
             constraint: request.constraint,
+            guidance: request.guidance.filter(|guidance| guidance.scale != 1.0),
             n_guesses: request.n_guesses,
         }
     }
@@ -62,6 +64,11 @@ impl Progress {
             _ => usize::MAX,
         };
         self.n_guesses.min(room).min(to_come).min(to_switch)
+    }
+
+    /// Where the answer is guided: how far, and the other context, which it is led away from.
+    pub(super) fn guided(&self) -> Option<(f32, Vec<TokenId>)> {
+        self.guidance.as_ref().map(|Guidance { scale, prompt }| (*scale, [&prompt[..], &self.answer.tokens].concat()))
     }
 
     /// What chooses its tokens.

@@ -28,9 +28,26 @@ pub struct Request {
     pub when_full: WhenFull,
     /// Which tokens may come.
     pub constraint: Option<Box<dyn Constraint>>,
+    /// Another prompt, away from which the answer is to lead.
+    pub guidance: Option<Guidance>,
     /// Tokens that are guessed ahead at most where the text repeats itself, and tried all at once. The answer is the same
     /// as without, token for token.
     pub n_guesses: usize,
+}
+
+/// Classifier-free guidance: an answer that fits its prompt more than the model's own distribution does. The logits are
+/// o + scale · (l − o), where l are those behind the prompt and the answer so far, and o those behind the other prompt and the
+/// same answer; what the answer reports of its tokens is of these.
+///
+/// # Source
+/// Ho and Salimans, "Classifier-free diffusion guidance", arXiv 2207.12598; for tokens Sanchez et al., "Stay on topic with
+/// classifier-free guidance", arXiv 2306.17806.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Guidance {
+    /// 1 leaves the model's distribution as it is, more sharpens what sets the prompt apart.
+    pub scale: f32,
+    /// What the decoder would read of a request that does not ask for it: at most as long as the prompt.
+    pub prompt: Vec<TokenId>,
 }
 
 /// What happens when prompt and answer fill the model's context.
@@ -104,6 +121,7 @@ impl Request {
             top_logprobs: 0,
             when_full: WhenFull::Stop,
             constraint: None,
+            guidance: None,
             n_guesses: 0,
         }
     }
@@ -128,7 +146,29 @@ impl Request {
         })?;
         refuse_if(self.when_full == WhenFull::Slide && config.is_encoder_decoder(), || {
             "an encoder-decoder's answer begins with its prompt and cannot slide; use WhenFull::Stop".to_owned()
-        })
+        })?;
+        self.guidance.as_ref().map_or(Ok(()), |guidance| self.check_guidance(guidance, config))
+    }
+
+    fn check_guidance(&self, Guidance { scale, prompt }: &Guidance, config: &ModelConfig) -> Result<()> {
+        refuse_if(!scale.is_finite() || *scale < 0.0, || {
+            format!("guidance is {scale}; 1 leaves the answer to the model, more keeps it closer to the prompt")
+        })?;
+        refuse_if(prompt.is_empty() || prompt.len() > self.prompt.len(), || {
+            let (n, most) = (prompt.len(), self.prompt.len());
+            format!(
+                "the prompt to be guided away from has {n} tokens; it needs at least 1, and at most the {most} of the prompt"
+            )
+        })?;
+        prompt.iter().try_for_each(|&token| check_token("guidance", token, config.vocab_size))?;
+        refuse_if(self.when_full == WhenFull::Slide, || {
+            "a guided answer begins with its prompt and cannot slide; use WhenFull::Stop".to_owned()
+        })?;
+        refuse_if(config.is_encoder_decoder(), || {
+            "an encoder-decoder answers its source and cannot be guided away from another prompt; leave guidance out"
+                .to_owned()
+        })?;
+        refuse_if(self.n_guesses > 0, || "nothing can be guessed ahead of a guided answer; use n_guesses 0".to_owned())
     }
 }
 

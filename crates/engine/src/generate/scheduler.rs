@@ -12,7 +12,8 @@ pub struct Limits {
     pub n_prefill_tokens: usize,
     /// Pages of keys and values that all requests may take together, see [`Transformer::page_bytes`]. When there are no
     /// more, the request that came last gives its own up and reads again later; one that runs alone goes on beyond the
-    /// limit. Not counted are what an encoder-decoder keeps of its sources and what a draft model has read.
+    /// limit. Not counted are what an encoder-decoder keeps of its sources, what a draft model has read, and the other prompts
+    /// of guided requests.
     ///
     /// [`Transformer::page_bytes`]: crate::model::Transformer::page_bytes
     pub n_pages: usize,

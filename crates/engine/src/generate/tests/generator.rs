@@ -4,7 +4,7 @@ use super::models::{CONTEXT_LEN, VOCAB_SIZE, all, decoders, encoder_decoders, mo
 use crate::config::{ModelConfig, Shape};
 use crate::generate::constraint::{Allowed, MinLength};
 use crate::generate::{
-    Answer, Event, Finish, Generator, Limits, Request, RequestId, Sampling, WhenFull, generate_naively,
+    Answer, Event, Finish, Generator, Guidance, Limits, Request, RequestId, Sampling, WhenFull, generate_naively,
 };
 use crate::model::Transformer;
 use genera_tensor::{DType, Device, Tensor};
@@ -324,6 +324,39 @@ fn a_draft_model_changes_nothing() {
     let other = super::models::model(&ModelConfig { vocab_size: VOCAB_SIZE + 1, ..plain() }, DType::F32, &device);
     let refused = Generator::new(&model, Limits::default()).with_draft(&other).err().expect("other tokens");
     assert!(refused.to_string().contains("the same tokens"), "{refused}");
+}
+
+/// Guided answers are those of the reference, among others that are not guided and put off where there are no pages, and a
+/// scale of 1 leaves the model's own distribution.
+#[test]
+fn guidance_is_that_of_the_reference() {
+    let device = Device::cpu(2);
+    for (name, config) in decoders() {
+        let model = model(&config, DType::F32, &device);
+        let guided = |i: usize, scale: f32| {
+            let plain = request(&config, i);
+            let prompt = tokens(1 + i % plain.prompt.len(), 300 + i as u64);
+            Request { guidance: (i % 3 < 2).then_some(Guidance { scale, prompt }), ..plain }
+        };
+        for limits in [Limits::default(), Limits { n_running: 3, n_prefill_tokens: 4, n_pages: 3, ..Limits::default() }]
+        {
+            let mut generator = Generator::new(&model, limits);
+            (0..6).for_each(|i| {
+                generator.submit(guided(i, 1.7)).expect("a valid request");
+            });
+            for (i, answer) in generator.run(|_| ControlFlow::Continue(())).iter().enumerate() {
+                let naive = generate_naively(&model, guided(i, 1.7)).expect("a valid request");
+                assert_eq!(bits(answer), bits(&naive), "{name}, request {i}");
+            }
+        }
+        let (mut n_other, long) = (0, |i, scale| Request { max_tokens: 9, stop: vec![], ..guided(i, scale) });
+        for i in [0, 1, 3, 4] {
+            let plain = alone(&model, Request { guidance: None, ..long(i, 1.0) });
+            assert_eq!(alone(&model, long(i, 1.0)).tokens, plain.tokens, "{name}, request {i}");
+            n_other += usize::from(alone(&model, long(i, 3.0)).tokens != plain.tokens);
+        }
+        assert!(n_other > 0, "{name}: guidance changed nothing");
+    }
 }
 
 /// Guessing ahead gives the same tokens and the same probabilities to the bit, alone and among others.

@@ -3,10 +3,11 @@
 use super::models::{CONTEXT_LEN, encoder_decoders, model, plain, tokens};
 use crate::config::{Head, ModelConfig, Shape};
 use crate::generate::{
-    BeamInput, BeamSettings, Generator, Limits, Request, Sampling, ScoreSettings, Scored, WhenFull, beam_search,
-    logits_of, score,
+    BeamInput, BeamSettings, Generator, Guidance, Limits, Request, Sampling, ScoreSettings, Scored, WhenFull,
+    beam_search, logits_of, score,
 };
 use genera_tensor::{DType, Device};
+use genera_tokens::TokenId;
 
 fn refusal(config: &ModelConfig, request: Request) -> String {
     let model = model(config, DType::F32, &Device::cpu(1));
@@ -45,6 +46,19 @@ fn requests() {
     assert!(refusal(&plain, Request { sampling: cold, ..Request::new(vec![1]) }).starts_with("temperature is -0.5"));
     let sliding = Request { when_full: WhenFull::Slide, ..Request::with_source(vec![1], vec![1]) };
     assert!(refusal(&with_encoder, sliding).contains("cannot slide"));
+    let guided = |scale: f32, prompt: &[TokenId]| Some(Guidance { scale, prompt: prompt.to_vec() });
+    let of_plain = |guidance: Option<Guidance>| refusal(&plain, Request { guidance, ..Request::new(vec![1]) });
+    assert!(of_plain(guided(f32::NAN, &[1])).starts_with("guidance is NaN"));
+    assert!(of_plain(guided(-1.0, &[1])).starts_with("guidance is -1"));
+    assert!(of_plain(guided(2.0, &[])).contains("has 0 tokens"));
+    assert!(of_plain(guided(2.0, &[1, 2])).contains("has 2 tokens"));
+    assert!(of_plain(guided(2.0, &[23])).starts_with("guidance: token 23"));
+    let guessing = Request { n_guesses: 1, guidance: guided(2.0, &[1]), ..Request::new(vec![1]) };
+    assert!(refusal(&plain, guessing).contains("guessed ahead"));
+    let sliding = Request { when_full: WhenFull::Slide, guidance: guided(2.0, &[1]), ..Request::new(vec![1]) };
+    assert!(refusal(&plain, sliding).contains("cannot slide"));
+    let translated = Request { guidance: guided(2.0, &[1]), ..Request::with_source(vec![1], vec![1]) };
+    assert!(refusal(&with_encoder, translated).contains("answers its source"));
     let Shape::DecoderOnly(stack) = plain.shape.clone() else { panic!("a decoder") };
     let encoder = ModelConfig { shape: Shape::EncoderOnly(stack), head: Head::None, ..plain };
     assert!(refusal(&encoder, Request::new(vec![1])).contains("encoder-only"));
