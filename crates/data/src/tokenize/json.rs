@@ -4,6 +4,8 @@ use super::table::Token;
 use super::{Bpe, Bytes, Characters, Foreign, SpecialTokens, Templated, Tokenizer};
 use crate::{ChatTemplate, Error, Result};
 use genera_tokens::TokenId;
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
@@ -64,7 +66,7 @@ pub(crate) fn bytes(names: &[&str]) -> String {
 /// Byte-pair encoding around a trained `model`, whose first tokens are the special ones.
 pub(crate) fn bpe(model: Value, special: &SpecialTokens) -> Result<Bpe> {
     let json = whole(&special.names(), 0, byte_level_stage(true), byte_level_stage(true), model);
-    let value = parse(&json)?;
+    let value: Value = parse(&json)?;
     let rows = Rows::of(&value).ok_or_else(|| Error::tokenizer("training gave a vocabulary with gaps"))?;
     Bpe::from_tokens(rows.tokens_by_bytes()?, &rows.merges(&value)?, special.clone(), json)
 }
@@ -162,14 +164,19 @@ pub fn tokenizer_from_json(json: &str, config: Option<&str>) -> Result<Arc<dyn T
 }
 
 fn bare(json: &str, config: Option<&str>) -> Result<Arc<dyn Tokenizer>> {
-    let value = parse(json)?;
+    let outline = Outline::of(json)?;
     let config: Value = config.and_then(|config| serde_json::from_str(config).ok()).unwrap_or_default();
-    let mut special = special_tokens(&value, &config);
-    if !begins_texts(&value, &config) {
+    let mut special = special_tokens(&outline, &config);
+    if !begins_texts(&outline, &config) {
         special.begin = None;
     }
+    let kind = Kind::of(&outline);
+    if let Kind::Other = kind {
+        return Ok(Arc::new(Foreign::new(json, special)?));
+    }
+    let value = parse(json)?;
     let Some(rows) = Rows::of(&value) else { return Ok(Arc::new(Foreign::new(json, special)?)) };
-    Ok(match Kind::of(&value) {
+    Ok(match kind {
         Kind::Characters if rows.plain().all(|token| token.chars().count() == 1) => {
             Arc::new(Characters::from_tokens(rows.tokens(), special, json.to_owned()))
         }
@@ -183,7 +190,36 @@ fn bare(json: &str, config: Option<&str>) -> Result<Arc<dyn Tokenizer>> {
     })
 }
 
-fn parse(json: &str) -> Result<Value> {
+/// A `tokenizer.json` whose vocabulary and merges, by far the most of it, are passed over.
+#[derive(Deserialize)]
+struct Outline {
+    #[serde(default)]
+    model: ModelOutline,
+    #[serde(flatten)]
+    rest: Map<String, Value>,
+}
+
+#[derive(Default, Deserialize)]
+struct ModelOutline {
+    vocab: Option<IgnoredAny>,
+    merges: Option<IgnoredAny>,
+    #[serde(flatten)]
+    rest: Map<String, Value>,
+}
+
+impl Outline {
+    /// The file with an empty list for each of the two that is there.
+    fn of(json: &str) -> Result<Value> {
+        let Self { model: ModelOutline { vocab, merges, rest: mut model }, mut rest } = parse(json)?;
+        for (name, _) in [("vocab", vocab), ("merges", merges)].into_iter().filter(|(_, part)| part.is_some()) {
+            model.insert(name.to_owned(), json!([]));
+        }
+        rest.insert("model".to_owned(), Value::Object(model));
+        Ok(Value::Object(rest))
+    }
+}
+
+fn parse<T: DeserializeOwned>(json: &str) -> Result<T> {
     serde_json::from_str(json).map_err(|error| Error::tokenizer(format!("is not a tokenizer.json: {error}")))
 }
 

@@ -1,6 +1,7 @@
 //! A model from a directory in the Hugging Face layout.
 
 use super::config_json::{PublishedConfig, read_config};
+use super::content::StoredRows;
 use super::family::Family;
 use super::names::{Lie, Names, Sources};
 use super::shards::Shards;
@@ -83,7 +84,7 @@ pub(super) fn load_from(
 }
 
 /// How numbers are stored, and their bytes.
-type Stored = (Format, Vec<u8>);
+type Stored<'s> = (Format, StoredRows<'s>);
 
 /// Tensors by name.
 pub(super) trait Store {
@@ -109,7 +110,7 @@ pub(super) trait Store {
     ///
     /// # Errors
     /// When they cannot be read.
-    fn read_bytes(&mut self, name: &str) -> Result<Vec<u8>>;
+    fn rows(&self, name: &str) -> Result<StoredRows<'_>>;
 
     /// Puts matrices of these names in the place of a tensor, each an equal share of its rows; false where it cannot.
     fn cut(&mut self, name: &str, parts: &[String]) -> bool;
@@ -249,8 +250,12 @@ impl Files {
             && let Some(parts) = self.read_stored(spec, found, compute, device)?
         {
             let width = spec.shape.last();
-            let rows: Vec<_> = parts.iter().map(|(format, bytes)| BlockRows::new(*format, width, bytes)).collect();
-            return Ok(Kept::Packed(Arc::new(device.kernels().pack_blocks(width, &rows))));
+            let rows: Vec<_> =
+                parts.iter().map(|(format, rows)| BlockRows::new(*format, width, rows.bytes())).collect();
+            let packed = device.kernels().pack_blocks(width, &rows);
+            let finished = parts.into_iter().try_for_each(|(_, rows)| rows.finish());
+            finished.map_err(|source| Error::io("cannot read", self.store.place(), source))?;
+            return Ok(Kept::Packed(Arc::new(packed)));
         }
         let numbers = self.read(spec, found, device)?;
         if let Purpose::UseQuantised(format) = purpose {
@@ -267,7 +272,7 @@ impl Files {
         found: &Found,
         compute: DType,
         device: &Device,
-    ) -> Result<Option<Vec<Stored>>> {
+    ) -> Result<Option<Vec<Stored<'_>>>> {
         let formats: Option<Vec<Format>> = found.names.iter().map(|name| self.store.stored(name)).collect();
         let Some((formats, &first)) = formats.as_ref().and_then(|formats| Some((formats, formats.first()?))) else {
             return Ok(None);
@@ -277,8 +282,7 @@ impl Files {
             return Ok(None);
         }
         if found.lie == Lie::Plain {
-            let parts =
-                formats.iter().zip(&found.names).map(|(format, name)| Ok((*format, self.store.read_bytes(name)?)));
+            let parts = formats.iter().zip(&found.names).map(|(format, name)| Ok((*format, self.store.rows(name)?)));
             return parts.collect::<Result<_>>().map(Some);
         }
         if !are_halves {
@@ -288,7 +292,7 @@ impl Files {
         let numbers = self.read(spec, found, device)?;
         let mut bytes = vec![0; first.bytes_of(spec.shape.n_elements())];
         first.encode(numbers.view().f32(), &mut bytes);
-        Ok(Some(vec![(first, bytes)]))
+        Ok(Some(vec![(first, StoredRows::InMemory(bytes))]))
     }
 
     fn read(&mut self, spec: &ParamSpec, found: &Found, device: &Device) -> Result<Tensor> {

@@ -8,6 +8,7 @@
 pub mod adapter;
 mod card;
 pub mod config_json;
+pub(crate) mod content;
 pub mod export;
 mod express;
 pub mod family;

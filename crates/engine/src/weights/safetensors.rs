@@ -6,6 +6,7 @@
 //! # Source
 //! <https://github.com/huggingface/safetensors>, section "Format".
 
+use super::content::{Content, RowsInPlace, StoredRows};
 use super::load::{Store, cut_entry};
 use crate::error::{Error, Result};
 use genera_tensor::quant::Format;
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -111,10 +112,6 @@ pub struct Reader {
     by_name: HashMap<String, usize>,
     metadata: BTreeMap<String, String>,
 }
-
-/// What tensors can be read from: a file, or bytes in memory.
-pub trait Content: Read + Seek + Send {}
-impl<T: Read + Seek + Send> Content for T {}
 
 impl Reader {
     /// Opens a file and checks its header.
@@ -212,15 +209,10 @@ impl Store for Reader {
         self.find(name)?.stored.half()
     }
 
-    fn read_bytes(&mut self, name: &str) -> Result<Vec<u8>> {
+    fn rows(&self, name: &str) -> Result<StoredRows<'_>> {
         let entry = self.find(name).ok_or_else(|| Error::file(&self.path, format!("has no tensor '{name}'")))?;
-        let range = entry.range.clone();
-        let mut bytes = vec![0; (range.end - range.start) as usize];
-        let content = &mut self.content;
-        let start = SeekFrom::Start(self.data_start + range.start);
-        let read = content.seek(start).and_then(|_| content.read_exact(&mut bytes));
-        read.map_err(|source| Error::io("cannot read", &self.path, source))?;
-        Ok(bytes)
+        let (start, n_bytes) = (self.data_start + entry.range.start, entry.range.end - entry.range.start);
+        Ok(StoredRows::InPlace(RowsInPlace::new(&*self.content, start, n_bytes as usize)))
     }
 
     fn cut(&mut self, name: &str, parts: &[String]) -> bool {

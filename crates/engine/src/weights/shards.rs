@@ -1,6 +1,7 @@
 //! The weights of a model directory: one file, or several with an index of who has what; safetensors before others.
 
 use super::config_json::read_object_up_to;
+use super::content::StoredRows;
 use super::load::Store;
 use super::{safetensors, torch};
 use crate::error::{Error, Result};
@@ -97,8 +98,8 @@ impl Store for Shards {
         self.readers[*self.by_name.get(name)?].stored(name)
     }
 
-    fn read_bytes(&mut self, name: &str) -> Result<Vec<u8>> {
-        self.readers[self.by_name[name]].read_bytes(name)
+    fn rows(&self, name: &str) -> Result<StoredRows<'_>> {
+        self.readers[self.by_name[name]].rows(name)
     }
 
     fn cut(&mut self, name: &str, parts: &[String]) -> bool {

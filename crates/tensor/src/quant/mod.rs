@@ -9,6 +9,8 @@ mod k_blocks;
 mod small_blocks;
 
 use half::{bf16, f16};
+use std::fmt;
+use std::ops::Range;
 
 /// How the elements of a matrix are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -261,6 +263,25 @@ impl Default for Codes {
     }
 }
 
+/// Bytes in memory, or in a file that is read where they are needed: by all threads, and without memory for all of them.
+pub trait RowBytes: Sync + fmt::Debug {
+    /// How many there are.
+    fn n_bytes(&self) -> usize;
+
+    /// Copies those from `at` on. What cannot be read becomes 0, and is for the one who made this to tell.
+    fn read(&self, at: usize, out: &mut [u8]);
+}
+
+impl RowBytes for Vec<u8> {
+    fn n_bytes(&self) -> usize {
+        self.len()
+    }
+
+    fn read(&self, at: usize, out: &mut [u8]) {
+        out.copy_from_slice(&self[at..at + out.len()]);
+    }
+}
+
 /// A matrix as a file stores it: rows of whole blocks, one behind the other.
 #[derive(Clone, Copy, Debug)]
 pub struct BlockRows<'a> {
@@ -269,16 +290,17 @@ pub struct BlockRows<'a> {
     /// Elements of a row: whole blocks.
     pub width: usize,
     /// All rows.
-    pub bytes: &'a [u8],
+    bytes: &'a dyn RowBytes,
 }
 
 impl<'a> BlockRows<'a> {
     /// # Panics
     /// When the bytes are not whole rows, or a row is not whole blocks.
-    pub fn new(format: Format, width: usize, bytes: &'a [u8]) -> Self {
+    pub fn new(format: Format, width: usize, bytes: &'a dyn RowBytes) -> Self {
         let rows = Self { format, width, bytes };
+        let n_bytes = bytes.n_bytes();
         assert!(width.is_multiple_of(format.block_len()), "rows of {width} are not whole blocks of {}", format.name());
-        assert!(bytes.len().is_multiple_of(rows.row_bytes().max(1)), "{} bytes are not whole rows", bytes.len());
+        assert!(n_bytes.is_multiple_of(rows.row_bytes().max(1)), "{n_bytes} bytes are not whole rows");
         rows
     }
 
@@ -287,14 +309,20 @@ impl<'a> BlockRows<'a> {
         self.format.bytes_of(self.width)
     }
 
-    /// Number of rows.
-    pub fn n_rows(&self) -> usize {
-        self.bytes.len() / self.row_bytes().max(1)
+    /// Bytes of all rows.
+    pub fn n_bytes(&self) -> usize {
+        self.bytes.n_bytes()
     }
 
-    /// The blocks of a row.
-    pub fn row(&self, row: usize) -> &'a [u8] {
-        &self.bytes[row * self.row_bytes()..(row + 1) * self.row_bytes()]
+    /// Number of rows.
+    pub fn n_rows(&self) -> usize {
+        self.bytes.n_bytes() / self.row_bytes().max(1)
+    }
+
+    /// The blocks of some rows, in the place of what `out` holds.
+    pub fn read(&self, rows: Range<usize>, out: &mut Vec<u8>) {
+        out.resize(rows.len() * self.row_bytes(), 0);
+        self.bytes.read(rows.start * self.row_bytes(), out);
     }
 }
 

@@ -3,8 +3,9 @@
 //! Everything is counted against the length of the file before memory is asked for, so that a file cannot make its reader
 //! take more than a small multiple of its metadata.
 
-use crate::weights::safetensors::Content;
+use crate::weights::content::Content;
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::io::{BufReader, Read};
 
 /// Most bytes of metadata and names: a vocabulary of 256,000 tokens takes about 10 MB.
@@ -99,7 +100,7 @@ pub(super) fn read(content: &mut dyn Content, file_len: u64) -> Sound<Header> {
     let mut metadata = BTreeMap::new();
     for _ in 0..n_values {
         let key = bytes.text("a key", MAX_NAME_BYTES)?;
-        let kind = bytes.u32(&format!("the type of '{key}'"))?;
+        let kind = bytes.u32(format_args!("the type of '{key}'"))?;
         let value = bytes.value(&key, kind)?;
         if metadata.insert(key.clone(), value).is_some() {
             return Err(format!("the metadata has '{key}' twice"));
@@ -125,7 +126,7 @@ struct Bytes<'c> {
 
 impl Bytes<'_> {
     /// Fails when fewer than `n` bytes are left.
-    fn reserve(&self, n: u64, what: &str) -> Sound<()> {
+    fn reserve(&self, n: u64, what: impl Display) -> Sound<()> {
         if n <= self.end - self.position {
             return Ok(());
         }
@@ -139,39 +140,47 @@ impl Bytes<'_> {
         ))
     }
 
-    fn read(&mut self, n: u64, what: &str) -> Sound<Vec<u8>> {
-        self.reserve(n, what)?;
+    fn read(&mut self, n: u64, what: impl Display) -> Sound<Vec<u8>> {
+        self.reserve(n, &what)?;
         let mut bytes = vec![0; n as usize];
-        self.reader.read_exact(&mut bytes).map_err(|error| format!("{what} cannot be read: {error}"))?;
-        self.position += n;
+        self.fill(&mut bytes, what)?;
         Ok(bytes)
     }
 
-    fn array<const N: usize>(&mut self, what: &str) -> Sound<[u8; N]> {
-        let bytes = self.read(N as u64, what)?;
-        Ok(bytes.try_into().expect("N bytes were read"))
+    /// Reads what has been reserved.
+    fn fill(&mut self, bytes: &mut [u8], what: impl Display) -> Sound<()> {
+        self.reader.read_exact(bytes).map_err(|error| format!("{what} cannot be read: {error}"))?;
+        self.position += bytes.len() as u64;
+        Ok(())
     }
 
-    fn u32(&mut self, what: &str) -> Sound<u32> {
+    fn array<const N: usize>(&mut self, what: impl Display) -> Sound<[u8; N]> {
+        self.reserve(N as u64, &what)?;
+        let mut bytes = [0; N];
+        self.fill(&mut bytes, what)?;
+        Ok(bytes)
+    }
+
+    fn u32(&mut self, what: impl Display) -> Sound<u32> {
         self.array(what).map(u32::from_le_bytes)
     }
 
-    fn u64(&mut self, what: &str) -> Sound<u64> {
+    fn u64(&mut self, what: impl Display) -> Sound<u64> {
         self.array(what).map(u64::from_le_bytes)
     }
 
     /// A number of things that take at least `least_bytes` each.
     fn count(&mut self, what: &str, least_bytes: u64) -> Sound<u64> {
-        let n = self.u64(&format!("the number of {what}"))?;
+        let n = self.u64(format_args!("the number of {what}"))?;
         if n > MAX_ENTRIES {
             return Err(format!("it claims {n} {what}; at most {MAX_ENTRIES} are read"));
         }
-        self.reserve(n * least_bytes, &format!("{n} {what}"))?;
+        self.reserve(n * least_bytes, format_args!("{n} {what}"))?;
         Ok(n)
     }
 
     fn text(&mut self, what: &str, most: u64) -> Sound<String> {
-        let n = self.u64(&format!("the length of {what}"))?;
+        let n = self.u64(format_args!("the length of {what}"))?;
         if n > most {
             return Err(format!("{what} of {n} bytes at byte {} is longer than {most}", self.position));
         }

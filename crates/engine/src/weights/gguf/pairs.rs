@@ -3,7 +3,8 @@
 
 use super::dialect::Dialect;
 use super::reader::Reader;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::weights::content::StoredRows;
 use crate::weights::load::Store;
 use genera_tensor::quant::Format;
 use std::path::Path;
@@ -82,13 +83,12 @@ impl Store for Turned {
         self.reader.find(name).map(|entry| entry.format).filter(|format| *format != Format::F32)
     }
 
-    fn read_bytes(&mut self, name: &str) -> Result<Vec<u8>> {
-        let bytes = self.reader.read_bytes(name)?;
+    fn rows(&self, name: &str) -> Result<StoredRows<'_>> {
+        let rows = self.reader.rows(name)?;
+        let Some(d_head) = self.of(name) else { return Ok(rows) };
+        let bytes = rows.into_bytes().map_err(|source| Error::io("cannot read", self.reader.path(), source))?;
         let row_len = bytes.len() / self.n_rows(name);
-        Ok(match self.of(name) {
-            Some(d_head) => reordered(&bytes, row_len, d_head, false),
-            None => bytes,
-        })
+        Ok(StoredRows::InMemory(reordered(&bytes, row_len, d_head, false)))
     }
 
     fn cut(&mut self, name: &str, parts: &[String]) -> bool {

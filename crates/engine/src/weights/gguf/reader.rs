@@ -2,8 +2,8 @@
 
 use super::header::{self, Header, RawEntry, Sound, Value};
 use crate::error::{Error, Result};
+use crate::weights::content::{Content, RowsInPlace, StoredRows};
 use crate::weights::load::cut_entry;
-use crate::weights::safetensors::Content;
 use genera_tensor::quant::Format;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -95,18 +95,14 @@ impl Reader {
         self.by_name.get(name).map(|&i| &self.entries[i])
     }
 
-    /// The bytes of a tensor.
+    /// The bytes of a tensor, to be read where they lie.
     ///
     /// # Errors
-    /// As [`Reader::read`].
-    pub fn read_bytes(&mut self, name: &str) -> Result<Vec<u8>> {
+    /// When there is no such tensor.
+    pub(super) fn rows(&self, name: &str) -> Result<StoredRows<'_>> {
         let entry = self.find(name).ok_or_else(|| Error::file(&self.path, format!("has no tensor '{name}'")))?;
-        let (start, len) = (entry.range.start, entry.range.end - entry.range.start);
-        let mut bytes = vec![0; len as usize];
-        let content = &mut self.content;
-        let read = content.seek(SeekFrom::Start(self.data_start + start)).and_then(|_| content.read_exact(&mut bytes));
-        read.map_err(|source| Error::io("cannot read", &self.path, source))?;
-        Ok(bytes)
+        let (start, n_bytes) = (self.data_start + entry.range.start, entry.range.end - entry.range.start);
+        Ok(StoredRows::InPlace(RowsInPlace::new(&*self.content, start, n_bytes as usize)))
     }
 
     /// The elements of a tensor, as f32.

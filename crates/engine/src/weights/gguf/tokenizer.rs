@@ -2,6 +2,7 @@
 
 use super::header::{Sound, Value};
 use super::metadata::Metadata;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value as Json, json};
 use std::collections::HashMap;
 
@@ -76,37 +77,82 @@ pub(super) fn files(metadata: &Metadata<'_>) -> Sound<Option<TokenizerFiles>> {
         "llama" => sentence_piece(metadata, tokens)?,
         other => return Err(format!("its tokenizer is of the kind '{other}'; known are gpt2 and llama")),
     };
-    let mut file = object(json!({ "version": "1.0", "truncation": null, "padding": null, "added_tokens": added }));
-    file.extend(object(stages));
-    file.insert("post_processor".to_owned(), Json::Null);
-    Ok(Some(TokenizerFiles {
-        tokenizer: Json::Object(file).to_string(),
-        config: config(metadata, tokens)?.to_string(),
-    }))
+    let file = TokenizerFile { version: "1.0", added_tokens: added, stages, ..TokenizerFile::default() };
+    let tokenizer = serde_json::to_string(&file).map_err(|error| error.to_string())?;
+    Ok(Some(TokenizerFiles { tokenizer, config: config(metadata, tokens)?.to_string() }))
+}
+
+/// What a `tokenizer.json` holds. Written as it is, without a copy of the vocabulary in between.
+#[derive(Default, Serialize)]
+struct TokenizerFile<'m> {
+    version: &'static str,
+    truncation: (),
+    padding: (),
+    added_tokens: Vec<Json>,
+    post_processor: (),
+    #[serde(flatten)]
+    stages: Stages<'m>,
+}
+
+#[derive(Default, Serialize)]
+struct Stages<'m> {
+    normalizer: Json,
+    pre_tokenizer: Json,
+    decoder: Json,
+    model: MergeModel<'m>,
+}
+
+/// Byte-pair encoding.
+#[derive(Default, Serialize)]
+struct MergeModel<'m> {
+    r#type: &'static str,
+    dropout: (),
+    unk_token: Option<&'m str>,
+    continuing_subword_prefix: (),
+    end_of_word_suffix: (),
+    fuse_unk: bool,
+    byte_fallback: bool,
+    ignore_merges: bool,
+    #[serde(serialize_with = "by_name")]
+    vocab: &'m [String],
+    merges: Merges<'m>,
+}
+
+/// Pairs of tokens, as one text with a blank between or as two.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Merges<'m> {
+    Texts(&'m [String]),
+    Pairs(Vec<[&'m str; 2]>),
+}
+
+impl Default for Merges<'_> {
+    fn default() -> Self {
+        Self::Texts(&[])
+    }
+}
+
+/// Tokens with their ids.
+fn by_name<S: Serializer>(tokens: &[String], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(tokens.iter().zip(0_u32..))
 }
 
 /// Byte-pair encoding over bytes, with its list of merges.
-fn byte_level(metadata: &Metadata<'_>, tokens: &[String]) -> Sound<Json> {
+fn byte_level<'m>(metadata: &'m Metadata<'_>, tokens: &'m [String]) -> Sound<Stages<'m>> {
     let merges = metadata.texts("tokenizer.ggml.merges")?.ok_or("its tokenizer has no merges")?;
     let name = metadata.text("tokenizer.ggml.pre")?.unwrap_or("default");
     let pre_tokenizer = pre_tokenizer(name).ok_or_else(|| {
         format!("its tokenizer cuts words in the way '{name}', which is not known; known are {KNOWN}")
     })?;
     let ignore_merges = matches!(name, "llama-bpe" | "llama3" | "llama-v3" | "falcon3" | "pixtral");
-    Ok(json!({
-        "normalizer": null,
-        "pre_tokenizer": pre_tokenizer,
-        "decoder": { "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true },
-        "model": {
-            "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
-            "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": ignore_merges,
-            "vocab": vocab(tokens), "merges": merges,
-        },
-    }))
+    let decoder = json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true });
+    let merges = Merges::Texts(merges);
+    let model = MergeModel { r#type: "BPE", ignore_merges, vocab: tokens, merges, ..MergeModel::default() };
+    Ok(Stages { normalizer: Json::Null, pre_tokenizer, decoder, model })
 }
 
 /// SentencePiece's byte-pair encoding: the merge that makes the token of the highest score goes first.
-fn sentence_piece(metadata: &Metadata<'_>, tokens: &[String]) -> Sound<Json> {
+fn sentence_piece<'m>(metadata: &'m Metadata<'_>, tokens: &'m [String]) -> Sound<Stages<'m>> {
     let scores = metadata.floats("tokenizer.ggml.scores")?.unwrap_or_default();
     if scores.len() != tokens.len() {
         return Err(format!("its tokenizer has {} tokens, and scores for {}", tokens.len(), scores.len()));
@@ -119,7 +165,7 @@ fn sentence_piece(metadata: &Metadata<'_>, tokens: &[String]) -> Sound<Json> {
         merges.extend(pairs.map(|(left, right)| (scores[id], left, right)));
     }
     merges.sort_by(|a, b| b.0.total_cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2))));
-    let merges: Vec<Json> = merges.iter().map(|&(_, left, right)| json!([tokens[left], tokens[right]])).collect();
+    let merges = merges.iter().map(|&(_, left, right)| [left, right].map(|id| tokens[id].as_str())).collect();
     let has_space = metadata.flag("tokenizer.ggml.add_space_prefix")?.unwrap_or(true);
     let to_mark = json!({ "type": "Replace", "pattern": { "String": " " }, "content": "▁" });
     let prepend = has_space.then(|| json!({ "type": "Prepend", "prepend": "▁" }));
@@ -131,16 +177,20 @@ fn sentence_piece(metadata: &Metadata<'_>, tokens: &[String]) -> Sound<Json> {
     ];
     decoders.extend(has_space.then(|| json!({ "type": "Strip", "content": " ", "start": 1, "stop": 0 })));
     let unknown = metadata.token("tokenizer.ggml.unknown_token_id", tokens)?;
-    Ok(json!({
-        "normalizer": { "type": "Sequence", "normalizers": normalizers },
-        "pre_tokenizer": null,
-        "decoder": { "type": "Sequence", "decoders": decoders },
-        "model": {
-            "type": "BPE", "dropout": null, "unk_token": unknown, "continuing_subword_prefix": null,
-            "end_of_word_suffix": null, "fuse_unk": true, "byte_fallback": true, "ignore_merges": false,
-            "vocab": vocab(tokens), "merges": merges,
+    Ok(Stages {
+        normalizer: json!({ "type": "Sequence", "normalizers": normalizers }),
+        pre_tokenizer: Json::Null,
+        decoder: json!({ "type": "Sequence", "decoders": decoders }),
+        model: MergeModel {
+            r#type: "BPE",
+            unk_token: unknown,
+            fuse_unk: true,
+            byte_fallback: true,
+            vocab: tokens,
+            merges: Merges::Pairs(merges),
+            ..MergeModel::default()
         },
-    }))
+    })
 }
 
 /// A tokenizer as metadata, for a model of `n_rows` tokens.
@@ -273,10 +323,6 @@ fn config(metadata: &Metadata<'_>, tokens: &[String]) -> Sound<Json> {
     let template = metadata.text("tokenizer.chat_template")?;
     config.extend(template.map(|template| ("chat_template".to_owned(), json!(template))));
     Ok(Json::Object(config))
-}
-
-fn vocab(tokens: &[String]) -> Json {
-    Json::Object(tokens.iter().zip(0_u32..).map(|(token, id)| (token.clone(), json!(id))).collect())
 }
 
 fn object(value: Json) -> Map<String, Json> {

@@ -8,7 +8,7 @@ use super::bytes::{Bytes, read_at};
 use super::entry::Entry;
 use super::pickle::{MAX_PICKLE_BYTES, Pickle};
 use super::state_dict::{self, StorageRef};
-use crate::weights::safetensors::Content;
+use crate::weights::content::Content;
 use std::collections::HashMap;
 use std::ops::Range;
 

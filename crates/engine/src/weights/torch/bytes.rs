@@ -1,7 +1,7 @@
 //! Taking bytes from what is left of them.
 
 use super::Sound;
-use crate::weights::safetensors::Content;
+use crate::weights::content::Content;
 use std::io::SeekFrom;
 
 /// Reads `n` bytes at a place that is known to lie in the file; `what` is for messages.

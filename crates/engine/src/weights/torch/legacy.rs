@@ -5,7 +5,7 @@ use super::bytes::{Bytes, read_at};
 use super::entry::Entry;
 use super::pickle::{MAX_PICKLE_BYTES, Object, Pickle, Value};
 use super::state_dict::{self, StorageRef};
-use crate::weights::safetensors::Content;
+use crate::weights::content::Content;
 use std::collections::HashMap;
 use std::ops::Range;
 

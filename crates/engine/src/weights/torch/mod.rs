@@ -18,8 +18,9 @@ mod state_dict;
 
 pub use entry::Entry;
 
+use super::content::{Content, RowsInPlace, StoredRows};
 use super::load::{Store, cut_entry};
-use super::safetensors::{Content, decoder, read_elements};
+use super::safetensors::{decoder, read_elements};
 use crate::error::{Error, Result};
 use archive::Archive;
 use genera_tensor::quant::Format;
@@ -126,14 +127,10 @@ impl Store for Reader {
         entry.stored.half().filter(|_| lies_row_by_row)
     }
 
-    fn read_bytes(&mut self, name: &str) -> Result<Vec<u8>> {
-        let entry = self.by_name.get(name).map(|&i| &self.entries[i]);
-        let entry = entry.ok_or_else(|| Error::file(&self.path, format!("has no tensor '{name}'")))?;
-        let mut bytes = vec![0; entry.n_elements() * entry.stored.size_bytes()];
-        let content = &mut self.content;
-        let read = content.seek(SeekFrom::Start(entry.start)).and_then(|_| content.read_exact(&mut bytes));
-        read.map_err(|source| Error::io("cannot read", &self.path, source))?;
-        Ok(bytes)
+    fn rows(&self, name: &str) -> Result<StoredRows<'_>> {
+        let entry = self.find(name).ok_or_else(|| Error::file(&self.path, format!("has no tensor '{name}'")))?;
+        let n_bytes = entry.n_elements() * entry.stored.size_bytes();
+        Ok(StoredRows::InPlace(RowsInPlace::new(&*self.content, entry.start, n_bytes)))
     }
 
     fn cut(&mut self, name: &str, parts: &[String]) -> bool {

@@ -25,9 +25,13 @@ pub(super) fn pack(k: usize, parts: &[BlockRows<'_>]) -> PackedMatrix {
     for part in parts {
         assert_eq!(part.width, k, "rows of blocks have the length of the sums");
         assert!(part.format.coding().is_some(), "{} has no codes", part.format.name());
-        columns.extend((0..part.n_rows()).map(|i| Column { format: part.format, blocks: part.row(i).to_vec() }));
+        columns.extend((0..part.n_rows()).map(|i| {
+            let mut blocks = Vec::new();
+            part.read(i..i + 1, &mut blocks);
+            Column { format: part.format, blocks }
+        }));
     }
-    let (n_columns, n_bytes) = (columns.len(), parts.iter().map(|part| part.bytes.len()).sum());
+    let (n_columns, n_bytes) = (columns.len(), parts.iter().map(BlockRows::n_bytes).sum());
     PackedMatrix { n_rows: k, n_columns, elements: Elements::Blocks, n_bytes, panels: Box::new(Columns(columns)) }
 }
 

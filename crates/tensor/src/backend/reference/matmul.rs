@@ -139,11 +139,12 @@ pub(super) fn pack_rows(k: usize, parts: &[BlockRows<'_>]) -> PackedMatrix {
     let Some(half) = Half::of_parts(parts) else { return blocks::pack(k, parts) };
     let n = parts.iter().map(BlockRows::n_rows).sum();
     let mut numbers = vec![0.0; n * k];
-    let mut rest = &mut *numbers;
+    let (mut rest, mut bytes) = (&mut *numbers, Vec::new());
     for part in parts {
         assert_eq!(part.width, k, "rows have the length of the sums");
         let (numbers, after) = rest.split_at_mut(part.n_rows() * k);
-        part.format.decode(part.bytes, numbers);
+        part.read(0..part.n_rows(), &mut bytes);
+        part.format.decode(&bytes, numbers);
         rest = after;
     }
     let packed = pack(Matrix::transposed(View::F32(&numbers), k), k, n);

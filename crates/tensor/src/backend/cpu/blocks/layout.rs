@@ -7,8 +7,9 @@
 
 use crate::backend::cpu::matmul::scratch::Scratch;
 use crate::backend::cpu::pool::{Pool, chunks};
-use crate::quant::{BlockRows, Codes, Coding};
+use crate::quant::{BlockRows, Codes, Coding, Format};
 use half::f16;
+use std::cell::RefCell;
 use std::ops::Range;
 
 /// Columns of a panel.
@@ -19,6 +20,11 @@ pub(super) const GROUP: usize = 32;
 const STEPS: usize = 4;
 /// Bytes of a vector of codes.
 const VECTOR: usize = WIDTH * STEPS;
+
+thread_local! {
+    /// The rows that make a panel, as they are stored.
+    static ROWS: RefCell<Vec<u8>> = RefCell::default();
+}
 
 /// What a [`PackedMatrix`](crate::backend::PackedMatrix) of blocks is to this backend: sections of columns, each stored
 /// in one way.
@@ -95,7 +101,13 @@ impl Section {
         let bytes: &mut [u8] = bytemuck::cast_slice_mut(words.words(n_words));
         let n_panels = section.n_panels();
         let parts = chunks(&mut bytes[..n_panels * section.panel_bytes()], section.panel_bytes().max(1));
-        pool.for_each(parts, |panel, bytes| section.pack(rows, panel, bytes));
+        pool.for_each(parts, |panel, bytes| {
+            ROWS.with_borrow_mut(|stored| {
+                let first = panel * WIDTH;
+                rows.read(first..section.columns.len().min(first + WIDTH), stored);
+                section.pack(rows.format, stored.chunks_exact(rows.row_bytes().max(1)), bytes);
+            });
+        });
         section.words = words;
         section
     }
@@ -134,20 +146,47 @@ impl Section {
         self.n_groups * self.group_bytes()
     }
 
-    fn pack(&self, rows: &BlockRows<'_>, panel: usize, bytes: &mut [u8]) {
-        bytes.fill(0);
+    /// Fills a panel, which is 0, from the rows that are its columns.
+    fn pack<'r>(&self, format: Format, rows: impl Iterator<Item = &'r [u8]>, bytes: &mut [u8]) {
         let mut codes = Codes::default();
-        let block_groups = rows.format.block_len() / GROUP;
-        let first = panel * WIDTH;
-        for column in 0..WIDTH.min(self.columns.len() - first) {
-            let blocks = rows.row(first + column).chunks_exact(rows.format.block_bytes());
+        let block_groups = format.block_len() / GROUP;
+        for (column, row) in rows.enumerate() {
             let groups = bytes.chunks_exact_mut(self.group_bytes() * block_groups);
-            for (block, groups) in blocks.zip(groups) {
-                rows.format.codes(block, &mut codes);
-                for (i, group) in groups.chunks_exact_mut(self.group_bytes()).enumerate() {
-                    self.put(&codes, i, column, group);
+            for (block, groups) in row.chunks_exact(format.block_bytes()).zip(groups) {
+                match format {
+                    Format::Q4_0 | Format::Q4_1 | Format::Q8_0 => self.put_stored(block, column, groups),
+                    _ => {
+                        format.codes(block, &mut codes);
+                        for (i, group) in groups.chunks_exact_mut(self.group_bytes()).enumerate() {
+                            self.put(&codes, i, column, group);
+                        }
+                    }
                 }
             }
+        }
+    }
+
+    /// As [`Self::put`] for the codes of a block of 32, whose scale, offset and codes lie in it one behind the other.
+    fn put_stored(&self, block: &[u8], column: usize, group: &mut [u8]) {
+        let (codes, scales) = group.split_at_mut(self.code_bytes());
+        let n_scales = 1 + usize::from(self.coding.has_offset);
+        let (halves, stored) = block.split_at(2 * n_scales);
+        for (half, scales) in halves.chunks_exact(2).zip(scales.chunks_exact_mut(self.scale_bytes())) {
+            let bits = u16::from_le_bytes([half[0], half[1]]);
+            scales[2 * column..][..2].copy_from_slice(&bits.to_ne_bytes());
+        }
+        let (words, _) = stored.as_chunks::<STEPS>();
+        let words = words.iter().map(|&word| u32::from_le_bytes(word));
+        let out = codes.chunks_exact_mut(VECTOR).map(|vector| &mut vector[column * STEPS..][..STEPS]);
+        let put = |(out, word): (&mut [u8], u32)| out.copy_from_slice(&word.to_le_bytes());
+        if self.coding.bits == 4 {
+            let mut stored = [0; GROUP / 8];
+            stored.iter_mut().zip(words).for_each(|(stored, word)| *stored = word);
+            out.zip(paired(stored)).for_each(put);
+        } else {
+            // As signed bytes in the file; from 0 on where the kernels take them so.
+            let raised = if self.lowered == 0 { 0x8080_8080 } else { 0 };
+            out.zip(words.map(|word| word ^ raised)).for_each(put);
         }
     }
 
@@ -206,6 +245,18 @@ impl Section {
             _ => group[step * VECTOR + at],
         }
     }
+}
+
+/// Words of 4-bit codes as the kernels take them, from those of a file: there the lower halves of 16 bytes are the first codes,
+/// here those of the first 4 bytes are, and their upper halves are the next.
+fn paired([a, b, c, d]: [u32; 4]) -> [u32; 4] {
+    const LOWER: u32 = 0x0f0f_0f0f;
+    [
+        a & LOWER | (b & LOWER) << 4,
+        c & LOWER | (d & LOWER) << 4,
+        a >> 4 & LOWER | b & !LOWER,
+        c >> 4 & LOWER | d & !LOWER,
+    ]
 }
 
 /// Half `i` of scales or offsets.

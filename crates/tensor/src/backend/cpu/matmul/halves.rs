@@ -7,9 +7,16 @@ use crate::backend::cpu::isa::Isa;
 use crate::backend::cpu::pool::{Pool, chunks};
 use crate::backend::{Elements, PackedMatrix};
 use crate::quant::{BlockRows, Half};
+use std::cell::RefCell;
+use std::ops::Range;
 
 /// Steps that are written column by column while their words stay in the nearest cache.
 const BLOCK_STEPS: usize = 64;
+
+thread_local! {
+    /// The columns of a panel as they are stored, and those of one part.
+    static COLUMNS: RefCell<(Vec<u8>, Vec<u8>)> = RefCell::default();
+}
 
 /// Where a number is among the words of a step.
 #[derive(Clone, Copy, Debug)]
@@ -39,32 +46,71 @@ pub(in crate::backend::cpu) fn pack(
     parts: &[BlockRows<'_>],
 ) -> PackedMatrix {
     assert!(parts.iter().all(|part| part.width == k), "rows have the length of the sums");
-    let rows: Vec<&[u8]> = parts.iter().flat_map(|part| (0..part.n_rows()).map(|row| part.row(row))).collect();
-    let n = rows.len();
+    let n = parts.iter().map(BlockRows::n_rows).sum();
     let layout = PanelLayout::new(KernelSet::of(isa, Operands::F32ByHalf(half)), n, k.div_ceil(2));
     let mut words = Scratch::default();
     let panels = chunks(words.words(layout.n_words()), layout.n_panel_words().max(1));
-    pool.for_each(panels, |panel, words| pack_panel(half, &layout, &rows[layout.columns(panel)], words));
+    pool.for_each(panels, |panel, words| {
+        COLUMNS.with_borrow_mut(|(columns, of_part)| {
+            read_columns(parts, layout.columns(panel), columns, of_part);
+            pack_panel(half, &layout, columns, 2 * k, words);
+        });
+    });
     let panels = Box::new(PackedPanels::of_halves(layout, words));
     let n_bytes = 4 * layout.n_words();
     PackedMatrix { n_rows: k, n_columns: n, elements: Elements::Halves(half), n_bytes, panels }
 }
 
-/// Fills the words of a panel, which are 0.
-fn pack_panel(half: Half, layout: &PanelLayout, columns: &[&[u8]], words: &mut [u32]) {
+/// Reads some columns of the whole matrix, which may lie in several parts.
+fn read_columns(parts: &[BlockRows<'_>], wanted: Range<usize>, columns: &mut Vec<u8>, of_part: &mut Vec<u8>) {
+    columns.clear();
+    let mut first = 0;
+    for part in parts {
+        let rows = wanted.start.max(first)..wanted.end.min(first + part.n_rows());
+        if rows.len() == wanted.len() {
+            part.read(rows.start - first..rows.end - first, columns);
+        } else if !rows.is_empty() {
+            part.read(rows.start - first..rows.end - first, of_part);
+            columns.extend_from_slice(of_part);
+        }
+        first += part.n_rows();
+    }
+}
+
+/// Fills the words of a panel, which are 0, from columns of so many bytes, one behind the other.
+fn pack_panel(half: Half, layout: &PanelLayout, columns: &[u8], n_column_bytes: usize, words: &mut [u32]) {
     let width = words.len() / layout.n_steps.max(1);
     for (block, words) in words.chunks_mut(BLOCK_STEPS * width.max(1)).enumerate() {
-        for (lane, column) in columns.iter().enumerate() {
-            let steps = column[4 * BLOCK_STEPS * block..].chunks(4);
-            let places = [0, 1].map(|part| match half {
-                Half::F16 => Place::of_f16(lane, part, layout.n_lanes),
-                Half::Bf16 => Place { word: lane, shift: 16 * part },
-            });
-            for (pair, words) in steps.zip(words.chunks_exact_mut(width)) {
-                for (number, place) in pair.chunks_exact(2).zip(places) {
-                    words[place.word] |= u32::from(u16::from_le_bytes([number[0], number[1]])) << place.shift;
+        for (lane, column) in columns.chunks_exact(n_column_bytes.max(1)).enumerate() {
+            let column = &column[4 * BLOCK_STEPS * block..];
+            match half {
+                Half::Bf16 => pack_pairs(column, lane, width, words),
+                Half::F16 => {
+                    let places = [0, 1].map(|part| Place::of_f16(lane, part, layout.n_lanes));
+                    pack_numbers(column, places, width, words);
                 }
             }
+        }
+    }
+}
+
+/// Two numbers make the word of a lane as they lie.
+fn pack_pairs(column: &[u8], lane: usize, width: usize, words: &mut [u32]) {
+    let (pairs, last) = column.as_chunks::<4>();
+    let mut words = words.iter_mut().skip(lane).step_by(width);
+    for (&pair, word) in pairs.iter().zip(&mut words) {
+        *word = u32::from_le_bytes(pair);
+    }
+    if let (&[low, high], Some(word)) = (last, words.next()) {
+        *word = u32::from(u16::from_le_bytes([low, high]));
+    }
+}
+
+/// Two numbers lie in words of other lanes as well.
+fn pack_numbers(column: &[u8], places: [Place; 2], width: usize, words: &mut [u32]) {
+    for (pair, words) in column.chunks(4).zip(words.chunks_exact_mut(width)) {
+        for (number, place) in pair.chunks_exact(2).zip(places) {
+            words[place.word] |= u32::from(u16::from_le_bytes([number[0], number[1]])) << place.shift;
         }
     }
 }
@@ -101,7 +147,8 @@ mod tests {
     /// Stored in two parts, as the rows of a fused matrix are.
     fn packed(kernels: &dyn Kernels, format: Format, k: usize, bytes: &[u8]) -> PackedMatrix {
         let (first, rest) = bytes.split_at(bytes.len() / (2 * k.max(1)) / 3 * 2 * k);
-        kernels.pack_blocks(k, &[BlockRows::new(format, k, first), BlockRows::new(format, k, rest)])
+        let parts = [first, rest].map(<[u8]>::to_vec);
+        kernels.pack_blocks(k, &[0, 1].map(|i| BlockRows::new(format, k, &parts[i])))
     }
 
     fn product(kernels: &dyn Kernels, [m, n, k]: [usize; 3], a: Matrix<'_>, b: &PackedMatrix) -> Vec<f32> {

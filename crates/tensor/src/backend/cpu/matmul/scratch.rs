@@ -1,29 +1,35 @@
 //! Memory for packed operands that is kept from call to call.
 
-/// A cache line; panels start on one.
-#[derive(Clone, Copy, Debug)]
-#[repr(C, align(64))]
-struct Line([u32; 16]);
+/// Words of a cache line; panels start on one.
+const LINE: usize = 16;
 
 /// A growing block of words, aligned to a cache line.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
-    lines: Vec<Line>,
+    /// With room for the way to the first line.
+    words: Vec<u32>,
 }
 
 impl Scratch {
-    /// The first `n_words` words. They hold what was left there, or 0.
+    /// The first `n_words` words. They hold what was left there, or 0; fresh memory is touched by whoever writes to it first.
     pub(crate) fn words(&mut self, n_words: usize) -> &mut [u32] {
-        let n_lines = n_words.div_ceil(16);
-        if self.lines.len() < n_lines {
-            self.lines.resize(n_lines, Line([0; 16]));
+        if self.words.len() < n_words + LINE {
+            // By twice at least, so that slow growth is cheap; and the old block goes first, so that there are never two.
+            let n_words = (n_words + LINE).max(2 * self.words.len());
+            self.words = Vec::new();
+            self.words = vec![0; n_words];
         }
-        // SAFETY: a line is 16 words without padding, and there are `n_lines` of them.
-        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), n_words) }
+        let first = self.first();
+        &mut self.words[first..first + n_words]
     }
 
     /// All words, for reading.
     pub(crate) fn as_ptr(&self) -> *const u32 {
-        self.lines.as_ptr().cast()
+        self.words.as_ptr().wrapping_add(self.first())
+    }
+
+    /// The first word of the first whole line.
+    fn first(&self) -> usize {
+        (self.words.as_ptr() as usize).wrapping_neg() / size_of::<u32>() % LINE
     }
 }
