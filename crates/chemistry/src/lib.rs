@@ -21,6 +21,6 @@ mod structure;
 pub use accessibility::FragmentScores;
 pub use filters::Filters;
 pub use fingerprint::{Fingerprint, N_BITS};
-pub use mol_file::smiles_of_block;
+pub use mol_file::{is_v3000, smiles_of_block};
 pub use molecule::{Molecule, is_valid};
 pub use property::Property;

@@ -10,6 +10,14 @@ use std::fmt::Write;
 /// Most atoms and bonds of a block; three columns hold no more.
 const MAX_COUNT: usize = 999;
 
+/// The mark of a later form of blocks, in the fourth line.
+const V3000: &str = "V3000";
+
+/// Whether a block is of the later form V3000, which is not read.
+pub fn is_v3000(block: &str) -> bool {
+    block.lines().nth(3).is_some_and(|counts| counts.contains(V3000))
+}
+
 /// An atom of a block.
 struct Atom<'b> {
     symbol: &'b str,
@@ -32,8 +40,8 @@ pub fn smiles_of_block(block: &str, first_line: u64) -> Result<String, String> {
     let number_of = |i: usize| first_line + i as u64;
     let cut_short = |promised: &str| format!("is cut short at line {}: {promised}", number_of(lines.len()));
     let counts = lines.get(3).ok_or_else(|| cut_short("a block has at least four lines"))?;
-    if counts.contains("V3000") {
-        return Err(format!("line {}: the block is of version V3000, and only V2000 is read", number_of(3)));
+    if counts.contains(V3000) {
+        return Err(format!("line {}: V3000 is not read; write V2000", number_of(3)));
     }
     let count = |from: usize| number(counts, from, 3).filter(|&n| n <= MAX_COUNT as i32).map(|n| n as usize);
     let (Some(n_atoms), Some(n_bonds)) = (count(0), count(3)) else {
@@ -205,6 +213,9 @@ mod tests {
         assert!(line(7, "  1  9  1").starts_with("line 108: expected a bond"));
         assert!(smiles_of_block("a\nb\nc\n  3  0  0", 1).unwrap_err().contains("cut short at line 5"));
         assert!(smiles_of_block("", 1).is_err());
+        let later = "a\nb\nc\n  0  0  0     0  0            999 V3000\nM  V30 BEGIN CTAB\nM  END";
+        assert_eq!(smiles_of_block(later, 101).unwrap_err(), "line 104: V3000 is not read; write V2000");
+        assert!(is_v3000(later) && !is_v3000(&block) && !is_v3000("V3000"));
         assert!(line(9, "x").contains("cut short at line 111: a block ends with M  END"), "{}", line(9, "x"));
         for n in 0..block.len() {
             let _ = smiles_of_block(&block[..n], 1);

@@ -27,8 +27,9 @@ impl Molecule {
         if smiles.is_empty() || smiles.len() > MAX_BYTES || depth(smiles) > MAX_DEPTH {
             return None;
         }
-        // The parser behind this one lets some malformed lines pass, such as empty branches.
-        if Prefix::check(smiles).is_err_and(Fault::is_of_form) {
+        // The parser behind this one lets some malformed lines pass, such as empty branches; the check sees no more of a line
+        // than up to its first fault.
+        if Prefix::check(smiles).is_err_and(Fault::is_of_form) || smiles.contains("()") {
             return None;
         }
         let limits = SmilesParseLimits { max_input_bytes: MAX_BYTES, max_atoms: MAX_BYTES, max_bonds: MAX_BYTES };
@@ -93,7 +94,9 @@ mod tests {
 
     #[test]
     fn what_is_no_molecule_gives_none_and_no_panic() {
-        for smiles in ["", "C(", "c1cccc1", "C(C)(C)(C)(C)C", "[", "é", "\0", "C%", "[H", "1", "((((", "C1CC"] {
+        for smiles in
+            ["", "C(", "c1cccc1", "C(C)(C)(C)(C)C", "[", "é", "\0", "C%", "[H", "1", "((((", "C1CC", "c1ccoc1:CN()C"]
+        {
             assert!(!is_valid(smiles), "{smiles}");
         }
         assert!(!is_valid(&"C(".repeat(1000)));

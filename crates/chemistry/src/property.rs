@@ -70,6 +70,22 @@ impl Property {
         Self::ALL.into_iter().find(|property| property.name().eq_ignore_ascii_case(name.trim()))
     }
 
+    /// Whether a molecule can have this value.
+    ///
+    /// # Errors
+    /// What values there are.
+    pub fn check_value(self, value: f64) -> Result<(), String> {
+        let (is_possible, values) = match self {
+            Self::LogP => (value.is_finite(), "a number"),
+            Self::Qed => ((0.0..=1.0).contains(&value), "a number from 0 to 1"),
+            Self::Weight => (value.is_finite() && value > 0.0, "a number of g/mol, more than 0"),
+            Self::Sa => ((1.0..=10.0).contains(&value), "a number from 1 to 10"),
+            Self::Rings => (value >= 0.0 && value.fract() == 0.0, "a whole number, 0 or more"),
+        };
+        let name = self.name();
+        if is_possible { Ok(()) } else { Err(format!("no molecule has {name} = {value}; {name} is {values}")) }
+    }
+
     /// Its value for a molecule; not a number where it cannot be computed.
     pub fn of(self, molecule: &Molecule) -> f64 {
         let graph = molecule.graph();
@@ -86,6 +102,32 @@ impl Property {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_that_no_molecule_has_are_told() {
+        let said = |property: Property, value: f64| property.check_value(value).err().unwrap_or_default();
+        assert_eq!(said(Property::Qed, 7.0), "no molecule has qed = 7; qed is a number from 0 to 1");
+        assert_eq!(said(Property::Rings, 2.5), "no molecule has rings = 2.5; rings is a whole number, 0 or more");
+        let impossible = [
+            (Property::Qed, -0.1),
+            (Property::Qed, f64::NAN),
+            (Property::Weight, 0.0),
+            (Property::Weight, f64::INFINITY),
+            (Property::Sa, 0.0),
+            (Property::Rings, -1.0),
+            (Property::Rings, f64::INFINITY),
+            (Property::LogP, f64::NAN),
+        ];
+        for (property, value) in impossible {
+            assert!(said(property, value).contains(property.name()), "{property:?} {value}");
+        }
+        for smiles in ["C", "CC(=O)Oc1ccccc1C(=O)O", "c1ccc2ccccc2c1"] {
+            let molecule = Molecule::parse(smiles).unwrap();
+            for property in [Property::LogP, Property::Qed, Property::Weight, Property::Rings] {
+                assert_eq!(said(property, property.of(&molecule)), "", "{smiles}");
+            }
+        }
+    }
 
     #[test]
     fn accessibility_is_known_once_its_table_is() {

@@ -5,6 +5,7 @@ use crate::failure::{Failure, Outcome, While};
 use crate::hub;
 use crate::plan;
 use crate::run::directory::RunDirectory;
+use crate::tables::gan;
 use genera_data::{ChatTemplate, load_tokenizer, tokenizer_from_json};
 use genera_engine::checkpoint::{Checkpoint, Rejected, latest_good};
 use genera_engine::generate::{Generator, Limits};
@@ -179,6 +180,13 @@ fn kind_of_directory(path: &Path) -> Option<&'static dyn Modality> {
 
 fn bare(path: &Path, purpose: Purpose, device: &Device) -> Outcome<LoadedModel> {
     let path = &*hub::locate(path)?;
+    if gan::directory(path)?.is_some() {
+        return Err(Failure::new(format!(
+            "{} is a GAN: it makes rows (`genera generate`) and gives them no likelihood, so a Transformer is needed here \
+             (family = \"transformer\")",
+            path.display()
+        )));
+    }
     if path.join("recipe.toml").is_file() {
         return of_run(path, purpose, device);
     }

@@ -53,15 +53,18 @@ fn check_resume(bench: &Bench, arguments: &[&str], file: &str) {
     let started = Instant::now();
     bench.run(&with(&[arguments, &["--run", "whole"]]));
     let whole = started.elapsed();
-    for i in 0..6_u32 {
+    // Killed before it had a directory, it begins anew.
+    let next = || {
         let first = with(&[arguments, &["--run", "killed"]]);
-        let arguments = if bench.path("killed/recipe.toml").exists() { vec!["resume", "killed"] } else { first };
-        let mut child = bench.command(&arguments).spawn().unwrap();
+        if bench.path("killed/recipe.toml").exists() { vec!["resume", "killed"] } else { first }
+    };
+    for i in 0..6_u32 {
+        let mut child = bench.command(&next()).spawn().unwrap();
         std::thread::sleep(whole.mul_f64(f64::from(i * 5 % 6 + 1) / 8.0).max(Duration::from_millis(1)));
         child.kill().unwrap();
         child.wait().unwrap();
     }
-    bench.run(&["resume", "killed"]);
+    bench.run(&next());
     let read = |run: &str| bench.read(&format!("{run}/{file}"));
     assert!(read("whole") == read("killed"), "{arguments:?}: a killed run ends otherwise");
 }

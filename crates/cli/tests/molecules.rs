@@ -39,6 +39,12 @@ fn trained() -> Bench {
     assert!(output.status.success(), "{said}");
     assert!(said.contains("some.smi, number 401: no molecule: aromatic atoms"), "{said}");
     assert!(String::from_utf8_lossy(&output.stdout).contains("1 dropped: no SMILES: ring numbers do not pair"));
+    let samples = common::names(&bench.path("run/samples"));
+    let last = bench.read_text(&format!("run/samples/{}", samples.last().unwrap()));
+    assert!(
+        last.lines().count() > 0 && last.lines().all(genera_chemistry::is_valid),
+        "samples keep to the rules: {last}"
+    );
     bench
 }
 
@@ -50,6 +56,7 @@ fn molecules_are_learned_made_and_written_in_every_form() {
     assert_eq!(lines.lines().count(), 20);
     let made = bench.json(&["generate", "--model", "run", "--n", "1", "--json", "--property", "rings = 1"]);
     assert_eq!(made["valid"], true, "{made}");
+    assert!(made["rings"].is_u64(), "a whole number: {made}");
     assert!(make(&["--prompt", "O=C(N)"]).lines().all(|line| line.starts_with("O=C(N)")));
     make(&["--no-grammar", "--output", "free.csv", "--histograms", "properties.svg"]);
     let free = bench.read_text("free.csv");
@@ -59,6 +66,9 @@ fn molecules_are_learned_made_and_written_in_every_form() {
     assert_eq!(bench.read_text("new.sdf").matches("$$$$").count(), 20);
     make(&["--output", "new.svg"]);
     assert!(bench.read_text("new.svg").contains("g/mol"));
+    let many = bench.output(&["generate", "--model", "run", "--n", "103", "--output", "many.svg"]);
+    let said = String::from_utf8(many.stderr).unwrap();
+    assert!(many.status.success() && said.contains("the first 100 of 103 are drawn in many.svg"), "{said}");
     // What was written is learned again, and a block that is cut short is named by its line.
     let written = bench.read_text("new.sdf");
     let n_lines = written.lines().count();
@@ -77,6 +87,9 @@ fn molecules_are_learned_made_and_written_in_every_form() {
     says(&["generate", "--model", "run", "--property", "mass = 1"], "known are logp, qed, weight, sa, rings");
     says(&["generate", "--model", "run", "--property", "logp = much"], "name = number");
     says(&["generate", "--model", "run", "--property", "rings = 5"], "go from 0 to 1");
+    says(&["generate", "--model", "run", "--property", "rings = 2.5"], "rings is a whole number");
+    says(&["generate", "--model", "run", "--guidance", "3"], "leads toward the properties of --property");
+    says(&["generate", "--model", "run", "--property", "rings = 1", "--guidance", "-1"], "not below 0");
     says(&["generate", "--model", "run", "--property", "rings = 0, rings = 1"], "rings is asked for twice");
     says(&["generate", "--model", "run", "--max-tokens", "9"], "--max-tokens: without effect on molecules");
     says(&["generate", "--model", "run", "--prompt", "C)C"], "no molecule begins with");
@@ -89,10 +102,13 @@ fn molecules_are_learned_made_and_written_in_every_form() {
 fn a_model_is_improved_toward_a_score() {
     let bench = trained();
     let small = ["--calls", "60", "--per-round", "20", "--experts", "20"];
-    let run =
-        |more: &[&'static str]| [&["optimize", "--model", "run", "--output", "better"], &small[..], more].concat();
+    let run_to = |output: &'static str, more: &[&'static str]| {
+        [&["optimize", "--model", "run", "--output", output], &small[..], more].concat()
+    };
+    let run = |more: &[&'static str]| run_to("better", more);
     let said = bench.run(&run(&["--objective", "-weight"]));
-    assert!(said.contains("60 scored") && said.contains("Mean score of the best 100 of 60"), "{said}");
+    assert!(said.contains("60 scored") && said.contains("Mean score of the best 60 of 60 candidates"), "{said}");
+    assert!(said.contains("the best 20 so far") && said.contains("the best 40 so far"), "{said}");
     let scores = bench.read_text("better/candidates.csv");
     assert!(scores.starts_with("candidate,score\n") && scores.lines().count() == 61, "{scores}");
     let values: Vec<f64> = scores.lines().filter_map(|line| line.rsplit_once(',')?.1.parse().ok()).collect();
@@ -102,19 +118,50 @@ fn a_model_is_improved_toward_a_score() {
         "of all, not of the 20 that are learned from: {said}"
     );
     assert_eq!(bench.run(&["generate", "--model", "better", "--n", "5"]).lines().count(), 5);
-    if cfg!(unix) {
-        bench.run(&run(&["--objective-command", "while read -r line; do echo ${#line}; done"]));
-        let message = bench.refusal(&run(&["--objective-command", "head -n 3 >/dev/null; echo oops"]));
-        assert!(message.contains("printed \"oops\" for candidate 1"), "{message}");
-        assert!(message.contains("0 candidates were scored before; they and the model are in better"), "{message}");
-        let message = bench.refusal(&run(&["--objective-command", "echo 1; echo 2; echo oops"]));
-        assert!(message.contains("2 candidates were scored before"), "{message}");
-        assert_eq!(bench.read_text("better/candidates.csv").lines().count(), 3, "what was read is kept");
-        let message = bench.refusal(&run(&["--objective-command", "echo 0; while read -r line; do echo 1; done"]));
-        assert!(message.contains("more lines than the 20 candidates"), "{message}");
+    let message = bench.refusal(&run(&["--objective", "qed"]));
+    assert!(message.contains("better is not empty"), "{message}");
+    assert_eq!(bench.read_text("better/candidates.csv"), scores, "a result stays as it is");
+    for output in ["run", "run/better", "."] {
+        let message = bench.refusal(&run_to(output, &["--objective", "qed"]));
+        assert!(message.contains("and that stays as it is"), "{message}");
     }
-    let message = bench.refusal(&run(&["--objective", "beauty"]));
+    let message = bench.refusal(&run_to("new", &["--objective", "beauty"]));
     assert!(message.contains("logp, qed, weight, sa, rings"), "{message}");
+    let message = bench.refusal(&run_to("new", &["--objective", "qed = 7"]));
+    assert!(message.contains("qed is a number from 0 to 1"), "{message}");
+}
+
+#[cfg(unix)]
+#[test]
+fn commands_score_and_what_goes_wrong_is_told() {
+    let bench = trained();
+    let run = |output: &'static str, command: &'static str| {
+        let small = ["--calls", "80", "--per-round", "20", "--experts", "20"];
+        let optimize = ["optimize", "--model", "run", "--output", output, "--objective-command", command];
+        [&optimize[..], &small].concat()
+    };
+    bench.run(&run("lengths", "while read -r line; do echo ${#line}; done"));
+    let fails = |output: &'static str, command: &'static str, parts: &[&str]| {
+        let message = bench.refusal(&run(output, command));
+        parts.iter().for_each(|part| assert!(message.contains(part), "{part:?} in {message}"));
+    };
+    let nothing = "no candidate was scored before, so no model was written";
+    fails("none", "head -n 3 >/dev/null; echo oops", &["printed \"oops\" for candidate 1", nothing]);
+    fails("none", "echo 0; while read -r line; do echo 1; done", &["more lines than the 20 candidates", nothing]);
+    fails("none", "exit 3", &["ended with exit status 3", nothing]);
+    for no_number in ["while read -r line; do echo nan; done", "while read -r line; do echo -inf; done"] {
+        fails("none", no_number, &["any of the last 60 candidates (in 3 rounds)", nothing]);
+    }
+    assert!(!bench.path("none").exists(), "the name is free for the next try");
+    fails("one", "echo 1; echo oops", &["1 candidate was scored before; it and the model are in one"]);
+    fails("two", "echo 1; echo 2; echo oops", &["2 candidates were scored before; they and the model are in two"]);
+    assert_eq!(bench.read_text("two/candidates.csv").lines().count(), 3, "what was read is kept");
+    // A first round with scores, among them one that is none, then nothing more.
+    let once = "while read -r line; do if test -e begun; then echo nan; else echo ${#line}; fi; done | sed '1s/.*/inf/'; touch begun";
+    fails("once", once, &["1 candidate of this round got inf or -inf", "19 candidates were scored before"]);
+    let scores = bench.read_text("once/candidates.csv");
+    assert!(scores.lines().count() == 81 && scores.lines().nth(20).unwrap().ends_with(','), "{scores}");
+    assert_eq!(bench.run(&["generate", "--model", "once", "--n", "3"]).lines().count(), 3);
 }
 
 #[cfg(unix)]
@@ -155,7 +202,10 @@ fn molecules_in_columns_are_found_and_hostile_files_explained() {
         assert!(!bench.path("refused").exists());
     };
     check("none.smi", b"hello\nworld\n", "no document of none.smi is left to train on");
+    check("none.smi", b"hello\nworld\n", "\ndropped none.smi, number 2: no SMILES: ");
     check("long.smi", &vec![b'C'; 10 << 20], "the line is too long");
     check("latin.smi", b"CCO caf\xe9\n", "not valid UTF-8");
-    check("bad.sdf", b"a\nb\nc\nd\nM  END\n$$$$\n", "no block of a molecule");
+    check("bad.sdf", b"a\nb\nc\nd\nM  END\n$$$$\n", "bad.sdf, number 1: no block of a molecule (MDL V2000): line 4");
+    let later = b"a\nb\nc\n  0  0  0     0  0            999 V3000\nM  V30 BEGIN CTAB\nM  END\n$$$$\n";
+    check("later.sdf", later, "V3000 is not read; write V2000");
 }

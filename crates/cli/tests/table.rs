@@ -60,6 +60,19 @@ fn a_table_is_learned_made_filled_and_judged() {
     let filled: Vec<&str> = filled.lines().collect();
     assert!(filled[1].starts_with("mine,") && filled[1].ends_with(",Oslo,107.50,2024-03-11"), "{filled:?}");
     assert!(filled[2].starts_with("yours,25,Oslo,") && !filled[2].contains(",,"), "{filled:?}");
+    // What is not learned need not be there, and what the column never held is counted and stays.
+    bench.write("gaps.csv", "since,age,city,pay\n2024-03-11,,Oslo,107.50\n,999,Oslo,\n");
+    let output = bench.output(&["generate", "--model", "run", "--complete", "gaps.csv"]);
+    let [filled, said] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+    let filled: Vec<&str> = filled.lines().collect();
+    assert!(
+        filled[1].starts_with("P-") && filled[2].starts_with("P-") && filled[2].contains(",999,Oslo,"),
+        "{filled:?}"
+    );
+    assert!(said.contains("1 cells hold what their columns never held, first age = 999 in row 2"), "{said}");
+    let rows = bench.run(&["generate", "--model", "run", "--n", "2", "--where", "city = missing", "--json"]);
+    let row: serde_json::Value = serde_json::from_str(rows.lines().next().expect("two rows")).unwrap();
+    assert!(row["age"].is_u64() && row["pay"].is_f64() && row["city"].is_null() && row["id"].is_string(), "{row}");
     let judged =
         bench.run(&["evaluate", "--task", "table", "--synthetic", "people.csv", "--real", "people.csv", "--json"]);
     let judged: serde_json::Value = serde_json::from_str(&judged).unwrap();
@@ -70,7 +83,16 @@ fn a_table_is_learned_made_filled_and_judged() {
         assert!(message.contains(part), "{message}");
     };
     says(&["generate", "--model", "run", "--where", "city = Paris"], "city is one of");
-    says(&["generate", "--model", "run", "--where", "town = Rome"], "The columns are id, age");
+    says(&["generate", "--model", "run", "--where", "town = Rome"], "no column \"town\". The columns are id, age");
+    says(&["generate", "--model", "run", "--where", "Rome"], "write for example \"age = ");
+    says(&["generate", "--model", "run", "--where", "id = P-0001"], "not learned, so it takes no condition");
+    says(&["generate", "--model", "run", "--where", "age == 30"], "one = is enough");
+    says(&["generate", "--model", "run", "--where", "city = Oslo and age > 30"], "a comma stands between conditions");
+    says(&["generate", "--model", "run", "--output", "rows.parquet"], "name it .csv");
+    bench.write("lacking.csv", "age,city\n30,Oslo\n");
+    says(&["generate", "--model", "run", "--complete", "lacking.csv", "--output", "people.csv"], "no column");
+    assert_eq!(bench.read_text("people.csv"), people(), "what was there stays");
+    says(&["train", "--data", "people.csv", "--set", "table.target=town", "--run", "other"], "no column \"town\"");
     says(&["generate", "--model", "run", "--prompt", "x"], "--where");
     says(&["generate", "--model", "run", "--stop", "x", "--chat"], "--chat, --stop: without effect on a table");
     says(&["generate", "--model", "run", "--where", "age = 30.4"], "near it are 30 and 31");
@@ -93,9 +115,10 @@ fn hostile_tables_are_explained() {
         assert!(!bench.path("refused").exists());
     };
     check("uneven.csv", b"a,b\n1,2\n3\n", "line 3");
-    check("one.csv", b"a,b\n1,2\n", "rows to learn from");
+    check("one.csv", b"a,b\n1,2\n", "1 row to learn from");
     check("latin.csv", b"a,b\n1,2\n3,caf\xe9\n", "not valid UTF-8");
-    check("same.csv", b"a,b\nx,\n", "rows to learn from");
+    check("same.csv", b"a,b\nx,\n", "1 row to learn from");
+    check("quote.csv", b"a,b\n1,\"2\n3,4\n5,6\n\"\n", "a double quote that is left open");
     check("constant.csv", format!("a,b\n{}", "x,\n".repeat(100)).as_bytes(), "none of them can be learned");
 }
 

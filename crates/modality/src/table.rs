@@ -42,6 +42,7 @@ pub use features::{Features, SampledRows};
 pub use fit::TableFit;
 pub use grammar::RowGrammar;
 pub use line::of as csv_line;
+pub use number::NumberFormat;
 pub use order::RowOrder;
 pub use settings::TableSettings;
 
@@ -72,7 +73,7 @@ const DEMOS: &[Demo] = &[Demo {
 pub fn of(codebook: &Codebook) -> Result<&TableCodebook> {
     let any: &dyn Any = &**codebook;
     any.downcast_ref().ok_or_else(|| Error::Settings {
-        problem: format!("the {} tokenizer knows no columns; expected a codebook of a table", codebook.name()),
+        problem: format!("a model of a table is needed, and this one writes {}", codebook.name()),
     })
 }
 

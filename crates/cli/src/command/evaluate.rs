@@ -174,6 +174,12 @@ fn judge(arguments: &Arguments, common: Common) -> Outcome {
     let (Some(synthetic), Some(real)) = (&arguments.synthetic, &arguments.real) else {
         return Err(Failure::new("a table needs --synthetic FILE and --real TRAIN, and better --holdout TEST as well"));
     };
+    if let Some(page) = arguments.output.as_ref().filter(|path| !is_page(path)) {
+        return Err(Failure::new(format!(
+            "--output {}: the page about a table is HTML; name it .html",
+            page.display()
+        )));
+    }
     let columns = frame::columns_of(real)?;
     let mut frames = Frames::new(frame::table_of(&columns));
     for path in [Some(real), Some(synthetic), arguments.holdout.as_ref()].into_iter().flatten() {
@@ -192,7 +198,19 @@ fn judge(arguments: &Arguments, common: Common) -> Outcome {
     } else {
         print!("{judgement}");
     }
+    match judgement.copies_of_holdout {
+        None => eprintln!("genera: what is left open is measured by rows that were kept aside: --holdout TEST"),
+        Some((n, all)) if 2 * n > all => eprintln!(
+            "genera: {n} of the {all} rows of --holdout stand in --real as well; figures by rows that were kept aside mean nothing \
+             then"
+        ),
+        Some(_) => {}
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+fn is_page(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| ["html", "htm"].iter().any(|end| extension.eq_ignore_ascii_case(end)))
 }
 
 /// The membership attack by likelihood, where a model and held-out rows are given.

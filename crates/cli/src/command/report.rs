@@ -10,7 +10,7 @@ use crate::show::number;
 use crate::show::svg::{Chart, Curve};
 use genera_data::prepare::{Summary, load_summary};
 use genera_engine::params::ParamCount;
-use genera_engine::recipe::Recipe;
+use genera_engine::recipe::{Family, Recipe};
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -86,8 +86,9 @@ fn read(path: &PathBuf) -> Outcome<RunReport> {
     }
     let recipe = Recipe::load(&run.recipe())?;
     let data = load_summary(&run.data()).ok();
-    let is_new = recipe.base.path.is_none();
-    let config = data.as_ref().filter(|_| is_new).and_then(|data| recipe.model.config(data.vocab_size).ok());
+    // A GAN is made of other layers, and of a base there is more than the recipe says.
+    let is_counted = recipe.base.path.is_none() && recipe.model.family == Family::Transformer;
+    let config = data.as_ref().filter(|_| is_counted).and_then(|data| recipe.model.config(data.vocab_size).ok());
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.clone());
     Ok(RunReport {
         name: absolute
@@ -115,7 +116,9 @@ fn body(title: &str, reports: &[RunReport]) -> Outcome<String> {
     }
     for report in reports {
         let name = if reports.len() > 1 { format!(" of {}", escape(&report.name)) } else { String::new() };
-        writeln!(body, "<h2>Samples{name}</h2>")?;
+        if !report.samples.is_empty() {
+            writeln!(body, "<h2>Samples{name}</h2>")?;
+        }
         for (i, (step, text)) in report.samples.iter().enumerate().rev() {
             let open = if i + 1 == report.samples.len() { " open" } else { "" };
             writeln!(body, "<details{open}><summary>step {step}</summary><pre>{}</pre></details>", escape(text))?;
@@ -129,7 +132,7 @@ fn body(title: &str, reports: &[RunReport]) -> Outcome<String> {
     Ok(body)
 }
 
-/// One column a run, one row a fact.
+/// One column a run, one row a fact that is known of any.
 fn overview(reports: &[RunReport]) -> String {
     type Fact = (&'static str, fn(&RunReport) -> String);
     let facts: [Fact; 14] = [
@@ -168,10 +171,11 @@ fn overview(reports: &[RunReport]) -> String {
         ("arithmetic", |report| report.last_step().map_or_else(dash, |_| number::flops(log::n_flops(&report.steps)))),
     ];
     let row = |(name, fact): &Fact| {
-        let cells: String = reports.iter().map(|report| format!("<td>{}</td>", fact(report))).collect();
-        format!("<tr><th>{name}</th>{cells}</tr>\n")
+        let cells: Vec<String> = reports.iter().map(fact).collect();
+        let is_known = cells.iter().any(|cell| *cell != dash());
+        is_known.then(|| format!("<tr><th>{name}</th><td>{}</td></tr>\n", cells.join("</td><td>")))
     };
-    facts.iter().map(row).collect()
+    facts.iter().filter_map(row).collect()
 }
 
 fn dash() -> String {
@@ -221,5 +225,43 @@ impl RunReport {
 
     fn curve(&self, value: fn(&StepRow) -> f64) -> Vec<(f64, f64)> {
         self.steps.iter().map(|row| (row.step as f64, value(row))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of a GAN without samples.
+    fn report() -> RunReport {
+        let row = |step: u64| {
+            let distance = if step == 1 { -0.4 } else { 0.4 };
+            AdversarialRow { step, distance, penalty: 0.5, condition_loss: 0.25, seconds: 2.0 }
+        };
+        RunReport {
+            name: "run".to_owned(),
+            recipe: Recipe::default(),
+            recipe_text: String::new(),
+            last: (2, 2.0),
+            steps: Vec::new(),
+            validations: Vec::new(),
+            adversarial: vec![row(1), row(2)],
+            samples: Vec::new(),
+            data: None,
+            n_parameters: None,
+        }
+    }
+
+    #[test]
+    fn what_a_run_has_not_is_left_out() {
+        let page = body("run", &[report()]).unwrap();
+        assert!(page.contains("GAN") && page.contains("<th>steps</th>") && page.contains("made rows"), "{page}");
+        for absent in ["Samples", "<td>–</td>", "validation loss", "Learning rate", "\n-0\n"] {
+            assert!(!page.contains(absent), "{absent} in {page}");
+        }
+        let sampled = RunReport { samples: vec![(2, "a < b".to_owned())], n_parameters: Some(3), ..report() };
+        let page = body("two", &[report(), sampled]).unwrap();
+        assert!(page.contains("<h2>Samples of run</h2>") && page.contains("a &lt; b"), "{page}");
+        assert!(page.contains("<th>parameters</th><td>–</td><td>3</td>"), "known of one of them: {page}");
     }
 }

@@ -1,5 +1,6 @@
 //! A command that scores: it reads a candidate a line and prints a number a line.
 
+use super::counted;
 use crate::failure::{Failure, Outcome, While};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
@@ -15,6 +16,9 @@ const MAX_SHOWN_BYTES: u64 = 2000;
 
 /// How often it is looked whether somebody asked to stop.
 const GLANCE: Duration = Duration::from_millis(50);
+
+/// How long a command may take to end after its output did, until nobody waits to hear how it ended.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// Scores of candidates by a command that the shell runs, one for each line, as far as they were read; and why not further.
 /// When `is_stopped` says so, the command is ended, and what was read until then is all.
@@ -59,6 +63,35 @@ fn end(child: &mut Child) {
     let _ = child.kill();
 }
 
+/// How a command ended by itself whose output has ended, such as " and ended with exit status 3"; nothing when it goes on. It is
+/// not waited for yet, so that its number stays its own.
+fn ending(child: &Child) -> String {
+    let begun = Instant::now();
+    loop {
+        if let Some(how) = how_it_ended(child) {
+            return format!(" and {how}");
+        }
+        if begun.elapsed() > MOMENT {
+            return String::new();
+        }
+        std::thread::sleep(GLANCE / 10);
+    }
+}
+
+#[cfg(unix)]
+fn how_it_ended(child: &Child) -> Option<String> {
+    use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+    let glance = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    let status = waitid(WaitId::Pid(Pid::from_child(child)), glance).ok()??;
+    let exit = status.exit_status().map(|status| format!("ended with exit status {status}"));
+    exit.or_else(|| status.terminating_signal().map(|signal| format!("was ended by signal {signal}")))
+}
+
+#[cfg(not(unix))]
+fn how_it_ended(_child: &Child) -> Option<String> {
+    None
+}
+
 /// Writes the candidates and reads a number for each.
 fn talk(
     child: &mut Child,
@@ -81,33 +114,38 @@ fn talk(
             Next::Line(line) => {
                 scores.clear();
                 return Err(Failure::new(format!(
-                    "printed more lines than the {n} candidates that it read, the first too many {:?}; it must print one number a \
-                     line for each line that it reads, without a header or a sum. None of this round's scores are taken, as they \
-                     may be shifted",
+                    "printed more lines than the {} that it read, the first too many {:?}; it must print one number a line for \
+                     each line that it reads, without a header or a sum. None of this round's scores are taken, as they may be \
+                     shifted",
+                    counted(n, "candidate"),
                     shown(&line)
                 )));
             }
             Next::End if scores.len() == n => return Ok(()),
             Next::End => {
+                let status = ending(child);
                 end(child);
                 let said = said.join().unwrap_or_default();
                 let said = if said.is_empty() { String::new() } else { format!("; it said: {said}") };
                 return Err(Failure::new(format!(
-                    "printed {} numbers for {n} candidates; it must print one number a line for each line that it reads{said}",
-                    scores.len()
+                    "printed {} for {}{status}; it must print one number a line for each line that it reads{said}",
+                    counted(scores.len(), "number"),
+                    counted(n, "candidate")
                 )));
             }
             Next::Late if scores.len() == n => {
                 return Err(Failure::new(format!(
-                    "printed all {n} scores, but did not end within {} s; it must end where its input ends",
+                    "printed all {}, but did not end within {} s; it must end where its input ends",
+                    counted(n, "score"),
                     timeout.as_secs_f64()
                 )));
             }
             Next::Late => {
                 return Err(Failure::new(format!(
-                    "took longer than {} s for {n} candidates and printed {} of their scores; give it more time with \
-                     --objective-timeout, or let it flush its output after each line",
+                    "took longer than {} s for {} and printed {} of their scores; give it more time with --objective-timeout, or \
+                     let it flush its output after each line",
                     timeout.as_secs_f64(),
+                    counted(n, "candidate"),
                     scores.len()
                 )));
             }
@@ -232,13 +270,20 @@ mod tests {
     #[test]
     fn commands_that_fail_hang_or_print_garbage_are_named_and_what_was_read_is_kept() {
         check("cat", "printed \\\"a\\\" for candidate 1", 0);
-        check("echo 1", "printed 1 numbers for 2 candidates", 1);
+        check("echo 1", "printed 1 number for 2 candidates and ended with exit status 0", 1);
         check("echo 1; echo oops", "printed \\\"oops\\\" for candidate 2", 1);
         check("sleep 20", "took longer than 0.4 s", 0);
         check("echo 1; sleep 20", "printed 1 of their scores", 1);
         check("echo 1; echo 2; sleep 20", "printed all 2 scores, but did not end", 2);
         check("echo oh no >&2; exit 3", "it said: oh no", 0);
         check("no-such-program-here", "not found", 0);
+    }
+
+    #[test]
+    fn how_a_command_ended_is_told() {
+        check("exit 3", "printed 0 numbers for 2 candidates and ended with exit status 3; it must", 0);
+        check("kill $$", "and was ended by signal 15; it must", 0);
+        check("exec >&-; sleep 20", "printed 0 numbers for 2 candidates; it must", 0);
     }
 
     #[test]

@@ -35,7 +35,7 @@ impl Objective {
     /// Reads `qed`, `-logp` (as little as possible) or `weight = 350` (near this value).
     ///
     /// # Errors
-    /// When the property is unknown; the known ones are listed.
+    /// When the property is unknown; the known ones are listed. When no molecule has such a value of it.
     pub fn parse(text: &str) -> Outcome<Self> {
         let known = Property::ALL.map(Property::name).join(", ");
         let wrong = || {
@@ -48,6 +48,7 @@ impl Objective {
             let property = Property::by_name(name).ok_or_else(wrong)?;
             property.check().map_err(Failure::new)?;
             let value = value.trim().parse().ok().filter(|value: &f64| value.is_finite()).ok_or_else(wrong)?;
+            property.check_value(value).map_err(|problem| Failure::new(format!("--objective: {problem}")))?;
             return Ok(Self::Near { property, value });
         }
         let (name, sign) = text.trim().strip_prefix('-').map_or((text, 1.0), |name| (name, -1.0));
@@ -56,7 +57,7 @@ impl Objective {
         Ok(Self::Extreme { property, sign })
     }
 
-    /// Scores candidates, NaN for one that cannot be scored: as many as could be before somebody asked to stop, or before what
+    /// Scores candidates, NaN (or an infinity of a command) for one that cannot be scored: as many as could be before somebody asked to stop, or before what
     /// the second part says.
     ///
     /// # Errors
@@ -77,5 +78,24 @@ impl Objective {
     /// Whether it is for molecules alone.
     pub fn is_of_molecules(&self) -> bool {
         !matches!(self, Self::Command { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_that_no_molecule_has_are_no_objective() {
+        assert_eq!(Objective::parse("rings = 2").unwrap(), Objective::Near { property: Property::Rings, value: 2.0 });
+        for (text, part) in [
+            ("qed = 7", "qed is a number from 0 to 1"),
+            ("rings=2.5", "rings is a whole number"),
+            ("weight = -3", "more than 0"),
+            ("qed = high", "is no objective"),
+        ] {
+            let said = format!("{:?}", Objective::parse(text).unwrap_err());
+            assert!(said.contains("--objective: ") && said.contains(part), "{said}");
+        }
     }
 }

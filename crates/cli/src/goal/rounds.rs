@@ -1,5 +1,6 @@
 //! Rounds of making candidates, scoring them, and learning from the best.
 
+use super::counted;
 use super::external::one_line;
 use super::known::Known;
 use super::objective::Objective;
@@ -44,21 +45,29 @@ const MANY: usize = 64;
 /// How many of the best scores are told of.
 const N_BEST: usize = 100;
 
+/// Rounds in a row, and candidates in them, of which at least one should have been scored.
+const UNSCORED_ROUNDS: usize = 3;
+const UNSCORED: usize = 50;
+
 /// What came of a round.
 #[derive(Clone, Copy, Debug)]
 pub struct Round {
-    /// Candidates scored so far.
+    /// Candidates so far.
     pub n_calls: usize,
-    /// Mean score of this round's candidates, of those that could be scored.
-    pub mean: f64,
-    /// Mean score of the best hundred of all so far.
-    pub best: f64,
+    /// Those of them that could be scored.
+    pub n_scored: usize,
+    /// Candidates of this round that got inf or -inf, which is no score.
+    pub n_infinite: usize,
+    /// Mean score of this round's candidates, of those that could be scored; `None` where none could.
+    pub mean: Option<f64>,
+    /// Mean score of the best of all so far, a hundred at most, and how many they are.
+    pub best: Option<(f64, usize)>,
     /// Share of this round's answers that had come before.
     pub repeated: f64,
     /// Share of them that came to no end.
     pub unfinished: f64,
-    /// Mean loss of the last pass, in nats a token.
-    pub loss: f64,
+    /// Mean loss of the last pass, in nats a token; `None` where nothing was learned.
+    pub loss: Option<f64>,
 }
 
 /// A model that is being improved.
@@ -67,8 +76,11 @@ pub struct Rounds<'r> {
     trainer: Trainer,
     /// The best candidates.
     pub experts: Experts,
-    /// Every candidate that was scored, with its score, in order.
+    /// Every candidate with its score, in order; NaN where it could not be scored.
     pub scored: Vec<(String, f64)>,
+    /// How many could be scored.
+    pub n_scored: usize,
+    unscored: Unscored,
     best: Best,
     known: Known,
     plan: Plan,
@@ -113,6 +125,8 @@ impl<'r> Rounds<'r> {
             trainer,
             experts: Experts::new(plan.n_experts),
             scored: Vec::new(),
+            n_scored: 0,
+            unscored: Unscored::default(),
             best: Best::default(),
             known,
             plan,
@@ -122,15 +136,17 @@ impl<'r> Rounds<'r> {
         })
     }
 
-    /// Whether all candidates were scored.
+    /// Whether all candidates were made and given to the objective.
     pub fn is_done(&self) -> bool {
         self.scored.len() >= self.plan.n_calls
     }
 
-    /// The next round: makes candidates, scores them, and learns from the best so far; `None` when somebody asked to stop.
+    /// The next round: makes candidates, scores them, and learns from the best so far, unless none of the new ones could be
+    /// scored; `None` when somebody asked to stop.
     ///
     /// # Errors
-    /// When the model makes no new candidates, the objective fails, or training goes wrong; what was scored until then stays.
+    /// When the model makes no new candidates, the objective fails or scores nothing for several rounds, or training goes wrong;
+    /// what was scored until then stays.
     pub fn next(&mut self, objective: &Objective) -> Outcome<Option<Round>> {
         let n = self.plan.n_per_round.min(self.plan.n_calls - self.scored.len());
         let (candidates, tally) = self.candidates(n)?;
@@ -139,22 +155,45 @@ impl<'r> Rounds<'r> {
         }
         let keys: Vec<String> = candidates.iter().map(|candidate| candidate.key.clone()).collect();
         let (scores, outcome) = objective.scores(&keys, &|| self.interrupt.is_asked());
+        let n_infinite = scores.iter().filter(|score| score.is_infinite()).count();
         let of_round: Vec<f64> = scores.iter().copied().filter(|score| score.is_finite()).collect();
-        for (Candidate { key, tokens, n_given }, score) in candidates.into_iter().zip(scores) {
+        self.take(candidates, &scores);
+        outcome?;
+        if self.interrupt.is_asked() {
+            return Ok(None);
+        }
+        self.unscored.consider(scores.len(), of_round.len());
+        let never = self.is_done() && self.n_scored == 0;
+        if let Some(problem) = self.unscored.problem(never, keys.first().map_or("", String::as_str)) {
+            return Err(Failure::new(problem));
+        }
+        let loss = if of_round.is_empty() { None } else { self.learn()? };
+        Ok((!self.interrupt.is_asked()).then(|| Round {
+            n_calls: self.scored.len(),
+            n_scored: self.n_scored,
+            n_infinite,
+            mean: mean(&of_round),
+            best: self.best_score(),
+            repeated: tally.share(tally.n_repeated),
+            unfinished: tally.share(tally.n_unfinished()),
+            loss,
+        }))
+    }
+
+    /// Keeps candidates with their scores, of which there may be fewer. What is not finite is no score.
+    fn take(&mut self, candidates: Vec<Candidate>, scores: &[f64]) {
+        for (Candidate { key, tokens, n_given }, &score) in candidates.into_iter().zip(scores) {
+            let score = if score.is_finite() { score } else { f64::NAN };
+            self.n_scored += usize::from(score.is_finite());
             self.scored.push((key.clone(), score));
             self.best.consider(score);
             self.experts.consider(Expert { key, tokens, n_given, score });
         }
-        outcome?;
-        let loss = if self.interrupt.is_asked() { None } else { self.learn()? };
-        let (n_calls, mean, best) = (self.scored.len(), mean(&of_round), self.best_score());
-        let (repeated, unfinished) = (tally.share(tally.n_repeated), tally.share(tally.n_unfinished()));
-        Ok(loss.map(|loss| Round { n_calls, mean, best, repeated, unfinished, loss }))
     }
 
-    /// Mean score of the best hundred of all candidates.
-    pub fn best_score(&self) -> f64 {
-        mean(&self.best.0)
+    /// Mean score of the best of all candidates, a hundred at most, and how many they are; `None` before any was scored.
+    pub fn best_score(&self) -> Option<(f64, usize)> {
+        mean(&self.best.0).map(|mean| (mean, self.best.0.len()))
     }
 
     /// New candidates, fewer when somebody asked to stop, and what else was answered.
@@ -206,10 +245,10 @@ impl<'r> Rounds<'r> {
         Ok(answers.into_iter().map(candidate).collect())
     }
 
-    /// Passes over the best candidates; the loss of the last, `None` when somebody asked to stop.
+    /// Passes over the best candidates; the loss of the last, `None` when there are none or somebody asked to stop.
     fn learn(&mut self) -> Outcome<Option<f64>> {
         let context_len = self.trainer.model().config().context_len;
-        let mut loss = f64::NAN;
+        let mut loss = None;
         for _ in 0..self.plan.n_passes {
             let mut losses = Vec::new();
             for batch in self.experts.batches(N_ROWS, context_len) {
@@ -220,7 +259,7 @@ impl<'r> Rounds<'r> {
             }
             loss = mean(&losses);
         }
-        Ok(Some(loss))
+        Ok(loss)
     }
 
     /// Ends, and gives the improved model away.
@@ -241,6 +280,36 @@ impl Best {
             self.0.insert(at, score);
             self.0.truncate(N_BEST);
         }
+    }
+}
+
+/// Rounds in a row of which no candidate could be scored.
+#[derive(Debug, Default)]
+struct Unscored {
+    n_rounds: usize,
+    n_candidates: usize,
+}
+
+impl Unscored {
+    /// Takes in a round of `n` candidates of which `n_scored` could be scored.
+    fn consider(&mut self, n: usize, n_scored: usize) {
+        *self = match n_scored {
+            0 => Self { n_rounds: self.n_rounds + 1, n_candidates: self.n_candidates + n },
+            _ => Self::default(),
+        };
+    }
+
+    /// Why it is no use to go on: there were several such rounds, or never another. `example` is one of the candidates.
+    fn problem(&self, never: bool, example: &str) -> Option<String> {
+        let are_many = self.n_rounds >= UNSCORED_ROUNDS && self.n_candidates >= UNSCORED;
+        (never || are_many).then(|| {
+            format!(
+                "the objective gave no number for any of the last {} (in {}), and there is nothing to learn from nan, inf or -inf; \
+                 see what it gives for one of them, such as {example:?}",
+                counted(self.n_candidates, "candidate"),
+                counted(self.n_rounds, "round")
+            )
+        })
     }
 }
 
@@ -289,8 +358,9 @@ impl Tally {
     }
 }
 
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
+/// The mean; `None` of nothing.
+fn mean(values: &[f64]) -> Option<f64> {
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
 #[cfg(test)]
@@ -303,10 +373,29 @@ mod tests {
         for score in (0..250).map(|i| f64::from(i * 7 % 250)).chain([f64::NAN, f64::INFINITY]) {
             best.consider(score);
         }
-        assert_eq!((best.0.len(), best.0[0], best.0[99], mean(&best.0)), (100, 249.0, 150.0, 199.5));
+        assert_eq!((best.0.len(), best.0[0], best.0[99], mean(&best.0)), (100, 249.0, 150.0, Some(199.5)));
         let mut few = Best::default();
+        assert_eq!(mean(&few.0), None);
         [1.0, 3.0].into_iter().for_each(|score| few.consider(score));
-        assert_eq!(mean(&few.0), 2.0);
+        assert_eq!(mean(&few.0), Some(2.0));
+    }
+
+    #[test]
+    fn rounds_without_a_score_come_to_an_end() {
+        let mut unscored = Unscored::default();
+        unscored.consider(40, 0);
+        unscored.consider(40, 1);
+        assert_eq!(unscored.problem(false, "CCO"), None);
+        unscored.consider(20, 0);
+        let never = unscored.problem(true, "CCO").unwrap();
+        assert!(never.contains("any of the last 20 candidates (in 1 round)") && never.contains("\"CCO\""), "{never}");
+        unscored.consider(20, 0);
+        assert_eq!(unscored.problem(false, "CCO"), None, "two rounds may be chance");
+        unscored.consider(20, 0);
+        assert!(unscored.problem(false, "CCO").unwrap().contains("last 60 candidates (in 3 rounds)"));
+        let mut small = Unscored::default();
+        (0..9).for_each(|_| small.consider(1, 0));
+        assert_eq!(small.problem(false, "CCO"), None, "nine candidates say little");
     }
 
     #[test]

@@ -95,8 +95,16 @@ impl<'m> Maker<'m> {
     /// # Errors
     /// When the model cannot be asked.
     pub fn next(&mut self, n_wanted: usize) -> Outcome<Vec<(String, Option<Molecule>)>> {
+        self.next_within(n_wanted, MOST_LOST * n_wanted.min(GROUP) + GROUP)
+    }
+
+    /// As [`Maker::next`], but gives up once `n_lost` more lines have led nowhere.
+    ///
+    /// # Errors
+    /// When the model cannot be asked.
+    pub fn next_within(&mut self, n_wanted: usize, n_lost: usize) -> Outcome<Vec<(String, Option<Molecule>)>> {
         let n = n_wanted.min(GROUP);
-        let most_lost = self.n_lost + (MOST_LOST * n + GROUP) as u64;
+        let most_lost = self.n_lost + n_lost as u64;
         let mut lines = Vec::with_capacity(n);
         while lines.len() < n && self.n_lost < most_lost {
             self.ask_for(n_wanted - lines.len())?;

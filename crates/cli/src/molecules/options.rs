@@ -24,9 +24,9 @@ pub struct MoleculeOptions {
     /// logp, qed, weight (g/mol), rings and sa are known, as far as the model learned them.
     #[arg(long, value_name = "NAME=VALUE", value_delimiter = ',')]
     property: Vec<String>,
-    /// How decidedly the molecules are to have the properties: 1 is as the model learned it, more brings them closer to what is
-    /// asked for, makes them less varied, and reads twice as much [default: 2].
-    #[arg(long, value_name = "W", requires = "property")]
+    /// How decidedly the molecules are to have the properties of --property: 1 is as the model learned it, more brings them closer
+    /// to what is asked for, makes them less varied, and reads twice as much; 1 to about 5 is sensible [default: 2].
+    #[arg(long, value_name = "W", allow_hyphen_values = true)]
     guidance: Option<f32>,
     /// Let the model write without the rules of SMILES, to see how many of its lines are molecules.
     #[arg(long)]
@@ -62,13 +62,34 @@ impl MoleculeOptions {
     /// # Errors
     /// When any is given.
     pub fn refuse(&self, model: &Path) -> Outcome<()> {
-        if self.property.is_empty() && !self.no_grammar && self.histograms.is_none() {
+        if self.property.is_empty() && self.guidance.is_none() && !self.no_grammar && self.histograms.is_none() {
             return Ok(());
         }
         Err(Failure::new(format!(
-            "--property, --no-grammar and --histograms are for models of molecules, and {} is none; leave them out",
+            "--property, --guidance, --no-grammar and --histograms are for models of molecules, and {} is none; leave them out",
             model.display()
         )))
+    }
+
+    /// How decidedly properties are asked for.
+    ///
+    /// # Errors
+    /// When it is no sensible number, or there is no property that it could lead to.
+    fn guidance(&self) -> Outcome<f32> {
+        let Some(guidance) = self.guidance else { return Ok(GUIDANCE) };
+        if !(guidance.is_finite() && guidance >= 0.0) {
+            return Err(Failure::new(format!(
+                "--guidance {guidance}: expected a number that is not below 0; 1 is as the model learned it, {GUIDANCE} where \
+                 nothing is said, and up to about 5 is sensible"
+            )));
+        }
+        if self.property.is_empty() {
+            return Err(Failure::new(
+                "--guidance leads toward the properties of --property, and there is none; add one, such as --property \"qed = 0.9\", \
+                 or leave --guidance out",
+            ));
+        }
+        Ok(guidance)
     }
 
     /// Makes molecules and writes them; says how many are valid.
@@ -76,17 +97,12 @@ impl MoleculeOptions {
     /// # Errors
     /// When a property is unknown, no molecule begins as wanted, or the output cannot be written.
     pub fn write(&self, model: &SpeakingModel<'_>, path: &Path, wanted: Wanted<'_>) -> Outcome {
+        let guidance = self.guidance()?;
         let properties = self.property.iter().map(|text| parse(text)).collect::<Outcome<Vec<_>>>()?;
         let form = Form::of(wanted.output, wanted.json)?;
         let training = self.histograms.as_ref().map(|_| training_molecules(path)).transpose()?;
-        let mut maker = Maker::new(
-            model.clone(),
-            wanted.prefix,
-            &properties,
-            self.guidance.unwrap_or(GUIDANCE),
-            wanted.sampling,
-            !self.no_grammar,
-        )?;
+        let mut maker =
+            Maker::new(model.clone(), wanted.prefix, &properties, guidance, wanted.sampling, !self.no_grammar)?;
         let mut writer = MoleculeWriter::open(wanted.output, form)?;
         let (start, mut status, mut compared) = (Instant::now(), StatusLine::new(), Vec::new());
         let mut strayed = vec![0.0; properties.len()];
@@ -123,6 +139,9 @@ impl MoleculeOptions {
             100.0 * writer.n_valid as f64 / writer.n_lines.max(1) as f64,
             writer.n_lines as f64 / seconds
         );
+        if let Some(note) = wanted.output.and_then(|path| writer.note(path)) {
+            eprintln!("genera: {note}");
+        }
         for ((property, value), strayed) in properties.iter().zip(&strayed).filter(|(_, strayed)| strayed.is_finite()) {
             let mean = strayed / writer.n_valid.max(1) as f64;
             eprintln!("genera: {} is {mean:.3} from {value} on average", property.name());
@@ -168,4 +187,32 @@ fn training_molecules(path: &Path) -> Outcome<Vec<Molecule>> {
         molecules.extend(Molecule::parse(&prepared.tokenizer.decode(prepared.train.document(i)?.ids())));
     }
     Ok(molecules)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: MoleculeOptions,
+    }
+
+    #[test]
+    fn guidance_is_a_sensible_number_and_leads_to_a_property() {
+        let guidance = |words: &[&str]| {
+            let line = Line::try_parse_from([&["generate"], words].concat()).expect("what is wrong is said by us");
+            line.options.guidance().map_err(|failure| format!("{failure:?}"))
+        };
+        assert_eq!(guidance(&[]), Ok(2.0));
+        assert_eq!(guidance(&["--guidance", "3", "--property", "qed = 0.9"]), Ok(3.0));
+        for wrong in ["-1", "nan", "inf", "-inf"] {
+            let said = guidance(&["--property", "qed = 0.9", "--guidance", wrong]).unwrap_err();
+            assert!(said.contains("up to about 5 is sensible"), "{said}");
+        }
+        let said = guidance(&["--guidance", "3"]).unwrap_err();
+        assert!(said.contains("leads toward the properties of --property"), "{said}");
+    }
 }

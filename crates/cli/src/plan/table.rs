@@ -61,6 +61,12 @@ pub fn settings(recipe: &Recipe) -> Outcome<Settings> {
         }
         _ => Vec::new(),
     };
+    if let Some(target) = table.target.as_ref().filter(|target| !columns.is_empty() && !columns.contains(target)) {
+        return Err(Failure::new(format!(
+            "table.target: there is no column {target:?} to be predicted; the columns are {}",
+            columns.join(", ")
+        )));
+    }
     let molecule = super::molecule::settings(&recipe.molecule);
     Ok(Settings {
         molecule,
@@ -128,6 +134,26 @@ pub fn fit_context(recipe: &mut Recipe, reasons: &mut Reasons, prepared: &Prepar
         reasons.add("model.context_len", format!("a row of the table takes up to {longest} tokens"));
     }
     Ok(())
+}
+
+/// Rows that are looked at to see whether constraints hold.
+const MOST_LOOKED_AT: u64 = 10_000;
+
+/// How many rows break the constraints that the recipe declares, of how many; `None` where none do.
+///
+/// # Errors
+/// When the rows cannot be read.
+pub fn broken(prepared: &Prepared) -> Outcome<Option<(u64, u64)>> {
+    let Ok(table) = table::of(&prepared.tokenizer) else { return Ok(None) };
+    let n_rows = prepared.train.info().n_documents;
+    let places = (0..n_rows).step_by(n_rows.div_ceil(MOST_LOOKED_AT).max(1) as usize);
+    let (mut n_broken, mut n) = (0, 0);
+    for i in places {
+        let cells = table.decode_cells(prepared.train.document(i)?.ids());
+        n_broken += u64::from(!table.constraints().hold(table.columns(), &cells));
+        n += 1;
+    }
+    Ok((n_broken > 0).then_some((n_broken, n)))
 }
 
 /// The columns with what they hold, a line each.

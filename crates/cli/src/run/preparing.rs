@@ -7,7 +7,7 @@ use crate::show::number;
 use crate::show::status_line::StatusLine;
 use genera_data::prepare::{Preparation, Prepared, Progress, Stage, load_prepared, prepare as prepare_data};
 use genera_engine::recipe::Recipe;
-use genera_modality::table;
+use genera_modality::{molecule, table};
 use std::path::Path;
 
 /// The data that a run was prepared with.
@@ -39,6 +39,12 @@ pub fn prepare(preparation: &Preparation, directory: &Path, json: bool) -> Outco
             println!("{}", plan::table::describe(table));
         }
     }
+    if let Some((n_broken, n)) = plan::table::broken(&prepared)? {
+        eprintln!(
+            "genera: {n_broken} of {n} rows that were looked at do not keep to table.constraints or table.combinations; the rows \
+             that are made will"
+        );
+    }
     Ok(prepared)
 }
 
@@ -63,14 +69,24 @@ fn line(progress: &Progress) -> String {
     format!("{stage}: {amount}{tokens}")
 }
 
+/// What the documents of the data are called.
+fn noun(prepared: &Prepared) -> &'static str {
+    match (table::of(&prepared.tokenizer), molecule::of(&prepared.tokenizer)) {
+        (Ok(_), _) => "rows",
+        (_, Ok(_)) => "molecules",
+        _ => "documents",
+    }
+}
+
 fn summary(prepared: &Prepared) -> String {
     let summary = &prepared.summary;
     let dropped: Vec<String> = summary.dropped.iter().map(|(reason, n)| format!("{n} dropped: {reason}")).collect();
     let dropped = if dropped.is_empty() { String::new() } else { format!(" ({})", dropped.join(", ")) };
     format!(
-        "{}: {} documents{dropped}, {} tokens ({}, vocabulary {}), {} tokens for validation{}",
+        "{}: {} {}{dropped}, {} tokens ({}, vocabulary {}), {} tokens for validation{}",
         summary.corpus,
         summary.n_documents,
+        noun(prepared),
         number::count(summary.n_tokens as f64),
         summary.tokenizer,
         summary.vocab_size,

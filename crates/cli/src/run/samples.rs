@@ -3,9 +3,11 @@
 use crate::answers::{self, Answer, Settings, sampling_of};
 use crate::failure::Outcome;
 use crate::model::SpeakingModel;
+use crate::molecules::maker::Maker;
 use genera_data::Shard;
 use genera_engine::generate::Sampling;
 use genera_engine::recipe::Recipe;
+use genera_modality::molecule;
 use genera_tokens::{Role, Span};
 use std::io;
 use std::path::Path;
@@ -15,6 +17,10 @@ const N_TOKENS: usize = 400;
 
 /// Sources of the validation data that are answered.
 const N_SOURCES: u64 = 4;
+
+/// Molecules of a sample, and lines that may lead nowhere before fewer have to do.
+const N_MOLECULES: usize = 5;
+const N_TRIES: usize = 100;
 
 /// Writes what was made at `step`.
 ///
@@ -42,7 +48,7 @@ pub fn read(directory: &Path) -> io::Result<Vec<(u64, String)>> {
     Ok(samples)
 }
 
-/// Makes a few samples: new texts, or answers to sources of the validation data.
+/// Makes a few samples: new texts, molecules, or answers to sources of the validation data.
 ///
 /// # Errors
 /// When the model cannot be asked.
@@ -64,9 +70,22 @@ pub fn make(model: &SpeakingModel<'_>, recipe: &Recipe, validation: Option<&Shar
         return Ok(shown.iter().zip(answers.iter().flatten()).map(pair).collect::<Vec<_>>().join("\n"));
     }
     let sampling = Sampling { seed: recipe.train.seed.wrapping_add(step), ..sampling_of(&recipe.generate) };
+    if molecule::of(model.codebook).is_ok() {
+        return molecules(model, sampling);
+    }
     let settings = Settings { max_tokens, sampling, beam: None, ..Settings::of_recipe(&recipe.generate) };
     let answers = answers::answer(model, vec![model.encode("")?], &settings)?;
     Ok(answers.into_iter().flatten().map(|answer| answer.text).collect())
+}
+
+/// New molecules of any kind, a line each, as `genera generate` makes them: a line that the rules of SMILES leave no way to end is
+/// made again.
+fn molecules(model: &SpeakingModel<'_>, sampling: Sampling) -> Outcome<String> {
+    let lines = Maker::new(model.clone(), "", &[], 1.0, sampling, true)?.next_within(N_MOLECULES, N_TRIES)?;
+    if lines.is_empty() {
+        return Ok(format!("no molecule yet: {N_TRIES} lines came to no end"));
+    }
+    Ok(lines.into_iter().map(|(line, _)| line).collect::<Vec<_>>().join("\n"))
 }
 
 /// What comes before the first answer in conversations of the validation data; none for plain texts.

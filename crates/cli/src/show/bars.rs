@@ -1,6 +1,8 @@
-//! Bars side by side and heat maps, as SVG.
+//! Bars side by side, as SVG.
 
 use super::html::escape;
+use super::label::{depth, fitting_title, opened, reach, shortened, slanted};
+use super::number::fixed;
 use crate::failure::Outcome;
 use std::fmt::Write;
 
@@ -13,10 +15,20 @@ pub struct Bars {
     pub real: Vec<f64>,
     /// Shares of the other.
     pub synthetic: Vec<f64>,
+    /// What is to be known of all places, in a few words; may be empty.
+    pub note: String,
 }
 
 const WIDTH: f64 = 760.0;
-const HEIGHT: f64 = 260.0;
+/// Pixels of title and legend, of the highest bar, and between the bars and their labels.
+const TOP: f64 = 50.0;
+const PLOT: f64 = 208.0;
+const GAP: f64 = 14.0;
+/// Pixels at the right edge, and where the legend begins.
+const RIGHT: f64 = 12.0;
+const LEGEND: f64 = WIDTH - 190.0;
+/// Places that are all named; of more, every second one is.
+const MOST_NAMED: usize = 20;
 const REAL: &str = "#0072b2";
 const SYNTHETIC: &str = "#d55e00";
 
@@ -26,117 +38,134 @@ impl Bars {
     /// # Errors
     /// Never in practice.
     pub fn to_svg(&self, title: &str) -> Outcome<String> {
-        let greatest = self.real.iter().chain(&self.synthetic).copied().fold(0.0, f64::max);
-        if greatest <= 0.0 {
+        if self.greatest() <= 0.0 {
             return Ok(String::new());
         }
-        let (left, top, bottom) = (48.0, 40.0, 96.0);
-        let (step, plot) = ((WIDTH - left - 12.0) / self.labels.len() as f64, HEIGHT - top - 12.0);
-        let mut svg = opened(title, WIDTH, HEIGHT + bottom - 12.0);
+        let mut svg = opened(&fitting_title(title, LEGEND), WIDTH, self.height());
+        self.draw_legend(&mut svg)?;
+        self.draw_scale(&mut svg)?;
+        (0..self.labels.len()).try_for_each(|i| self.draw_place(&mut svg, i))?;
+        write!(svg, "{}</svg>", rule(self.left(), TOP + PLOT, "#1d1f21"))?;
+        Ok(svg)
+    }
+
+    /// Pixels from the top of the picture to its bottom; none where there is no picture.
+    pub fn height(&self) -> f64 {
+        let labels = self.labels.iter().map(String::as_str);
+        if self.greatest() > 0.0 { (TOP + PLOT + GAP + depth(labels)).ceil() } else { 0.0 }
+    }
+
+    fn greatest(&self) -> f64 {
+        self.real.iter().chain(&self.synthetic).copied().fold(0.0, f64::max)
+    }
+
+    /// Where the first place begins, so that its label ends on the picture.
+    fn left(&self) -> f64 {
+        self.labels.first().map_or(0.0, |label| reach(label)).max(56.0)
+    }
+
+    fn draw_legend(&self, svg: &mut String) -> Outcome<()> {
         for (i, (name, color)) in [("real", REAL), ("synthetic", SYNTHETIC)].into_iter().enumerate() {
-            let x = WIDTH - 190.0 + 80.0 * i as f64;
+            let x = LEGEND + 80.0 * i as f64;
             write!(svg, "<rect x=\"{x}\" y=\"12\" width=\"12\" height=\"12\" fill=\"{color}\"/>")?;
             write!(svg, "<text x=\"{}\" y=\"22\" font-size=\"12\">{name}</text>", x + 16.0)?;
         }
-        write!(svg, "<text x=\"4\" y=\"{}\" font-size=\"11\">{:.1} %</text>", top + 4.0, 100.0 * greatest)?;
-        for (i, label) in self.labels.iter().enumerate() {
-            let x = left + step * i as f64;
-            for (share, color, shift) in [(self.real[i], REAL, 0.06), (self.synthetic[i], SYNTHETIC, 0.5)] {
-                let height = plot * share / greatest;
-                write!(
-                    svg,
-                    "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{height:.1}\" fill=\"{color}\"/>",
-                    x + shift * step,
-                    top + plot - height,
-                    0.42 * step
-                )?;
-            }
-            if self.labels.len() <= 20 || i % 3 == 0 {
-                svg += &slanted(label, x + 0.5 * step, top + plot + 14.0);
-            }
+        let note = escape(&shortened(&self.note, 100));
+        write!(svg, "<text x=\"12\" y=\"38\" font-size=\"11\" fill=\"#63686e\">{note}</text>")?;
+        Ok(())
+    }
+
+    /// Lines at round percentages.
+    fn draw_scale(&self, svg: &mut String) -> Outcome<()> {
+        let (left, greatest) = (self.left(), self.greatest());
+        for percent in [0.0].into_iter().chain(ticks(100.0 * greatest)) {
+            let y = TOP + PLOT * (1.0 - percent / (100.0 * greatest));
+            let text = (percent * 1e6).round() / 1e6;
+            write!(
+                svg,
+                "{}<text x=\"{:.1}\" y=\"{:.1}\" font-size=\"11\" text-anchor=\"end\">{text} %</text>",
+                rule(left, y, "#e1e1e1"),
+                left - 6.0,
+                y + 4.0
+            )?;
         }
-        Ok(svg + "</svg>")
+        Ok(())
+    }
+
+    /// Both bars of a place, and its name.
+    fn draw_place(&self, svg: &mut String, i: usize) -> Outcome<()> {
+        let (n, left, greatest) = (self.labels.len(), self.left(), self.greatest());
+        let step = (WIDTH - left - RIGHT) / n as f64;
+        let (x, label) = (left + step * i as f64, &self.labels[i]);
+        for (share, color, shift) in [(self.real[i], REAL, 0.06), (self.synthetic[i], SYNTHETIC, 0.5)] {
+            let height = PLOT * share / greatest;
+            write!(
+                svg,
+                "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{height:.1}\" fill=\"{color}\">\
+                 <title>{}: {} %</title></rect>",
+                x + shift * step,
+                TOP + PLOT - height,
+                0.42 * step,
+                escape(label),
+                fixed(100.0 * share, 2)
+            )?;
+        }
+        if n <= MOST_NAMED || i.is_multiple_of(2) || i + 1 == n {
+            *svg += &slanted(label, x + 0.5 * step, TOP + PLOT + GAP);
+        }
+        Ok(())
     }
 }
 
-/// A square of cells between names, blue for the least and the greatest values of the range dark, grey where there is none.
-pub fn heat_map(title: &str, names: &[&str], cell: &dyn Fn(usize, usize) -> Option<f64>, range: (f64, f64)) -> String {
-    let n = names.len().max(1) as f64;
-    let (left, top) = (130.0, 44.0);
-    let side = (420.0 / n).clamp(8.0, 48.0);
-    let size = side * n;
-    let mut svg = opened(title, left + size + 40.0, top + size + 100.0);
-    for (i, name_of_row) in names.iter().enumerate() {
-        let y = top + side * i as f64;
-        let name = escape(&shortened(name_of_row));
-        svg += &format!(
-            "<text x=\"{}\" y=\"{:.1}\" font-size=\"10\" text-anchor=\"end\">{name}</text>",
-            left - 6.0,
-            y + 0.6 * side
-        );
-        for (j, name_of_column) in names.iter().enumerate() {
-            let x = left + side * j as f64;
-            let (color, text) = match cell(i, j) {
-                Some(value) => (color(value, range), format!("{value:.3}")),
-                None => ("#dddddd".to_owned(), "–".to_owned()),
-            };
-            svg += &format!(
-                "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{side:.1}\" height=\"{side:.1}\" fill=\"{color}\">\
-                 <title>{name} × {}: {text}</title></rect>",
-                escape(name_of_column)
-            );
-        }
-        svg += &slanted(name_of_row, left + side * (i as f64 + 0.5), top + size + 12.0);
-    }
-    svg + "</svg>"
+/// A level line over all places.
+fn rule(left: f64, y: f64, color: &str) -> String {
+    let right = WIDTH - RIGHT;
+    format!("<line x1=\"{left:.1}\" y1=\"{y:.1}\" x2=\"{right:.1}\" y2=\"{y:.1}\" stroke=\"{color}\"/>")
 }
 
-/// From orange over white to blue.
-fn color(value: f64, (low, high): (f64, f64)) -> String {
-    let place = ((value - low) / (high - low)).clamp(0.0, 1.0);
-    let (ends, share) = if place < 0.5 {
-        (([213, 94, 0], [255, 255, 255]), 2.0 * place)
-    } else {
-        (([255, 255, 255], [0, 114, 178]), 2.0 * place - 1.0)
-    };
-    let mixed = |i: usize| f64::from(ends.0[i]) + share * (f64::from(ends.1[i]) - f64::from(ends.0[i]));
-    format!("rgb({:.0},{:.0},{:.0})", mixed(0), mixed(1), mixed(2))
-}
-
-fn opened(title: &str, width: f64, height: f64) -> String {
-    format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width:.0}\" height=\"{height:.0}\" \
-         viewBox=\"0 0 {width:.0} {height:.0}\" font-family=\"sans-serif\" fill=\"#1d1f21\">\
-         <text x=\"12\" y=\"22\" font-size=\"15\">{}</text>",
-        escape(title)
-    )
-}
-
-fn slanted(label: &str, x: f64, y: f64) -> String {
-    format!(
-        "<text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"10\" text-anchor=\"end\" transform=\"rotate(-40 {x:.1} {y:.1})\">{}</text>",
-        escape(&shortened(label))
-    )
-}
-
-fn shortened(label: &str) -> String {
-    let label = label.trim();
-    if label.chars().count() <= 18 { label.to_owned() } else { label.chars().take(17).chain(['…']).collect() }
+/// Two or three round numbers at equal distances from 0, up to the greatest one.
+fn ticks(greatest: f64) -> Vec<f64> {
+    let power = 10_f64.powf(greatest.log10().floor() - 1.0);
+    let steps = [1.0, 2.0, 2.5, 5.0, 10.0, 20.0, 25.0, 50.0].map(|step| step * power);
+    let step = steps.into_iter().find(|step| greatest / step < 4.0).unwrap_or(greatest);
+    (1..=(greatest / step) as usize).map(|i| i as f64 * step).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn bars(labels: &[&str]) -> Bars {
+        let labels: Vec<String> = labels.iter().map(|label| (*label).to_owned()).collect();
+        Bars { labels, real: vec![0.25, 0.75], synthetic: vec![0.5, 0.5], note: "a < b".to_owned() }
+    }
+
     #[test]
-    fn pictures_hold_what_they_show_and_nothing_of_the_page() {
-        let bars = Bars { labels: vec!["<a>".into(), "b".into()], real: vec![0.25, 0.75], synthetic: vec![0.5, 0.5] };
-        let svg = bars.to_svg("x & y").unwrap();
-        assert!(svg.contains("&lt;a&gt;") && svg.contains("x &amp; y") && svg.matches("<rect").count() == 6);
+    fn bars_hold_what_they_show_and_nothing_of_the_page() {
+        let svg = bars(&["<a>", "b"]).to_svg("x & y").unwrap();
+        assert!(svg.contains("&lt;a&gt;") && svg.contains("x &amp; y") && svg.contains("a &lt; b"), "{svg}");
+        assert_eq!(svg.matches("<rect").count(), 6, "two of the legend and two for each place");
         assert_eq!(Bars::default().to_svg("none").unwrap(), "");
-        let map = heat_map("m", &["<a>", "b"], &|i, j| (i != j).then_some(0.5), (-1.0, 1.0));
-        assert!(map.matches("<rect").count() == 4 && map.contains("#dddddd") && !map.contains("<a>"));
-        assert_eq!(color(-1.0, (-1.0, 1.0)), "rgb(213,94,0)");
-        assert_eq!(color(9.0, (-1.0, 1.0)), "rgb(0,114,178)");
+        assert_eq!(Bars::default().height(), 0.0);
+    }
+
+    #[test]
+    fn bars_stand_on_a_line_below_round_percentages() {
+        let svg = bars(&["a", "b"]).to_svg("x").unwrap();
+        for tick in [">0 %<", ">20 %<", ">40 %<", ">60 %<"] {
+            assert!(svg.contains(tick), "no {tick} in {svg}");
+        }
+        assert!(svg.ends_with("stroke=\"#1d1f21\"/></svg>"), "{svg}");
+        for percent in 1..=1000 {
+            let ticks = ticks(f64::from(percent) / 10.0);
+            assert!((2..=3).contains(&ticks.len()) && ticks[ticks.len() - 1] <= f64::from(percent) / 10.0, "{percent}");
+        }
+    }
+
+    #[test]
+    fn a_picture_is_as_high_as_its_labels_need() {
+        let (short, long) = (bars(&["a", "b"]), bars(&["a", "a rather long name"]));
+        assert!(short.height() + 40.0 < long.height(), "{} and {}", short.height(), long.height());
+        assert!(bars(&["a rather long name", "b"]).left() > short.left());
     }
 }

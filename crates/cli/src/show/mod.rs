@@ -3,7 +3,10 @@
 pub mod attention;
 pub mod bars;
 pub mod dashboard;
+pub mod heat_map;
+pub mod histogram;
 pub mod html;
+pub mod label;
 pub mod lines;
 pub mod monitor;
 pub mod number;

@@ -37,7 +37,16 @@ fn scaled(value: f64, base: f64, units: &[&str]) -> String {
         x if x >= 9.995 => 1,
         _ => 2,
     };
-    format!("{value:.digits$}{}", units[scale])
+    fixed(value, digits) + units[scale]
+}
+
+/// A number with this many digits behind the point, and never -0.
+pub fn fixed(value: f64, digits: usize) -> String {
+    let text = format!("{value:.digits$}");
+    match text.strip_prefix('-') {
+        Some(rest) if rest.bytes().all(|byte| matches!(byte, b'0' | b'.')) => rest.to_owned(),
+        _ => text,
+    }
 }
 
 /// A duration: 8.4 s, 3 min 20 s, 2 h 05 min.
@@ -65,6 +74,13 @@ mod tests {
         check(13_900.0, "13.9k");
         check(1_577_000.0, "1.58M");
         check(0.25, "0.25");
+        check(-0.0, "0");
+        check(-0.001, "0.00");
+    }
+
+    #[test]
+    fn nothing_has_no_sign() {
+        assert_eq!([fixed(-0.004, 2), fixed(-0.006, 2), fixed(-0.0, 0)], ["0.00", "-0.01", "0"]);
     }
 
     #[test]

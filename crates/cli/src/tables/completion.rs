@@ -3,16 +3,17 @@
 use super::maker::Maker;
 use crate::failure::{Failure, Outcome};
 use crate::model::SpeakingModel;
+use genera_data::source::column_names;
 use genera_data::{ByteCounter, Columns, Corpus, Files, ReadOptions};
 use genera_engine::generate::Sampling;
-use genera_modality::table::{self, Cell, Conditions};
+use genera_modality::table::{self, Cell, Conditions, Kind, TableCodebook};
 use std::path::Path;
 
 /// Rows read at a time.
 const GROUP: usize = 1024;
 
 /// How many cells were filled, and how many could not be.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Filled {
     /// Rows read.
     pub n_rows: u64,
@@ -20,12 +21,14 @@ pub struct Filled {
     pub n_cells: u64,
     /// Rows in which nothing legal goes with the cells that are there; they stay as they are.
     pub n_left: u64,
+    /// Cells with what the column never held, and the first of them with its column.
+    pub unknown: Option<(u64, String)>,
 }
 
 /// Fills the gaps of the rows of a file; what stands there stays as it is.
 ///
 /// # Errors
-/// When the file lacks a column of the table or cannot be read, or the model learned no order but its own.
+/// When the file lacks a column that was learned or cannot be read, or the model learned no order but its own.
 pub fn fill(
     model: &SpeakingModel<'_>,
     file: &Path,
@@ -38,7 +41,12 @@ pub fn fill(
             "this model learned the columns in one order only (table.any_order = false), so it cannot go on from given cells",
         ));
     }
-    let names = table.columns().iter().map(|column| column.name.clone()).collect();
+    // What is not learned may be left out: it is made up, as it is for new rows.
+    let there = column_names(file)?;
+    let is_read: Vec<bool> =
+        table.columns().iter().map(|column| column.is_learned() || there.contains(&column.name)).collect();
+    let names = table.columns().iter().zip(&is_read).filter(|(_, is_read)| **is_read);
+    let names = names.map(|(column, _)| column.name.clone()).collect();
     let options = ReadOptions { columns: Columns::rows(names), ..ReadOptions::default() };
     let files = Files::open(&[file.to_owned()], options)?;
     let mut maker = Maker::new(model.clone(), Conditions::none(table), sampling)?;
@@ -48,7 +56,7 @@ pub fn fill(
         let group: Vec<Vec<String>> = documents
             .by_ref()
             .take(GROUP)
-            .map(|document| Ok(document?.as_row().unwrap_or_default().to_vec()))
+            .map(|document| Ok(whole_row(document?.as_row().unwrap_or_default(), &is_read)))
             .collect::<Outcome<_>>()?;
         if group.is_empty() {
             return Ok(filled);
@@ -67,6 +75,8 @@ pub fn fill(
         let mut made = vec![None; group.len()];
         open.iter().zip(maker.ask(&conditions)?).for_each(|(&i, row)| made[i] = row);
         for (i, mut texts) in group.into_iter().enumerate() {
+            filled.note_unknown(table, &texts, &cells[i]);
+            make_up(table, &is_read, filled.n_rows, &mut texts);
             filled.n_rows += 1;
             match &made[i] {
                 Some(row) => {
@@ -81,6 +91,39 @@ pub fn fill(
             }
             write(&texts)?;
         }
+    }
+}
+
+impl Filled {
+    /// Counts the cells of the next row with what their columns never held.
+    fn note_unknown(&mut self, table: &TableCodebook, texts: &[String], cells: &[Option<Cell>]) {
+        for ((column, text), cell) in table.columns().iter().zip(texts).zip(cells) {
+            let is_known =
+                !column.is_learned() || table::is_missing(text) || cell.is_some_and(|cell| column.knows(cell));
+            if !is_known {
+                let first = || (0, format!("{} = {text} in row {}", column.name, self.n_rows + 1));
+                self.unknown.get_or_insert_with(first).0 += 1;
+            }
+        }
+    }
+}
+
+/// A row with an empty cell for each column that was not read.
+fn whole_row(row: &[String], is_read: &[bool]) -> Vec<String> {
+    let mut cells = row.iter();
+    is_read
+        .iter()
+        .map(|is_read| if *is_read { cells.next().cloned().unwrap_or_default() } else { String::new() })
+        .collect()
+}
+
+/// What stands in the columns that were not read, in row number `i`: names of rows, and what is always the same.
+fn make_up(table: &TableCodebook, is_read: &[bool], i: u64, texts: &mut [String]) {
+    for (place, text) in texts.iter_mut().enumerate().filter(|(place, _)| !is_read[*place]) {
+        *text = match &table.columns()[place].kind {
+            Kind::Constant { value } => value.clone(),
+            _ => table.name(place, i).unwrap_or_default(),
+        };
     }
 }
 

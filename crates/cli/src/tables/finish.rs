@@ -59,7 +59,7 @@ pub fn judge(session: &Session, common: Common) -> Outcome<Option<serde_json::Va
 pub fn write_synthetic(source: &mut dyn RowSource, run: &RunDirectory, prepared: &Prepared) -> Outcome<()> {
     let n_rows = prepared.summary.n_documents.min(MOST_ROWS) as usize;
     let path = run.path().join(SYNTHETIC);
-    make(source, n_rows, &mut RowWriter::open(table::of(&prepared.tokenizer)?, Some(&path), false)?)
+    make(source, n_rows, &mut RowWriter::new(table::of(&prepared.tokenizer)?, Some(&path), false)?)
 }
 
 /// Judges `synthetic.csv` in a run directory and writes `report.html`. Prints the figures for people, and gives them for

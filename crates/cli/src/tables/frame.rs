@@ -126,7 +126,10 @@ impl<'t> Frames<'t> {
     /// When one has no row.
     pub fn finish(self) -> Outcome<Vec<Table>> {
         let labels: Vec<Arc<[String]>> = self.labels.into_iter().map(in_order).collect();
-        let names: Vec<String> = self.compared.iter().map(|&i| self.table.columns()[i].name.clone()).collect();
+        let columns: Vec<&Column> = self.compared.iter().map(|&i| &self.table.columns()[i]).collect();
+        let names: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
+        let is_date = |column: &&&Column| matches!(column.kind, Kind::Date(_));
+        let dates: Vec<String> = columns.iter().filter(is_date).map(|column| column.name.clone()).collect();
         let of = |cells: Vec<Cells>| {
             let columns = cells.into_iter().zip(&labels).zip(&names).map(|((cells, labels), name)| {
                 let values = match cells {
@@ -135,7 +138,7 @@ impl<'t> Frames<'t> {
                 };
                 (name.clone(), values)
             });
-            Table { columns: columns.collect() }
+            Table { columns: columns.collect(), dates: dates.clone() }
         };
         let tables: Vec<Table> = self.tables.into_iter().map(of).collect();
         if tables.iter().any(|table| table.n_rows() == 0) {

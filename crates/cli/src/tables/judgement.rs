@@ -2,8 +2,8 @@
 
 use crate::failure::{Failure, Outcome};
 use genera_eval::table::{
-    Closest, PairTrend, Table, Usefulness, closest, column_shapes, discriminator_auc, mean_trend, n_copies,
-    pair_trends, usefulness,
+    Closest, MISSING, PairTrend, Table, Usefulness, Values, closest, column_shapes, discriminator_auc, mean_trend,
+    n_copies, pair_trends, usefulness,
 };
 use serde_json::{Value, json};
 use std::fmt::{self, Display, Formatter};
@@ -45,14 +45,14 @@ pub struct Judgement {
 
 impl Judgement {
     /// Judges a synthetic table by the training table and rows that were kept aside. `target` is the column to be predicted,
-    /// by default the last.
+    /// by default the last in which rows differ.
     ///
     /// # Errors
     /// When there is no such column.
     pub fn of(train: &Table, holdout: Option<&Table>, synthetic: &Table, target: Option<&str>) -> Outcome<Self> {
         let names: Vec<&str> = train.columns.iter().map(|(name, _)| name.as_str()).collect();
         let place = match target {
-            None => names.len().saturating_sub(1),
+            None => (0..names.len()).rfind(|&i| varies(&train.columns[i].1)).unwrap_or(names.len().saturating_sub(1)),
             Some(name) => names.iter().position(|known| *known == name).ok_or_else(|| {
                 Failure::new(format!(
                     "there is no column {name:?} to be predicted; the columns are {}",
@@ -182,6 +182,20 @@ impl Judgement {
                 "held-out rows that are training rows: so many are natural",
             ),
         ]
+    }
+}
+
+/// Whether a column has several values.
+fn varies(values: &Values) -> bool {
+    match values {
+        Values::Numeric(values) => {
+            let mut present = values.iter().filter(|value| !value.is_nan());
+            present.next().is_some_and(|first| present.any(|value| value != first))
+        }
+        Values::Categorical { codes, .. } => {
+            let mut present = codes.iter().filter(|code| **code != MISSING);
+            present.next().is_some_and(|first| present.any(|code| code != first))
+        }
     }
 }
 

@@ -12,7 +12,8 @@ use crate::show::number;
 use crate::show::status_line::StatusLine;
 use genera_engine::generate::Sampling;
 use genera_engine::recipe::Recipe;
-use genera_modality::table::{self, Conditions, TableCodebook, csv_line};
+use genera_modality::table::{self, Column, Conditions, Kind, TableCodebook, csv_line};
+use serde_json::Value;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -73,7 +74,7 @@ impl RowOptions {
         if self.no_copies {
             maker.acceptance().refuse_copies_of(&training_rows(path)?.train)?;
         }
-        make(&mut maker, n.unwrap_or(10) as usize, &mut RowWriter::open(table, output, json)?)?;
+        make(&mut maker, n.unwrap_or(10) as usize, &mut RowWriter::new(table, output, json)?)?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -107,12 +108,18 @@ impl RowOptions {
         if self.no_copies {
             maker.acceptance().refuse_copies_of(&training_rows(path)?.train)?;
         }
-        let mut rows = RowWriter::open(table, output, json)?;
+        let mut rows = RowWriter::new(table, output, json)?;
         match &self.complete {
             Some(file) => {
                 let filled = completion::fill(model, file, sampling, &mut |row| rows.write(row))?;
                 rows.finish()?;
                 eprintln!("genera: {} rows, {} cells filled in", filled.n_rows, filled.n_cells);
+                if let Some((n, first)) = &filled.unknown {
+                    eprintln!(
+                        "genera: {n} cells hold what their columns never held, first {first}; they stay, and the model went by \
+                         the nearest value that it knows, or by none"
+                    );
+                }
                 if filled.n_left > 0 {
                     eprintln!("genera: {} rows stay as they are: nothing legal goes with their cells", filled.n_left);
                 }
@@ -156,44 +163,112 @@ fn training_rows(path: &Path) -> Outcome<genera_data::Prepared> {
     prepared_of(&run, &recipe)
 }
 
-/// Writes rows.
+/// Writes rows. A file is opened with the first of them: what lies there stays while anything else can be wrong.
 pub struct RowWriter<'t> {
     table: &'t TableCodebook,
-    out: Box<dyn Write>,
+    path: Option<PathBuf>,
+    out: Option<Box<dyn Write>>,
     json: bool,
 }
+
+/// Ends of names that say that a file holds something else than is written.
+const OTHER_FORMATS: [&str; 5] = ["parquet", "tsv", "xlsx", "xls", "html"];
 
 impl<'t> RowWriter<'t> {
     /// To a file, or to standard output; csv begins with the names of the columns.
     ///
     /// # Errors
-    /// When the file cannot be written.
-    pub fn open(table: &'t TableCodebook, output: Option<&Path>, json: bool) -> Outcome<Self> {
-        let mut out: Box<dyn Write> = match output {
-            Some(path) => {
-                Box::new(BufWriter::new(File::create(path).during(format!("cannot write {}", path.display()))?))
-            }
-            None => Box::new(BufWriter::new(std::io::stdout())),
-        };
-        if !json {
-            let names: Vec<String> = table.columns().iter().map(|column| column.name.clone()).collect();
-            writeln!(out, "{}", csv_line(&names)).during("cannot write the rows")?;
+    /// When the name of the file asks for another format.
+    pub fn new(table: &'t TableCodebook, output: Option<&Path>, json: bool) -> Outcome<Self> {
+        let extension = output.and_then(Path::extension).and_then(|extension| extension.to_str());
+        if let Some(other) = extension.filter(|extension| OTHER_FORMATS.contains(&&*extension.to_ascii_lowercase())) {
+            return Err(Failure::new(format!(
+                "--output: rows are written as csv, or with --json as a JSON object on each line, and .{other} says something \
+                 else; name it .csv or .jsonl"
+            )));
         }
-        Ok(Self { table, out, json })
+        Ok(Self { table, path: output.map(Path::to_owned), out: None, json })
+    }
+
+    fn out(&mut self) -> Outcome<&mut dyn Write> {
+        if self.out.is_none() {
+            let mut out: Box<dyn Write> = match &self.path {
+                Some(path) => {
+                    Box::new(BufWriter::new(File::create(path).during(format!("cannot write {}", path.display()))?))
+                }
+                None => Box::new(BufWriter::new(std::io::stdout())),
+            };
+            if !self.json {
+                let names: Vec<String> = self.table.columns().iter().map(|column| column.name.clone()).collect();
+                writeln!(out, "{}", csv_line(&names)).during("cannot write the rows")?;
+            }
+            self.out = Some(out);
+        }
+        Ok(self.out.as_deref_mut().expect("it was opened"))
     }
 
     fn write(&mut self, row: &[String]) -> Outcome<()> {
         let line = if self.json {
-            let names = self.table.columns().iter().map(|column| column.name.clone());
-            let cells = names.zip(row.iter().map(|cell| serde_json::Value::String(cell.clone())));
-            serde_json::Value::Object(cells.collect()).to_string()
+            let cells =
+                self.table.columns().iter().zip(row).map(|(column, text)| (column.name.clone(), value(column, text)));
+            Value::Object(cells.collect()).to_string()
         } else {
             csv_line(row)
         };
-        writeln!(self.out, "{line}").during("cannot write the rows")
+        writeln!(self.out()?, "{line}").during("cannot write the rows")
     }
 
     fn finish(&mut self) -> Outcome<()> {
-        self.out.flush().during("cannot finish the rows")
+        self.out()?.flush().during("cannot finish the rows")
+    }
+}
+
+/// A cell as JSON has it: numbers and truth values as such, gaps as null.
+fn value(column: &Column, text: &str) -> Value {
+    if column.missing.as_deref() == Some(text) || text.is_empty() {
+        return Value::Null;
+    }
+    match &column.kind {
+        Kind::Number(format) => {
+            let number = if format.comma { text.replace(',', ".") } else { text.to_owned() };
+            number.parse().map_or_else(|_| Value::from(text), Value::Number)
+        }
+        Kind::Category { values, .. } if values.iter().all(|value| truth(value).is_some()) => {
+            truth(text).map_or_else(|| Value::from(text), Value::from)
+        }
+        _ => Value::from(text),
+    }
+}
+
+fn truth(text: &str) -> Option<bool> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "true" => Some(true),
+        "false" => Some(false),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use genera_modality::table::NumberFormat;
+
+    #[test]
+    fn cells_are_values_in_json() {
+        let format = |decimals, comma| NumberFormat { decimals, padded: true, step: 1, offset: 0, comma };
+        let of = |kind, text: &str| {
+            let column = Column { name: "a".to_owned(), kind, bins: Vec::new(), missing: Some("NA".to_owned()) };
+            value(&column, text).to_string()
+        };
+        assert_eq!(of(Kind::Number(format(0, false)), "-30"), "-30");
+        assert_eq!(of(Kind::Number(format(2, false)), "1.50"), "1.5");
+        assert_eq!(of(Kind::Number(format(2, true)), "1,50"), "1.5");
+        assert_eq!(of(Kind::Number(format(2, true)), "NA"), "null");
+        let category =
+            |values: [&str; 2]| Kind::Category { values: values.map(str::to_owned).to_vec(), has_other: false };
+        assert_eq!(of(category(["True", "false"]), "True"), "true");
+        assert_eq!(of(category(["true", "maybe"]), "true"), "\"true\"");
+        assert_eq!(of(category(["1", "2"]), "2"), "\"2\"");
+        assert_eq!(of(Kind::Empty, ""), "null");
     }
 }

@@ -70,7 +70,7 @@ impl Survey {
             survey.dropped_examples = other.dropped_examples;
         }
         if n_documents == 0 {
-            return Err(nothing_left(preparation, &survey.dropped));
+            return Err(nothing_left(preparation, &survey.dropped, &survey.dropped_examples));
         }
         (survey.n_documents, survey.n_characters) = (n_documents, n_characters);
         Ok(survey)
@@ -149,9 +149,11 @@ impl Survey {
     }
 }
 
-fn nothing_left(preparation: &Preparation, dropped: &BTreeMap<String, u64>) -> Error {
+/// What is said when no document is left: how many were dropped for which reason, and where the first of them stand.
+fn nothing_left(preparation: &Preparation, dropped: &BTreeMap<String, u64>, examples: &[String]) -> Error {
     let reasons: Vec<String> = dropped.iter().map(|(reason, n)| format!("{n} {reason}")).collect();
     let reasons =
         if reasons.is_empty() { "there was none".to_owned() } else { format!("dropped: {}", reasons.join(", ")) };
-    Error::settings(format!("no document of {} is left to train on; {reasons}", preparation.corpus.name()))
+    let examples: String = examples.iter().map(|example| format!("\ndropped {example}")).collect();
+    Error::settings(format!("no document of {} is left to train on; {reasons}{examples}", preparation.corpus.name()))
 }

@@ -63,6 +63,8 @@ impl Values {
 pub struct Table {
     /// Names with cells; all of one length.
     pub columns: Vec<(String, Values)>,
+    /// Names of those whose numbers are days since 1970-01-01.
+    pub dates: Vec<String>,
 }
 
 impl Table {
@@ -76,7 +78,8 @@ impl Table {
     /// # Panics
     /// When there is no such row.
     pub fn at(&self, rows: &[usize]) -> Self {
-        Self { columns: self.columns.iter().map(|(name, values)| (name.clone(), values.at(rows))).collect() }
+        let columns = self.columns.iter().map(|(name, values)| (name.clone(), values.at(rows))).collect();
+        Self { columns, dates: self.dates.clone() }
     }
 
     /// At most `n` rows, drawn by `seed` without putting back.

@@ -58,7 +58,8 @@ fn task(n: usize, seed: u64) -> Table {
     let x: Vec<f64> = (0..n).map(|i| stream.below(100, i) as f64).collect();
     let noise = categories(&(0..n).map(|i| stream.below(3, n + i) as u32).collect::<Vec<_>>());
     let y = categories(&x.iter().map(|&x| u32::from(x > 50.0)).collect::<Vec<_>>());
-    Table { columns: vec![("x".into(), Values::Numeric(x)), ("noise".into(), noise), ("y".into(), y)] }
+    let columns = vec![("x".into(), Values::Numeric(x)), ("noise".into(), noise), ("y".into(), y)];
+    Table { columns, ..Table::default() }
 }
 
 #[test]

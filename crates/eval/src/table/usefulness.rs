@@ -138,5 +138,5 @@ fn joined(a: &Table, b: &Table) -> Table {
         };
         (name.clone(), values)
     };
-    Table { columns: a.columns.iter().zip(&b.columns).map(join).collect() }
+    Table { columns: a.columns.iter().zip(&b.columns).map(join).collect(), dates: a.dates.clone() }
 }

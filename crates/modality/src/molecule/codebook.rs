@@ -171,8 +171,8 @@ impl MoleculeCodebook {
     /// The tokens that a molecule begins with which is to have these properties, and to go on from this line.
     ///
     /// # Errors
-    /// When the model did not learn a property, saw no such value of it, or is asked for it twice, or the line holds a symbol that
-    /// it does not know.
+    /// When the model did not learn a property, no molecule or none that it saw has such a value of it, or it is asked for twice, or
+    /// the line holds a symbol that the model does not know.
     pub fn encode_beginning(&self, line: &str, wanted: &[(Property, f64)]) -> Result<Vec<TokenId>> {
         if let Some((unknown, _)) = wanted.iter().find(|(property, _)| !self.known.contains(property)) {
             let known: Vec<&str> = self.known.iter().map(|property| property.name()).collect();
@@ -182,6 +182,7 @@ impl MoleculeCodebook {
                 unknown.name()
             )));
         }
+        wanted.iter().try_for_each(|(property, value)| property.check_value(*value).map_err(settings))?;
         let mut ids = vec![BEGIN];
         for ((property, bins), &first) in self.properties().zip(&self.first) {
             let values = wanted.iter().filter(|(known, _)| *known == property).map(|(_, value)| *value);
@@ -203,7 +204,7 @@ impl MoleculeCodebook {
 /// The bin of the one value that is wanted of a property; `None` where none is.
 ///
 /// # Errors
-/// When there are several, or it lies beyond what was seen, where the outer bins would stand for another value.
+/// When there are several, or it lies beyond what is known to have been seen, where the outer bins would stand for another value.
 fn wanted_bin(bins: &PropertyBins, mut values: impl Iterator<Item = f64>) -> Result<Option<usize>> {
     let (name, Some(value)) = (&bins.property, values.next()) else { return Ok(None) };
     if let Some(other) = values.next() {
@@ -212,8 +213,8 @@ fn wanted_bin(bins: &PropertyBins, mut values: impl Iterator<Item = f64>) -> Res
     let (least, greatest) = bins.range();
     if !(least..=greatest).contains(&value) {
         return Err(settings(format!(
-            "{name} = {value} is nothing that the model learned: the molecules it learned from go from {least} to {greatest}; \
-             ask for a value between"
+            "{name} = {value} is nothing that the model learned: those of its training molecules that were looked at go from \
+             {least} to {greatest}; ask for a value between"
         )));
     }
     Ok(Some(bins.bin(value)))

@@ -13,7 +13,8 @@ pub struct PropertyBins {
     pub property: String,
     /// Where bins end, ascending: bin i holds values up to `edges[i]`, the last all beyond.
     pub edges: Vec<f64>,
-    /// The least value that was seen; older codebooks do not have it.
+    /// The least value of the molecules that were looked at, which of large data are some ten thousand; older codebooks do not
+    /// have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub least: Option<f64>,
     /// The greatest.
@@ -57,14 +58,10 @@ impl PropertyBins {
         self.edges.partition_point(|&edge| edge < value)
     }
 
-    /// From the least to the greatest value that can be asked for: those that were seen. Of older codebooks these are the outer
-    /// edges, or anything where there are no two.
+    /// From the least to the greatest value that can be asked for: those that were seen. Older codebooks do not know them, so that
+    /// anything can be asked for: beyond the outer edges lies one part in `n_bins` of the molecules.
     pub fn range(&self) -> (f64, f64) {
-        let (first, last) = match self.edges.as_slice() {
-            [first, .., last] => (*first, *last),
-            _ => (f64::NEG_INFINITY, f64::INFINITY),
-        };
-        (self.least.unwrap_or(first), self.greatest.unwrap_or(last))
+        (self.least.unwrap_or(f64::NEG_INFINITY), self.greatest.unwrap_or(f64::INFINITY))
     }
 
     pub(super) fn is_sound(&self) -> bool {

@@ -1,7 +1,7 @@
 //! What is a molecule among the documents of a file, and what is none.
 
 use genera_chemistry::smiles::{MAX_LINE_BYTES, Prefix};
-use genera_chemistry::{is_valid, smiles_of_block};
+use genera_chemistry::{is_v3000, is_valid, smiles_of_block};
 use genera_data::curate::{Step, Verdict};
 use genera_data::{Content, Document, Piece};
 use std::borrow::Cow;
@@ -63,6 +63,10 @@ pub fn line_of(document: &Document) -> Result<Cow<'_, str>, NoMolecule> {
 }
 
 fn of_block(text: &str, first_line: u64) -> Result<Cow<'_, str>, NoMolecule> {
+    if is_v3000(text) {
+        let detail = Some(format!("line {}", first_line + 3));
+        return Err(NoMolecule { reason: "no block of MDL V2000: V3000 is not read; write V2000", detail });
+    }
     let reason = "no block of a molecule (MDL V2000)";
     smiles_of_block(text, first_line).map(Cow::Owned).map_err(|detail| NoMolecule { reason, detail: Some(detail) })
 }

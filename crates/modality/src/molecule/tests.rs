@@ -4,7 +4,7 @@ use super::*;
 use crate::Settings;
 use genera_chemistry::{Property, is_valid};
 use genera_data::curate::{Step, Verdict};
-use genera_data::{Content, Origin};
+use genera_data::{Content, Origin, Tokenizer};
 use genera_engine::generate::TokenMask;
 
 fn codebook(settings: MoleculeSettings) -> Codebook {
@@ -149,13 +149,15 @@ fn properties_beyond_what_was_seen_are_refused_with_the_range() {
     for inside in [least, greatest] {
         molecules.encode_beginning("", &[(Property::Qed, inside)]).unwrap();
     }
-    for beyond in [5.0, -10.0] {
+    for beyond in [0.0, 1.0] {
         let error = molecules.encode_beginning("", &[(Property::Qed, beyond)]).unwrap_err().to_string();
         assert!(
             error.contains(&format!("qed = {beyond} is nothing")) && error.contains(&format!("{least} to {greatest}")),
             "{error}"
         );
     }
+    let error = molecules.encode_beginning("", &[(Property::Qed, 7.0)]).unwrap_err().to_string();
+    assert!(error.contains("no molecule has qed = 7; qed is a number from 0 to 1"), "{error}");
     let twice = [(Property::Qed, least), (Property::Qed, greatest)];
     let error = molecules.encode_beginning("", &twice).unwrap_err().to_string();
     assert!(error.contains("qed is asked for twice"), "{error}");
@@ -165,14 +167,13 @@ fn properties_beyond_what_was_seen_are_refused_with_the_range() {
     let older = stored(r#"{"property":"qed","edges":[0.25,0.5,0.75]}"#).unwrap();
     let asked = |value: f64| older.encode_beginning("", &[(Property::Qed, value)]);
     assert!(asked(0.25).is_ok() && asked(0.75).is_ok(), "older codebooks are read");
-    assert!(
-        asked(5.0).unwrap_err().to_string().contains("go from 0.25 to 0.75"),
-        "and their outer edges are the range"
-    );
+    let bin = |value: f64| older.token_text(asked(value).unwrap()[1]);
     assert_eq!(
-        stored(r#"{"property":"rings","edges":[1.0]}"#).unwrap().properties().next().unwrap().1.range().1,
-        f64::INFINITY
+        (bin(0.1), bin(0.9)),
+        ("<qed 0>".to_owned(), "<qed 3>".to_owned()),
+        "what lies beyond the edges was seen"
     );
+    assert!(asked(5.0).unwrap_err().to_string().contains("from 0 to 1"));
     assert!(stored(r#"{"property":"qed","edges":[],"least":2.0,"greatest":1.0}"#).is_err());
 }
 
@@ -222,6 +223,7 @@ fn the_sieve_keeps_the_smiles_and_drops_what_is_none() {
         ("C(C", "brackets of branches"),
         ("c1cccc1", "alternating bonds"),
         ("smiles", "a symbol that the format does not know"),
+        ("a\nb\nc\n  0  0  0     0  0            999 V3000\nM  END", "V3000 is not read; write V2000: line 4"),
         ("FC(F)(F)(F)F", "more bonds than it can have"),
         ("a\nb\nc\nd\nM  END", "no block of a molecule (MDL V2000): line 4: expected the numbers"),
     ] {

@@ -4,6 +4,8 @@
 //! steps of a number or a date. Codes are cut into bins that each have a token; inside of a bin, base-32 digits say where.
 
 use super::date::DateFormat;
+use super::domain::Cell;
+use super::infer::id_text;
 use super::number::NumberFormat;
 use serde::{Deserialize, Serialize};
 
@@ -98,6 +100,9 @@ pub struct Column {
     pub missing: Option<String>,
 }
 
+/// Characters of a constant that are shown.
+const MOST_SHOWN: usize = 40;
+
 /// How pandas and with it most tools write a missing value.
 const MISSING: [&str; 19] = [
     "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
@@ -187,6 +192,14 @@ impl Column {
         }
     }
 
+    /// Whether the column held a value like this: between two that it held counts as well.
+    pub fn knows(&self, cell: Cell) -> bool {
+        match cell {
+            Cell::Missing => self.missing.is_some(),
+            Cell::Code(code) => self.bins.iter().any(|bin| (bin.low..=bin.high).contains(&code)),
+        }
+    }
+
     /// The smallest and the largest code.
     pub fn range(&self) -> Option<(i64, i64)> {
         Some((self.bins.first()?.low, self.bins.last()?.high))
@@ -218,13 +231,17 @@ impl Column {
             Kind::Date(format) if format.has_time() => format!("times, {}", range()),
             Kind::Date(_) => format!("dates, {}", range()),
             Kind::Category { values, .. } if is_truth(values) => format!("truth values, {}", values.join(" or ")),
+            Kind::Category { values, has_other: false } if values.len() == 1 => "1 category".to_owned(),
             Kind::Category { values, has_other: false } => format!("{} categories", values.len()),
             Kind::Category { values, has_other: true } => {
                 format!("{} categories, the last for all rare ones", values.len())
             }
-            Kind::Constant { value } => format!("always {value:?}"),
-            Kind::Id { pattern } => format!("names rows, not learned: new ones like {pattern:?}"),
-            Kind::Empty => "always missing".to_owned(),
+            Kind::Constant { value } => match value.char_indices().nth(MOST_SHOWN) {
+                Some((end, _)) => format!("always {:?}…", &value[..end]),
+                None => format!("always {value:?}"),
+            },
+            Kind::Id { pattern } => format!("names rows, not learned: new ones like {:?}", id_text(pattern, 0)),
+            Kind::Empty => return "always missing".to_owned(),
         };
         format!("{what}{missing}")
     }

@@ -111,18 +111,49 @@ fn clause<'t>(table: &TableCodebook, text: &'t str) -> Result<(usize, &'static s
     let found = table.columns().iter().enumerate().filter_map(read).max_by_key(|(len, _)| *len);
     let (_, found) = found.ok_or_else(|| {
         let names: Vec<&str> = table.columns().iter().map(|column| column.name.as_str()).collect();
-        settings(format!(
-            "{text:?} is no condition on a column; write for example \"{} = value\". The columns are {}",
-            names.first().unwrap_or(&"column"),
-            names.join(", ")
-        ))
+        let learned = table.columns().iter().find(|column| column.is_learned());
+        let start = text.split(['=', '<', '>', '!']).next().unwrap_or_default().trim().trim_matches('"');
+        let problem = if start.is_empty() || start == text {
+            format!("{text:?} is no condition; write for example {:?}", example(learned))
+        } else {
+            format!("there is no column {start:?}")
+        };
+        settings(format!("{problem}. The columns are {}", names.join(", ")))
     })?;
     let column = &table.columns()[found.0];
     if !column.is_learned() {
         let name = &column.name;
-        return Err(settings(format!("column {name:?} takes no condition: it is {}", column.describe())));
+        return Err(settings(format!(
+            "column {name:?} is not learned, so it takes no condition ({})",
+            column.describe()
+        )));
     }
     Ok(found)
+}
+
+/// A condition that this column takes.
+fn example(column: Option<&Column>) -> String {
+    let of = |column: &Column| {
+        format!("{} = {}", column.name, quoted(&column.text(column.range().map_or(0, |(low, _)| low))))
+    };
+    column.map_or_else(|| "column = value".to_owned(), of)
+}
+
+/// A value as a condition writes it: in quotes where it would be cut.
+fn quoted(value: &str) -> String {
+    if value.contains([',', '|']) { format!("\"{value}\"") } else { value.to_owned() }
+}
+
+/// What may be meant by a value that a column does not hold.
+fn meant(wanted: &str) -> &'static str {
+    let lower = wanted.to_ascii_lowercase();
+    if wanted.starts_with('=') {
+        " (one = is enough)"
+    } else if lower.contains(" and ") || lower.contains(" or ") || wanted.contains(';') {
+        " (a comma stands between conditions, a bar between values: age > 30, country = Mexico | Canada)"
+    } else {
+        ""
+    }
 }
 
 /// What a column may hold by one condition.
@@ -164,7 +195,7 @@ fn one_of(column: &Column, wanted: &str) -> Result<Domain> {
             None if text == "missing" && column.missing.is_some() => missing = true,
             None => {
                 let (name, near, legal) = (&column.name, near(column, text), legal(column));
-                return Err(settings(format!("column {name:?} never holds {text:?}{near}: {legal}")));
+                return Err(settings(format!("column {name:?} never holds {text:?}{near}{}: {legal}", meant(text))));
             }
         }
     }
@@ -194,7 +225,8 @@ pub(super) fn near(column: &Column, text: &str) -> String {
 /// The codes next to a limit, which may be finer than the grid of the column.
 fn limit(column: &Column, text: &str) -> Result<(i64, i64)> {
     column.around(text).ok_or_else(|| {
-        settings(format!("{:?} is no limit of column {:?}: {}", text.trim(), column.name, legal(column)))
+        let (text, name) = (text.trim(), &column.name);
+        settings(format!("{text:?} is no limit of column {name:?}{}: {}", meant(text), legal(column)))
     })
 }
 
@@ -219,7 +251,7 @@ pub(super) fn legal(column: &Column) -> String {
     let gap = if column.missing.is_some() { ", or missing" } else { "" };
     match (&column.kind, column.range()) {
         (Kind::Category { values, .. }, _) => {
-            let shown: Vec<&str> = values.iter().take(40).map(|value| value.trim()).collect();
+            let shown: Vec<String> = values.iter().take(40).map(|value| quoted(value.trim())).collect();
             let more = if values.len() > shown.len() {
                 format!(" and {} more", values.len() - shown.len())
             } else {
@@ -228,6 +260,6 @@ pub(super) fn legal(column: &Column) -> String {
             format!("{name} is one of {}{more}{gap}", shown.join(", "))
         }
         (_, Some((low, high))) => format!("{name} goes from {} to {}{gap}", column.text(low), column.text(high)),
-        _ => format!("{name} is {}", column.describe()),
+        _ => format!("{name}: {}", column.describe()),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::column::{Bin, Column, Kind};
 use super::date::{DateFormat, formats_of};
-use super::number::{MAX_DECIMALS, NumberFormat, decimals_of, parse};
+use super::number::{MAX_DECIMALS, NumberFormat, decimals_of, parse, without_comma};
 use super::settings::{TableSettings, find, settings};
 use genera_data::Result;
 
@@ -66,10 +66,12 @@ fn unquoted(part: &str) -> &str {
 
 /// Numbers as finely as the ends of their range are written, or dates as both are.
 fn ordered(low: &str, high: &str) -> Option<Kind> {
-    if parse(low).is_some() && parse(high).is_some() {
-        let (a, b) = (decimals_of(low), decimals_of(high));
-        let format = NumberFormat { decimals: a.max(b).min(MAX_DECIMALS), padded: a == b, step: 1, offset: 0 };
-        return Some(Kind::Number(format));
+    let with_point = |text: &str| without_comma(text).unwrap_or_else(|| text.to_owned());
+    let ends = [with_point(low), with_point(high)];
+    if ends.iter().all(|end| parse(end).is_some()) {
+        let [a, b] = ends.map(|end| decimals_of(&end));
+        let (decimals, comma) = (a.max(b).min(MAX_DECIMALS), [low, high].iter().any(|end| end.contains(',')));
+        return Some(Kind::Number(NumberFormat { decimals, padded: a == b, step: 1, offset: 0, comma }));
     }
     let reads_high = |format: &DateFormat| format.scaled(high).is_some();
     formats_of(low).into_iter().find(reads_high).map(Kind::Date)
@@ -103,6 +105,7 @@ mod tests {
         };
         check("age = 17..90", 0, "whole numbers, 17 to 90");
         check("pay = -0.50..99999.99 | missing", 1, "numbers, -0.50 to 99999.99, 2 digits behind the point, with gaps");
+        check("pay = 0,00..99,50", 1, "numbers, 0,00 to 99,50, 2 digits behind the point");
         check("since = 2020-01-01..2024-12-31", 2, "dates, 2020-01-01 to 2024-12-31");
         check("a = b = 1..2", 3, "whole numbers, 1 to 2");
         check("sex = Male | \"Female\" | missing", 4, "2 categories, with gaps");

@@ -38,6 +38,7 @@ impl Fit for TableFit {
             cells: (0..self.settings.columns.len() as u64).map(Statistics::new).collect(),
             combinations: Vec::new(),
             n_rows: 0,
+            has_long_cell: false,
             settings: self.settings.clone(),
         })
     }
@@ -57,6 +58,8 @@ struct TableFitting {
     /// The cells that stand together, for each declared combination.
     combinations: Vec<BTreeSet<Vec<String>>>,
     n_rows: u64,
+    /// Whether a cell goes over several lines, as all do behind a quote that was left open.
+    has_long_cell: bool,
 }
 
 impl Fitting for TableFitting {
@@ -65,6 +68,7 @@ impl Fitting for TableFitting {
         let row =
             row.ok_or_else(|| settings(format!("{} is no row of {} columns", document.origin, self.cells.len())))?;
         self.n_rows += 1;
+        self.has_long_cell |= row.iter().any(|cell| cell.contains('\n'));
         if self.settings.is_private {
             return Ok(());
         }
@@ -77,9 +81,15 @@ impl Fitting for TableFitting {
 
     fn finish(self: Box<Self>) -> Result<Arc<dyn Tokenizer>> {
         if self.n_rows < LEAST_ROWS {
+            let rows = if self.n_rows == 1 { "row" } else { "rows" };
+            let quote = if self.has_long_cell {
+                ". A cell of it goes over several lines: a double quote that is left open takes in all lines behind it"
+            } else {
+                ""
+            };
             return Err(settings(format!(
-                "the table has {} rows to learn from; a model of a table needs at least {LEAST_ROWS}, and some thousands \
-                 to be any good (a double quote that is left open takes in all lines behind it)",
+                "the table has {} {rows} to learn from; a model of a table needs at least {LEAST_ROWS}, and some thousands \
+                 to be any good{quote}",
                 self.n_rows
             )));
         }

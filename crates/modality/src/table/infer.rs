@@ -80,13 +80,12 @@ fn names_rows(name: &str, cells: &Statistics) -> bool {
     let is_distinct = match &cells.counts {
         Some(counts) => counts.len() as u64 == cells.n_present,
         // Too many to be categories.
-        None => !cells.is_numeric() && date(cells).is_none() || is_key(name),
+        None => cells.numbers().is_none() && date(cells).is_none() || is_key(name),
     };
     if !is_distinct || cells.n_present < LEAST_IDS {
         return false;
     }
-    if cells.is_numeric() {
-        let numbers = &cells.numbers;
+    if let Some((numbers, _)) = cells.numbers() {
         let is_dense = numbers.max - numbers.min < 2.0 * cells.n_present as f64;
         return numbers.max_decimals == 0 && (is_dense || is_key(name));
     }
@@ -103,10 +102,7 @@ fn is_key(name: &str) -> bool {
 
 /// How the numbers are written; `None` when not all cells are numbers that can be told apart.
 fn number(cells: &Statistics) -> Option<NumberFormat> {
-    let numbers = &cells.numbers;
-    if !cells.is_numeric() {
-        return None;
-    }
+    let (numbers, comma) = cells.numbers()?;
     let range = (numbers.max - numbers.min).max(f64::MIN_POSITIVE);
     let reach = numbers.max.abs().max(numbers.min.abs()).max(f64::MIN_POSITIVE);
     // A range of 10 has room for 8 digits behind the point; a number of 10^6, for 9.
@@ -116,9 +112,10 @@ fn number(cells: &Statistics) -> Option<NumberFormat> {
     }
     let decimals = numbers.max_decimals.min(MAX_DECIMALS).min(room.clamp(0.0, f64::from(MAX_DECIMALS)) as u32);
     let padded = numbers.min_decimals == numbers.max_decimals;
+    let format = NumberFormat { decimals, padded, step: 1, offset: 0, comma };
     let weighted = cells.weighted();
-    let (step, offset) = grid(weighted.iter().filter_map(|(text, _)| scaled(text, decimals)));
-    Some(NumberFormat { decimals, padded, step, offset })
+    let (step, offset) = grid(weighted.iter().filter_map(|(text, _)| format.scaled(text)));
+    Some(NumberFormat { step, offset, ..format })
 }
 
 /// How the dates are written; `None` when one format does not read all.
@@ -138,8 +135,8 @@ fn numeric(kind: Kind, cells: &Statistics, table: &TableSettings, of: impl Fn(Ki
     let mut codes: Vec<(i64, u64)> =
         weighted.into_iter().filter_map(|(text, count)| Some((column.code(text)?, count))).collect();
     // Beyond the sample lie the extremes.
-    if cells.counts.is_none() && cells.is_numeric() {
-        let ends = [cells.numbers.min, cells.numbers.max];
+    if let (None, Some((numbers, _))) = (&cells.counts, cells.numbers()) {
+        let ends = [numbers.min, numbers.max];
         codes.extend(ends.iter().filter_map(|end| Some((column.code(&format!("{end}"))?, 1))));
     }
     codes.sort_unstable();
@@ -297,13 +294,20 @@ mod tests {
             (0..200).map(|i| format!("{:.2}", i as f64 / 7.0)),
             "numbers, 0.00 to 28.43, 2 digits behind the point",
         );
+        check(
+            "a",
+            (0..200).map(|i| format!("{:.2}", i as f64 / 7.0).replace('.', ",")),
+            "numbers, 0,00 to 28,43, 2 digits behind the point",
+        );
+        // Commas that may part thousands.
+        check("a", (0..200).map(|i| format!("1,{:03}", i % 90)), "90 categories");
         check("a", (0..200).map(|i| ["yes", "no"][i % 2].to_owned()), "truth values, no or yes");
         check("a", (0..200).map(|i| ["x", "y", "NA"][i % 3].to_owned()), "2 categories, with gaps");
         check("a", (0..200).map(|i| format!("2024-01-{:02}", i % 28 + 1)), "dates, 2024-01-01 to 2024-01-28");
-        check("a", (0..200).map(|i| format!("C-{i:05}")), "names rows, not learned: new ones like \"\\\\C\\\\-99999\"");
-        check("id", (0..200).map(|i| (1000 * i).to_string()), "names rows, not learned: new ones like \"999999\"");
+        check("a", (0..200).map(|i| format!("C-{i:05}")), "names rows, not learned: new ones like \"C-00000\"");
+        check("id", (0..200).map(|i| (1000 * i).to_string()), "names rows, not learned: new ones like \"000000\"");
         check("a", (0..200).map(|_| "same".to_owned()), "always \"same\"");
-        check("a", (0..200).map(|_| String::new()), "always missing, with gaps");
+        check("a", (0..200).map(|_| String::new()), "always missing");
         check("a", (0..9).map(|i| format!("person {i}")), "9 categories");
         check("a", (0..200).map(|i| format!("1e{i}")), "200 categories");
     }

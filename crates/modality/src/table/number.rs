@@ -1,6 +1,7 @@
 //! Numbers as whole numbers of grid steps.
 
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// How the numbers of a column are written, and on which grid they lie: code · step + offset is the number without its point.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +15,21 @@ pub struct NumberFormat {
     /// Where the grid lies beside zero, from 0 to below `step`, in units of the last digit.
     #[serde(default)]
     pub offset: i64,
+    /// Whether a comma stands for the point.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub comma: bool,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+/// A number with a comma for the point, with the point; `None` for what has no comma, several, or a point besides.
+pub(super) fn without_comma(text: &str) -> Option<String> {
+    let (whole, behind) = text.split_once(',')?;
+    let is_other = behind.contains(',') || text.contains('.');
+    let number = format!("{whole}.{behind}");
+    (!is_other && parse(&number).is_some()).then_some(number)
 }
 
 /// The widest grid on which all of some whole numbers lie: its step, and where it lies beside zero.
@@ -45,15 +61,26 @@ impl NumberFormat {
         self.step % unit == 0 && self.offset % unit == 0
     }
 
+    /// A number without its point, rounded to as many digits behind it as the format has.
+    pub(super) fn scaled(&self, text: &str) -> Option<i64> {
+        scaled(&self.with_point(text), self.decimals)
+    }
+
+    /// A number in text with a point, whatever the format writes.
+    fn with_point<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        let comma = if self.comma { without_comma(text) } else { None };
+        comma.map_or(Cow::Borrowed(text), Cow::Owned)
+    }
+
     /// The code of a number in text; off the grid, the nearest.
     pub(super) fn code(&self, text: &str) -> Option<i64> {
-        let along = scaled(text, self.decimals)?.saturating_sub(self.offset);
+        let along = self.scaled(text)?.saturating_sub(self.offset);
         Some(along.saturating_add((self.step / 2).saturating_mul(along.signum())) / self.step.max(1))
     }
 
     /// The codes next to a number in text, from below and from above: the same where a code stands for just that number.
     pub(super) fn around(&self, text: &str) -> Option<(i64, i64)> {
-        let (below, is_exact) = scaled_exactly(text, self.decimals)?;
+        let (below, is_exact) = scaled_exactly(&self.with_point(text), self.decimals)?;
         let (along, step) = (below - i128::from(self.offset), i128::from(self.step.max(1)));
         let code = along.div_euclid(step);
         Some(between(code, code + i128::from(!is_exact || along.rem_euclid(step) != 0)))
@@ -67,8 +94,9 @@ impl NumberFormat {
         if self.decimals == 0 {
             return format!("{sign}{digits}");
         }
-        let text = format!("{sign}{}.{:0width$}", digits / unit, digits % unit, width = self.decimals as usize);
-        if self.padded { text } else { text.trim_end_matches('0').trim_end_matches('.').to_owned() }
+        let point = if self.comma { ',' } else { '.' };
+        let text = format!("{sign}{}{point}{:0width$}", digits / unit, digits % unit, width = self.decimals as usize);
+        if self.padded { text } else { text.trim_end_matches('0').trim_end_matches(point).to_owned() }
     }
 
     /// The number that a code stands for, to be compared with others.
@@ -153,7 +181,7 @@ mod tests {
         let check = |format: NumberFormat, text: &str| {
             assert_eq!(format.text(format.code(text).unwrap()), text, "{format:?}");
         };
-        let format = |decimals, padded, step, offset| NumberFormat { decimals, padded, step, offset };
+        let format = |decimals, padded, step, offset| NumberFormat { decimals, padded, step, offset, comma: false };
         check(format(2, true, 1, 0), "-12.50");
         check(format(2, false, 1, 0), "-12.5");
         check(format(1, true, 10, 0), "880.0");
@@ -162,12 +190,19 @@ mod tests {
         check(format(3, false, 1, 0), "-0.005");
         check(format(1, true, 10, 5), "-7.5");
         check(format(1, true, 10, 5), "880.5");
+        let comma = |decimals, padded| NumberFormat { comma: true, ..format(decimals, padded, 1, 0) };
+        check(comma(2, true), "-12,50");
+        check(comma(2, false), "-12,5");
+        check(comma(2, false), "1000");
+        assert_eq!(comma(2, true).code("12.5"), comma(2, true).code("12,50"), "a person may write a point");
+        assert_eq!((comma(2, true).code("1,2,3"), comma(2, true).code("1.000,5")), (None, None));
+        assert_eq!(comma(1, true).around("0,25"), Some((2, 3)));
         assert_eq!(format(1, true, 10, 5).text(format(1, true, 10, 5).code("3.1").unwrap()), "3.5", "the nearest");
     }
 
     #[test]
     fn numbers_beside_the_grid_lie_between_two_codes() {
-        let format = |decimals, step, offset| NumberFormat { decimals, padded: true, step, offset };
+        let format = |decimals, step, offset| NumberFormat { decimals, padded: true, step, offset, comma: false };
         let check = |format: NumberFormat, text: &str, expect: (i64, i64)| {
             assert_eq!(format.around(text), Some(expect), "{text} {format:?}");
         };

@@ -1,7 +1,7 @@
 //! What is remembered of a column while its cells go by: exact counts while they are few, and a fair sample.
 
 use super::column::is_missing;
-use super::number::{decimals_of, parse};
+use super::number::{decimals_of, parse, without_comma};
 use crate::demo::Dice;
 use std::collections::HashMap;
 
@@ -29,14 +29,17 @@ pub(super) struct Statistics {
     n_bytes: usize,
     /// Cells that are not missing, each with the same chance.
     pub(super) sample: Vec<String>,
-    pub(super) numbers: Numbers,
+    points: Numbers,
+    commas: Numbers,
+    /// Whether some comma cannot part thousands, as three digits behind it might.
+    has_decimal_comma: bool,
     dice: Dice,
 }
 
 /// What is known of the cells that are numbers.
 #[derive(Debug)]
 pub(super) struct Numbers {
-    pub(super) n: u64,
+    n: u64,
     pub(super) min: f64,
     pub(super) max: f64,
     pub(super) min_decimals: u32,
@@ -52,13 +55,9 @@ impl Statistics {
             counts: Some(HashMap::new()),
             n_bytes: 0,
             sample: Vec::new(),
-            numbers: Numbers {
-                n: 0,
-                min: f64::INFINITY,
-                max: f64::NEG_INFINITY,
-                min_decimals: u32::MAX,
-                max_decimals: 0,
-            },
+            points: Numbers::none(),
+            commas: Numbers::none(),
+            has_decimal_comma: false,
             dice: Dice::new(seed, 0),
         }
     }
@@ -71,7 +70,7 @@ impl Statistics {
         }
         let cell = start_of(cell, MAX_CELL_BYTES);
         self.n_present += 1;
-        self.numbers.add(cell);
+        self.add_to_numbers(cell);
         self.add_to_sample(cell);
         let Some(counts) = &mut self.counts else { return };
         if let Some(count) = counts.get_mut(cell) {
@@ -86,6 +85,18 @@ impl Statistics {
         }
     }
 
+    /// A cell without point and comma counts for both ways of writing.
+    fn add_to_numbers(&mut self, cell: &str) {
+        if self.points.add(cell) {
+            if !cell.contains('.') {
+                self.commas.add(cell);
+            }
+        } else if let Some(number) = without_comma(cell) {
+            self.has_decimal_comma |= cell.trim().rsplit(',').next().is_some_and(|behind| behind.len() != 3);
+            self.commas.add(&number);
+        }
+    }
+
     fn add_to_sample(&mut self, cell: &str) {
         if self.sample.len() < SAMPLE {
             self.sample.push(cell.to_owned());
@@ -97,9 +108,13 @@ impl Statistics {
         }
     }
 
-    /// Whether every value that is there is a number.
-    pub(super) fn is_numeric(&self) -> bool {
-        self.n_present > 0 && self.numbers.n == self.n_present
+    /// What is known of the values as numbers, and whether a comma is their point; `None` where some are none.
+    pub(super) fn numbers(&self) -> Option<(&Numbers, bool)> {
+        let are_all = |numbers: &Numbers| self.n_present > 0 && numbers.n == self.n_present;
+        if are_all(&self.points) {
+            return Some((&self.points, false));
+        }
+        (self.has_decimal_comma && are_all(&self.commas)).then_some((&self.commas, true))
     }
 
     /// Number of distinct values, as far as they were counted.
@@ -119,12 +134,18 @@ impl Statistics {
 }
 
 impl Numbers {
-    fn add(&mut self, cell: &str) {
-        let Some(value) = parse(cell) else { return };
+    fn none() -> Self {
+        Self { n: 0, min: f64::INFINITY, max: f64::NEG_INFINITY, min_decimals: u32::MAX, max_decimals: 0 }
+    }
+
+    /// Adds a cell; whether it is a number.
+    fn add(&mut self, cell: &str) -> bool {
+        let Some(value) = parse(cell) else { return false };
         self.n += 1;
         (self.min, self.max) = (self.min.min(value), self.max.max(value));
         let decimals = decimals_of(cell);
         (self.min_decimals, self.max_decimals) = (self.min_decimals.min(decimals), self.max_decimals.max(decimals));
+        true
     }
 }
 

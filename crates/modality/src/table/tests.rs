@@ -267,7 +267,7 @@ fn a_table_without_anything_to_learn_is_refused() {
         (0..n).map(add).collect::<Result<Vec<()>>>().unwrap();
         fitting.finish().err().unwrap().to_string()
     };
-    assert!(finish(1, |i| i.to_string()).contains("the table has 1 rows"), "one row");
+    assert!(finish(1, |i| i.to_string()).contains("the table has 1 row to learn from"), "one row");
     assert!(finish(500, |_| "same".to_owned()).contains("none of them can be learned"), "constant and missing columns");
     assert!(finish(500, |i| i.to_string()).contains("none of them can be learned"), "row numbers");
 }
