@@ -43,7 +43,8 @@ pub fn smiles_of_block(block: &str, first_line: u64) -> Result<String, String> {
     if counts.contains(V3000) {
         return Err(format!("line {}: V3000 is not read; write V2000", number_of(3)));
     }
-    let count = |from: usize| number(counts, from, 3).filter(|&n| n <= MAX_COUNT as i32).map(|n| n as usize);
+    let count =
+        |from: usize| number(counts, from, 3).filter(|n| (0..=MAX_COUNT as i32).contains(n)).map(|n| n as usize);
     let (Some(n_atoms), Some(n_bonds)) = (count(0), count(3)) else {
         return Err(format!("line {}: expected the numbers of atoms and bonds in three columns each", number_of(3)));
     };
@@ -209,6 +210,9 @@ mod tests {
             smiles_of_block(&lines.join("\n"), 101).unwrap_err()
         };
         assert!(line(3, "nothing").starts_with("line 104: expected the numbers"));
+        for counts in [" -1 -1", " -1  0", "  3 -1"] {
+            assert!(line(3, counts).starts_with("line 104: expected the numbers"), "{counts}");
+        }
         assert!(line(4, "x").starts_with("line 105: expected an atom"));
         assert!(line(7, "  1  9  1").starts_with("line 108: expected a bond"));
         assert!(smiles_of_block("a\nb\nc\n  3  0  0", 1).unwrap_err().contains("cut short at line 5"));

@@ -89,7 +89,7 @@ fn molecules_are_learned_made_and_written_in_every_form() {
     says(&["generate", "--model", "run", "--property", "rings = 5"], "go from 0 to 1");
     says(&["generate", "--model", "run", "--property", "rings = 2.5"], "rings is a whole number");
     says(&["generate", "--model", "run", "--guidance", "3"], "leads toward the properties of --property");
-    says(&["generate", "--model", "run", "--property", "rings = 1", "--guidance", "-1"], "not below 0");
+    says(&["generate", "--model", "run", "--property", "rings = 1", "--guidance", "-1"], "expected 0 to 100");
     says(&["generate", "--model", "run", "--property", "rings = 0, rings = 1"], "rings is asked for twice");
     says(&["generate", "--model", "run", "--max-tokens", "9"], "--max-tokens: without effect on molecules");
     says(&["generate", "--model", "run", "--prompt", "C)C"], "no molecule begins with");

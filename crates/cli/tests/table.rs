@@ -106,6 +106,33 @@ fn a_table_is_learned_made_filled_and_judged() {
 }
 
 #[test]
+fn numbers_with_a_decimal_comma_are_numbers() {
+    let bench = Bench::new();
+    let rows = |more: usize| -> String {
+        "kind;price\n".to_owned()
+            + &(0..120).map(|i| format!("{};{},{:02}\n", ["a", "b"][i % 2], i + more, 3 * i % 100)).collect::<String>()
+    };
+    bench.write("real.csv", rows(0));
+    bench.write("other.csv", rows(60));
+    let judged = |synthetic: &str| {
+        bench.json(&["evaluate", "--task", "table", "--synthetic", synthetic, "--real", "real.csv", "--json"])
+    };
+    let (same, other) = (judged("real.csv"), judged("other.csv"));
+    assert_eq!((same["shape_error"].as_f64(), same["copies"].as_f64()), (Some(0.0), Some(1.0)));
+    assert_eq!(other["copies"].as_f64(), Some(0.0));
+    assert!(other["shape_error"].as_f64().unwrap() > 10.0, "{other}");
+    bench.run(&[&["train", "--data", "real.csv", "--minutes", "0.02", "--run", "run"], &SMALL[..]].concat());
+    let asked = ["generate", "--model", "run", "--n", "9", "--json", "--where"];
+    for condition in ["price = \"20,00\"..\"40,00\"", "price >= \"20,00\", price <= 40.00", "price = \"20,00..40,00\""]
+    {
+        for row in bench.run(&[&asked[..], &[condition]].concat()).lines() {
+            let row: serde_json::Value = serde_json::from_str(row).unwrap();
+            assert!((20.0..=40.0).contains(&row["price"].as_f64().expect("a number")), "{condition}: {row}");
+        }
+    }
+}
+
+#[test]
 fn hostile_tables_are_explained() {
     let bench = Bench::new();
     let check = |file: &str, contents: &[u8], part: &str| {

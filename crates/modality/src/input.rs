@@ -1,7 +1,7 @@
 //! What is asked of a model as JSON: what a form asks a person for, and what a program sends.
 
 use genera_data::{Error, Result};
-use genera_engine::generate::Constraint;
+use genera_engine::generate::{Constraint, Guidance};
 use genera_tokens::TokenId;
 use serde_json::{Map, Value, json};
 
@@ -11,6 +11,8 @@ pub struct Input {
     pub prompt: Vec<TokenId>,
     /// What of the prompt is a part of what is made.
     pub given: Vec<TokenId>,
+    /// What is led away from, where something is asked for that can be asked for more decidedly.
+    pub guidance: Option<Guidance>,
     /// What may come next; one for each answer.
     pub constraint: Option<Box<dyn Fn() -> Box<dyn Constraint> + Send + Sync>>,
 }

@@ -207,7 +207,7 @@ pub trait Modality: Sync {
     /// When it is not as the schema says, or the codebook cannot express it.
     fn read_input(&self, codebook: &Codebook, input: &Map<String, Value>) -> Result<Input> {
         let prompt = self.encode_prompt(codebook, input::text_of(input)?)?;
-        Ok(Input { prompt, given: Vec::new(), constraint: None })
+        Ok(Input { prompt, given: Vec::new(), guidance: None, constraint: None })
     }
 
     /// The parts of what was made as JSON, where it has parts. `index` counts what is made at a time.

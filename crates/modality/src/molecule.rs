@@ -37,6 +37,9 @@ use std::any::Any;
 use std::path::Path;
 use std::sync::Arc;
 
+/// How decidedly properties are asked for where nothing is said: as [`Guidance::scale`](genera_engine::generate::Guidance).
+pub const GUIDANCE: f32 = 2.0;
+
 /// Molecules.
 #[derive(Clone, Copy, Debug)]
 pub struct Molecule;

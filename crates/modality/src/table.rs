@@ -42,7 +42,6 @@ pub use features::{Features, SampledRows};
 pub use fit::TableFit;
 pub use grammar::RowGrammar;
 pub use line::of as csv_line;
-pub use number::NumberFormat;
 pub use order::RowOrder;
 pub use settings::TableSettings;
 
@@ -73,7 +72,7 @@ const DEMOS: &[Demo] = &[Demo {
 pub fn of(codebook: &Codebook) -> Result<&TableCodebook> {
     let any: &dyn Any = &**codebook;
     any.downcast_ref().ok_or_else(|| Error::Settings {
-        problem: format!("a model of a table is needed, and this one writes {}", codebook.name()),
+        problem: format!("a model of a table is needed; this one's tokenizer is {}", codebook.name()),
     })
 }
 

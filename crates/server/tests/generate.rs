@@ -33,7 +33,7 @@ fn rows_meet_what_is_asked_of_them() {
             (&json!(i), &json!("stop"), &json!("text/csv"))
         );
         let row = &item["value"];
-        assert!(row["member"] == "true" && row["age"].as_u64().unwrap() >= 30, "{item}");
+        assert!(row["member"] == true && row["age"].as_u64().unwrap() >= 30, "{item}");
         assert!(item["text"].as_str().unwrap().contains("true"));
     }
     assert_ne!(items[0]["value"]["id"], items[1]["value"]["id"], "names of rows are distinct");

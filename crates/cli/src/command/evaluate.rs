@@ -61,7 +61,7 @@ pub struct Arguments {
     /// Real rows that were kept aside.
     #[arg(long, value_name = "TEST")]
     holdout: Option<PathBuf>,
-    /// The column that is predicted from the others [default: the last].
+    /// The column that is predicted from the others [default: the last in which rows differ].
     #[arg(long, value_name = "NAME")]
     predict: Option<String>,
     /// The molecules that are judged: lines of SMILES, or a table with a column of them.
@@ -201,8 +201,8 @@ fn judge(arguments: &Arguments, common: Common) -> Outcome {
     match judgement.copies_of_holdout {
         None => eprintln!("genera: what is left open is measured by rows that were kept aside: --holdout TEST"),
         Some((n, all)) if 2 * n > all => eprintln!(
-            "genera: {n} of the {all} rows of --holdout stand in --real as well; figures by rows that were kept aside mean nothing \
-             then"
+            "genera: {n} of the {all} rows of --holdout stand in --real as well; unless rows repeat by nature, they were not kept \
+             aside, and figures by them mean nothing"
         ),
         Some(_) => {}
     }

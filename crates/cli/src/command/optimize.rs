@@ -24,7 +24,7 @@ use std::time::Duration;
 ///
 /// In rounds: the model makes candidates that did not come before and that it was not trained on, they are scored, and the
 /// model learns from the best of all so far. The improved model and all scores (candidates.csv) are written to --output, also
-/// when the objective fails on the way or Ctrl-C stops it, unless nothing was scored before. After three rounds in a row of which
+/// when the objective fails on the way or Ctrl-C stops it, unless nothing was scored before. After three rounds in a row (and 50 candidates) of which
 /// nothing could be scored it stops.
 ///
 /// Examples:
@@ -85,14 +85,14 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
         sampling_seed: arguments.seed,
         n_max_tokens: loaded.transformer.config().context_len,
     };
-    let is_new = !output.exists();
-    std::fs::create_dir_all(&output).during(format!("cannot create {}", output.display()))?;
     let (transformer, facts) = loaded.split()?;
     let trainer = Trainer::new(transformer, TrainSettings::new(&learning(&arguments))?);
     let known = known(&arguments.model, &facts, common.threads.map_or_else(machine::n_cores, usize::from))?;
     // Before, there is nothing that a Ctrl-C could lose.
     let interrupt = Interrupt::listen()?;
     let mut rounds = Rounds::new(&facts, trainer, plan, known, interrupt.clone())?;
+    let is_new = !output.exists();
+    std::fs::create_dir_all(&output).during(format!("cannot create {}", output.display()))?;
     let mut outcome = Ok(());
     while !rounds.is_done() && outcome.is_ok() && !interrupt.is_asked() {
         match rounds.next(&objective) {

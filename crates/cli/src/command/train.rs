@@ -183,6 +183,7 @@ pub fn start(
     let prepared = preparing::prepare(&preparation, &run.data(), common.json).inspect_err(|_| run.discard())?;
     let surroundings = Surroundings { device, json: common.json };
     let begin = || {
+        plan::table::say_broken(&prepared, &recipe)?;
         let is_fixed = matches!(plan, Plan::AsRecipe) || fixed.fixes("model.context_len");
         plan::table::fit_context(&mut recipe, &mut reasons, &prepared, is_fixed)?;
         match plan {

@@ -10,9 +10,9 @@ use crate::run::preparing::prepared_of;
 use crate::show::number;
 use crate::show::status_line::StatusLine;
 use genera_chemistry::{Molecule, Property};
-use genera_engine::generate::Sampling;
+use genera_engine::generate::{MAX_GUIDANCE, Sampling};
 use genera_engine::recipe::Recipe;
-use genera_modality::molecule;
+use genera_modality::molecule::{self, GUIDANCE};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -38,9 +38,6 @@ pub struct MoleculeOptions {
 
 /// Molecules whose properties are compared at most.
 const MOST_COMPARED: usize = 2000;
-
-/// How decidedly properties are asked for where nothing is said.
-const GUIDANCE: f32 = 2.0;
 
 /// What is asked of molecules, beside their options.
 pub struct Wanted<'w> {
@@ -77,9 +74,9 @@ impl MoleculeOptions {
     /// When it is no sensible number, or there is no property that it could lead to.
     fn guidance(&self) -> Outcome<f32> {
         let Some(guidance) = self.guidance else { return Ok(GUIDANCE) };
-        if !(guidance.is_finite() && guidance >= 0.0) {
+        if !(0.0..=MAX_GUIDANCE).contains(&guidance) {
             return Err(Failure::new(format!(
-                "--guidance {guidance}: expected a number that is not below 0; 1 is as the model learned it, {GUIDANCE} where \
+                "--guidance {guidance}: expected 0 to {MAX_GUIDANCE}; 1 is as the model learned it, {GUIDANCE} where \
                  nothing is said, and up to about 5 is sensible"
             )));
         }

@@ -5,7 +5,7 @@ use genera_data::Columns;
 use genera_data::prepare::{Fit, Prepared};
 use genera_data::source::{Format, column_names};
 use genera_engine::recipe::{Layout, Reasons, Recipe};
-use genera_modality::table::{self, TableCodebook, TableSettings};
+use genera_modality::table::{self, Constraints, TableCodebook, TableSettings};
 use genera_modality::{Settings, demo_by_name};
 use std::path::Path;
 use std::sync::Arc;
@@ -139,21 +139,31 @@ pub fn fit_context(recipe: &mut Recipe, reasons: &mut Reasons, prepared: &Prepar
 /// Rows that are looked at to see whether constraints hold.
 const MOST_LOOKED_AT: u64 = 10_000;
 
-/// How many rows break the constraints that the recipe declares, of how many; `None` where none do.
+/// Says how many rows break the order of columns that the recipe declares; not where that would tell of rows that are private.
+/// Combinations are those of the rows, and hold in each.
 ///
 /// # Errors
 /// When the rows cannot be read.
-pub fn broken(prepared: &Prepared) -> Outcome<Option<(u64, u64)>> {
-    let Ok(table) = table::of(&prepared.tokenizer) else { return Ok(None) };
+pub fn say_broken(prepared: &Prepared, recipe: &Recipe) -> Outcome<()> {
+    let Ok(table) = table::of(&prepared.tokenizer) else { return Ok(()) };
+    let orders = Constraints { orders: table.constraints().orders.clone(), ..Constraints::default() };
+    if super::privacy::is_on(recipe) || orders.orders.is_empty() {
+        return Ok(());
+    }
     let n_rows = prepared.train.info().n_documents;
     let places = (0..n_rows).step_by(n_rows.div_ceil(MOST_LOOKED_AT).max(1) as usize);
     let (mut n_broken, mut n) = (0, 0);
     for i in places {
         let cells = table.decode_cells(prepared.train.document(i)?.ids());
-        n_broken += u64::from(!table.constraints().hold(table.columns(), &cells));
+        n_broken += u64::from(!orders.hold(table.columns(), &cells));
         n += 1;
     }
-    Ok((n_broken > 0).then_some((n_broken, n)))
+    if n_broken > 0 {
+        eprintln!(
+            "genera: {n_broken} of {n} rows that were looked at do not keep to table.constraints; the rows that are made will"
+        );
+    }
+    Ok(())
 }
 
 /// The columns with what they hold, a line each.

@@ -71,6 +71,7 @@ pub fn start(
     let (run, lock) = RunDirectory::create(path)?;
     let begin = || -> Outcome<Adversarial> {
         let prepared = preparing::prepare(&preparation, &run.data(), common.json)?;
+        plan::table::say_broken(&prepared, &recipe)?;
         let rows = fit(&prepared, &run.data())?;
         if let Some(time) = time {
             choose(&mut recipe, &mut reasons, fixed, &rows, time, &device)?;

@@ -39,12 +39,6 @@ pub fn prepare(preparation: &Preparation, directory: &Path, json: bool) -> Outco
             println!("{}", plan::table::describe(table));
         }
     }
-    if let Some((n_broken, n)) = plan::table::broken(&prepared)? {
-        eprintln!(
-            "genera: {n_broken} of {n} rows that were looked at do not keep to table.constraints or table.combinations; the rows \
-             that are made will"
-        );
-    }
     Ok(prepared)
 }
 

@@ -20,7 +20,7 @@ const N_SOURCES: u64 = 4;
 
 /// Molecules of a sample, and lines that may lead nowhere before fewer have to do.
 const N_MOLECULES: usize = 5;
-const N_TRIES: usize = 100;
+const N_TRIES: usize = 20;
 
 /// Writes what was made at `step`.
 ///

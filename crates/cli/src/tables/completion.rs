@@ -75,13 +75,14 @@ pub fn fill(
         let mut made = vec![None; group.len()];
         open.iter().zip(maker.ask(&conditions)?).for_each(|(&i, row)| made[i] = row);
         for (i, mut texts) in group.into_iter().enumerate() {
-            filled.note_unknown(table, &texts, &cells[i]);
+            filled.note_unknown(table, &texts);
             make_up(table, &is_read, filled.n_rows, &mut texts);
             filled.n_rows += 1;
             match &made[i] {
                 Some(row) => {
-                    for ((text, new), cell) in texts.iter_mut().zip(table.texts(row)).zip(&cells[i]) {
-                        if is_gap(cell, text) && !new.is_empty() {
+                    let columns = table.columns().iter().zip(table.texts(row)).zip(&cells[i]);
+                    for (text, ((column, new), cell)) in texts.iter_mut().zip(columns) {
+                        if column.is_learned() && is_gap(cell, text) && !new.is_empty() {
                             *text = new;
                             filled.n_cells += 1;
                         }
@@ -96,11 +97,9 @@ pub fn fill(
 
 impl Filled {
     /// Counts the cells of the next row with what their columns never held.
-    fn note_unknown(&mut self, table: &TableCodebook, texts: &[String], cells: &[Option<Cell>]) {
-        for ((column, text), cell) in table.columns().iter().zip(texts).zip(cells) {
-            let is_known =
-                !column.is_learned() || table::is_missing(text) || cell.is_some_and(|cell| column.knows(cell));
-            if !is_known {
+    fn note_unknown(&mut self, table: &TableCodebook, texts: &[String]) {
+        for (column, text) in table.columns().iter().zip(texts) {
+            if column.is_learned() && !table::is_missing(text) && !column.knows(text) {
                 let first = || (0, format!("{} = {text} in row {}", column.name, self.n_rows + 1));
                 self.unknown.get_or_insert_with(first).0 += 1;
             }
@@ -122,7 +121,7 @@ fn make_up(table: &TableCodebook, is_read: &[bool], i: u64, texts: &mut [String]
     for (place, text) in texts.iter_mut().enumerate().filter(|(place, _)| !is_read[*place]) {
         *text = match &table.columns()[place].kind {
             Kind::Constant { value } => value.clone(),
-            _ => table.name(place, i).unwrap_or_default(),
+            _ => table.name(place, i).or_else(|| table.columns()[place].missing.clone()).unwrap_or_default(),
         };
     }
 }

@@ -110,7 +110,7 @@ impl<'t> Frames<'t> {
         for ((cells, labels), &i) in cells.iter_mut().zip(&mut self.labels).zip(&self.compared) {
             let (column, text) = (&self.table.columns()[i], row[i].trim());
             match cells {
-                Cells::Numeric(values) => values.push(number(column, text)),
+                Cells::Numeric(values) => values.push(column.number(text).unwrap_or(f64::NAN)),
                 Cells::Categorical(codes) if is_missing(text) => codes.push(MISSING),
                 Cells::Categorical(codes) => {
                     let next = labels.len() as u32;
@@ -145,15 +145,6 @@ impl<'t> Frames<'t> {
             return Err(Failure::new("one of the tables has no row, so there is nothing to compare"));
         }
         Ok(tables)
-    }
-}
-
-/// The number that a cell holds, NaN where it holds none.
-fn number(column: &Column, text: &str) -> f64 {
-    match &column.kind {
-        // Off the grid of the training rows a number is still itself.
-        Kind::Number(_) => text.parse().unwrap_or(f64::NAN),
-        _ => column.code(text).map_or(f64::NAN, |code| column.value(code)),
     }
 }
 

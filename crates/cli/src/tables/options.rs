@@ -12,7 +12,7 @@ use crate::show::number;
 use crate::show::status_line::StatusLine;
 use genera_engine::generate::Sampling;
 use genera_engine::recipe::Recipe;
-use genera_modality::table::{self, Column, Conditions, Kind, TableCodebook, csv_line};
+use genera_modality::table::{self, Conditions, TableCodebook, csv_line};
 use serde_json::Value;
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -210,7 +210,7 @@ impl<'t> RowWriter<'t> {
     fn write(&mut self, row: &[String]) -> Outcome<()> {
         let line = if self.json {
             let cells =
-                self.table.columns().iter().zip(row).map(|(column, text)| (column.name.clone(), value(column, text)));
+                self.table.columns().iter().zip(row).map(|(column, text)| (column.name.clone(), column.json(text)));
             Value::Object(cells.collect()).to_string()
         } else {
             csv_line(row)
@@ -220,55 +220,5 @@ impl<'t> RowWriter<'t> {
 
     fn finish(&mut self) -> Outcome<()> {
         self.out()?.flush().during("cannot finish the rows")
-    }
-}
-
-/// A cell as JSON has it: numbers and truth values as such, gaps as null.
-fn value(column: &Column, text: &str) -> Value {
-    if column.missing.as_deref() == Some(text) || text.is_empty() {
-        return Value::Null;
-    }
-    match &column.kind {
-        Kind::Number(format) => {
-            let number = if format.comma { text.replace(',', ".") } else { text.to_owned() };
-            number.parse().map_or_else(|_| Value::from(text), Value::Number)
-        }
-        Kind::Category { values, .. } if values.iter().all(|value| truth(value).is_some()) => {
-            truth(text).map_or_else(|| Value::from(text), Value::from)
-        }
-        _ => Value::from(text),
-    }
-}
-
-fn truth(text: &str) -> Option<bool> {
-    match text.trim().to_ascii_lowercase().as_str() {
-        "true" => Some(true),
-        "false" => Some(false),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use genera_modality::table::NumberFormat;
-
-    #[test]
-    fn cells_are_values_in_json() {
-        let format = |decimals, comma| NumberFormat { decimals, padded: true, step: 1, offset: 0, comma };
-        let of = |kind, text: &str| {
-            let column = Column { name: "a".to_owned(), kind, bins: Vec::new(), missing: Some("NA".to_owned()) };
-            value(&column, text).to_string()
-        };
-        assert_eq!(of(Kind::Number(format(0, false)), "-30"), "-30");
-        assert_eq!(of(Kind::Number(format(2, false)), "1.50"), "1.5");
-        assert_eq!(of(Kind::Number(format(2, true)), "1,50"), "1.5");
-        assert_eq!(of(Kind::Number(format(2, true)), "NA"), "null");
-        let category =
-            |values: [&str; 2]| Kind::Category { values: values.map(str::to_owned).to_vec(), has_other: false };
-        assert_eq!(of(category(["True", "false"]), "True"), "true");
-        assert_eq!(of(category(["true", "maybe"]), "true"), "\"true\"");
-        assert_eq!(of(category(["1", "2"]), "2"), "\"2\"");
-        assert_eq!(of(Kind::Empty, ""), "null");
     }
 }

@@ -36,7 +36,7 @@ pub use embed::embed;
 pub use generator::{Event, Generator};
 pub use logits::logits_of;
 pub use naive::generate_naively;
-pub use request::{Answer, Fault, Finish, Guidance, Request, RequestId, WhenFull};
+pub use request::{Answer, Fault, Finish, Guidance, MAX_GUIDANCE, Request, RequestId, WhenFull};
 pub use sampler::{Choice, Logits, Sampler, Scratch};
 pub use sampling::Sampling;
 pub use scheduler::Limits;

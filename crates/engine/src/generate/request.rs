@@ -99,11 +99,14 @@ pub struct Answer {
     pub id: RequestId,
     /// What was generated, without prompt and stop token.
     pub tokens: Vec<TokenId>,
-    /// ln p of each token in the model's own distribution.
+    /// ln p of each token in the model's own distribution; of a guided request in the one that it is led to.
     pub logprobs: Vec<f32>,
     /// Why it ended.
     pub reason: Finish,
 }
+
+/// Beyond this, logits would leave what a float can hold.
+pub const MAX_GUIDANCE: f32 = 100.0;
 
 /// Alternatives to a token that a request may ask for.
 const MAX_TOP_LOGPROBS: usize = 1000;
@@ -151,8 +154,10 @@ impl Request {
     }
 
     fn check_guidance(&self, Guidance { scale, prompt }: &Guidance, config: &ModelConfig) -> Result<()> {
-        refuse_if(!scale.is_finite() || *scale < 0.0, || {
-            format!("guidance is {scale}; 1 leaves the answer to the model, more keeps it closer to the prompt")
+        refuse_if(!(0.0..=MAX_GUIDANCE).contains(scale), || {
+            format!(
+                "guidance is {scale}; expected 0 to {MAX_GUIDANCE}: 1 leaves the answer to the model, more keeps it closer to the prompt"
+            )
         })?;
         refuse_if(prompt.is_empty() || prompt.len() > self.prompt.len(), || {
             let (n, most) = (prompt.len(), self.prompt.len());

@@ -73,7 +73,7 @@ impl<'l> Logits<'l> {
 pub struct Choice {
     /// The token.
     pub token: TokenId,
-    /// ln p(token) in the model's own distribution, before any setting changed it.
+    /// ln p(token) in the model's own distribution, or in the one that a guided request is led to, before any setting changed it.
     pub logprob: f32,
     /// The most probable tokens with their ln p, most probable first.
     pub top_logprobs: Vec<(TokenId, f32)>,

@@ -222,7 +222,7 @@ table! {
         unique: Vec<String> = Vec::new(),
         /// Columns that are left out.
         skip: Vec<String> = Vec::new(),
-        /// Column to be predicted from the others when the rows are judged; the last by default.
+        /// Column to be predicted from the others when the rows are judged; the last in which rows differ by default.
         target: Option<String> = None,
         /// Bins of a number at most.
         bins: usize = 128,

@@ -1,9 +1,11 @@
 //! Where tensors are read from, and their bytes where they lie.
 
+use crate::error::{Error, Result};
 use genera_tensor::quant::RowBytes;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Cursor, Read, Seek};
+use std::path::Path;
 use std::sync::Mutex;
 
 /// What tensors can be read from: a file, or bytes in memory.
@@ -65,24 +67,22 @@ impl StoredRows<'_> {
     ///
     /// # Errors
     /// When they could not all be read.
-    pub(super) fn finish(self) -> io::Result<()> {
-        match self {
-            Self::InPlace(rows) => {
-                rows.failure.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()).map_or(Ok(()), Err)
-            }
-            Self::InMemory(_) => Ok(()),
-        }
+    pub(super) fn finish(self) -> Result<()> {
+        let Self::InPlace(RowsInPlace { path, failure, .. }) = self else { return Ok(()) };
+        let failure = failure.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+        failure.map_or(Ok(()), |source| Err(Error::io("cannot read", path, source)))
     }
 
     /// All bytes.
     ///
     /// # Errors
     /// When they cannot be read.
-    pub(super) fn into_bytes(self) -> io::Result<Vec<u8>> {
+    pub(super) fn into_bytes(self) -> Result<Vec<u8>> {
         match self {
-            Self::InPlace(RowsInPlace { content, start, n_bytes, .. }) => {
+            Self::InPlace(RowsInPlace { path, content, start, n_bytes, .. }) => {
                 let mut bytes = vec![0; n_bytes];
-                content.read_at(start, &mut bytes)?;
+                let read = content.read_at(start, &mut bytes);
+                read.map_err(|source| Error::io("cannot read", path, source))?;
                 Ok(bytes)
             }
             Self::InMemory(bytes) => Ok(bytes),
@@ -92,6 +92,8 @@ impl StoredRows<'_> {
 
 /// Bytes that are read where they are needed.
 pub(super) struct RowsInPlace<'c> {
+    /// The file, for messages.
+    path: &'c Path,
     content: &'c dyn Content,
     start: u64,
     n_bytes: usize,
@@ -100,8 +102,8 @@ pub(super) struct RowsInPlace<'c> {
 }
 
 impl<'c> RowsInPlace<'c> {
-    pub(super) fn new(content: &'c dyn Content, start: u64, n_bytes: usize) -> Self {
-        Self { content, start, n_bytes, failure: Mutex::default() }
+    pub(super) fn new(path: &'c Path, content: &'c dyn Content, start: u64, n_bytes: usize) -> Self {
+        Self { path, content, start, n_bytes, failure: Mutex::default() }
     }
 }
 
@@ -132,13 +134,13 @@ mod tests {
     #[test]
     fn rows_are_read_where_they_lie() {
         let content = Cursor::new((0..100).collect::<Vec<u8>>());
-        let rows = StoredRows::InPlace(RowsInPlace::new(&content, 40, 48));
+        let rows = StoredRows::InPlace(RowsInPlace::new(Path::new("m.gguf"), &content, 40, 48));
         let matrix = BlockRows::new(Format::Bf16, 3, rows.bytes());
         let mut read = Vec::new();
         matrix.read(2..4, &mut read);
         assert_eq!((matrix.n_rows(), read), (8, (52..64).collect()));
         rows.finish().expect("all were there");
-        let rows = StoredRows::InPlace(RowsInPlace::new(&content, 40, 48));
+        let rows = StoredRows::InPlace(RowsInPlace::new(Path::new("m.gguf"), &content, 40, 48));
         assert_eq!(rows.into_bytes().unwrap(), (40..88).collect::<Vec<u8>>());
     }
 
@@ -146,13 +148,18 @@ mod tests {
     #[test]
     fn what_is_missing_is_told_at_the_end() {
         let content = Cursor::new(vec![1_u8; 50]);
-        let rows = StoredRows::InPlace(RowsInPlace::new(&content, 40, 24));
+        let rows = StoredRows::InPlace(RowsInPlace::new(Path::new("m.gguf"), &content, 40, 24));
         let mut read = vec![7; 6];
         for (at, expected) in [(0, [1; 6]), (12, [0; 6]), (6, [0; 6])] {
             rows.bytes().read(at, &mut read);
             assert_eq!(read, expected);
         }
-        assert_eq!(rows.finish().expect_err("too short").kind(), io::ErrorKind::UnexpectedEof);
-        assert!(StoredRows::InPlace(RowsInPlace::new(&content, u64::MAX - 30, 24)).into_bytes().is_err());
+        let message = rows.finish().expect_err("too short").to_string();
+        assert!(message.contains("cannot read") && message.contains("m.gguf"), "{message}");
+        assert!(
+            StoredRows::InPlace(RowsInPlace::new(Path::new("m.gguf"), &content, u64::MAX - 30, 24))
+                .into_bytes()
+                .is_err()
+        );
     }
 }

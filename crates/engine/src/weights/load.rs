@@ -253,8 +253,7 @@ impl Files {
             let rows: Vec<_> =
                 parts.iter().map(|(format, rows)| BlockRows::new(*format, width, rows.bytes())).collect();
             let packed = device.kernels().pack_blocks(width, &rows);
-            let finished = parts.into_iter().try_for_each(|(_, rows)| rows.finish());
-            finished.map_err(|source| Error::io("cannot read", self.store.place(), source))?;
+            parts.into_iter().try_for_each(|(_, rows)| rows.finish())?;
             return Ok(Kept::Packed(Arc::new(packed)));
         }
         let numbers = self.read(spec, found, device)?;

@@ -212,7 +212,7 @@ impl Store for Reader {
     fn rows(&self, name: &str) -> Result<StoredRows<'_>> {
         let entry = self.find(name).ok_or_else(|| Error::file(&self.path, format!("has no tensor '{name}'")))?;
         let (start, n_bytes) = (self.data_start + entry.range.start, entry.range.end - entry.range.start);
-        Ok(StoredRows::InPlace(RowsInPlace::new(&*self.content, start, n_bytes as usize)))
+        Ok(StoredRows::InPlace(RowsInPlace::new(&self.path, &*self.content, start, n_bytes as usize)))
     }
 
     fn cut(&mut self, name: &str, parts: &[String]) -> bool {

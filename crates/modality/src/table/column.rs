@@ -4,10 +4,10 @@
 //! steps of a number or a date. Codes are cut into bins that each have a token; inside of a bin, base-32 digits say where.
 
 use super::date::DateFormat;
-use super::domain::Cell;
 use super::infer::id_text;
 use super::number::NumberFormat;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// Base of the digits that say where in its bin a value lies.
 pub(super) const BASE: u64 = 32;
@@ -192,12 +192,32 @@ impl Column {
         }
     }
 
-    /// Whether the column held a value like this: between two that it held counts as well.
-    pub fn knows(&self, cell: Cell) -> bool {
-        match cell {
-            Cell::Missing => self.missing.is_some(),
-            Cell::Code(code) => self.bins.iter().any(|bin| (bin.low..=bin.high).contains(&code)),
+    /// Whether the column can hold just this value: between two that it held counts as well, what is rare does not.
+    pub fn knows(&self, text: &str) -> bool {
+        super::condition::code(self, text).is_some()
+    }
+
+    /// The number that a cell holds, off the grid as well: of dates the days since 1970-01-01. `None` where it holds none.
+    pub fn number(&self, text: &str) -> Option<f64> {
+        match &self.kind {
+            Kind::Number(format) => format.number(text),
+            _ => self.code(text).map(|code| self.value(code)),
         }
+    }
+
+    /// A cell as JSON has it: numbers and truth values as such, gaps as null, all else as text.
+    pub fn json(&self, text: &str) -> Value {
+        if is_missing(text) || self.missing.as_deref() == Some(text) {
+            return Value::Null;
+        }
+        let value = match &self.kind {
+            Kind::Number(format) => format.json(text),
+            Kind::Category { values, .. } if values.iter().all(|value| truth(value).is_some()) => {
+                truth(text).map(Value::from)
+            }
+            _ => None,
+        };
+        value.unwrap_or_else(|| Value::from(text))
     }
 
     /// The smallest and the largest code.
@@ -247,6 +267,14 @@ impl Column {
     }
 }
 
+fn truth(text: &str) -> Option<bool> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "true" => Some(true),
+        "false" => Some(false),
+        _ => None,
+    }
+}
+
 /// Where a text stands in a list; white space around it does not matter.
 fn position(values: &[String], text: &str) -> Option<i64> {
     let exact = values.iter().position(|value| value == text);
@@ -264,6 +292,26 @@ fn is_truth(values: &[String]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cells_are_values_in_json() {
+        let format = |decimals, comma| NumberFormat { decimals, padded: true, step: 1, offset: 0, comma };
+        let of = |kind, text: &str| {
+            let column = Column { name: "a".to_owned(), kind, bins: Vec::new(), missing: Some("-".to_owned()) };
+            column.json(text).to_string()
+        };
+        assert_eq!(of(Kind::Number(format(0, false)), " -30"), "-30");
+        assert_eq!(of(Kind::Number(format(2, false)), "1.50"), "1.5");
+        assert_eq!(of(Kind::Number(format(2, false)), "+.5"), "0.5");
+        assert_eq!(of(Kind::Number(format(2, true)), "1,50"), "1.5");
+        assert_eq!(of(Kind::Number(format(2, true)), "abc"), "\"abc\"");
+        assert_eq!([of(Kind::Empty, "-"), of(Kind::Empty, "NA"), of(Kind::Empty, "")], ["null"; 3]);
+        let category =
+            |values: [&str; 2]| Kind::Category { values: values.map(str::to_owned).to_vec(), has_other: false };
+        assert_eq!(of(category(["True", "false"]), "True"), "true");
+        assert_eq!(of(category(["true", "maybe"]), "true"), "\"true\"");
+        assert_eq!(of(category(["1", "2"]), "2"), "\"2\"");
+    }
 
     #[test]
     fn digits_tell_the_codes_of_a_bin_apart() {

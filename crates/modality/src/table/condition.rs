@@ -139,6 +139,11 @@ fn example(column: Option<&Column>) -> String {
     column.map_or_else(|| "column = value".to_owned(), of)
 }
 
+fn unquoted(text: &str) -> &str {
+    let text = text.trim();
+    text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text)
+}
+
 /// A value as a condition writes it: in quotes where it would be cut.
 fn quoted(value: &str) -> String {
     if value.contains([',', '|']) { format!("\"{value}\"") } else { value.to_owned() }
@@ -182,14 +187,16 @@ fn domain(column: &Column, operator: &str, wanted: &str) -> Result<Domain> {
 
 /// The values between bars, or a range.
 fn one_of(column: &Column, wanted: &str) -> Result<Domain> {
-    if let Some((low, high)) = wanted.split_once("..").filter(|_| column.is_ordered()) {
+    // Quotes may stand around the range, or around each of its ends.
+    let whole = unquoted(wanted);
+    let range = if whole.contains('"') { wanted } else { whole }.split_once("..");
+    if let Some((low, high)) = range.filter(|_| column.is_ordered()) {
         let ((_, low), (high, _)) = (limit(column, low)?, limit(column, high)?);
         return Ok(Domain { low, high, only: None, missing: false });
     }
     let (mut codes, mut missing) = (Vec::new(), false);
     for part in split(wanted, '|') {
-        let text = part.trim();
-        let text = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+        let text = unquoted(part);
         match code(column, text) {
             Some(code) => codes.push(code),
             None if text == "missing" && column.missing.is_some() => missing = true,
@@ -224,8 +231,9 @@ pub(super) fn near(column: &Column, text: &str) -> String {
 
 /// The codes next to a limit, which may be finer than the grid of the column.
 fn limit(column: &Column, text: &str) -> Result<(i64, i64)> {
+    let text = unquoted(text);
     column.around(text).ok_or_else(|| {
-        let (text, name) = (text.trim(), &column.name);
+        let name = &column.name;
         settings(format!("{text:?} is no limit of column {name:?}{}: {}", meant(text), legal(column)))
     })
 }
@@ -259,7 +267,9 @@ pub(super) fn legal(column: &Column) -> String {
             };
             format!("{name} is one of {}{more}{gap}", shown.join(", "))
         }
-        (_, Some((low, high))) => format!("{name} goes from {} to {}{gap}", column.text(low), column.text(high)),
+        (_, Some((low, high))) => {
+            format!("{name} goes from {} to {}{gap}", quoted(&column.text(low)), quoted(&column.text(high)))
+        }
         _ => format!("{name}: {}", column.describe()),
     }
 }

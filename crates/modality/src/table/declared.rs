@@ -2,7 +2,7 @@
 
 use super::column::{Bin, Column, Kind};
 use super::date::{DateFormat, formats_of};
-use super::number::{MAX_DECIMALS, NumberFormat, decimals_of, parse, without_comma};
+use super::number::{MAX_DECIMALS, NumberFormat, decimals_of, is_decimal_comma, parse, without_comma};
 use super::settings::{TableSettings, find, settings};
 use genera_data::Result;
 
@@ -66,11 +66,13 @@ fn unquoted(part: &str) -> &str {
 
 /// Numbers as finely as the ends of their range are written, or dates as both are.
 fn ordered(low: &str, high: &str) -> Option<Kind> {
-    let with_point = |text: &str| without_comma(text).unwrap_or_else(|| text.to_owned());
+    // Both ends may have commas that part thousands: nothing is guessed then.
+    let comma = [low, high].iter().any(|end| without_comma(end).is_some() && is_decimal_comma(end));
+    let with_point = |text: &str| without_comma(text).filter(|_| comma).unwrap_or_else(|| text.to_owned());
     let ends = [with_point(low), with_point(high)];
     if ends.iter().all(|end| parse(end).is_some()) {
         let [a, b] = ends.map(|end| decimals_of(&end));
-        let (decimals, comma) = (a.max(b).min(MAX_DECIMALS), [low, high].iter().any(|end| end.contains(',')));
+        let decimals = a.max(b).min(MAX_DECIMALS);
         return Some(Kind::Number(NumberFormat { decimals, padded: a == b, step: 1, offset: 0, comma }));
     }
     let reads_high = |format: &DateFormat| format.scaled(high).is_some();
@@ -132,5 +134,6 @@ mod tests {
         check("age = ", "names no values");
         check("age = missing", "names no values");
         check("age = 1..1e300", "reaches too far");
+        check("pay = 1,000..50,000", "no range of two numbers or two dates");
     }
 }

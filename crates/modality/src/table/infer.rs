@@ -2,7 +2,7 @@
 
 use super::column::{Bin, Column, Kind};
 use super::date::{DateFormat, formats_of};
-use super::number::{MAX_DECIMALS, NumberFormat, grid, scaled};
+use super::number::{MAX_DECIMALS, NumberFormat, grid, scaled, without_comma};
 use super::settings::{TableSettings, Type, settings};
 use super::statistics::{MAX_DISTINCT, Statistics, start_of};
 use genera_data::Result;
@@ -69,7 +69,7 @@ fn is_whole(column: &Column) -> bool {
 
 /// A cell that shows why a column is not what it is said to be.
 fn example(cells: &Statistics, what: &str) -> String {
-    let is_number = |text: &&String| scaled(text, 0).is_some();
+    let is_number = |text: &&String| scaled(text, 0).is_some() || without_comma(text).is_some();
     let shows =
         cells.sample.iter().find(|text| !(what.contains("number") || what.contains("integer")) || !is_number(text));
     shows.or(cells.sample.first()).cloned().unwrap_or_default()

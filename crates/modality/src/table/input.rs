@@ -55,7 +55,7 @@ fn value_schema(column: &Column) -> Value {
     match &column.kind {
         Kind::Number(format) => json!({
             "type": if format.is_whole() { "integer" } else { "number" },
-            "minimum": number(&column.text(low)), "maximum": number(&column.text(high)),
+            "minimum": column.json(&column.text(low)), "maximum": column.json(&column.text(high)),
         }),
         _ => json!({ "type": "string", "examples": [column.text(low), column.text(high)] }),
     }
@@ -84,7 +84,7 @@ pub(super) fn read(codebook: &Codebook, input: &Map<String, Value>) -> Result<In
     let grammar = RowGrammar::new(codebook, &conditions)?;
     let constraint = move || Box::new(grammar.clone()) as Box<dyn Constraint>;
     let prompt = codebook.vocab().special.begin.into_iter().collect();
-    Ok(Input { prompt, given: Vec::new(), constraint: Some(Box::new(constraint)) })
+    Ok(Input { prompt, given: Vec::new(), guidance: None, constraint: Some(Box::new(constraint)) })
 }
 
 fn ask(table: &TableCodebook, conditions: &mut Conditions, name: &str, asked: &Value) -> Result<()> {
@@ -151,24 +151,16 @@ fn text_of(value: &Value) -> Option<String> {
     }
 }
 
-/// A row as JSON, `index` counting the rows that are made: numbers are numbers, gaps are null.
+/// A row as JSON, `index` counting the rows that are made: as [`Column::json`].
 pub(super) fn row(table: &TableCodebook, cells: &[Option<Cell>], index: u64) -> Value {
     let texts = table.texts(cells);
     let value = |(i, (column, text)): (usize, (&Column, String))| {
         let value = match (cells[i], &column.kind) {
-            (Some(Cell::Code(_)), Kind::Number(_)) => number(&text),
             (_, Kind::Id { .. }) => table.name(i, index).map_or(Value::Null, Value::String),
-            (Some(Cell::Code(_)), _) | (None, Kind::Constant { .. }) => Value::String(text),
+            (Some(Cell::Code(_)), _) | (None, Kind::Constant { .. }) => column.json(&text),
             _ => Value::Null,
         };
         (column.name.clone(), value)
     };
     Value::Object(table.columns().iter().zip(texts).enumerate().map(value).collect())
-}
-
-/// A number as JSON writes it; a text where JSON has no such number, as of leading zeros.
-fn number(text: &str) -> Value {
-    let number = text.parse::<i64>().map(Value::from).ok();
-    let number = number.or_else(|| text.parse::<f64>().ok().filter(|number| number.is_finite()).map(Value::from));
-    number.unwrap_or_else(|| Value::String(text.to_owned()))
 }

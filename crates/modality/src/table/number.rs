@@ -1,6 +1,7 @@
 //! Numbers as whole numbers of grid steps.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::borrow::Cow;
 
 /// How the numbers of a column are written, and on which grid they lie: code · step + offset is the number without its point.
@@ -26,10 +27,18 @@ fn is_false(flag: &bool) -> bool {
 
 /// A number with a comma for the point, with the point; `None` for what has no comma, several, or a point besides.
 pub(super) fn without_comma(text: &str) -> Option<String> {
+    let is_of_number = |byte: u8| byte.is_ascii_digit() || b"+-eE, \t".contains(&byte);
     let (whole, behind) = text.split_once(',')?;
-    let is_other = behind.contains(',') || text.contains('.');
+    if behind.contains(',') || !text.bytes().all(is_of_number) {
+        return None;
+    }
     let number = format!("{whole}.{behind}");
-    (!is_other && parse(&number).is_some()).then_some(number)
+    parse(&number).is_some().then_some(number)
+}
+
+/// Whether the comma of such a number cannot part thousands, as three digits behind it might.
+pub(super) fn is_decimal_comma(text: &str) -> bool {
+    text.trim().rsplit(',').next().is_some_and(|behind| behind.len() != 3)
 }
 
 /// The widest grid on which all of some whole numbers lie: its step, and where it lies beside zero.
@@ -59,6 +68,18 @@ impl NumberFormat {
     pub fn is_whole(&self) -> bool {
         let unit = 10_i64.pow(self.decimals.min(MAX_DECIMALS));
         self.step % unit == 0 && self.offset % unit == 0
+    }
+
+    /// The number in a text, on the grid or beside it.
+    pub(super) fn number(&self, text: &str) -> Option<f64> {
+        parse(&self.with_point(text))
+    }
+
+    /// The number in a text as JSON writes it.
+    pub(super) fn json(&self, text: &str) -> Option<Value> {
+        let text = self.with_point(text);
+        let whole = text.trim().parse::<i64>().ok().map(Value::from);
+        whole.or_else(|| parse(&text).map(Value::from))
     }
 
     /// A number without its point, rounded to as many digits behind it as the format has.

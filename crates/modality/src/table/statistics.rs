@@ -1,7 +1,7 @@
 //! What is remembered of a column while its cells go by: exact counts while they are few, and a fair sample.
 
 use super::column::is_missing;
-use super::number::{decimals_of, parse, without_comma};
+use super::number::{decimals_of, is_decimal_comma, parse, without_comma};
 use crate::demo::Dice;
 use std::collections::HashMap;
 
@@ -29,6 +29,8 @@ pub(super) struct Statistics {
     n_bytes: usize,
     /// Cells that are not missing, each with the same chance.
     pub(super) sample: Vec<String>,
+    /// Numbers without a point or comma, with a point, and with a comma for it.
+    wholes: Numbers,
     points: Numbers,
     commas: Numbers,
     /// Whether some comma cannot part thousands, as three digits behind it might.
@@ -55,6 +57,7 @@ impl Statistics {
             counts: Some(HashMap::new()),
             n_bytes: 0,
             sample: Vec::new(),
+            wholes: Numbers::none(),
             points: Numbers::none(),
             commas: Numbers::none(),
             has_decimal_comma: false,
@@ -85,15 +88,16 @@ impl Statistics {
         }
     }
 
-    /// A cell without point and comma counts for both ways of writing.
     fn add_to_numbers(&mut self, cell: &str) {
-        if self.points.add(cell) {
-            if !cell.contains('.') {
-                self.commas.add(cell);
-            }
-        } else if let Some(number) = without_comma(cell) {
-            self.has_decimal_comma |= cell.trim().rsplit(',').next().is_some_and(|behind| behind.len() != 3);
+        let (known, other) = match cell.contains('.') {
+            true => (&mut self.points, None),
+            false => (&mut self.wholes, without_comma(cell)),
+        };
+        if let Some(number) = other {
+            self.has_decimal_comma |= is_decimal_comma(cell);
             self.commas.add(&number);
+        } else {
+            known.add(cell);
         }
     }
 
@@ -109,12 +113,12 @@ impl Statistics {
     }
 
     /// What is known of the values as numbers, and whether a comma is their point; `None` where some are none.
-    pub(super) fn numbers(&self) -> Option<(&Numbers, bool)> {
-        let are_all = |numbers: &Numbers| self.n_present > 0 && numbers.n == self.n_present;
-        if are_all(&self.points) {
-            return Some((&self.points, false));
-        }
-        (self.has_decimal_comma && are_all(&self.commas)).then_some((&self.commas, true))
+    pub(super) fn numbers(&self) -> Option<(Numbers, bool)> {
+        let ways = [(&self.points, false), (&self.commas, true)];
+        let all = ways.map(|(numbers, has_comma)| (self.wholes.with(numbers), has_comma));
+        all.into_iter().find(|(numbers, has_comma)| {
+            self.n_present > 0 && numbers.n == self.n_present && (!has_comma || self.has_decimal_comma)
+        })
     }
 
     /// Number of distinct values, as far as they were counted.
@@ -138,14 +142,24 @@ impl Numbers {
         Self { n: 0, min: f64::INFINITY, max: f64::NEG_INFINITY, min_decimals: u32::MAX, max_decimals: 0 }
     }
 
-    /// Adds a cell; whether it is a number.
-    fn add(&mut self, cell: &str) -> bool {
-        let Some(value) = parse(cell) else { return false };
+    /// These and others.
+    fn with(&self, other: &Self) -> Self {
+        Self {
+            n: self.n + other.n,
+            min: self.min.min(other.min),
+            max: self.max.max(other.max),
+            min_decimals: self.min_decimals.min(other.min_decimals),
+            max_decimals: self.max_decimals.max(other.max_decimals),
+        }
+    }
+
+    /// Adds a cell, where it is a number.
+    fn add(&mut self, cell: &str) {
+        let Some(value) = parse(cell) else { return };
         self.n += 1;
         (self.min, self.max) = (self.min.min(value), self.max.max(value));
         let decimals = decimals_of(cell);
         (self.min_decimals, self.max_decimals) = (self.min_decimals.min(decimals), self.max_decimals.max(decimals));
-        true
     }
 }
 

@@ -92,11 +92,12 @@ impl Job for Generate {
         }
         let plan = wishes.plan(&model)?;
         let input = model.modality.read_input(&model.codebook, &asked.input);
-        let Input { prompt, given, constraint: of_input } =
+        let Input { prompt, given, guidance, constraint: of_input } =
             input.map_err(|error| Problem::invalid("input", error.to_string()))?;
         let prompt: Prompt = prompt::of_tokens(&model, prompt)?;
         let form = || of_input.as_ref().map(|make| make()).or_else(constraint);
-        let requests = plan.requests(&model, &prompt, &form, "input")?;
+        let mut requests = plan.requests(&model, &prompt, &form, "input")?;
+        requests.iter_mut().for_each(|request| request.guidance.clone_from(&guidance));
         let (n_prompt, is_stream) = (prompt.n_tokens(), asked.stream.unwrap_or(false));
         Ok((Self { n_prompt, given, seed, is_stream, stops: plan.stops, model: model.clone() }, requests))
     }

@@ -3,7 +3,7 @@
 
 use super::dialect::Dialect;
 use super::reader::Reader;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::weights::content::StoredRows;
 use crate::weights::load::Store;
 use genera_tensor::quant::Format;
@@ -86,7 +86,7 @@ impl Store for Turned {
     fn rows(&self, name: &str) -> Result<StoredRows<'_>> {
         let rows = self.reader.rows(name)?;
         let Some(d_head) = self.of(name) else { return Ok(rows) };
-        let bytes = rows.into_bytes().map_err(|source| Error::io("cannot read", self.reader.path(), source))?;
+        let bytes = rows.into_bytes()?;
         let row_len = bytes.len() / self.n_rows(name);
         Ok(StoredRows::InMemory(reordered(&bytes, row_len, d_head, false)))
     }

@@ -102,7 +102,7 @@ impl Reader {
     pub(super) fn rows(&self, name: &str) -> Result<StoredRows<'_>> {
         let entry = self.find(name).ok_or_else(|| Error::file(&self.path, format!("has no tensor '{name}'")))?;
         let (start, n_bytes) = (self.data_start + entry.range.start, entry.range.end - entry.range.start);
-        Ok(StoredRows::InPlace(RowsInPlace::new(&*self.content, start, n_bytes as usize)))
+        Ok(StoredRows::InPlace(RowsInPlace::new(&self.path, &*self.content, start, n_bytes as usize)))
     }
 
     /// The elements of a tensor, as f32.

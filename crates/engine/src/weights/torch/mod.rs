@@ -130,7 +130,7 @@ impl Store for Reader {
     fn rows(&self, name: &str) -> Result<StoredRows<'_>> {
         let entry = self.find(name).ok_or_else(|| Error::file(&self.path, format!("has no tensor '{name}'")))?;
         let n_bytes = entry.n_elements() * entry.stored.size_bytes();
-        Ok(StoredRows::InPlace(RowsInPlace::new(&*self.content, entry.start, n_bytes)))
+        Ok(StoredRows::InPlace(RowsInPlace::new(&self.path, &*self.content, entry.start, n_bytes)))
     }
 
     fn cut(&mut self, name: &str, parts: &[String]) -> bool {
