@@ -7,6 +7,7 @@ use crate::model::LoadedModel;
 use crate::model::OptionalModel;
 use crate::molecules::verdict;
 use crate::prompts::{GROUP, Group};
+use crate::show::html;
 use crate::show::number;
 use crate::show::status_line::StatusLine;
 use crate::tables::frame::{self, Frames};
@@ -174,7 +175,7 @@ fn judge(arguments: &Arguments, common: Common) -> Outcome {
     let (Some(synthetic), Some(real)) = (&arguments.synthetic, &arguments.real) else {
         return Err(Failure::new("a table needs --synthetic FILE and --real TRAIN, and better --holdout TEST as well"));
     };
-    if let Some(page) = arguments.output.as_ref().filter(|path| !is_page(path)) {
+    if let Some(page) = arguments.output.as_ref().filter(|path| !html::is_page(path)) {
         return Err(Failure::new(format!(
             "--output {}: the page about a table is HTML; name it .html",
             page.display()
@@ -207,10 +208,6 @@ fn judge(arguments: &Arguments, common: Common) -> Outcome {
         Some(_) => {}
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn is_page(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| ["html", "htm"].iter().any(|end| extension.eq_ignore_ascii_case(end)))
 }
 
 /// The membership attack by likelihood, where a model and held-out rows are given.

@@ -24,8 +24,8 @@ use std::time::Duration;
 ///
 /// In rounds: the model makes candidates that did not come before and that it was not trained on, they are scored, and the
 /// model learns from the best of all so far. The improved model and all scores (candidates.csv) are written to --output, also
-/// when the objective fails on the way or Ctrl-C stops it, unless nothing was scored before. After three rounds in a row (and 50 candidates) of which
-/// nothing could be scored it stops.
+/// when the objective fails on the way or Ctrl-C stops it, unless nothing was scored before. After three rounds in a row (and
+/// 50 candidates) of which nothing could be scored it stops.
 ///
 /// Examples:
 ///   genera optimize --model runs/moses --objective qed --output qed-model

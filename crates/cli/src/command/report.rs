@@ -5,7 +5,7 @@ use crate::failure::{Failure, Outcome, While};
 use crate::run::directory::RunDirectory;
 use crate::run::log::{self, AdversarialRow, Row, StepRow, ValidationRow};
 use crate::run::samples;
-use crate::show::html::{escape, page};
+use crate::show::html::{escape, is_page, page};
 use crate::show::number;
 use crate::show::svg::{Chart, Curve};
 use genera_data::prepare::{Summary, load_summary};
@@ -46,11 +46,7 @@ struct RunReport {
 }
 
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
-    let is_page = arguments
-        .output
-        .extension()
-        .is_some_and(|end| end.eq_ignore_ascii_case("html") || end.eq_ignore_ascii_case("htm"));
-    if !is_page {
+    if !is_page(&arguments.output) {
         return Err(Failure::new(format!(
             "--output {} is no name of a page; the report is HTML: end the name in .html",
             arguments.output.display()

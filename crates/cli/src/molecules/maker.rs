@@ -65,7 +65,7 @@ impl<'m> Maker<'m> {
     ) -> Outcome<Self> {
         let codebook = molecule::of(model.codebook)?;
         let beginning = codebook.encode_beginning(prefix, wanted)?;
-        let any = codebook.encode_beginning(prefix, &[])?;
+        let guidance = codebook.guidance(&beginning, prefix, guidance)?;
         let grammar = MoleculeGrammar::new(model.codebook, &beginning)?;
         let config = model.transformer.config();
         let rules = if has_grammar {
@@ -78,7 +78,7 @@ impl<'m> Maker<'m> {
             generator: Generator::new(model.transformer, Limits { n_running: N_RUNNING, ..Limits::default() }),
             max_tokens: config.context_len.saturating_sub(beginning.len()).max(1),
             model,
-            guidance: (any != beginning).then_some(Guidance { scale: guidance, prompt: any }),
+            guidance,
             beginning,
             sampling,
             rules,

@@ -1,5 +1,12 @@
 //! Self-contained pages.
 
+use std::path::Path;
+
+/// Whether the name of a file says that it holds a page.
+pub fn is_page(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end.eq_ignore_ascii_case("html") || end.eq_ignore_ascii_case("htm"))
+}
+
 /// Text as it may stand in a page.
 pub fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")

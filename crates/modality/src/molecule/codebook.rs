@@ -5,6 +5,7 @@ use super::settings::{Encoding, settings};
 use genera_chemistry::smiles::Symbol;
 use genera_chemistry::{Molecule as Structure, Property};
 use genera_data::{Error, Result, SpecialTokens, TextStream, Tokenizer, write_atomically};
+use genera_engine::generate::Guidance;
 use genera_tokens::{Special, TokenId, Vocab};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -198,6 +199,15 @@ impl MoleculeCodebook {
         }
         ids.extend(rest);
         Ok(ids)
+    }
+
+    /// What leads molecules with this beginning toward the properties in it, so decidedly; nothing where it has none.
+    ///
+    /// # Errors
+    /// As [`Self::encode_beginning`] of the line alone.
+    pub fn guidance(&self, beginning: &[TokenId], line: &str, scale: f32) -> Result<Option<Guidance>> {
+        let prompt = self.encode_beginning(line, &[])?;
+        Ok((prompt != beginning).then_some(Guidance { scale, prompt }))
     }
 }
 

@@ -6,7 +6,7 @@ use crate::input::{kind_of, only, wrong};
 use crate::{Codebook, Input};
 use genera_chemistry::Property;
 use genera_data::Result;
-use genera_engine::generate::{Constraint, Guidance};
+use genera_engine::generate::Constraint;
 use serde_json::{Map, Value, json};
 
 /// The JSON Schema: a fragment, and a number for each property that the model learned to be asked for.
@@ -46,8 +46,7 @@ pub(super) fn read(codebook: &Codebook, asked: &Map<String, Value>) -> Result<In
     };
     let prompt = molecules.encode_beginning(line, &wanted)?;
     let grammar = MoleculeGrammar::new(codebook, &prompt)?;
-    let any = molecules.encode_beginning(line, &[])?;
-    let guidance = (any != prompt).then_some(Guidance { scale: super::GUIDANCE, prompt: any });
+    let guidance = molecules.guidance(&prompt, line, super::GUIDANCE)?;
     let constraint = move || Box::new(grammar.clone()) as Box<dyn Constraint>;
     Ok(Input { given: prompt.clone(), prompt, guidance, constraint: Some(Box::new(constraint)) })
 }
