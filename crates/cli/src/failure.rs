@@ -60,10 +60,17 @@ impl<T, E: Into<Failure>> While<T> for Result<T, E> {
     }
 }
 
-/// Ends quietly, as other tools do, when the reader of our output (`head`, `less`) has gone.
-pub fn quiet_on_closed_pipe() {
+/// Ends quietly, as other tools do, when the reader of our output (`head`, `less`) has gone; and with a message when weights
+/// that are read while they are used ([`Purpose::UseInPlace`]) can no longer be read.
+///
+/// [`Purpose::UseInPlace`]: genera_engine::weights::Purpose::UseInPlace
+pub fn end_by_panic_hook() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
+        if let Some(error) = panic.payload().downcast_ref::<genera_engine::Error>() {
+            eprintln!("genera: {error}; the file must stay as it is while the model answers");
+            std::process::exit(1);
+        }
         let text = panic.payload().downcast_ref::<String>().map_or("", String::as_str);
         if text.starts_with("failed printing to stdout") {
             std::process::exit(0);

@@ -83,7 +83,7 @@ fn main() -> ExitCode {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     large_pages::ask_for();
     let Arguments { common, command } = Arguments::parse();
-    failure::quiet_on_closed_pipe();
+    failure::end_by_panic_hook();
     let outcome = molecules::reference::install_scores().and_then(|()| dispatch(command, common));
     match outcome {
         Ok(code) => code,

@@ -137,6 +137,19 @@ impl ModelArguments {
         load(&self.path, self.adapter.as_deref(), self.precision.purpose(), device)
     }
 
+    /// As [`Self::load`], for one answer to a person who waits: weights are put in order when they are used again, not before
+    /// the first token.
+    ///
+    /// # Errors
+    /// As [`load`].
+    pub fn load_to_answer(&self, device: &Device) -> Outcome<LoadedModel> {
+        let purpose = match self.precision.purpose() {
+            Purpose::UseAsStored(dtype) => Purpose::UseInPlace(dtype),
+            other => other,
+        };
+        load(&self.path, self.adapter.as_deref(), purpose, device)
+    }
+
     /// Loads another model, to compute as this one does.
     ///
     /// # Errors
@@ -253,7 +266,7 @@ fn of_checkpoint(
     match purpose {
         Purpose::Training(_) => {}
         Purpose::UseQuantised(format) => transformer.params_mut().freeze_as(format),
-        Purpose::Use(_) | Purpose::UseAsStored(_) => transformer.params_mut().freeze(),
+        Purpose::Use(_) | Purpose::UseAsStored(_) | Purpose::UseInPlace(_) => transformer.params_mut().freeze(),
     }
     let special = base::special_of(run)?;
     let special = special.unwrap_or_else(|| SpecialIds::of(&codebook.vocab().special, transformer.config()));

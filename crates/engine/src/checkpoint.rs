@@ -99,7 +99,7 @@ impl Checkpoint {
     }
 
     fn fill_adapters(&self, base: &mut Transformer, files: &[&str]) -> Result<()> {
-        let mut readers = files.iter().map(|file| self.reader(file)).collect::<Result<Vec<_>>>()?;
+        let readers = files.iter().map(|file| self.reader(file)).collect::<Result<Vec<_>>>()?;
         let device = base.device().clone();
         for i in base.params().own_specs().len()..base.params().len() {
             let spec = base.params().specs()[i].clone();
@@ -111,7 +111,7 @@ impl Checkpoint {
     }
 
     fn go_on(&self, mut trainer: Trainer) -> Result<Trainer> {
-        let mut optimizer = self.reader(OPTIMIZER)?;
+        let optimizer = self.reader(OPTIMIZER)?;
         let mut averages = if self.has(AVERAGES) { Some(self.reader(AVERAGES)?) } else { None };
         let mut read_average =
             averages.as_mut().map(|reader| move |name: &str, shape: &[usize]| reader.read(name, shape));
@@ -127,7 +127,7 @@ impl Checkpoint {
     /// A model whose parameters are each taken from the first of `files` that has it.
     fn model_from(&self, files: &[&str], compute: DType, device: &Device) -> Result<Transformer> {
         let config = &self.manifest.config;
-        let mut readers = files.iter().map(|file| self.reader(file)).collect::<Result<Vec<_>>>()?;
+        let readers = files.iter().map(|file| self.reader(file)).collect::<Result<Vec<_>>>()?;
         let specs = layout(config);
         let mut masters = Vec::with_capacity(specs.len());
         for spec in &specs {

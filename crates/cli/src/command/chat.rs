@@ -42,7 +42,7 @@ pub struct Arguments {
 
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
     let device = machine::device(common.threads);
-    let model = arguments.model.load(&device)?;
+    let model = arguments.model.load_to_answer(&device)?;
     check(&model, &arguments.model.path)?;
     let settings = settings(&arguments.sampling, &model);
     let model = model.speaking()?;

@@ -14,6 +14,7 @@ use genera_engine::weights::PublishedGeneration;
 use genera_modality::{Chat, Modality, Text};
 use std::fs::File;
 use std::io::{BufWriter, Write};
+use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -186,7 +187,8 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
         _ => Kind::Other,
     };
     refuse_ineffective(&arguments, kind)?;
-    let mut model = arguments.model.load(&device)?;
+    // The process ends with the answers: giving the model's memory back piece by piece would only take time.
+    let mut model = ManuallyDrop::new(arguments.model.load_to_answer(&device)?);
     match kind {
         Kind::Table => return rows(&arguments, &model, common),
         Kind::Molecule => return molecules(&arguments, &model, common),

@@ -159,7 +159,7 @@ fn reference(path: &Path) -> Outcome<Reference> {
 /// # Errors
 /// When it cannot be read, or is another network.
 fn network(path: &Path) -> Outcome<ChemNet> {
-    let mut reader = torch::Reader::open(path)?;
+    let reader = torch::Reader::open(path)?;
     let mut weights = |name: &str| reader.read(name).map_err(|error| error.to_string());
     ChemNet::new(&mut weights).map_err(Failure::new).during(path.display())
 }

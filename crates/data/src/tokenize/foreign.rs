@@ -1,16 +1,11 @@
 //! Any other `tokenizer.json`, run by the `tokenizers` crate.
 
 use super::json::from_byte_level;
-use super::{SpecialTokens, TextStream, Tokenizer};
+use super::{SpecialTokens, TextStream, Tokenizer, byte_pairs};
 use crate::{Error, Result};
 use genera_tokens::{TokenId, Vocab};
-use serde::Deserialize;
-use serde_json::value::RawValue;
-use serde_json::{Map, Value, json};
 use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
-use tokenizers::AddedToken;
-use tokenizers::models::bpe::BPE;
 
 /// A tokenizer made elsewhere.
 pub struct Foreign {
@@ -30,15 +25,27 @@ impl Foreign {
     /// # Errors
     /// When the `tokenizers` crate does not understand it.
     pub fn new(json: &str, special: SpecialTokens) -> Result<Self> {
-        let inner = read_byte_pairs(json).map_or_else(|| tokenizers::Tokenizer::from_bytes(json.as_bytes()), Ok);
-        let mut inner = inner.map_err(|error| Error::tokenizer(format!("is not a tokenizer.json: {error}")))?;
+        let file = byte_pairs::File::read(json).map_err(wrong)?;
+        Self::of_file(file, json, special)
+    }
+
+    /// The same, where the file has been read if it is of byte-pair encoding.
+    pub(super) fn of_file(file: Option<byte_pairs::File>, json: &str, special: SpecialTokens) -> Result<Self> {
+        let (mut inner, largest_id) = match file {
+            Some(file) => file.into_tokenizer().map_err(wrong)?,
+            None => {
+                let inner = tokenizers::Tokenizer::from_bytes(json.as_bytes()).map_err(wrong)?;
+                let largest_id = inner.get_vocab(true).into_values().max();
+                (inner, largest_id)
+            }
+        };
         inner.set_encode_special_tokens(true);
         let failed = |error: tokenizers::Error| Error::tokenizer(error.to_string());
         inner.with_truncation(None).map_err(failed)?;
         inner.with_padding(None);
         let added = inner.get_added_tokens_decoder();
         let special_ids = added.iter().filter(|(_, token)| token.special).map(|(&id, _)| id).collect();
-        let n_ids = inner.get_vocab(true).into_values().max().map_or(0, |last| last as usize + 1);
+        let n_ids = largest_id.map_or(0, |last| last as usize + 1);
         let vocab = Vocab::single("text", n_ids, special.ids(|name| inner.token_to_id(name)));
         let is_byte_level = json.contains("\"ByteLevel\"");
         Ok(Self {
@@ -53,32 +60,9 @@ impl Foreign {
     }
 }
 
-/// The parts of a `tokenizer.json` by who understands them.
-#[derive(Deserialize)]
-struct Parts<'j> {
-    #[serde(borrow)]
-    model: &'j RawValue,
-    #[serde(default)]
-    added_tokens: Vec<AddedToken>,
-    #[serde(flatten)]
-    rest: Map<String, Value>,
-}
-
-/// A tokenizer of byte-pair encoding, in half the time of the `tokenizers` crate, which reads such a model three times over
-/// where it does not know its kind beforehand. `None` where it is of another kind, or not as expected: then the crate says why.
-fn read_byte_pairs(json: &str) -> Option<tokenizers::Tokenizer> {
-    #[derive(Deserialize)]
-    struct Kind<'j> {
-        r#type: &'j str,
-    }
-    let Parts { model, added_tokens, mut rest } = serde_json::from_str(json).ok()?;
-    let Kind { r#type: "BPE" } = serde_json::from_str(model.get()).ok()? else { return None };
-    let model: BPE = serde_json::from_str(model.get()).ok()?;
-    rest.insert("model".to_owned(), json!({ "type": "BPE", "vocab": {}, "merges": [] }));
-    let mut tokenizer: tokenizers::Tokenizer = serde_json::from_value(Value::Object(rest)).ok()?;
-    tokenizer.with_model(model);
-    tokenizer.add_tokens(added_tokens).ok()?;
-    Some(tokenizer)
+/// That a file is not what it should be.
+pub(super) fn wrong(error: tokenizers::Error) -> Error {
+    Error::tokenizer(format!("is not a tokenizer.json: {error}"))
 }
 
 impl Tokenizer for Foreign {
@@ -195,64 +179,5 @@ impl TextStream for ForeignStream<'_> {
         let text = self.addition();
         self.show();
         text
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn file(model: Value, added: Value) -> String {
-        json!({
-            "version": "1.0", "truncation": null, "padding": null, "added_tokens": added, "normalizer": null,
-            "pre_tokenizer": { "type": "Digits", "individual_digits": true }, "post_processor": null,
-            "decoder": { "type": "Fuse" }, "model": model,
-        })
-        .to_string()
-    }
-
-    fn token(id: u32, content: &str, special: bool) -> Value {
-        json!({
-            "id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": true, "normalized": false,
-            "special": special,
-        })
-    }
-
-    #[test]
-    fn byte_pairs_are_read_as_by_the_crate() {
-        let vocab = json!({ "a": 0, "b": 1, "ab": 2, "<end>": 3, "aab": 4 });
-        for merges in [json!(["a b", "a ab"]), json!([["a", "b"], ["a", "ab"]])] {
-            for ignore_merges in [false, true] {
-                let model = json!({
-                    "type": "BPE", "dropout": null, "unk_token": "a", "continuing_subword_prefix": null,
-                    "end_of_word_suffix": null, "fuse_unk": true, "byte_fallback": false,
-                    "ignore_merges": ignore_merges, "vocab": vocab, "merges": merges,
-                });
-                let json = file(model, json!([token(3, "<end>", true), token(5, "new", false)]));
-                let ours = read_byte_pairs(&json).expect("byte-pair encoding");
-                let theirs = tokenizers::Tokenizer::from_bytes(json.as_bytes()).unwrap();
-                assert_eq!(serde_json::to_string(&ours).unwrap(), serde_json::to_string(&theirs).unwrap());
-                assert_eq!(ours.get_vocab(true), theirs.get_vocab(true));
-                for text in ["aab<end>  new 12", "ba<end", ""] {
-                    let ids =
-                        |tokenizer: &tokenizers::Tokenizer| tokenizer.encode(text, false).unwrap().get_ids().to_vec();
-                    assert_eq!(ids(&ours), ids(&theirs), "{text}");
-                }
-            }
-        }
-    }
-
-    /// Then the crate says what is wrong, if anything is.
-    #[test]
-    fn anything_else_is_left_to_the_crate() {
-        let pieces = json!({ "type": "WordPiece", "unk_token": "a", "continuing_subword_prefix": "##",
-            "max_input_chars_per_word": 100, "vocab": { "a": 0 } });
-        assert!(read_byte_pairs(&file(pieces, json!([]))).is_none());
-        let unnamed = json!({ "vocab": { "a": 0 }, "merges": [] });
-        assert!(read_byte_pairs(&file(unnamed, json!([]))).is_none());
-        let missing = json!({ "type": "BPE", "vocab": { "a": 0 }, "merges": ["a b"] });
-        let json = file(missing, json!([]));
-        assert!(read_byte_pairs(&json).is_none());
-        assert!(Foreign::new(&json, SpecialTokens::none()).is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! The `tokenizer.json` of each kind of tokenizer: writing it, and recognising it when it is loaded.
 
 use super::table::Token;
-use super::{Bpe, Bytes, Characters, Foreign, SpecialTokens, Templated, Tokenizer};
+use super::{Bpe, Bytes, Characters, Foreign, SpecialTokens, Templated, Tokenizer, byte_pairs, foreign};
 use crate::{ChatTemplate, Error, Result};
 use genera_tokens::TokenId;
 use serde::Deserialize;
@@ -164,7 +164,8 @@ pub fn tokenizer_from_json(json: &str, config: Option<&str>) -> Result<Arc<dyn T
 }
 
 fn bare(json: &str, config: Option<&str>) -> Result<Arc<dyn Tokenizer>> {
-    let outline = Outline::of(json)?;
+    let file = byte_pairs::File::read(json).map_err(foreign::wrong)?;
+    let outline = file.as_ref().map_or_else(|| Outline::of(json), |file| Ok(file.outline()))?;
     let config: Value = config.and_then(|config| serde_json::from_str(config).ok()).unwrap_or_default();
     let mut special = special_tokens(&outline, &config);
     if !begins_texts(&outline, &config) {
@@ -172,10 +173,12 @@ fn bare(json: &str, config: Option<&str>) -> Result<Arc<dyn Tokenizer>> {
     }
     let kind = Kind::of(&outline);
     if let Kind::Other = kind {
-        return Ok(Arc::new(Foreign::new(json, special)?));
+        return Ok(Arc::new(Foreign::of_file(file, json, special)?));
     }
     let value = parse(json)?;
-    let Some(rows) = Rows::of(&value) else { return Ok(Arc::new(Foreign::new(json, special)?)) };
+    let Some(rows) = Rows::of(&value) else {
+        return Ok(Arc::new(Foreign::of_file(file, json, special)?));
+    };
     Ok(match kind {
         Kind::Characters if rows.plain().all(|token| token.chars().count() == 1) => {
             Arc::new(Characters::from_tokens(rows.tokens(), special, json.to_owned()))
@@ -186,7 +189,7 @@ fn bare(json: &str, config: Option<&str>) -> Result<Arc<dyn Tokenizer>> {
         Kind::ByteLevel { has_words: true } => {
             Arc::new(Bpe::from_tokens(rows.tokens_by_bytes()?, &rows.merges(&value)?, special, json.to_owned())?)
         }
-        _ => Arc::new(Foreign::new(json, special)?),
+        _ => Arc::new(Foreign::of_file(file, json, special)?),
     })
 }
 

@@ -5,6 +5,7 @@
 //! runs on the `tokenizers` crate ([`Foreign`]).
 
 mod bpe;
+mod byte_pairs;
 mod bytes;
 mod characters;
 mod foreign;

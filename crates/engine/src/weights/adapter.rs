@@ -110,7 +110,7 @@ pub fn load_adapter(model: &mut Transformer, dir: &Path) -> Result<()> {
         };
         return Err(Error::file(&path, format!("is missing{hint}")));
     }
-    let mut reader = Reader::open(&path)?;
+    let reader = Reader::open(&path)?;
     let names = table(model);
     let mut left: BTreeMap<String, String> = BTreeMap::new();
     for entry in reader.entries() {

@@ -9,6 +9,7 @@ use crate::config::{FeedForward, Head, ModelConfig, Position, Rotary, RotaryScal
 use crate::error::{Error, Result};
 use crate::model::Transformer;
 use crate::params::{EMBEDDING, Kept, ParamSpec, Params, Role, layout, packed, quantised};
+use genera_tensor::backend::PackedMatrix;
 use genera_tensor::quant::{BlockRows, Format};
 use genera_tensor::{DType, Device, Shape, Tensor};
 use std::collections::{HashMap, HashSet};
@@ -29,6 +30,10 @@ pub enum Purpose {
     /// To be used, quantised blocks as they are stored; products of other matrices are in this type, of which f32 leaves
     /// numbers of 16 bits as they are.
     UseAsStored(DType),
+    /// As [`Self::UseAsStored`], but each matrix may be read where it lies until it is used again, so that a first answer comes
+    /// sooner. Its file must stay as it is until then: products panic with an [`Error`] that tells of a file that can no longer
+    /// be read.
+    UseInPlace(DType),
     /// To be used, matrices rounded to this format; products of others are in f32.
     UseQuantised(Format),
 }
@@ -37,7 +42,10 @@ impl Purpose {
     /// Storage type of what products are given and give.
     pub fn compute(self) -> DType {
         match self {
-            Purpose::Training(dtype) | Purpose::Use(dtype) | Purpose::UseAsStored(dtype) => dtype,
+            Purpose::Training(dtype)
+            | Purpose::Use(dtype)
+            | Purpose::UseAsStored(dtype)
+            | Purpose::UseInPlace(dtype) => dtype,
             Purpose::UseQuantised(_) => DType::F32,
         }
     }
@@ -84,7 +92,7 @@ pub(super) fn load_from(
 }
 
 /// How numbers are stored, and their bytes.
-type Stored<'s> = (Format, StoredRows<'s>);
+type Stored = (Format, StoredRows);
 
 /// Tensors by name.
 pub(super) trait Store {
@@ -101,7 +109,7 @@ pub(super) trait Store {
     ///
     /// # Errors
     /// When it holds no real numbers or cannot be read.
-    fn read(&mut self, name: &str) -> Result<Vec<f32>>;
+    fn read(&self, name: &str) -> Result<Vec<f32>>;
 
     /// How a tensor is stored: in quantised blocks, as f16 or as bf16, row by row. None for all else.
     fn stored(&self, name: &str) -> Option<Format>;
@@ -110,7 +118,7 @@ pub(super) trait Store {
     ///
     /// # Errors
     /// When they cannot be read.
-    fn rows(&self, name: &str) -> Result<StoredRows<'_>>;
+    fn rows(&self, name: &str) -> Result<StoredRows>;
 
     /// Puts matrices of these names in the place of a tensor, each an equal share of its rows; false where it cannot.
     fn cut(&mut self, name: &str, parts: &[String]) -> bool;
@@ -207,7 +215,7 @@ impl Files {
     }
 
     /// The head as the weights have it. Files that call it tied may carry one of its own all the same.
-    fn settled_head(&mut self, model: &ModelConfig) -> Result<Head> {
+    fn settled_head(&self, model: &ModelConfig) -> Result<Head> {
         let Head::Tied { bias, scaled } = model.head else { return Ok(model.head) };
         let embedding = self.sources(model, &table(EMBEDDING, model))?.tensors[0].name.clone();
         let head = self.head_name(model).and_then(|name| self.present(&name));
@@ -241,20 +249,16 @@ impl Files {
     }
 
     /// What is to be kept of a parameter.
-    fn keep(&mut self, spec: &ParamSpec, found: &Found, device: &Device, purpose: Purpose) -> Result<Kept> {
+    fn keep(&self, spec: &ParamSpec, found: &Found, device: &Device, purpose: Purpose) -> Result<Kept> {
         let is_used = spec.role.is_product() || spec.name == EMBEDDING;
         if !is_used || matches!(purpose, Purpose::Training(_)) {
             return Ok(Kept::Numbers(self.read(spec, found, device)?));
         }
-        if let Purpose::UseAsStored(compute) = purpose
+        if let Purpose::UseAsStored(compute) | Purpose::UseInPlace(compute) = purpose
             && let Some(parts) = self.read_stored(spec, found, compute, device)?
         {
-            let width = spec.shape.last();
-            let rows: Vec<_> =
-                parts.iter().map(|(format, rows)| BlockRows::new(*format, width, rows.bytes())).collect();
-            let packed = device.kernels().pack_blocks(width, &rows);
-            parts.into_iter().try_for_each(|(_, rows)| rows.finish())?;
-            return Ok(Kept::Packed(Arc::new(packed)));
+            let is_for_later = matches!(purpose, Purpose::UseInPlace(_));
+            return Ok(Kept::Packed(Arc::new(pack(device, spec.shape.last(), parts, is_for_later)?)));
         }
         let numbers = self.read(spec, found, device)?;
         if let Purpose::UseQuantised(format) = purpose {
@@ -266,12 +270,12 @@ impl Files {
 
     /// The parts of a parameter as they are multiplied without being widened; `None` where they cannot be.
     fn read_stored(
-        &mut self,
+        &self,
         spec: &ParamSpec,
         found: &Found,
         compute: DType,
         device: &Device,
-    ) -> Result<Option<Vec<Stored<'_>>>> {
+    ) -> Result<Option<Vec<Stored>>> {
         let formats: Option<Vec<Format>> = found.names.iter().map(|name| self.store.stored(name)).collect();
         let Some((formats, &first)) = formats.as_ref().and_then(|formats| Some((formats, formats.first()?))) else {
             return Ok(None);
@@ -294,7 +298,7 @@ impl Files {
         Ok(Some(vec![(first, StoredRows::InMemory(bytes))]))
     }
 
-    fn read(&mut self, spec: &ParamSpec, found: &Found, device: &Device) -> Result<Tensor> {
+    fn read(&self, spec: &ParamSpec, found: &Found, device: &Device) -> Result<Tensor> {
         if found.names.is_empty() {
             return Ok(Tensor::zeros(device, spec.shape, DType::F32));
         }
@@ -324,6 +328,18 @@ impl Files {
     fn error(&self, message: String) -> Error {
         Error::file(self.store.place(), message)
     }
+}
+
+/// Rows of `width`, rearranged for products: now, or, where they lie in a file and it `is_for_later`, when they are used again.
+fn pack(device: &Device, width: usize, parts: Vec<Stored>, is_for_later: bool) -> Result<PackedMatrix> {
+    if is_for_later && parts.iter().all(|(_, rows)| matches!(rows, StoredRows::InPlace(_))) {
+        let shared = parts.into_iter().map(|(format, rows)| BlockRows::shared(format, width, rows.for_later()));
+        return Ok(device.kernels().pack_blocks_when_used(width, shared.collect()));
+    }
+    let rows: Vec<_> = parts.iter().map(|(format, rows)| BlockRows::new(*format, width, rows.bytes())).collect();
+    let packed = device.kernels().pack_blocks(width, &rows);
+    parts.into_iter().try_for_each(|(_, rows)| rows.finish())?;
+    Ok(packed)
 }
 
 /// Puts the parts of an entry in its place, for [`Store::cut`]: `part` makes one of the whole, the part's number, name and

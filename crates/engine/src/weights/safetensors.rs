@@ -20,6 +20,7 @@ use std::fs::File;
 use std::io::{self, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Longest header that is read: that of a model with a million tensors.
 const MAX_HEADER_BYTES: u64 = 100 << 20;
@@ -106,7 +107,7 @@ impl Entry {
 /// A file that is being read.
 pub struct Reader {
     path: PathBuf,
-    content: Box<dyn Content>,
+    content: Arc<dyn Content>,
     data_start: u64,
     entries: Vec<Entry>,
     by_name: HashMap<String, usize>,
@@ -137,7 +138,14 @@ impl Reader {
             return Err(malformed("two tensors have the same name".to_owned()));
         }
         let data_start = 8 + json.len() as u64;
-        Ok(Self { path: path.to_owned(), content, data_start, entries, by_name, metadata: header.metadata })
+        Ok(Self {
+            path: path.to_owned(),
+            content: content.into(),
+            data_start,
+            entries,
+            by_name,
+            metadata: header.metadata,
+        })
     }
 
     /// The tensors, in the order in which they lie in the file.
@@ -160,7 +168,7 @@ impl Reader {
     /// # Errors
     /// When there is no such tensor, when its shape is another, when its type holds no real numbers, or when the file
     /// cannot be read.
-    pub fn read(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+    pub fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         let entry = self.find(name).ok_or_else(|| Error::file(&self.path, format!("has no tensor '{name}'")))?;
         if entry.shape != shape {
             let message = format!("tensor '{name}' has shape {:?}, expected {shape:?}", entry.shape);
@@ -173,18 +181,15 @@ impl Reader {
     ///
     /// # Errors
     /// As [`Reader::read`], but for the shape.
-    pub fn read_any(&mut self, name: &str) -> Result<Vec<f32>> {
+    pub fn read_any(&self, name: &str) -> Result<Vec<f32>> {
         let entry = self.find(name).ok_or_else(|| Error::file(&self.path, format!("has no tensor '{name}'")))?;
         let (stored, n, range) = (entry.stored, entry.n_elements(), entry.range.clone());
         let decode = decoder(stored).ok_or_else(|| {
             let message = format!("tensor '{name}' is stored as {stored:?}; only F64, F32, F16 and BF16 are read");
             Error::file(&self.path, message)
         })?;
-        let read = |content: &mut dyn Content| -> io::Result<Vec<f32>> {
-            content.seek(SeekFrom::Start(self.data_start + range.start))?;
-            read_elements(content, decode, stored, n)
-        };
-        read(self.content.as_mut()).map_err(|source| Error::io("cannot read", &self.path, source))
+        let read = read_elements(&*self.content, self.data_start + range.start, decode, stored, n);
+        read.map_err(|source| Error::io("cannot read", &self.path, source))
     }
 }
 
@@ -201,7 +206,7 @@ impl Store for Reader {
         self.find(name).map(|entry| entry.shape.as_slice())
     }
 
-    fn read(&mut self, name: &str) -> Result<Vec<f32>> {
+    fn read(&self, name: &str) -> Result<Vec<f32>> {
         self.read_any(name)
     }
 
@@ -209,10 +214,10 @@ impl Store for Reader {
         self.find(name)?.stored.half()
     }
 
-    fn rows(&self, name: &str) -> Result<StoredRows<'_>> {
+    fn rows(&self, name: &str) -> Result<StoredRows> {
         let entry = self.find(name).ok_or_else(|| Error::file(&self.path, format!("has no tensor '{name}'")))?;
         let (start, n_bytes) = (self.data_start + entry.range.start, entry.range.end - entry.range.start);
-        Ok(StoredRows::InPlace(RowsInPlace::new(&self.path, &*self.content, start, n_bytes as usize)))
+        Ok(StoredRows::InPlace(RowsInPlace::new(&self.path, self.content.clone(), start, n_bytes as usize)))
     }
 
     fn cut(&mut self, name: &str, parts: &[String]) -> bool {
@@ -249,9 +254,10 @@ pub(super) fn decoder(stored: StoredType) -> Option<Decode> {
     Some(decode)
 }
 
-/// Reads `n` elements from where `content` stands.
+/// Reads `n` elements from byte `at` on.
 pub(super) fn read_elements(
-    content: &mut dyn Content,
+    content: &dyn Content,
+    mut at: u64,
     decode: Decode,
     stored: StoredType,
     n: usize,
@@ -260,7 +266,8 @@ pub(super) fn read_elements(
     let mut chunk = vec![0; CHUNK_ELEMENTS.min(n) * stored.size_bytes()];
     while values.len() < n {
         let n_bytes = (n - values.len()).min(CHUNK_ELEMENTS) * stored.size_bytes();
-        content.read_exact(&mut chunk[..n_bytes])?;
+        content.read_at(at, &mut chunk[..n_bytes])?;
+        at += n_bytes as u64;
         decode(&chunk[..n_bytes], &mut values);
     }
     Ok(values)
@@ -459,7 +466,7 @@ mod tests {
         let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
         let mut bytes = Vec::new();
         write(&mut bytes, &metadata, &tensors).unwrap();
-        let mut reader = read(bytes).unwrap();
+        let reader = read(bytes).unwrap();
         assert_eq!(reader.metadata(), &metadata);
         assert_eq!(
             reader.entries().iter().map(|entry| entry.name.as_str()).collect::<Vec<_>>(),
@@ -478,7 +485,7 @@ mod tests {
         let header = r#"{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"b":{"dtype":"F32","shape":[1],"data_offsets":[1,5]}}"#;
         let mut bytes = file(header, 1);
         bytes.extend_from_slice(&2.5_f32.to_le_bytes());
-        let mut reader = read(bytes).unwrap();
+        let reader = read(bytes).unwrap();
         assert_eq!(reader.read_any("b").unwrap(), [2.5]);
         assert!(reader.read_any("a").unwrap_err().to_string().contains("stored as U8"));
     }
@@ -502,7 +509,7 @@ mod tests {
                 bytes[at] = key.below(2 * change + 2, 256) as u8;
             }
             bytes.truncate(if case % 3 == 0 { key.below(9, bytes.len() as u64) as usize } else { bytes.len() });
-            let Ok(mut reader) = read(bytes) else { continue };
+            let Ok(reader) = read(bytes) else { continue };
             let names: Vec<String> = reader.entries().iter().map(|entry| entry.name.clone()).collect();
             names.iter().for_each(|name| drop(reader.read_any(name)));
         }

@@ -90,7 +90,7 @@ impl Store for Shards {
         self.readers[shard].shape(name)
     }
 
-    fn read(&mut self, name: &str) -> Result<Vec<f32>> {
+    fn read(&self, name: &str) -> Result<Vec<f32>> {
         self.readers[self.by_name[name]].read(name)
     }
 
@@ -98,7 +98,7 @@ impl Store for Shards {
         self.readers[*self.by_name.get(name)?].stored(name)
     }
 
-    fn rows(&self, name: &str) -> Result<StoredRows<'_>> {
+    fn rows(&self, name: &str) -> Result<StoredRows> {
         self.readers[self.by_name[name]].rows(name)
     }
 

@@ -495,6 +495,15 @@ pub trait Kernels: Send + Sync {
     /// When a row has another length than `k`, when a format is f32, or when one of 16 bits has others beside it.
     fn pack_blocks(&self, k: usize, parts: &[BlockRows<'_>]) -> PackedMatrix;
 
+    /// As [`Self::pack_blocks`], but the first product and the first [`Self::unpack`] may read rows where they lie, so that a
+    /// result comes without waiting for memory to be filled: whoever uses the matrix again has it packed.
+    ///
+    /// # Panics
+    /// As [`Self::pack_blocks`].
+    fn pack_blocks_when_used(&self, k: usize, parts: Vec<BlockRows<'static>>) -> PackedMatrix {
+        self.pack_blocks(k, &parts)
+    }
+
     /// The numbers of some columns of a packed matrix: [columns, k]. The scales of blocks have been rounded to f16.
     fn unpack(&self, packed: &PackedMatrix, columns: &[u32], out: &mut [f32]);
 

@@ -11,6 +11,7 @@ mod small_blocks;
 use half::{bf16, f16};
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// How the elements of a matrix are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -264,7 +265,7 @@ impl Default for Codes {
 }
 
 /// Bytes in memory, or in a file that is read where they are needed: by all threads, and without memory for all of them.
-pub trait RowBytes: Sync + fmt::Debug {
+pub trait RowBytes: Send + Sync + fmt::Debug {
     /// How many there are.
     fn n_bytes(&self) -> usize;
 
@@ -283,25 +284,50 @@ impl RowBytes for Vec<u8> {
 }
 
 /// A matrix as a file stores it: rows of whole blocks, one behind the other.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct BlockRows<'a> {
     /// How the elements are stored.
     pub format: Format,
     /// Elements of a row: whole blocks.
     pub width: usize,
     /// All rows.
-    bytes: &'a dyn RowBytes,
+    bytes: Bytes<'a>,
+}
+
+#[derive(Clone, Debug)]
+enum Bytes<'a> {
+    Borrowed(&'a dyn RowBytes),
+    Shared(Arc<dyn RowBytes>),
 }
 
 impl<'a> BlockRows<'a> {
     /// # Panics
     /// When the bytes are not whole rows, or a row is not whole blocks.
     pub fn new(format: Format, width: usize, bytes: &'a dyn RowBytes) -> Self {
-        let rows = Self { format, width, bytes };
-        let n_bytes = bytes.n_bytes();
+        Self { format, width, bytes: Bytes::Borrowed(bytes) }.checked()
+    }
+
+    /// Rows that can be kept.
+    ///
+    /// # Panics
+    /// As [`Self::new`].
+    pub fn shared(format: Format, width: usize, bytes: Arc<dyn RowBytes>) -> Self {
+        Self { format, width, bytes: Bytes::Shared(bytes) }.checked()
+    }
+
+    fn checked(self) -> Self {
+        let Self { format, width, .. } = self;
+        let n_bytes = self.n_bytes();
         assert!(width.is_multiple_of(format.block_len()), "rows of {width} are not whole blocks of {}", format.name());
-        assert!(n_bytes.is_multiple_of(rows.row_bytes().max(1)), "{n_bytes} bytes are not whole rows");
-        rows
+        assert!(n_bytes.is_multiple_of(self.row_bytes().max(1)), "{n_bytes} bytes are not whole rows");
+        self
+    }
+
+    fn bytes(&self) -> &dyn RowBytes {
+        match &self.bytes {
+            Bytes::Borrowed(bytes) => *bytes,
+            Bytes::Shared(bytes) => &**bytes,
+        }
     }
 
     /// Bytes of a row.
@@ -311,18 +337,24 @@ impl<'a> BlockRows<'a> {
 
     /// Bytes of all rows.
     pub fn n_bytes(&self) -> usize {
-        self.bytes.n_bytes()
+        self.bytes().n_bytes()
     }
 
     /// Number of rows.
     pub fn n_rows(&self) -> usize {
-        self.bytes.n_bytes() / self.row_bytes().max(1)
+        self.n_bytes() / self.row_bytes().max(1)
     }
 
     /// The blocks of some rows, in the place of what `out` holds.
     pub fn read(&self, rows: Range<usize>, out: &mut Vec<u8>) {
         out.resize(rows.len() * self.row_bytes(), 0);
-        self.bytes.read(rows.start * self.row_bytes(), out);
+        self.read_to(rows, out);
+    }
+
+    /// The blocks of some rows, as many bytes as `out` has.
+    pub(crate) fn read_to(&self, rows: Range<usize>, out: &mut [u8]) {
+        debug_assert_eq!(out.len(), rows.len() * self.row_bytes());
+        self.bytes().read(rows.start * self.row_bytes(), out);
     }
 }
 

@@ -49,7 +49,7 @@ fn keys(dialect: &Dialect) -> impl Iterator<Item = &'static Key> {
 /// When a value is missing, of another type or not supported, or when the file cannot be read.
 pub(super) fn config_json(reader: &mut Reader) -> Result<Map<String, Json>> {
     let dialect = dialect_of(reader)?;
-    let mut factors = |name: &str| reader.find(name).is_some().then(|| reader.read(name)).transpose();
+    let factors = |name: &str| reader.find(name).is_some().then(|| reader.read(name)).transpose();
     let factors = Factors { all: factors(ROPE_FACTORS)?, short: factors(SHORT_FACTORS)?, long: factors(LONG_FACTORS)? };
     of_metadata(reader, dialect, factors).map_err(|message| Error::file(reader.path(), message))
 }

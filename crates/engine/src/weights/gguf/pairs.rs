@@ -70,7 +70,7 @@ impl Store for Turned {
         self.reader.find(name).map(|entry| entry.shape.as_slice())
     }
 
-    fn read(&mut self, name: &str) -> Result<Vec<f32>> {
+    fn read(&self, name: &str) -> Result<Vec<f32>> {
         let values = self.reader.read(name)?;
         let row_len = values.len() / self.n_rows(name);
         Ok(match self.of(name) {
@@ -83,7 +83,7 @@ impl Store for Turned {
         self.reader.find(name).map(|entry| entry.format).filter(|format| *format != Format::F32)
     }
 
-    fn rows(&self, name: &str) -> Result<StoredRows<'_>> {
+    fn rows(&self, name: &str) -> Result<StoredRows> {
         let rows = self.reader.rows(name)?;
         let Some(d_head) = self.of(name) else { return Ok(rows) };
         let bytes = rows.into_bytes()?;

@@ -12,6 +12,7 @@ use std::io::{self, SeekFrom};
 use std::mem;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Bytes decoded at a time.
 const CHUNK_BYTES: usize = 1 << 18;
@@ -32,7 +33,7 @@ pub struct Entry {
 /// A file that is being read.
 pub struct Reader {
     path: PathBuf,
-    content: Box<dyn Content>,
+    content: Arc<dyn Content>,
     data_start: u64,
     metadata: BTreeMap<String, Value>,
     entries: Vec<Entry>,
@@ -65,7 +66,7 @@ impl Reader {
             return Err(malformed("two tensors have the same name".to_owned()));
         }
         let Header { metadata, data_start, .. } = header;
-        Ok(Self { path: path.to_owned(), content, data_start, metadata, entries, by_name })
+        Ok(Self { path: path.to_owned(), content: content.into(), data_start, metadata, entries, by_name })
     }
 
     /// Where it lies, for messages.
@@ -99,32 +100,33 @@ impl Reader {
     ///
     /// # Errors
     /// When there is no such tensor.
-    pub(super) fn rows(&self, name: &str) -> Result<StoredRows<'_>> {
+    pub(super) fn rows(&self, name: &str) -> Result<StoredRows> {
         let entry = self.find(name).ok_or_else(|| Error::file(&self.path, format!("has no tensor '{name}'")))?;
         let (start, n_bytes) = (self.data_start + entry.range.start, entry.range.end - entry.range.start);
-        Ok(StoredRows::InPlace(RowsInPlace::new(&self.path, &*self.content, start, n_bytes as usize)))
+        Ok(StoredRows::InPlace(RowsInPlace::new(&self.path, self.content.clone(), start, n_bytes as usize)))
     }
 
     /// The elements of a tensor, as f32.
     ///
     /// # Errors
     /// When there is no such tensor, or when the file cannot be read.
-    pub fn read(&mut self, name: &str) -> Result<Vec<f32>> {
+    pub fn read(&self, name: &str) -> Result<Vec<f32>> {
         let entry = self.find(name).ok_or_else(|| Error::file(&self.path, format!("has no tensor '{name}'")))?;
         let (format, n, start) = (entry.format, entry.shape.iter().product(), entry.range.start);
-        let read = |content: &mut dyn Content| -> io::Result<Vec<f32>> {
-            content.seek(SeekFrom::Start(self.data_start + start))?;
+        let read = || -> io::Result<Vec<f32>> {
+            let mut at = self.data_start + start;
             let mut values = vec![0.0; n];
             let n_blocks = CHUNK_BYTES / format.block_bytes();
             let mut bytes = vec![0; n_blocks * format.block_bytes()];
             for values in values.chunks_mut(n_blocks * format.block_len()) {
                 let bytes = &mut bytes[..values.len() / format.block_len() * format.block_bytes()];
-                content.read_exact(bytes)?;
+                self.content.read_at(at, bytes)?;
+                at += bytes.len() as u64;
                 format.decode(bytes, values);
             }
             Ok(values)
         };
-        read(self.content.as_mut()).map_err(|source| Error::io("cannot read", &self.path, source))
+        read().map_err(|source| Error::io("cannot read", &self.path, source))
     }
 }
 

@@ -36,7 +36,7 @@ fn exported(model_type: &str, directory: &Path, device: &Device) {
 
 /// Makes the tensors of a file with matrices in it numbers of 16 bits.
 fn narrow(path: &Path, format: Format) {
-    let mut reader = Reader::open(path).unwrap();
+    let reader = Reader::open(path).unwrap();
     let tensors: Vec<_> = reader.entries().iter().map(|entry| (entry.name.clone(), entry.shape.clone())).collect();
     let (mut header, mut data) = (Map::new(), Vec::new());
     for (name, shape) in tensors {
@@ -83,7 +83,7 @@ fn parts_of_different_types_are_widened() {
     exported("llama", directory.path(), &device);
     let path = directory.path().join("model.safetensors");
     narrow(&path, Format::Bf16);
-    let mut reader = Reader::open(&path).unwrap();
+    let reader = Reader::open(&path).unwrap();
     let tensors: Vec<_> = reader.entries().iter().map(|entry| (entry.name.clone(), entry.shape.clone())).collect();
     let numbers: Vec<_> = tensors.iter().map(|(name, _)| reader.read_any(name).unwrap()).collect();
     let halves: Vec<Vec<half::bf16>> =

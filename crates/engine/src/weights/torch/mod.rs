@@ -29,6 +29,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A part of a file, or what is wrong with it.
 type Sound<T> = std::result::Result<T, String>;
@@ -36,7 +37,7 @@ type Sound<T> = std::result::Result<T, String>;
 /// A file that is being read.
 pub struct Reader {
     path: PathBuf,
-    content: Box<dyn Content>,
+    content: Arc<dyn Content>,
     entries: Vec<Entry>,
     by_name: HashMap<String, usize>,
 }
@@ -59,7 +60,7 @@ impl Reader {
         let entries = entries(content.as_mut())
             .map_err(|message| Error::file(path, format!("not a sound PyTorch file: {message}")))?;
         let by_name = entries.iter().enumerate().map(|(i, entry)| (entry.name.clone(), i)).collect();
-        Ok(Self { path: path.to_owned(), content, entries, by_name })
+        Ok(Self { path: path.to_owned(), content: content.into(), entries, by_name })
     }
 
     /// The tensors, in the order of the table.
@@ -77,7 +78,7 @@ impl Reader {
     /// # Errors
     /// When there is no such tensor, when its type holds no real numbers, when it repeats the elements of a smaller
     /// storage, or when the file cannot be read.
-    pub fn read(&mut self, name: &str) -> Result<Vec<f32>> {
+    pub fn read(&self, name: &str) -> Result<Vec<f32>> {
         let entry = self.by_name.get(name).map(|&i| &self.entries[i]);
         let entry = entry.ok_or_else(|| Error::file(&self.path, format!("has no tensor '{name}'")))?;
         let refuse = |message: String| Error::file(&self.path, format!("tensor '{name}' {message}"));
@@ -89,11 +90,8 @@ impl Reader {
         let stored = entry.stored;
         let decode = decoder(stored)
             .ok_or_else(|| refuse(format!("is stored as {stored:?}; only F64, F32, F16 and BF16 are read")))?;
-        let read = |content: &mut dyn Content| -> io::Result<Vec<f32>> {
-            content.seek(SeekFrom::Start(entry.start))?;
-            read_elements(content, decode, stored, entry.n_spanned)
-        };
-        let spanned = read(self.content.as_mut()).map_err(|source| Error::io("cannot read", &self.path, source))?;
+        let spanned = read_elements(&*self.content, entry.start, decode, stored, entry.n_spanned);
+        let spanned = spanned.map_err(|source| Error::io("cannot read", &self.path, source))?;
         Ok(entry.in_order(spanned))
     }
 }
@@ -117,7 +115,7 @@ impl Store for Reader {
         self.find(name).map(|entry| entry.shape.as_slice())
     }
 
-    fn read(&mut self, name: &str) -> Result<Vec<f32>> {
+    fn read(&self, name: &str) -> Result<Vec<f32>> {
         self.read(name)
     }
 
@@ -127,10 +125,10 @@ impl Store for Reader {
         entry.stored.half().filter(|_| lies_row_by_row)
     }
 
-    fn rows(&self, name: &str) -> Result<StoredRows<'_>> {
+    fn rows(&self, name: &str) -> Result<StoredRows> {
         let entry = self.find(name).ok_or_else(|| Error::file(&self.path, format!("has no tensor '{name}'")))?;
         let n_bytes = entry.n_elements() * entry.stored.size_bytes();
-        Ok(StoredRows::InPlace(RowsInPlace::new(&self.path, &*self.content, entry.start, n_bytes)))
+        Ok(StoredRows::InPlace(RowsInPlace::new(&self.path, self.content.clone(), entry.start, n_bytes)))
     }
 
     fn cut(&mut self, name: &str, parts: &[String]) -> bool {

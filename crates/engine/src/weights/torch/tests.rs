@@ -47,7 +47,7 @@ const LAYOUTS: [Layout; 3] = [Layout::Archive, Layout::Archive64, Layout::Legacy
 #[test]
 fn tensors_are_read_wherever_they_lie() {
     for layout in LAYOUTS {
-        let mut reader = open(sound().bytes(layout)).unwrap();
+        let reader = open(sound().bytes(layout)).unwrap();
         assert_eq!(reader.entries().len(), 9);
         assert_eq!(reader.find("part").map(|entry| entry.shape.clone()), Some(vec![2, 3]));
         let whole: Vec<f32> = (0..12).map(|i| i as f32).collect();
@@ -203,7 +203,7 @@ fn damaged_files_are_survived() {
             let at = key.below(2 * i + 1, bytes.len() as u64) as usize;
             bytes[at] = key.below(2 * i + 2, 256) as u8;
         }
-        if let Ok(mut reader) = open(bytes) {
+        if let Ok(reader) = open(bytes) {
             let names: Vec<String> = reader.entries().iter().map(|entry| entry.name.clone()).collect();
             names.iter().for_each(|name| drop(reader.read(name)));
         }
@@ -268,7 +268,7 @@ fn a_directory_loads_with_either() {
 
 /// The tensors of a safetensors file as `torch.save` would write them.
 fn resaved(path: &Path) -> Saved {
-    let mut reader = safetensors::Reader::open(path).unwrap();
+    let reader = safetensors::Reader::open(path).unwrap();
     let entries = reader.entries().to_vec();
     entries.iter().enumerate().fold(Saved::default(), |saved, (i, entry)| {
         assert_eq!(entry.stored, StoredType::F32);

@@ -7,6 +7,7 @@ mod lanes;
 mod matmul;
 mod norm;
 mod optimizer;
+mod packed;
 mod pointwise;
 mod pool;
 mod reduce;
@@ -94,11 +95,18 @@ impl Kernels for Cpu {
         }
     }
 
+    fn pack_blocks_when_used(&self, k: usize, parts: Vec<BlockRows<'static>>) -> PackedMatrix {
+        match Half::of_parts(&parts) {
+            Some(half) => matmul::pack_halves_when_used(self.isa, half, k, parts),
+            None => blocks::pack_when_used(self.isa, k, parts),
+        }
+    }
+
     fn unpack(&self, packed: &PackedMatrix, columns: &[u32], out: &mut [f32]) {
         packed.check_columns(columns, out.len());
         match packed.elements {
             Elements::Blocks => blocks::unpack(&self.pool, packed, columns, out),
-            Elements::Plain(_) | Elements::Halves(_) => matmul::unpack(&self.pool, packed, columns, out),
+            Elements::Plain(_) | Elements::Halves(_) => matmul::unpack(&self.pool, self.isa, packed, columns, out),
         }
     }
 

@@ -72,7 +72,7 @@ fn open(bytes: Vec<u8>) -> Result<Reader> {
 
 #[test]
 fn what_is_written_is_read() {
-    let mut reader = open(File::sound().bytes()).unwrap();
+    let reader = open(File::sound().bytes()).unwrap();
     let values: Vec<_> = reader.metadata().iter().map(|(key, value)| (key.as_str(), value.clone())).collect();
     let expected = [
         ("flag", Value::Flag(true)),
@@ -145,7 +145,7 @@ fn damaged_files_are_survived() {
         for i in 0..1 + key.below(0, 3) {
             bytes[key.below(2 * i + 1, sound.len() as u64) as usize] = key.below(2 * i + 2, 256) as u8;
         }
-        if let Ok(mut reader) = open(bytes) {
+        if let Ok(reader) = open(bytes) {
             let names: Vec<String> = reader.entries().iter().map(|entry| entry.name.clone()).collect();
             names.iter().for_each(|name| assert!(reader.read(name).is_ok()));
         }

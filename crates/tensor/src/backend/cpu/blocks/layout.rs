@@ -6,6 +6,7 @@
 //! vector instruction multiplies 4 steps of 8 or 16 columns, and memory is read from front to back.
 
 use crate::backend::cpu::matmul::scratch::Scratch;
+use crate::backend::cpu::packed::{Found, Packed, Use};
 use crate::backend::cpu::pool::{Pool, chunks};
 use crate::quant::{BlockRows, Codes, Coding, Format};
 use half::f16;
@@ -31,6 +32,8 @@ thread_local! {
 #[derive(Debug)]
 pub(super) struct PackedBlocks {
     pub(super) sections: Vec<Section>,
+    /// The panels of each.
+    pub(super) words: Packed<Vec<Scratch>>,
 }
 
 /// Neighbouring columns that are stored in the same way.
@@ -42,7 +45,6 @@ pub(super) struct Section {
     /// Of the whole matrix.
     pub(super) columns: Range<usize>,
     pub(super) n_groups: usize,
-    words: Scratch,
 }
 
 /// A panel of some section.
@@ -57,71 +59,103 @@ pub(super) struct Panel<'a> {
     pub(super) n_columns: usize,
 }
 
+/// What panels are taken from.
+pub(super) type Source<'a> = Found<'a, Vec<Scratch>>;
+
 impl PackedBlocks {
-    /// Rearranges rows of blocks, which are the matrix's columns; `signed` asks for 8-bit codes around 0.
-    pub(super) fn new(pool: &Pool, parts: &[BlockRows<'_>], signed: bool) -> Self {
-        let mut first = 0;
-        let section = |rows: &BlockRows<'_>| {
-            let columns = first..first + rows.n_rows();
-            first = columns.end;
-            Section::new(pool, rows, columns, signed)
-        };
-        Self { sections: parts.iter().map(section).collect() }
+    /// Rows of blocks, which are the matrix's columns, packed; `signed` asks for 8-bit codes around 0.
+    pub(super) fn at_once(pool: &Pool, parts: &[BlockRows<'_>], signed: bool) -> Self {
+        let sections = sections(parts, signed);
+        let words = Packed::at_once(pack_all(pool, &sections, parts));
+        Self { sections, words }
+    }
+
+    /// The same, packed when it is used again.
+    pub(super) fn when_used(parts: Vec<BlockRows<'static>>, signed: bool) -> Self {
+        Self { sections: sections(&parts, signed), words: Packed::when_used(parts) }
+    }
+
+    pub(super) fn find(&self, pool: &Pool, wanted: Use, may_be_stored: bool) -> Source<'_> {
+        self.words.find(wanted, may_be_stored, |parts| pack_all(pool, &self.sections, parts))
     }
 
     pub(super) fn n_panels(&self) -> usize {
         self.sections.iter().map(Section::n_panels).sum()
     }
 
-    /// A panel, counted through all sections.
-    pub(super) fn panel(&self, mut i: usize) -> Panel<'_> {
-        for section in &self.sections {
+    /// A panel, counted through all sections; where it has not been packed it is now, into `own`.
+    pub(super) fn panel<'a>(&'a self, mut i: usize, source: &Source<'_>, own: &'a mut Scratch) -> Panel<'a> {
+        for (at, section) in self.sections.iter().enumerate() {
             if i < section.n_panels() {
-                return section.panel(i);
+                let start = match source {
+                    // SAFETY: the words hold all panels, and this is one of them.
+                    Found::Packed(words) => unsafe { words[at].as_ptr().cast::<u8>().add(i * section.panel_bytes()) },
+                    Found::Stored(parts) => {
+                        let rows = i * WIDTH..section.columns.len().min((i + 1) * WIDTH);
+                        section.read_panel(&parts[at], rows, own).as_ptr()
+                    }
+                };
+                let first = section.columns.start + i * WIDTH;
+                return Panel { section, start, first, n_columns: WIDTH.min(section.columns.end - first) };
             }
             i -= section.n_panels();
         }
         panic!("the matrix has only {} panels", self.n_panels())
     }
 
-    /// The section that has a column of the matrix.
-    pub(super) fn section_of(&self, column: usize) -> &Section {
-        let found = self.sections.iter().find(|section| section.columns.contains(&column));
-        found.unwrap_or_else(|| panic!("the matrix has no column {column}"))
+    /// The numbers of a column of the matrix.
+    pub(super) fn unpack(&self, column: usize, source: &Source<'_>, out: &mut [f32]) {
+        let at = self.sections.iter().position(|section| section.columns.contains(&column));
+        let at = at.unwrap_or_else(|| panic!("the matrix has no column {column}"));
+        let section = &self.sections[at];
+        let column = column - section.columns.start;
+        match source {
+            Found::Packed(words) => {
+                let start = words[at].as_ptr().cast::<u8>();
+                // SAFETY: the words hold all panels.
+                let panel = unsafe {
+                    let start = start.add(column / WIDTH * section.panel_bytes());
+                    std::slice::from_raw_parts(start, section.panel_bytes())
+                };
+                section.unpack(panel, column % WIDTH, out);
+            }
+            Found::Stored(parts) => {
+                let mut own = Scratch::default();
+                section.unpack(section.read_panel(&parts[at], column..column + 1, &mut own), 0, out);
+            }
+        }
     }
 }
 
-impl Section {
-    fn new(pool: &Pool, rows: &BlockRows<'_>, columns: Range<usize>, signed: bool) -> Self {
+fn sections(parts: &[BlockRows<'_>], signed: bool) -> Vec<Section> {
+    let mut first = 0;
+    let section = |rows: &BlockRows<'_>| {
         let coding = rows.format.coding().expect("blocks are packed of formats with codes");
         let lowered = if signed && coding.bits == 8 { coding.zero() } else { 0 };
-        let mut section = Self { coding, lowered, columns, n_groups: rows.width / GROUP, words: Scratch::default() };
-        let mut words = Scratch::default();
-        let n_words = (section.n_panels() * section.panel_bytes()).div_ceil(4);
-        let bytes: &mut [u8] = bytemuck::cast_slice_mut(words.words(n_words));
-        let n_panels = section.n_panels();
-        let parts = chunks(&mut bytes[..n_panels * section.panel_bytes()], section.panel_bytes().max(1));
-        pool.for_each(parts, |panel, bytes| {
-            ROWS.with_borrow_mut(|stored| {
-                let first = panel * WIDTH;
-                rows.read(first..section.columns.len().min(first + WIDTH), stored);
-                section.pack(rows.format, stored.chunks_exact(rows.row_bytes().max(1)), bytes);
-            });
-        });
-        section.words = words;
-        section
-    }
+        let columns = first..first + rows.n_rows();
+        first = columns.end;
+        Section { coding, lowered, columns, n_groups: rows.width / GROUP }
+    };
+    parts.iter().map(section).collect()
+}
 
+/// The panels of each section.
+fn pack_all(pool: &Pool, sections: &[Section], parts: &[BlockRows<'_>]) -> Vec<Scratch> {
+    let pack = |(section, rows): (&Section, &BlockRows<'_>)| {
+        let mut words = Scratch::default();
+        let n_bytes = section.n_panels() * section.panel_bytes();
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(words.words(n_bytes.div_ceil(4)));
+        pool.for_each(chunks(&mut bytes[..n_bytes], section.panel_bytes().max(1)), |i, bytes| {
+            section.pack(rows, i * WIDTH..section.columns.len().min((i + 1) * WIDTH), bytes);
+        });
+        words
+    };
+    sections.iter().zip(parts).map(pack).collect()
+}
+
+impl Section {
     pub(super) fn n_panels(&self) -> usize {
         self.columns.len().div_ceil(WIDTH)
-    }
-
-    fn panel(&self, i: usize) -> Panel<'_> {
-        let first = self.columns.start + i * WIDTH;
-        let n_columns = WIDTH.min(self.columns.end - first);
-        // SAFETY: the words hold all panels, and this is one of them.
-        let start = unsafe { self.words.as_ptr().cast::<u8>().add(i * self.panel_bytes()) };
-        Panel { section: self, start, first, n_columns }
     }
 
     /// Scales of a column in a group.
@@ -146,8 +180,24 @@ impl Section {
         self.n_groups * self.group_bytes()
     }
 
+    /// A panel of these rows, at most as many as it has columns.
+    fn read_panel<'a>(&self, stored: &BlockRows<'_>, rows: Range<usize>, own: &'a mut Scratch) -> &'a [u8] {
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(own.words(self.panel_bytes().div_ceil(4)));
+        let bytes = &mut bytes[..self.panel_bytes()];
+        bytes.fill(0);
+        self.pack(stored, rows, bytes);
+        bytes
+    }
+
     /// Fills a panel, which is 0, from the rows that are its columns.
-    fn pack<'r>(&self, format: Format, rows: impl Iterator<Item = &'r [u8]>, bytes: &mut [u8]) {
+    fn pack(&self, stored: &BlockRows<'_>, rows: Range<usize>, bytes: &mut [u8]) {
+        ROWS.with_borrow_mut(|read| {
+            stored.read(rows, read);
+            self.put_rows(stored.format, read.chunks_exact(stored.row_bytes().max(1)), bytes);
+        });
+    }
+
+    fn put_rows<'r>(&self, format: Format, rows: impl Iterator<Item = &'r [u8]>, bytes: &mut [u8]) {
         let mut codes = Codes::default();
         let block_groups = format.block_len() / GROUP;
         for (column, row) in rows.enumerate() {
@@ -215,12 +265,8 @@ impl Section {
         }
     }
 
-    /// The numbers of a column of the whole matrix.
-    pub(super) fn unpack(&self, column: usize, out: &mut [f32]) {
-        let (panel, column) = ((column - self.columns.start) / WIDTH, (column - self.columns.start) % WIDTH);
-        let words = self.words.as_ptr().cast::<u8>();
-        // SAFETY: the words hold all panels.
-        let bytes = unsafe { std::slice::from_raw_parts(words.add(panel * self.panel_bytes()), self.panel_bytes()) };
+    /// The numbers of a column of a panel.
+    fn unpack(&self, bytes: &[u8], column: usize, out: &mut [f32]) {
         let (code_bytes, scale_bytes) = (self.code_bytes(), self.scale_bytes());
         let zero = f32::from(self.coding.zero());
         for (group, out) in bytes.chunks_exact(self.group_bytes()).zip(out.chunks_exact_mut(GROUP)) {

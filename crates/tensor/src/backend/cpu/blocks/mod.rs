@@ -11,12 +11,14 @@ mod rows;
 mod tests;
 
 use super::isa::Isa;
+use super::matmul::scratch::Scratch;
 use super::matmul::{Epilogue, Sums};
+use super::packed::Use;
 use super::pool::{Pool, chunks};
 use crate::backend::{Elements, Matmul, PackedMatrix};
 use crate::quant::BlockRows;
 use kernel::{Kernel, Tile};
-use layout::{PackedBlocks, WIDTH};
+use layout::{PackedBlocks, Source, WIDTH};
 use rows::RoundedRows;
 use std::cell::RefCell;
 use std::ops::Range;
@@ -36,13 +38,22 @@ pub(super) struct Workspace {
 }
 
 thread_local! {
-    static SUMS: RefCell<Vec<f32>> = RefCell::default();
+    /// Sums, and a panel that is used but once.
+    static LOCAL: RefCell<(Vec<f32>, Scratch)> = RefCell::default();
 }
 
 /// Rearranges rows of blocks, which are the matrix's columns, for repeated use.
 pub(super) fn pack(pool: &Pool, isa: Isa, k: usize, parts: &[BlockRows<'_>]) -> PackedMatrix {
-    let blocks = PackedBlocks::new(pool, parts, Kernel::of(isa).takes_signed());
-    let n_columns = parts.iter().map(BlockRows::n_rows).sum();
+    matrix(k, PackedBlocks::at_once(pool, parts, Kernel::of(isa).takes_signed()))
+}
+
+/// As [`pack`], done when the matrix is used again.
+pub(super) fn pack_when_used(isa: Isa, k: usize, parts: Vec<BlockRows<'static>>) -> PackedMatrix {
+    matrix(k, PackedBlocks::when_used(parts, Kernel::of(isa).takes_signed()))
+}
+
+fn matrix(k: usize, blocks: PackedBlocks) -> PackedMatrix {
+    let n_columns = blocks.sections.last().map_or(0, |section| section.columns.end);
     let n_bytes = blocks.sections.iter().map(|section| section.n_panels() * section.panel_bytes()).sum();
     PackedMatrix { n_rows: k, n_columns, elements: Elements::Blocks, n_bytes, panels: Box::new(blocks) }
 }
@@ -50,10 +61,8 @@ pub(super) fn pack(pool: &Pool, isa: Isa, k: usize, parts: &[BlockRows<'_>]) -> 
 /// The numbers of some columns, one behind the other.
 pub(super) fn unpack(pool: &Pool, packed: &PackedMatrix, columns: &[u32], out: &mut [f32]) {
     let blocks = blocks_of(packed);
-    pool.for_each(chunks(out, packed.n_rows), |i, out| {
-        let column = columns[i] as usize;
-        blocks.section_of(column).unpack(column, out);
-    });
+    let source = blocks.find(pool, Use::Unpack, true);
+    pool.for_each(chunks(out, packed.n_rows), |i, out| blocks.unpack(columns[i] as usize, &source, out));
 }
 
 fn blocks_of(packed: &PackedMatrix) -> &PackedBlocks {
@@ -72,8 +81,10 @@ pub(super) fn matmul(pool: &Pool, isa: Isa, workspace: &Workspace, mut call: Mat
     let rows = shared.as_deref_mut().unwrap_or(&mut own);
     rows.round(pool, isa, call.a, [call.m, call.k], Kernel::of(isa).max_rows());
     let (m, k) = (call.m, call.k);
-    let product =
-        Product { isa, kernel: Kernel::of(isa), blocks: blocks_of(packed), rows, epilogue: Epilogue::new(&mut call) };
+    let blocks = blocks_of(packed);
+    // Of more rows than a task takes, each task would pack its panels again.
+    let source = blocks.find(pool, Use::Product, m <= BLOCK_ROWS);
+    let product = Product { isa, kernel: Kernel::of(isa), blocks, source, rows, epilogue: Epilogue::new(&mut call) };
     let n_panels = product.blocks.n_panels();
     let n_rows = m.min(BLOCK_ROWS);
     let per_task =
@@ -90,6 +101,7 @@ struct Product<'a> {
     isa: Isa,
     kernel: Kernel,
     blocks: &'a PackedBlocks,
+    source: Source<'a>,
     rows: &'a RoundedRows,
     epilogue: Epilogue<'a>,
 }
@@ -97,9 +109,9 @@ struct Product<'a> {
 impl Product<'_> {
     /// One task: these rows times these panels.
     fn multiply(&self, rows: Range<usize>, panels: Range<usize>) {
-        SUMS.with_borrow_mut(|sums| {
+        LOCAL.with_borrow_mut(|(sums, own)| {
             for panel in panels {
-                let panel = self.blocks.panel(panel);
+                let panel = self.blocks.panel(panel, &self.source, own);
                 let n = rows.len() * WIDTH;
                 if sums.len() < n {
                     sums.resize(n, 0.0);

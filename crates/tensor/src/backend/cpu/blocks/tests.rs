@@ -1,10 +1,11 @@
 use crate::backend::cpu::Cpu;
 use crate::backend::cpu::isa::Isa;
 use crate::backend::reference::Reference;
-use crate::backend::{Activation, Kernels, Matmul, Matrix, Rhs};
+use crate::backend::{Activation, Kernels, Matmul, Matrix, PackedMatrix, Rhs};
 use crate::dtype::{View, ViewMut};
 use crate::quant::{BlockRows, Format};
 use crate::rng::Key;
+use std::sync::Arc;
 
 /// Every format with codes.
 fn formats() -> impl Iterator<Item = Format> {
@@ -51,14 +52,17 @@ impl Case {
     }
 
     fn run(&self, kernels: &dyn Kernels, parts: &[BlockRows<'_>]) -> Vec<f32> {
-        let packed = kernels.pack_blocks(self.k, parts);
+        self.product(kernels, &kernels.pack_blocks(self.k, parts))
+    }
+
+    fn product(&self, kernels: &dyn Kernels, packed: &PackedMatrix) -> Vec<f32> {
         let mut c = vec![0.0; self.m * self.n];
         kernels.matmul(Matmul {
             m: self.m,
             n: self.n,
             k: self.k,
             a: Matrix::new(View::F32(&self.x), self.k),
-            b: Rhs::Packed(&packed),
+            b: Rhs::Packed(packed),
             c: ViewMut::F32(&mut c),
             accumulate: false,
             bias: Some(View::F32(&self.bias)),
@@ -156,6 +160,34 @@ fn columns_are_unpacked() {
             let error = largest_error(&found, &expected);
             // Half a unit of an f16 twice, where scale and offset are products.
             assert!(error < 1e-3, "{}, {}: {error}", format.name(), kernels.name());
+        }
+    }
+}
+
+/// The first product and the first look-up read rows where they lie; of many rows, or when used again, they are packed.
+#[test]
+fn a_matrix_packed_when_used_gives_the_same_bits() {
+    let k = 256;
+    for format in formats() {
+        let owned = [37, 20].map(|n| blocks(format, n, k));
+        let borrowed: Vec<_> = owned.iter().map(|bytes| BlockRows::new(format, k, bytes)).collect();
+        let shared = || owned.iter().map(|bytes| BlockRows::shared(format, k, Arc::new(bytes.clone()))).collect();
+        let columns = [56, 0, 36, 37];
+        for (isa, m) in Isa::available().flat_map(|isa| [1, 5, 70].map(|m| (isa, m))) {
+            let (cpu, case) = (Cpu::with_isa(2, isa), Case::new(m, k, 57));
+            let at_once = cpu.pack_blocks(k, &borrowed);
+            let when_used = cpu.pack_blocks_when_used(k, shared());
+            assert_eq!(when_used.n_bytes, at_once.n_bytes);
+            let expected = case.product(&cpu, &at_once);
+            let mut numbers = vec![0.0; columns.len() * k];
+            cpu.unpack(&at_once, &columns, &mut numbers);
+            for time in 1..=3 {
+                let mut found = vec![0.0; columns.len() * k];
+                cpu.unpack(&when_used, &columns, &mut found);
+                assert!(found == numbers, "{}, {}, unpacked {time} times", format.name(), isa.name());
+                let found = case.product(&cpu, &when_used);
+                assert!(found == expected, "{}, {}, {m} rows, {time} times", format.name(), isa.name());
+            }
         }
     }
 }

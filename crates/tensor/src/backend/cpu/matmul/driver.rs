@@ -93,7 +93,7 @@ impl<'a> Product<'a> {
             panel_bytes: 4 * rhs.layout.n_panel_words(),
             packs_a: lhs.direct.is_none(),
             transposes_a: call.a.transposed,
-            packs_b: rhs.packed.is_none(),
+            packs_b: rhs.packed().is_none(),
         };
         Self {
             isa,
@@ -198,7 +198,7 @@ impl<'a> Product<'a> {
             return start;
         }
         // SAFETY: all panels are there.
-        unsafe { self.rhs.packed.unwrap_or(self.b_together).add(offset) }
+        unsafe { self.rhs.packed().unwrap_or(self.b_together).add(offset) }
     }
 
     /// At most [`BLOCK_ROWS`] rows, the first of them `a`, times one panel `b`, K cut into blocks.

@@ -1,11 +1,14 @@
 //! Rows of 16-bit numbers as a file stores them, rearranged into panels without being widened.
 
 use super::kernel::{KernelSet, Operands};
+use super::pack::{self, Operand, Target, Word};
 use super::panels::{PackedPanels, PanelLayout};
 use super::scratch::Scratch;
 use crate::backend::cpu::isa::Isa;
+use crate::backend::cpu::packed::Packed;
 use crate::backend::cpu::pool::{Pool, chunks};
-use crate::backend::{Elements, PackedMatrix};
+use crate::backend::{Elements, Matrix, PackedMatrix};
+use crate::dtype::View;
 use crate::quant::{BlockRows, Half};
 use std::cell::RefCell;
 use std::ops::Range;
@@ -14,8 +17,8 @@ use std::ops::Range;
 const BLOCK_STEPS: usize = 64;
 
 thread_local! {
-    /// The columns of a panel as they are stored, and those of one part.
-    static COLUMNS: RefCell<(Vec<u8>, Vec<u8>)> = RefCell::default();
+    /// The columns of a panel as they are stored.
+    static COLUMNS: RefCell<Vec<u32>> = RefCell::default();
 }
 
 /// Where a number is among the words of a step.
@@ -45,68 +48,116 @@ pub(in crate::backend::cpu) fn pack(
     k: usize,
     parts: &[BlockRows<'_>],
 ) -> PackedMatrix {
+    let layout = layout(isa, half, k, parts);
+    matrix(half, k, layout, Packed::at_once(pack_all(pool, isa, half, &layout, parts)))
+}
+
+/// As [`pack`], done when the matrix is used again.
+///
+/// # Panics
+/// As [`pack`].
+pub(in crate::backend::cpu) fn pack_when_used(
+    isa: Isa,
+    half: Half,
+    k: usize,
+    parts: Vec<BlockRows<'static>>,
+) -> PackedMatrix {
+    matrix(half, k, layout(isa, half, k, &parts), Packed::when_used(parts))
+}
+
+fn layout(isa: Isa, half: Half, k: usize, parts: &[BlockRows<'_>]) -> PanelLayout {
     assert!(parts.iter().all(|part| part.width == k), "rows have the length of the sums");
     let n = parts.iter().map(BlockRows::n_rows).sum();
-    let layout = PanelLayout::new(KernelSet::of(isa, Operands::F32ByHalf(half)), n, k.div_ceil(2));
+    PanelLayout::new(KernelSet::of(isa, Operands::F32ByHalf(half)), n, k.div_ceil(2))
+}
+
+fn matrix(half: Half, k: usize, layout: PanelLayout, words: Packed<Scratch>) -> PackedMatrix {
+    let (n_columns, n_bytes) = (layout.n, 4 * layout.n_words());
+    let panels = Box::new(PackedPanels::new(layout, words));
+    PackedMatrix { n_rows: k, n_columns, elements: Elements::Halves(half), n_bytes, panels }
+}
+
+/// The words of all panels.
+pub(super) fn pack_all(pool: &Pool, isa: Isa, half: Half, layout: &PanelLayout, parts: &[BlockRows<'_>]) -> Scratch {
     let mut words = Scratch::default();
     let panels = chunks(words.words(layout.n_words()), layout.n_panel_words().max(1));
-    pool.for_each(panels, |panel, words| {
-        COLUMNS.with_borrow_mut(|(columns, of_part)| {
-            read_columns(parts, layout.columns(panel), columns, of_part);
-            pack_panel(half, &layout, columns, 2 * k, words);
-        });
+    pool.for_each(panels, |panel, words| read_panel(isa, half, layout, parts, panel, words));
+    words
+}
+
+/// Fills the words of a panel, which are 0, from rows as they are stored.
+pub(super) fn read_panel(
+    isa: Isa,
+    half: Half,
+    layout: &PanelLayout,
+    parts: &[BlockRows<'_>],
+    panel: usize,
+    words: &mut [u32],
+) {
+    with_columns(parts, layout.columns(panel), |columns, k| match half {
+        Half::Bf16 if k.is_multiple_of(2) && cfg!(target_endian = "little") => pack_words(isa, layout, columns, words),
+        _ => pack_panel(half, layout, bytemuck::cast_slice(columns), k, words),
     });
-    let panels = Box::new(PackedPanels::of_halves(layout, words));
-    let n_bytes = 4 * layout.n_words();
-    PackedMatrix { n_rows: k, n_columns: n, elements: Elements::Halves(half), n_bytes, panels }
 }
 
-/// Reads some columns of the whole matrix, which may lie in several parts.
-fn read_columns(parts: &[BlockRows<'_>], wanted: Range<usize>, columns: &mut Vec<u8>, of_part: &mut Vec<u8>) {
-    columns.clear();
-    let mut first = 0;
-    for part in parts {
-        let rows = wanted.start.max(first)..wanted.end.min(first + part.n_rows());
-        if rows.len() == wanted.len() {
-            part.read(rows.start - first..rows.end - first, columns);
-        } else if !rows.is_empty() {
-            part.read(rows.start - first..rows.end - first, of_part);
-            columns.extend_from_slice(of_part);
+/// The numbers of a column, from rows as they are stored.
+pub(super) fn read_column(half: Half, parts: &[BlockRows<'_>], column: usize, out: &mut [f32]) {
+    with_columns(parts, column..column + 1, |words, _| {
+        let (numbers, _) = bytemuck::cast_slice::<_, u8>(words).as_chunks();
+        out.iter_mut().zip(numbers).for_each(|(out, &number)| *out = half.widen(u16::from_le_bytes(number)));
+    });
+}
+
+/// Reads some columns of the whole matrix, which may lie in several parts: their bytes one behind the other, filled up to
+/// whole words, and their length.
+fn with_columns(parts: &[BlockRows<'_>], wanted: Range<usize>, then: impl FnOnce(&[u32], usize)) {
+    let (k, n_column_bytes) = parts.first().map_or((0, 0), |part| (part.width, part.row_bytes()));
+    let n_bytes = wanted.len() * n_column_bytes;
+    COLUMNS.with_borrow_mut(|columns| {
+        columns.resize(n_bytes.div_ceil(4), 0);
+        let mut rest = &mut bytemuck::cast_slice_mut(columns)[..n_bytes];
+        let mut first = 0;
+        for part in parts {
+            let rows = wanted.start.max(first)..wanted.end.min(first + part.n_rows());
+            if !rows.is_empty() {
+                let (out, after) = rest.split_at_mut(rows.len() * n_column_bytes);
+                part.read_to(rows.start - first..rows.end - first, out);
+                rest = after;
+            }
+            first += part.n_rows();
         }
-        first += part.n_rows();
-    }
+        then(columns, k);
+    });
 }
 
-/// Fills the words of a panel, which are 0, from columns of so many bytes, one behind the other.
-fn pack_panel(half: Half, layout: &PanelLayout, columns: &[u8], n_column_bytes: usize, words: &mut [u32]) {
+/// Fills a panel from columns of whole words, each of which holds the two numbers of a step as they lie.
+fn pack_words(isa: Isa, layout: &PanelLayout, columns: &[u32], words: &mut [u32]) {
+    let n_steps = layout.n_steps;
+    let width = words.len() / n_steps.max(1);
+    let data = View::F32(bytemuck::cast_slice(columns));
+    let operand = Operand::rhs(Matrix::transposed(data, n_steps), n_steps);
+    let lines = 0..columns.len() / n_steps.max(1);
+    let target = Target { start: words.as_mut_ptr(), step_stride: width, line_stride: 1 };
+    // SAFETY: the panel has a word for every step and line, and the columns have them too.
+    unsafe { pack::pack(isa, Word::F32, &operand, 0..n_steps, lines, target) };
+}
+
+/// Fills the words of a panel, which are 0, from columns of `k` numbers, one behind the other.
+fn pack_panel(half: Half, layout: &PanelLayout, columns: &[u8], k: usize, words: &mut [u32]) {
     let width = words.len() / layout.n_steps.max(1);
     for (block, words) in words.chunks_mut(BLOCK_STEPS * width.max(1)).enumerate() {
-        for (lane, column) in columns.chunks_exact(n_column_bytes.max(1)).enumerate() {
+        for (lane, column) in columns.chunks_exact((2 * k).max(1)).enumerate() {
             let column = &column[4 * BLOCK_STEPS * block..];
-            match half {
-                Half::Bf16 => pack_pairs(column, lane, width, words),
-                Half::F16 => {
-                    let places = [0, 1].map(|part| Place::of_f16(lane, part, layout.n_lanes));
-                    pack_numbers(column, places, width, words);
-                }
-            }
+            let places = [0, 1].map(|part| match half {
+                Half::Bf16 => Place { word: lane, shift: 16 * part },
+                Half::F16 => Place::of_f16(lane, part, layout.n_lanes),
+            });
+            pack_numbers(column, places, width, words);
         }
     }
 }
 
-/// Two numbers make the word of a lane as they lie.
-fn pack_pairs(column: &[u8], lane: usize, width: usize, words: &mut [u32]) {
-    let (pairs, last) = column.as_chunks::<4>();
-    let mut words = words.iter_mut().skip(lane).step_by(width);
-    for (&pair, word) in pairs.iter().zip(&mut words) {
-        *word = u32::from_le_bytes(pair);
-    }
-    if let (&[low, high], Some(word)) = (last, words.next()) {
-        *word = u32::from(u16::from_le_bytes([low, high]));
-    }
-}
-
-/// Two numbers lie in words of other lanes as well.
+/// Two numbers of a column, which may lie in words of different lanes.
 fn pack_numbers(column: &[u8], places: [Place; 2], width: usize, words: &mut [u32]) {
     for (pair, words) in column.chunks(4).zip(words.chunks_exact_mut(width)) {
         for (number, place) in pair.chunks_exact(2).zip(places) {
@@ -124,6 +175,7 @@ mod tests {
     use crate::quant::{BlockRows, Format};
     use crate::rng::Key;
     use half::bf16;
+    use std::sync::Arc;
 
     const FORMATS: [Format; 2] = [Format::F16, Format::Bf16];
     /// Rows, columns and length of the sums: whole and partial tiles, pairs and blocks.
@@ -174,6 +226,32 @@ mod tests {
                         assert!(found == expected, "{isa:?} {format:?} {m} {n} {k} {n_threads} threads");
                         assert!(matches!(halves.elements, Elements::Halves(_)));
                     }
+                }
+            }
+        }
+    }
+
+    /// The first product and the first look-up read rows where they lie; of many rows, or when used again, they are packed.
+    #[test]
+    fn a_matrix_packed_when_used_gives_the_same_bits() {
+        for (isa, format) in Isa::available().flat_map(|isa| FORMATS.map(|format| (isa, format))) {
+            for [m, n, k] in SIZES.into_iter().filter(|[.., k]| *k > 0) {
+                let (bytes, numbers) = rows(format, n, k);
+                let (first, rest) = bytes.split_at(n / 3 * 2 * k);
+                let parts = [first, rest].map(|part| BlockRows::shared(format, k, Arc::new(part.to_vec())));
+                let cpu = Cpu::with_isa(3, isa);
+                let when_used = cpu.pack_blocks_when_used(k, parts.to_vec());
+                let at_once = packed(&cpu, format, k, &bytes);
+                let x = normals(1, m * k);
+                let a = Matrix::new(View::F32(&x), k);
+                let expected = product(&cpu, [m, n, k], a, &at_once);
+                let column = n / 2;
+                for time in 1..=3 {
+                    let mut found = vec![0.0; k];
+                    cpu.unpack(&when_used, &[column as u32], &mut found);
+                    assert!(found == numbers[column * k..][..k], "{isa:?} {format:?} {n} {k}, unpacked {time} times");
+                    let found = product(&cpu, [m, n, k], a, &when_used);
+                    assert!(found == expected, "{isa:?} {format:?} {m} {n} {k}, {time} times");
                 }
             }
         }

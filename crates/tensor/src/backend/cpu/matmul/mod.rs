@@ -21,7 +21,7 @@ mod tests;
 
 pub(super) use driver::{Workspace, matmul};
 pub(super) use epilogue::{Epilogue, Sums};
-pub(super) use halves::pack as pack_halves;
+pub(super) use halves::{pack as pack_halves, pack_when_used as pack_halves_when_used};
 pub(super) use panels::{pack, unpack};
 
 /// Asks for the cache line at `address`, which need not exist.

@@ -1,12 +1,16 @@
 //! The two sides of a product in the form that the kernels read.
 
+use super::halves;
 use super::kernel::{KernelSet, Operands};
 use super::pack::{Operand, Target, Word, pack};
 use super::panels::{PackedPanels, PanelLayout};
+use super::plan::BLOCK_ROWS;
 use crate::backend::cpu::isa::Isa;
+use crate::backend::cpu::packed::Found;
 use crate::backend::cpu::pool::Pool;
 use crate::backend::{Elements, Matmul, Matrix, PackedMatrix, Rhs};
 use crate::dtype::View;
+use crate::quant::{BlockRows, Half};
 use std::ops::Range;
 
 /// What the elements of a product are stored as while they are multiplied.
@@ -114,29 +118,61 @@ impl<'a> LhsRows<'a> {
 pub(super) struct RhsPanels<'a> {
     format: Format,
     pub(super) layout: PanelLayout,
-    /// What is to be packed; nothing if it has been packed before.
-    operand: Option<Operand<'a>>,
-    /// The panels, if they have been packed before.
-    pub(super) packed: Option<*const u32>,
+    source: RhsSource<'a>,
+}
+
+/// Where panels come from.
+enum RhsSource<'a> {
+    /// They have been packed before.
+    Packed(*const u32),
+    /// A matrix as it is multiplied.
+    Matrix(Operand<'a>),
+    /// Rows as a file stores them.
+    Stored(Half, &'a [BlockRows<'static>]),
 }
 
 impl<'a> RhsPanels<'a> {
     pub(super) fn new(format: Format, pool: &Pool, call: &Matmul<'a>) -> Self {
         let layout = PanelLayout::new(format.kernels, call.n, format.b_word.n_steps(call.k));
-        let (operand, packed) = match call.b {
-            Rhs::Matrix(b) => (Some(Operand::rhs(b, call.k)), None),
-            Rhs::Packed(b) => (None, Some(PackedPanels::of(b, pool, format.isa, format.operands).as_ptr())),
+        let source = match call.b {
+            Rhs::Matrix(b) => RhsSource::Matrix(Operand::rhs(b, call.k)),
+            Rhs::Packed(b) => {
+                // Of more rows than a task takes, each task would pack its panels again.
+                let may_be_stored = call.m <= BLOCK_ROWS;
+                match (PackedPanels::of(b, pool, format.isa, format.operands, may_be_stored), b.elements) {
+                    (Found::Packed(words), _) => RhsSource::Packed(words.as_ptr()),
+                    (Found::Stored(parts), Elements::Halves(half)) => RhsSource::Stored(half, parts),
+                    (Found::Stored(_), _) => panic!("only numbers of 16 bits are packed when used"),
+                }
+            }
         };
-        Self { format, layout, operand, packed }
+        Self { format, layout, source }
     }
 
-    /// Packs some steps of a panel that starts at `start`.
+    /// The panels, if they have been packed before.
+    pub(super) fn packed(&self) -> Option<*const u32> {
+        if let RhsSource::Packed(words) = self.source { Some(words) } else { None }
+    }
+
+    /// Packs some steps of a panel that starts at `start`; all of them where rows come from a file.
     ///
     /// # Safety
     /// The panel's words are valid and nobody else uses those of the steps; B has the columns.
     pub(super) unsafe fn pack(&self, panel: usize, steps: Range<usize>, start: *mut u32) {
-        let b = self.operand.as_ref().expect("only an unpacked right-hand side is packed");
-        // SAFETY: the caller keeps the same contract.
-        unsafe { self.layout.pack(self.format.isa, self.format.b_word, b, panel, steps, start) };
+        match &self.source {
+            RhsSource::Packed(_) => panic!("only an unpacked right-hand side is packed"),
+            // SAFETY: the caller keeps the same contract.
+            RhsSource::Matrix(b) => unsafe {
+                self.layout.pack(self.format.isa, self.format.b_word, b, panel, steps, start);
+            },
+            RhsSource::Stored(half, parts) => {
+                assert_eq!(steps, 0..self.layout.n_steps, "columns are read whole");
+                let n_words = self.layout.width(panel) * steps.len();
+                // SAFETY: so many words has the panel, and all are this caller's.
+                let words = unsafe { std::slice::from_raw_parts_mut(start, n_words) };
+                words.fill(0);
+                halves::read_panel(self.format.isa, *half, &self.layout, parts, panel, words);
+            }
+        }
     }
 }

@@ -1,10 +1,11 @@
 //! B rearranged into panels, for one call or for many.
 
-use super::halves::Place;
+use super::halves::{self, Place};
 use super::kernel::{KernelSet, Operands};
 use super::pack::{self, Operand, Target, Word};
 use super::scratch::Scratch;
 use crate::backend::cpu::isa::Isa;
+use crate::backend::cpu::packed::{Found, Packed, Use};
 use crate::backend::cpu::pool::{Pool, chunks};
 use crate::backend::{Elements, Matrix, PackedMatrix};
 use crate::dtype::{DType, View};
@@ -89,55 +90,59 @@ impl PanelLayout {
 #[derive(Debug)]
 pub(super) struct PackedPanels {
     layout: PanelLayout,
-    words: Scratch,
+    words: Packed<Scratch>,
     /// For an f32 matrix: the same rounded to bf16, made when a bf16 left-hand side first asks for it.
-    rounded: OnceLock<Box<PackedPanels>>,
+    rounded: OnceLock<Scratch>,
 }
 
 impl PackedPanels {
-    fn new(pool: &Pool, isa: Isa, word: Word, b: Operand<'_>, layout: PanelLayout) -> Self {
-        let mut words = Scratch::default();
-        let start = SendPtr(words.words(layout.n_words()).as_mut_ptr());
-        pool.run(layout.n_panels(), &|panel| {
-            // SAFETY: every task writes its own panel, and the words outlive the call.
-            unsafe { layout.pack(isa, word, &b, panel, 0..layout.n_steps, start.get().add(layout.offset(panel))) };
-        });
+    pub(super) fn new(layout: PanelLayout, words: Packed<Scratch>) -> Self {
         Self { layout, words, rounded: OnceLock::new() }
     }
 
-    /// The panels of `packed` for a product of these operands.
+    /// What `packed` has for a product of these operands: the words of all panels, or, where `may_be_stored`, rows that panels
+    /// are to be made of.
     ///
     /// # Panics
     /// When the matrix was packed by another kind of backend.
-    pub(super) fn of<'a>(packed: &'a PackedMatrix, pool: &Pool, isa: Isa, operands: Operands) -> &'a Self {
-        let own: &Self = packed.panels.downcast_ref().expect("a matrix packed by a cpu backend");
+    pub(super) fn of<'a>(
+        packed: &'a PackedMatrix,
+        pool: &Pool,
+        isa: Isa,
+        operands: Operands,
+        may_be_stored: bool,
+    ) -> Found<'a, Scratch> {
+        let own = Self::in_matrix(packed);
         let kernels = KernelSet::of(isa, operands);
         assert_eq!(own.layout.full_width, kernels.panel_width(), "a matrix is packed for other vector instructions");
-        if operands != Operands::Bf16 || packed.elements == Elements::Plain(DType::Bf16) {
-            return own;
+        match own.find(pool, isa, packed.elements, Use::Product, may_be_stored) {
+            Found::Packed(words) if operands == Operands::Bf16 && packed.elements != Elements::Plain(DType::Bf16) => {
+                Found::Packed(own.rounded.get_or_init(|| own.round(pool, isa, packed.n_rows, words, kernels)))
+            }
+            found => found,
         }
-        own.rounded.get_or_init(|| Box::new(own.round(pool, isa, packed.n_rows, kernels)))
     }
 
-    /// Panels that have been made of numbers of 16 bits.
-    pub(super) fn of_halves(layout: PanelLayout, words: Scratch) -> Self {
-        Self { layout, words, rounded: OnceLock::new() }
+    fn in_matrix(packed: &PackedMatrix) -> &Self {
+        packed.panels.downcast_ref().expect("a matrix packed by a cpu backend")
     }
 
-    /// First word of the first panel.
-    pub(super) fn as_ptr(&self) -> *const u32 {
-        self.words.as_ptr()
+    fn find(&self, pool: &Pool, isa: Isa, elements: Elements, wanted: Use, may_be_stored: bool) -> Found<'_, Scratch> {
+        self.words.find(wanted, may_be_stored, |parts| {
+            let Elements::Halves(half) = elements else { panic!("only numbers of 16 bits are packed when used") };
+            halves::pack_all(pool, isa, half, &self.layout, parts)
+        })
     }
 
-    fn round(&self, pool: &Pool, isa: Isa, k: usize, kernels: &KernelSet) -> Self {
+    fn round(&self, pool: &Pool, isa: Isa, k: usize, words: &Scratch, kernels: &KernelSet) -> Scratch {
         let layout = PanelLayout::new(kernels, self.layout.n, Word::Bf16Pair.n_steps(k));
-        let mut words = Scratch::default();
-        let start = SendPtr(words.words(layout.n_words()).as_mut_ptr());
+        let mut rounded = Scratch::default();
+        let start = SendPtr(rounded.words(layout.n_words()).as_mut_ptr());
         pool.run(layout.n_panels(), &|panel| {
             let width = layout.width(panel);
             // SAFETY: the panel of f32 has `k` steps of `width` words; every bit pattern is an f32.
             let values = unsafe {
-                std::slice::from_raw_parts(self.as_ptr().add(self.layout.offset(panel)).cast::<f32>(), k * width)
+                std::slice::from_raw_parts(words.as_ptr().add(self.layout.offset(panel)).cast::<f32>(), k * width)
             };
             let source = Operand::rhs(Matrix::new(View::F32(values), width), k);
             // SAFETY: every task writes its own panel.
@@ -147,7 +152,7 @@ impl PackedPanels {
                 pack::pack(isa, Word::Bf16Pair, &source, 0..layout.n_steps, 0..width, target);
             }
         });
-        Self { layout, words, rounded: OnceLock::new() }
+        rounded
     }
 }
 
@@ -160,21 +165,38 @@ pub(in crate::backend::cpu) fn pack(pool: &Pool, isa: Isa, b: Matrix<'_>, k: usi
         DType::Bf16 => (Word::Bf16Pair, KernelSet::of(isa, Operands::Bf16)),
     };
     let layout = PanelLayout::new(kernels, n, word.n_steps(k));
-    let panels = PackedPanels::new(pool, isa, word, Operand::rhs(b, k), layout);
+    let (b, mut words) = (Operand::rhs(b, k), Scratch::default());
+    let start = SendPtr(words.words(layout.n_words()).as_mut_ptr());
+    pool.run(layout.n_panels(), &|panel| {
+        // SAFETY: every task writes its own panel, and the words outlive the call.
+        unsafe { layout.pack(isa, word, &b, panel, 0..layout.n_steps, start.get().add(layout.offset(panel))) };
+    });
+    let panels = PackedPanels::new(layout, Packed::at_once(words));
     let (elements, n_bytes) = (Elements::Plain(dtype), 4 * layout.n_words());
     PackedMatrix { n_rows: k, n_columns: n, elements, n_bytes, panels: Box::new(panels) }
 }
 
 /// The numbers of some columns, one behind the other.
-pub(in crate::backend::cpu) fn unpack(pool: &Pool, packed: &PackedMatrix, columns: &[u32], out: &mut [f32]) {
-    let own: &PackedPanels = packed.panels.downcast_ref().expect("a matrix packed by a cpu backend");
+pub(in crate::backend::cpu) fn unpack(pool: &Pool, isa: Isa, packed: &PackedMatrix, columns: &[u32], out: &mut [f32]) {
+    let own = PackedPanels::in_matrix(packed);
     let (layout, k) = (own.layout, packed.n_rows);
+    let words = match own.find(pool, isa, packed.elements, Use::Unpack, true) {
+        Found::Packed(words) => words,
+        Found::Stored(parts) => {
+            let Elements::Halves(half) = packed.elements else {
+                panic!("only numbers of 16 bits are packed when used")
+            };
+            let read = |i: usize, out: &mut [f32]| halves::read_column(half, parts, columns[i] as usize, out);
+            return pool.for_each(chunks(out, k.max(1)), read);
+        }
+    };
     pool.for_each(chunks(out, k.max(1)), |i, out| {
         let column = columns[i] as usize;
         let panel = column / layout.full_width;
         let (width, lane) = (layout.width(panel), column % layout.full_width);
         // SAFETY: the panel has the words.
-        let word = |step: usize, lane: usize| unsafe { *own.as_ptr().add(layout.offset(panel) + step * width + lane) };
+        let word =
+            |step: usize, lane: usize| unsafe { *words.as_ptr().add(layout.offset(panel) + step * width + lane) };
         for (row, out) in out.iter_mut().enumerate() {
             *out = match packed.elements {
                 Elements::Plain(DType::F32) => f32::from_bits(word(row, lane)),
