@@ -24,13 +24,22 @@ pub struct Base {
     pub special: SpecialIds,
 }
 
-/// Loads the base that a recipe names; `None` when it names none. A recipe that knows its checksum gets no other.
+/// Loads the base that a recipe names; `None` when it names none. A recipe that knows its checksum gets no other. `run` is the
+/// directory of the run whose recipe it is, if that has begun.
 ///
 /// # Errors
-/// When it cannot be read, has no tokenizer or one with more tokens than the model, or is not the one it was.
-pub fn open(recipe: &mut Recipe, purpose: Purpose, device: &Device) -> Outcome<Option<Base>> {
+/// When it cannot be found or read, has no tokenizer or one with more tokens than the model, or is not the one it was.
+pub fn open(
+    recipe: &mut Recipe,
+    run: Option<&RunDirectory>,
+    purpose: Purpose,
+    device: &Device,
+) -> Outcome<Option<Base>> {
     let Some(name) = recipe.base.path.clone() else { return Ok(None) };
-    let path = &*hub::locate(Path::new(&name))?;
+    let path = &*match run {
+        Some(run) => found(&name, run)?,
+        None => hub::locate(Path::new(&name))?.into_owned(),
+    };
     let loaded = model::load(path, None, purpose, device)?;
     let codebook = loaded.codebook()?.clone();
     let (n_tokens, n_rows) = (codebook.vocab().size, loaded.transformer.config().vocab_size);
@@ -56,6 +65,35 @@ pub fn open(recipe: &mut Recipe, purpose: Purpose, device: &Device) -> Outcome<O
         attach_new(&mut transformer, &settings)?;
     }
     Ok(Some(Base { transformer, codebook, special }))
+}
+
+/// The base of a run by the path in its recipe. A relative one starts where the run was begun: here, or somewhere above its
+/// directory; the checksum tells whether what is found is the base.
+fn found(name: &str, run: &RunDirectory) -> Outcome<PathBuf> {
+    let place = hub::locate(Path::new(name)).during(format!("the base of {}", run.path().display()))?;
+    if place.exists() {
+        return Ok(place.into_owned());
+    }
+    let directory = std::path::absolute(run.path()).during("cannot tell the current directory")?;
+    directory.ancestors().map(|above| above.join(&place)).find(|path| path.exists()).ok_or_else(|| {
+        Failure::new(format!(
+            "the base of {} is missing: {} records it as base.path = \"{name}\", and there is nothing; put it back there, \
+             or set base.path to where it lies now",
+            run.path().display(),
+            run.recipe().display()
+        ))
+    })
+}
+
+/// A base as a recipe records it, so that it is found from any directory: an absolute path, or its name on the hub.
+///
+/// # Errors
+/// When the current directory is not known.
+pub fn recorded(path: &Path) -> Outcome<String> {
+    if path.to_str().is_some_and(|name| name.starts_with(hub::PREFIX)) {
+        return Ok(path.display().to_string());
+    }
+    Ok(std::path::absolute(path).during("cannot tell the current directory")?.display().to_string())
 }
 
 /// How the base of a recipe is loaded to be trained: beside adapters, quantised weights stay as they are stored (QLoRA).

@@ -22,6 +22,11 @@ impl Failure {
         Self { message: message.into(), is_closed_pipe: false }
     }
 
+    /// Its message.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// Adds what else the user should know.
     #[must_use]
     pub fn and(self, more: impl Display) -> Self {

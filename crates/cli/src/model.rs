@@ -5,6 +5,7 @@ use crate::failure::{Failure, Outcome, While};
 use crate::hub;
 use crate::plan;
 use crate::run::directory::RunDirectory;
+use crate::show::word;
 use crate::tables::gan;
 use genera_data::{ChatTemplate, load_tokenizer, tokenizer_from_json};
 use genera_engine::checkpoint::{Checkpoint, Rejected, latest_good};
@@ -231,9 +232,10 @@ fn of_run(path: &Path, purpose: Purpose, device: &Device) -> Outcome<LoadedModel
     warn_of_rejected(&rejected);
     let Some(checkpoint) = checkpoint else {
         return Err(Failure::new(format!(
-            "{0} has no checkpoint yet; the first is written after train.checkpoint_every steps or when training stops \
-             (`genera resume {0}` goes on with it)",
-            path.display()
+            "{} has no checkpoint yet; the first is written after train.checkpoint_every steps or when training stops \
+             (`genera resume {}` goes on with it)",
+            path.display(),
+            word(path)
         )));
     };
     of_checkpoint(&run, checkpoint, purpose, device)
@@ -255,7 +257,7 @@ fn of_checkpoint(
     let (modality, _) = plan::data::modality_of(&recipe.data)?;
     let codebook = modality.load_codebook(&run.data())?;
     let mut transformer = if recipe.lora.rank.is_some() {
-        let mut base = base::open(&mut recipe.clone(), purpose, device)?.ok_or_else(|| {
+        let mut base = base::open(&mut recipe.clone(), Some(run), purpose, device)?.ok_or_else(|| {
             Failure::new(format!("{} has adapters, but its recipe names no base", run.path().display()))
         })?;
         checkpoint.adapt(&mut base.transformer)?;

@@ -140,6 +140,97 @@ fn pairs_become_conversations_and_texts_are_gone_on_with() {
 }
 
 #[test]
+fn what_learned_from_conversations_scores_texts_and_conversations() {
+    let bench = bench();
+    bench.run(&with(&[&CHAT, &LORA, &["--run", "run"]]));
+    let score = |model: &[&str], file: &str| {
+        bench.json(&with(&[&["score", "--json", "--file", file, "--model"], model])).as_object().unwrap().clone()
+    };
+    assert_eq!(score(&["run"], "birds.txt"), score(&["base", "--adapter", "run/adapter"], "birds.txt"));
+    let (chat, before) = (score(&["run"], "chat.jsonl"), score(&["base"], "chat.jsonl"));
+    // "4 of them sang.\n", twice in each.
+    assert_eq!((chat["n_tokens"].as_u64(), chat["n_bytes"].as_u64()), (Some(40 * 2 * 16), Some(40 * 2 * 16)));
+    let nats = |scores: &serde_json::Map<String, serde_json::Value>| scores["nats_per_token"].as_f64().unwrap();
+    assert!(nats(&chat) < nats(&before), "{chat:?} {before:?}");
+    assert_eq!(score(&["run", "--column", "prompt"], "preferences.jsonl")["n_bytes"], 40 * 11 + 14);
+}
+
+#[test]
+fn what_learned_from_conversations_is_quantised() {
+    let bench = tiny();
+    let bpe = ["--set", "tokenizer.kind=bpe", "--set", "tokenizer.vocab_size=300", "--set", "train.steps=3"];
+    bench.run(&with(&[&["train", "tiny.toml", "--run", "first"], &bpe]));
+    std::fs::rename(bench.path("first/model"), bench.path("base")).unwrap();
+    bench.write("base/chat_template.jinja", TEMPLATE);
+    let line = serde_json::json!({"messages": [
+        {"role": "user", "content": "3 birds"}, {"role": "assistant", "content": "4 trees"},
+    ]});
+    bench.write("chat.jsonl", format!("{line}\n").repeat(40));
+    bench.run(&with(&[&CHAT, &["--lora", "2", "--set", "train.steps=2", "--run", "run"]]));
+    let quantize = |to: &str, out: &str, more: &[&str]| {
+        let output = bench.output(&with(&[&["quantize", "--model", "run", "--to", to, out], more]));
+        let [said, told] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        assert!(output.status.success(), "{told}");
+        (said, told)
+    };
+    let (said, told) = quantize("q8_0", "a.gguf", &[]);
+    assert!(said.starts_with("wrote a.gguf (q8_0") && said.contains("perplexity"), "{said}");
+    assert!(!told.contains("too few") && !told.contains("do not fit"), "{told}");
+    for (text, out) in [("birds.txt", "b.gguf"), ("chat.jsonl", "c.gguf")] {
+        assert!(quantize("Q8_0", out, &["--text", text]).0.contains("perplexity"), "{text}");
+    }
+    bench.write("short.txt", "3 birds sat");
+    let (_, told) = quantize("q4_k", "d.gguf", &["--text", "short.txt"]);
+    assert!(told.contains("tokens are too few to judge by"), "{told}");
+    assert!(told.contains("14 of 1") && told.contains("in q5_0 instead of q4_k, whose blocks of 256"), "{told}");
+    bench.write("one.txt", "3");
+    let refused = bench.refusal(&["quantize", "--model", "run", "--to", "q8_0", "e.gguf", "--text", "one.txt"]);
+    assert!(refused.contains("at least two") && !bench.path("e.gguf").exists(), "{refused}");
+    assert!(bench.run(&["quantize", "--help"]).contains("q4_k"));
+    let facts = bench.run(&["inspect", "d.gguf"]);
+    assert!(facts.contains("llama") && facts.contains("q5_0") && facts.contains("to run, stored"), "{facts}");
+}
+
+#[test]
+fn long_conversations_end_no_run() {
+    let bench = bench();
+    let turn = |role: &str, content: &str| serde_json::json!({ "role": role, "content": content });
+    let long = [turn("user", &"3 birds sat. ".repeat(6)), turn("assistant", "4 trees")];
+    let line = format!("{}\n", serde_json::json!({ "messages": long }));
+    bench.write("long.jsonl", line.repeat(12));
+    let arguments = ["train", "--base", "base", "--data", "long.jsonl", "--set", "data.validation_fraction=0.5"];
+    let few = ["--set", "train.steps=2", "--set", "train.learning_rate=0.001"];
+    let said = bench.run(&with(&[&arguments, &few, &["--lora", "2", "--run", "run"]]));
+    assert!(said.contains("conversations are longer than a row of 32 tokens"), "{said}");
+    assert!(said.contains("do not fit the model's context of 32"), "{said}");
+    assert!(
+        said.contains("trained (LoRA, rank 2: q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj)"),
+        "{said}"
+    );
+    let said = bench.run(&with(&[&arguments, &few, &["--set", "train.sample_every=0", "--run", "my run"]]));
+    assert!(!said.contains("a sample") && said.contains("--model 'my run'"), "{said}");
+    assert_eq!(common::names(&bench.path("my run/samples")), [""; 0]);
+}
+
+#[test]
+fn a_base_is_found_from_anywhere() {
+    let bench = bench();
+    bench.run(&with(&[&CHAT, &["--lora", "2", "--set", "train.steps=2", "--run", "runs/run"]]));
+    let run = bench.path("runs/run").display().to_string();
+    let ask = || bench.command(&["logits", "--model", &run, "--tokens", "1"]).current_dir("/").output().unwrap();
+    assert!(ask().status.success());
+    // As a recipe may have it that was written by hand.
+    let recipe = bench.read_text("runs/run/recipe.toml");
+    let place = bench.path("base").display().to_string();
+    assert!(recipe.contains(&place), "{recipe}");
+    bench.write("runs/run/recipe.toml", recipe.replace(&place, "base"));
+    assert!(ask().status.success());
+    std::fs::rename(bench.path("base"), bench.path("other")).unwrap();
+    let error = String::from_utf8(ask().stderr).unwrap();
+    assert!(error.contains("is missing") && error.contains("base.path = \"base\""), "{error}");
+}
+
+#[test]
 fn what_cannot_work_is_refused() {
     let bench = bench();
     let check = |arguments: &[&str], expect: &str| {
@@ -153,7 +244,28 @@ fn what_cannot_work_is_refused() {
     check(&with(&[&CHAT, &["--epochs", "-1"]]), "--epochs");
     check(&with(&[&CHAT, &["--set", "model.context_len=33"]]), "beyond the 32 tokens");
     check(&with(&[&CHAT, &["--preferences"]]), "preferences are JSON lines");
+    check(&with(&[&CHAT, &["--set", "model.n_layers=7"]]), "model.n_layers is decided by the base");
+    let preferences = ["train", "--base", "base", "--data", "preferences.jsonl"];
+    check(&with(&[&preferences, &["--set", "train.dpo.beta=0"]]), "train.dpo.beta is 0");
+    check(&with(&[&preferences, &["--set", "train.dpo.beta=-0.1"]]), "above 0");
     check(&["logits", "--model", "base", "--adapter", "first", "--tokens", "1"], "adapter_config.json");
+    let pair = |rejected: &str| {
+        format!("{}\n", serde_json::json!({ "prompt": "3 birds", "chosen": "4 trees", "rejected": rejected }))
+    };
+    bench.write("same.jsonl", pair("4 trees").repeat(3));
+    let same = ["train", "--base", "base", "--data", "same.jsonl"];
+    check(&same, "3 the chosen and the rejected answer are the same");
+    check(&same, "same.jsonl, line 1:");
+    let line = |role: &str| {
+        let turns = [("user", "3 birds"), (role, "4 trees")];
+        let turns = turns.map(|(role, content)| serde_json::json!({ "role": role, "content": content }));
+        format!("{}\n", serde_json::json!({ "messages": turns }))
+    };
+    bench.write("bot.jsonl", line("assistant").repeat(5) + &line("bot"));
+    check(
+        &["train", "--base", "base", "--data", "bot.jsonl"],
+        "bot.jsonl, line 6: message 2 has the unknown role \"bot\"",
+    );
     bench.write("bad.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"3\"}]}\n".repeat(3));
     check(&["train", "--base", "base", "--data", "bad.jsonl"], "without a turn of the assistant");
     bench.write(

@@ -1,6 +1,8 @@
 //! One item of data as its author made it, before it becomes tokens.
 
+use crate::source::Format;
 use std::fmt::{self, Display, Formatter};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Where a document was read from.
@@ -18,9 +20,15 @@ impl Origin {
         Self { file: file.into(), index }
     }
 
-    /// The file and the number of the document as people count, from 1: in a file of lines that of the line.
+    /// The file and the number of the document, as in "a.jsonl, line 6".
     pub fn place(&self) -> String {
-        format!("{}, number {}", self.file, self.index + 1)
+        format!("{}, {}", self.file, self.number())
+    }
+
+    /// The number of the document as people count, from 1: in a file of lines that of the line.
+    pub fn number(&self) -> String {
+        let is_of_lines = Format::of(Path::new(&*self.file)) == Some(Format::JsonLines);
+        format!("{} {}", if is_of_lines { "line" } else { "number" }, self.index + 1)
     }
 }
 

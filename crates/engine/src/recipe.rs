@@ -173,7 +173,7 @@ impl Recipe {
     pub fn to_toml(&self, reasons: &Reasons) -> String {
         let mut text = String::new();
         for (name, table) in self.tables() {
-            let is_kept = |key: &&Key| self.base.path.is_none() || name != "model" || key.name == "context_len";
+            let is_kept = |key: &&Key| self.base.path.is_none() || !is_of_base(&format!("{name}.{}", key.name));
             if self.is_of_another_kind(name) {
                 continue;
             }
@@ -192,6 +192,17 @@ impl Recipe {
             }
         }
         text
+    }
+
+    /// The keys that a base decides ([`is_of_base`]) whose values are not those by default.
+    pub fn keys_of_base(&self) -> impl Iterator<Item = String> {
+        let usual = Self::default();
+        let mut keys = Vec::new();
+        for ((name, table), (_, usual)) in self.tables().into_iter().zip(usual.tables()) {
+            let is_given = |key: &&Key| table.write(key.name) != usual.write(key.name);
+            keys.extend(table.keys().iter().filter(is_given).map(|key| format!("{name}.{}", key.name)));
+        }
+        keys.into_iter().filter(|key| is_of_base(key))
     }
 
     /// Whether a table is for a kind of data that this recipe is not about, and nothing stands in it.
@@ -236,6 +247,11 @@ impl Recipe {
             ("generate", generate),
         ]
     }
+}
+
+/// Whether a key, as `model.n_layers`, is decided by the base where there is one: its architecture and its tokenizer.
+pub fn is_of_base(key: &str) -> bool {
+    key != "model.context_len" && (key.starts_with("model.") || key.starts_with("tokenizer."))
 }
 
 impl TrainRecipe {
@@ -389,6 +405,10 @@ mod tests {
         let written = recipe.to_toml(&Reasons::default());
         assert_eq!(Recipe::parse(&written).unwrap(), recipe, "{written}");
         assert!(!written.contains("d_model"), "the base has its own: {written}");
+        assert_eq!(recipe.keys_of_base().count(), 0);
+        recipe.set("model.n_layers", "7").unwrap();
+        recipe.set("tokenizer.kind", "bytes").unwrap();
+        assert_eq!(recipe.keys_of_base().collect::<Vec<_>>(), ["tokenizer.kind", "model.n_layers"]);
         assert!(!Recipe::default().to_toml(&Reasons::default()).contains("lora"));
         check_error("[train.lora]\nrnak = 1", "unknown key 'rnak' in [train.lora]; did you mean 'rank'?");
         check_error("[train.lroa]\nrank = 1", "unknown key 'lroa' in [train]");

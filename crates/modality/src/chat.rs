@@ -84,15 +84,16 @@ impl Modality for Chat {
 
 /// The text of a document.
 pub(crate) fn text_of(document: &Document) -> Result<&str> {
-    let not_text = || Error::Settings { problem: format!("{} is not text, and so no conversation", document.origin) };
+    let not_text =
+        || Error::Settings { problem: format!("{} is not text, and so no conversation", document.origin.place()) };
     document.as_text().ok_or_else(not_text)
 }
 
 /// Says in which document something is wrong.
 pub(crate) fn of_document(error: Error, document: &Document) -> Error {
     match error {
-        Error::Settings { problem } => Error::Settings { problem: format!("{}: {problem}", document.origin) },
-        Error::Template { problem } => Error::Template { problem: format!("{}: {problem}", document.origin) },
+        Error::Settings { problem } => Error::Settings { problem: format!("{}: {problem}", document.origin.place()) },
+        Error::Template { problem } => Error::Template { problem: format!("{}: {problem}", document.origin.place()) },
         other => other,
     }
 }

@@ -8,8 +8,11 @@ use crate::chat::{Chat, of_document, text_of};
 use crate::demo::Dice;
 use crate::{Artifact, Codebook, Demo, Grammar, Modality, Preview, Text, frame_tokens};
 use genera_data::chat::{encode_answer, first_messages, messages_from_json};
+use genera_data::curate::{Step, Verdict};
+use genera_data::prepare::StepOf;
 use genera_data::{ChatMessage, Document, Error, Origin, Result};
 use genera_tokens::{Role, TokenId, TokenSeq};
+use std::sync::Arc;
 
 /// Pairs of answers, of which one is better.
 #[derive(Clone, Copy, Debug)]
@@ -50,9 +53,14 @@ impl Modality for Preference {
         DEMOS
     }
 
+    fn sieve(&self) -> Option<StepOf> {
+        Some(Arc::new(|| Box::new(DropEqual)))
+    }
+
     fn encode(&self, codebook: &Codebook, document: &Document) -> Result<TokenSeq> {
         let prompt = text_of(document)?;
-        let missing = |what: &str| Error::Settings { problem: format!("{} has no {what} answer", document.origin) };
+        let missing =
+            |what: &str| Error::Settings { problem: format!("{} has no {what} answer", document.origin.place()) };
         let chosen = document.target.as_deref().ok_or_else(|| missing("chosen"))?;
         let rejected = document.field(REJECTED).ok_or_else(|| missing(REJECTED))?;
         let mut sequence = TokenSeq::default();
@@ -62,7 +70,7 @@ impl Modality for Preference {
             let ends_well =
                 matches!(spans, [given, made, ..] if given.role == Role::Condition && made.role == Role::Target);
             if !ends_well {
-                let problem = format!("{}: an empty prompt or answer; both must have a token", document.origin);
+                let problem = format!("{}: an empty prompt or answer; both must have a token", document.origin.place());
                 return Err(Error::Settings { problem });
             }
             sequence.push(Role::Condition, &one.ids()[spans[0].range.clone()]);
@@ -95,6 +103,20 @@ impl Modality for Preference {
     }
 }
 
+/// Drops pairs of two equal answers, which say nothing of what is better.
+struct DropEqual;
+
+impl Step for DropEqual {
+    fn apply(&mut self, document: Document) -> Verdict {
+        let is_equal = document.target.as_deref().is_some_and(|chosen| document.field(REJECTED) == Some(chosen));
+        if is_equal {
+            Verdict::Drop("the chosen and the rejected answer are the same")
+        } else {
+            Verdict::Keep(document)
+        }
+    }
+}
+
 /// A prompt with one of its answers.
 fn answered(codebook: &Codebook, prompt: &str, answer: &str) -> Result<TokenSeq> {
     let said = last_said(answer)?;
@@ -117,4 +139,20 @@ fn last_said(answer: &str) -> Result<String> {
     let last = messages_from_json(answer)?.pop().filter(ChatMessage::is_of_assistant);
     let problem = "an answer that is a list of messages must end with one of the assistant".to_owned();
     last.map(|message| message.content).ok_or(Error::Settings { problem })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_answers_are_dropped() {
+        let pair = |chosen: &str, rejected: &str| {
+            let pair = Document::pair(Origin::new("a.jsonl", 4), "x", chosen);
+            Document { fields: vec![(REJECTED.to_owned(), rejected.to_owned())], ..pair }
+        };
+        let mut sieve = (Preference.sieve().unwrap())();
+        assert_eq!(sieve.apply(pair("y", "y")), Verdict::Drop("the chosen and the rejected answer are the same"));
+        assert_eq!(sieve.apply(pair("y", "z")), Verdict::Keep(pair("y", "z")));
+    }
 }

@@ -5,7 +5,7 @@ use crate::failure::{Failure, Outcome, While};
 use crate::model::LoadedModel;
 use crate::plan::memory;
 use crate::show::{attention, number};
-use crate::{machine, model};
+use crate::{hub, machine, model};
 use genera_engine::ModelConfig;
 use genera_engine::config::{
     FeedForward, Head, Norm, Placement, Position, Rotary, RotaryScaling, Shape, Stack, activation_name,
@@ -14,7 +14,9 @@ use genera_engine::flops::{self, Lens, RunMemory};
 use genera_engine::params::ParamCount;
 use genera_engine::recipe::Recipe;
 use genera_engine::weights::Purpose;
+use genera_engine::weights::gguf::Reader;
 use genera_tensor::DType;
+use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -83,10 +85,10 @@ fn draw_attention(arguments: &AttentionArguments, common: Common) -> Outcome {
 
 fn describe(path: &Path, common: Common) -> Outcome {
     let device = machine::device(common.threads);
-    let model = model::load(path, None, Purpose::Use(DType::F32), &device)?;
+    let model = model::load(path, None, Purpose::UseAsStored(DType::F32), &device)?;
     let config = model.transformer.config();
     let recipe = model.recipe.as_ref();
-    let facts = Facts::of(&model, recipe);
+    let facts = Facts::of(&model, recipe, stored_formats(path)?);
     if common.json {
         println!("{}", facts.to_json(config));
     } else {
@@ -95,27 +97,63 @@ fn describe(path: &Path, common: Common) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
+/// How many tensors of a GGUF file are in each format, and their bytes; empty for other files.
+fn stored_formats(path: &Path) -> Outcome<Vec<Stored>> {
+    let path = &*hub::locate(path)?;
+    let mut formats: Vec<Stored> = Vec::new();
+    if !path.is_file() || !model::is_gguf(path) {
+        return Ok(formats);
+    }
+    for entry in Reader::open(path)?.entries() {
+        let format = entry.format.name();
+        let n_bytes = entry.format.bytes_of(entry.shape.iter().product());
+        match formats.iter_mut().find(|found| found.format == format) {
+            Some(found) => (found.n_tensors, found.n_bytes) = (found.n_tensors + 1, found.n_bytes + n_bytes),
+            None => formats.push(Stored { format, n_tensors: 1, n_bytes }),
+        }
+    }
+    formats.sort_by_key(|stored| std::cmp::Reverse(stored.n_bytes));
+    Ok(formats)
+}
+
+/// Tensors of a file that are in one format.
+#[derive(Debug, Serialize)]
+struct Stored {
+    format: &'static str,
+    n_tensors: usize,
+    n_bytes: usize,
+}
+
 struct Facts {
+    family: Option<&'static str>,
+    stored: Vec<Stored>,
     count: ParamCount,
     forward_flops_per_token: f64,
     training_flops_per_token: f64,
     weight_bytes_per_token: usize,
-    run: [(DType, RunMemory); 2],
+    /// By precision, as `--precision` calls them.
+    run_bytes: [(&'static str, usize); 3],
     train_bytes: Option<usize>,
     step: Option<u64>,
 }
 
 impl Facts {
-    fn of(model: &LoadedModel, recipe: Option<&Recipe>) -> Self {
+    fn of(model: &LoadedModel, recipe: Option<&Recipe>, stored: Vec<Stored>) -> Self {
         let config = model.transformer.config();
         let len = config.context_len;
         let lens = Lens::longest(config);
         let count = ParamCount::of(config);
+        let [wide, narrow] = [DType::F32, DType::Bf16].map(|dtype| RunMemory::of(config, 1, lens, dtype));
+        // What no product reads is in f32 whatever the precision.
+        let others = (2 * narrow.weights).saturating_sub(wide.weights);
+        let as_stored = model.transformer.params().product_bytes() + others + wide.cache;
         Self {
+            family: model.transformer.published_as(),
+            stored,
             forward_flops_per_token: flops::forward(config, lens) / len as f64,
             training_flops_per_token: flops::training(config, lens) / len as f64,
             weight_bytes_per_token: 4 * count.total(),
-            run: [DType::F32, DType::Bf16].map(|dtype| (dtype, RunMemory::of(config, 1, lens, dtype))),
+            run_bytes: [("stored", as_stored), ("f32", wide.total()), ("bf16", narrow.total())],
             train_bytes: recipe
                 .map(|recipe| memory::of_process(recipe, config, crate::run::session::compute_dtype(recipe))),
             step: model.step,
@@ -125,8 +163,10 @@ impl Facts {
 
     fn to_json(&self, config: &ModelConfig) -> serde_json::Value {
         let ParamCount { embedding, attention, feed_forward, other } = self.count;
-        let run = self.run.each_ref().map(|(dtype, memory)| (dtype.name().to_owned(), memory.total().into()));
+        let run = self.run_bytes.map(|(precision, n_bytes)| (precision.to_owned(), n_bytes.into()));
         serde_json::json!({
+            "family": self.family,
+            "stored": self.stored,
             "config": config,
             "parameters": {
                 "total": self.count.total(), "embedding": embedding, "attention": attention,
@@ -143,6 +183,9 @@ impl Facts {
 
     fn print(&self, config: &ModelConfig, recipe: Option<&Recipe>) {
         println!("Architecture");
+        if let Some(family) = self.family {
+            println!("  {:<22} {family}", "family");
+        }
         for (name, stack) in config.stacks() {
             println!("  {name:<22} {}", stack_line(stack));
         }
@@ -170,13 +213,20 @@ impl Facts {
         ] {
             println!("  {name:<22} {:>8}  {:>4.1} %", number::count(n as f64), 100.0 * n as f64 / total as f64);
         }
+        if !self.stored.is_empty() {
+            println!("\nStored");
+            for Stored { format, n_tensors, n_bytes } in &self.stored {
+                println!("  {format:<22} {n_tensors} tensors, {}", number::bytes(*n_bytes));
+            }
+        }
         println!("\nA token at full context");
         println!("  {:<22} {}", "forward", number::flops(self.forward_flops_per_token));
         println!("  {:<22} {}", "training", number::flops(self.training_flops_per_token));
         println!("  {:<22} {} (f32)", "weights read", number::bytes(self.weight_bytes_per_token));
         println!("\nMemory");
-        for (dtype, memory) in &self.run {
-            println!("  {:<22} {}", format!("to run, {dtype}"), number::bytes(memory.total()));
+        for (precision, n_bytes) in self.run_bytes {
+            let is_default = if precision == "stored" { " (the default)" } else { "" };
+            println!("  {:<22} {}{is_default}", format!("to run, {precision}"), number::bytes(n_bytes));
         }
         if let (Some(bytes), Some(recipe)) = (self.train_bytes, recipe) {
             println!("  {:<22} {} (batch of {})", "to train", number::bytes(bytes), recipe.train.batch_size);

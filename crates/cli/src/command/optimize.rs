@@ -10,6 +10,7 @@ use crate::machine;
 use crate::model::{self, LoadedModel, ModelFacts};
 use crate::run::directory::RunDirectory;
 use crate::run::interrupt::Interrupt;
+use crate::show::word;
 use genera_engine::model::Transformer;
 use genera_engine::recipe::{OptimizerKind, ScheduleKind, TrainRecipe};
 use genera_engine::train::{TrainSettings, Trainer};
@@ -220,7 +221,7 @@ impl End {
         };
         let of = counted(self.n_calls, "candidate");
         text += &format!("Mean score of the best {n_best} of {of}{unscored}: {mean:.4}.\n");
-        text + &format!("Try:  genera generate --model {}\n", output.display())
+        text + &format!("Try:  genera generate --model {}\n", word(output))
     }
 }
 

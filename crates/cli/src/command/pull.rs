@@ -3,8 +3,8 @@
 use super::Common;
 use crate::failure::{Failure, Outcome, While};
 use crate::hub::{Cache, Client, Listing, ModelName, RemoteFile, Settings, Target, check_space, fetch, select};
-use crate::show::number;
 use crate::show::status_line::StatusLine;
+use crate::show::{number, word};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -155,7 +155,7 @@ impl Pull<'_> {
         let files = if self.files.len() == 1 { "1 file".to_owned() } else { format!("{} files", self.files.len()) };
         println!("{} at commit {commit}: {files}, {}, {fetched}", self.name, size(n_bytes));
         println!("  {}", path.display());
-        let model = if is_named { self.name.to_string() } else { path.display().to_string() };
+        let model = if is_named { self.name.to_string() } else { word(path) };
         println!("Use it: genera generate --model {model} --prompt \"Once upon a time\"");
     }
 }

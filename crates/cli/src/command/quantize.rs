@@ -3,15 +3,19 @@
 use super::Common;
 use crate::failure::{Failure, Outcome, While};
 use crate::machine;
-use crate::model::{self, LoadedModel};
-use crate::scoring::{Tally, tally};
+use crate::model::{self, LoadedModel, SpeakingModel};
+use crate::scoring::{self, Tally, n_scored, tally};
 use crate::show::number;
-use genera_data::{ByteCounter, Corpus, Document, Files, ReadOptions};
+use crate::show::status_line::StatusLine;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use genera_data::{Document, Documents};
+use genera_engine::weights::gguf::{Entry, Reader};
 use genera_engine::weights::{Purpose, export_gguf};
-use genera_modality::demo_by_name;
+use genera_modality::{Modality, Text, demo_by_name};
 use genera_tensor::quant::Format;
 use genera_tensor::{DType, Device};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -27,9 +31,9 @@ pub struct Arguments {
     #[arg(long, value_name = "MODEL")]
     model: PathBuf,
     /// The format of the matrices. Below 8 bits, the table of tokens and the head keep 8.
-    #[arg(long, value_name = "FORMAT", value_parser = format)]
+    #[arg(long, value_name = "FORMAT", ignore_case = true, value_parser = formats())]
     to: Format,
-    /// The text whose perplexity is measured before and after; without it, built-in stories.
+    /// The text, or chat file, whose perplexity is measured before and after; without it, built-in stories.
     #[arg(long, value_name = "FILE")]
     text: Option<PathBuf>,
     /// Do not measure perplexity: only write the file.
@@ -45,6 +49,9 @@ const N_STORIES: u64 = 40;
 /// Decides which.
 const STORIES_SEED: u64 = 2024;
 
+/// With fewer tokens, a perplexity says little of a model.
+const N_TOKENS_TO_JUDGE: u64 = 1000;
+
 /// What came of it.
 #[derive(Debug, Serialize)]
 struct Report {
@@ -56,10 +63,11 @@ struct Report {
     perplexity_after: Option<f64>,
 }
 
-fn format(name: &str) -> Result<Format, String> {
-    let known: Vec<&str> = Format::all().filter(|format| format.can_encode()).map(Format::name).collect();
-    let found = Format::of_name(&name.to_lowercase()).filter(|format| format.can_encode());
-    found.ok_or_else(|| format!("expected one of {}", known.join(", ")))
+/// The formats that can be written, by name.
+fn formats() -> impl TypedValueParser<Value = Format> {
+    let known = Format::all().filter(|format| format.can_encode()).map(Format::name);
+    PossibleValuesParser::new(known)
+        .try_map(|name| Format::of_name(&name.to_lowercase()).ok_or_else(|| format!("no format is called {name}")))
 }
 
 pub fn run(arguments: &Arguments, common: Common) -> Outcome {
@@ -72,34 +80,16 @@ pub fn run(arguments: &Arguments, common: Common) -> Outcome {
     }
     // What cannot be read is said before the work.
     if let Some(text) = &arguments.text {
-        let files = Files::open(std::slice::from_ref(text), ReadOptions::default())?;
-        files.documents(&ByteCounter::default())?.next().transpose()?;
+        scoring::documents(text, None, &Text)?.0.next().transpose()?;
     }
     let device = machine::device(common.threads);
+    eprintln!("reading {}", arguments.model.display());
     let mut loaded = model::load(&arguments.model, None, Purpose::Training(DType::F32), &device)?;
     loaded.transformer.params_mut().merge();
+    let sample = if arguments.no_perplexity { Ok(None) } else { Sample::find(&loaded, arguments.text.as_deref())? };
     let name = arguments.model.file_stem().map_or_else(|| "model".into(), |name| name.to_string_lossy());
+    eprintln!("writing {}", output.display());
     export_gguf(&loaded.transformer, output, arguments.to, &loaded.gguf_facts(&name))?;
-    let report = report(arguments, loaded, &device)?;
-    if common.json {
-        println!("{}", serde_json::to_string(&report)?);
-        return Ok(ExitCode::SUCCESS);
-    }
-    println!("wrote {} ({}, {})", output.display(), report.format, number::bytes(report.n_bytes as usize));
-    match (report.perplexity_before, report.perplexity_after) {
-        (Some(before), Some(after)) => println!(
-            "perplexity {before:.3} before, {after:.3} after ({:+.2} %, {} tokens)",
-            100.0 * (after / before - 1.0),
-            report.n_tokens_scored
-        ),
-        _ if arguments.no_perplexity => {}
-        _ => println!("without a tokenizer there is no text to measure perplexity on"),
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn report(arguments: &Arguments, mut before: LoadedModel, device: &Device) -> Outcome<Report> {
-    let output = &arguments.output;
     let n_bytes = std::fs::metadata(output).during(format!("cannot look at {}", output.display()))?.len();
     let mut report = Report {
         output: output.clone(),
@@ -109,35 +99,145 @@ fn report(arguments: &Arguments, mut before: LoadedModel, device: &Device) -> Ou
         perplexity_before: None,
         perplexity_after: None,
     };
-    if before.codebook.is_none() || arguments.no_perplexity {
-        return Ok(report);
+    if !common.json {
+        println!("wrote {} ({}, {})", output.display(), report.format, number::bytes(n_bytes as usize));
     }
+    if let Some(note) = note_on_others(Reader::open(output)?.entries(), arguments.to) {
+        eprintln!("genera: {note}");
+    }
+    match sample {
+        Ok(Some(sample)) => {
+            measure(&mut report, &sample, loaded, &device).map_err(|failure| {
+                failure.and(format!("{} is whole; only its perplexity is not known", output.display()))
+            })?;
+        }
+        Ok(None) => {}
+        Err(reason) => eprintln!("genera: perplexity is not measured: {reason}"),
+    }
+    if common.json {
+        println!("{}", serde_json::to_string(&report)?);
+    } else if let Some((before, after)) = report.perplexity_before.zip(report.perplexity_after) {
+        println!(
+            "perplexity {before:.3} before, {after:.3} after ({:+.2} %, {} tokens)",
+            100.0 * (after / before - 1.0),
+            report.n_tokens_scored
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What perplexity is measured on.
+struct Sample<'a> {
+    /// Built-in stories where there is none.
+    file: Option<&'a Path>,
+    kind: &'static dyn Modality,
+}
+
+impl<'a> Sample<'a> {
+    /// A text that the model can read; the reason where there is none and the person named none.
+    ///
+    /// # Errors
+    /// When the text that the person named cannot be read or is too short.
+    fn find(model: &LoadedModel, file: Option<&'a Path>) -> Outcome<Result<Option<Self>, String>> {
+        let kind = scoring::as_text(model.modality);
+        let problem = match &model.codebook {
+            None => Some("the model has no tokenizer".to_owned()),
+            Some(_) if kind.name() != Text.name() => {
+                Some(format!("it is one of texts, and this model makes data of the kind {}", kind.name()))
+            }
+            Some(_) => None,
+        };
+        match (problem, file) {
+            (Some(problem), Some(_)) => return Err(Failure::new(format!("--text: {problem}; leave it out"))),
+            (Some(problem), None) => return Ok(Err(problem)),
+            (None, _) => {}
+        }
+        let Some(file) = file else {
+            let sample = Self { file: None, kind };
+            // A small vocabulary may lack some of their characters.
+            let is_readable = n_scored(&sample.asked(model)?, sample.documents()?);
+            let reason = |failure: Failure| format!("{}; name a text with --text", failure.message());
+            return Ok(is_readable.map(|_| Some(sample)).map_err(reason));
+        };
+        let sample = Self { file: Some(file), kind: scoring::documents(file, None, model.modality)?.1 };
+        if n_scored(&sample.asked(model)?, sample.documents()?)? == 0 {
+            return Err(Failure::new(format!("{} has no token to predict; it needs at least two", file.display())));
+        }
+        Ok(Ok(Some(sample)))
+    }
+
+    fn asked<'m>(&self, model: &'m LoadedModel) -> Outcome<SpeakingModel<'m>> {
+        let mut speaking = model.speaking()?;
+        speaking.modality = self.kind;
+        Ok(speaking)
+    }
+
+    fn documents(&self) -> Outcome<Documents> {
+        match self.file {
+            Some(file) => Ok(scoring::documents(file, None, self.kind)?.0),
+            None => {
+                let (_, stories) = demo_by_name("stories").expect("the stories are built in");
+                let story = move |i| Ok::<Document, genera_data::Error>((stories.make)(STORIES_SEED, i));
+                Ok(Box::new((0..N_STORIES).map(story)))
+            }
+        }
+    }
+
+    fn score(&self, model: &LoadedModel, what: &str) -> Outcome<Tally> {
+        eprintln!("measuring perplexity {what}");
+        let mut status = StatusLine::new();
+        let progress = |n| status.show(|| format!("scored {} tokens", number::count(n as f64)));
+        tally(&self.asked(model)?, self.documents()?, progress)
+    }
+}
+
+/// Adds the perplexities to a report.
+fn measure(report: &mut Report, sample: &Sample<'_>, mut before: LoadedModel, device: &Device) -> Outcome<()> {
     before.transformer.params_mut().freeze();
-    let first = scored(&before, arguments.text.as_deref())?;
+    let first = sample.score(&before, "before")?;
     drop(before);
-    let after = model::load(output, None, Purpose::UseAsStored(DType::F32), device)?;
-    let second = scored(&after, arguments.text.as_deref())?;
+    let after = model::load(&report.output, None, Purpose::UseAsStored(DType::F32), device)?;
+    let second = sample.score(&after, "after")?;
     report.n_tokens_scored = first.score.n_tokens;
     report.perplexity_before = Some(first.score.nats_per_token().exp());
     report.perplexity_after = Some(second.score.nats_per_token().exp());
-    Ok(report)
+    if report.n_tokens_scored < N_TOKENS_TO_JUDGE {
+        eprintln!(
+            "genera: {} tokens are too few to judge by; give at least {N_TOKENS_TO_JUDGE} (--text FILE)",
+            report.n_tokens_scored
+        );
+    }
+    Ok(())
 }
 
-fn scored(model: &LoadedModel, text: Option<&Path>) -> Outcome<Tally> {
-    let speaking = model.speaking()?;
-    let tally = match text {
-        Some(path) => {
-            let files = Files::open(&[path.to_owned()], ReadOptions::default())?;
-            tally(&speaking, files.documents(&ByteCounter::default())?)?
-        }
-        None => {
-            let (_, stories) = demo_by_name("stories").expect("the stories are built in");
-            let story = |i| Ok::<Document, Failure>((stories.make)(STORIES_SEED, i));
-            tally(&speaking, (0..N_STORIES).map(story))?
-        }
+/// Which matrices are in other formats than was asked for, because their rows are not whole blocks.
+fn note_on_others(entries: &[Entry], wanted: Format) -> Option<String> {
+    let matrices: Vec<&Entry> = entries.iter().filter(|entry| entry.shape.len() > 1).collect();
+    let is_other = |entry: &&&Entry| {
+        let width = entry.shape.last().copied().unwrap_or(0);
+        let is_table = ["token_embd.weight", "output.weight"].contains(&entry.name.as_str());
+        // Tables, and what is always f32, are in another format wherever blocks fit.
+        let is_usual = entry.format == Format::F32 || is_table && entry.format != Format::F16;
+        !is_usual && entry.format != wanted && !width.is_multiple_of(wanted.block_len())
     };
-    if tally.score.n_tokens == 0 {
-        return Err(Failure::new("the text has no token to predict; it needs at least two"));
-    }
-    Ok(tally)
+    let others: Vec<&Entry> = matrices.iter().filter(is_other).copied().collect();
+    let formats: BTreeSet<&str> = others.iter().map(|entry| entry.format.name()).collect();
+    // Of all blocks alike.
+    let name = |entry: &&Entry| {
+        let name = entry.name.strip_suffix(".weight").unwrap_or(&entry.name);
+        name.splitn(3, '.').last().unwrap_or(name).to_owned()
+    };
+    let names: BTreeSet<String> = others.iter().map(name).collect();
+    let join = |parts: &mut dyn Iterator<Item = &str>| parts.collect::<Vec<_>>().join(", ");
+    (!others.is_empty()).then(|| {
+        format!(
+            "{} of {} matrices are in {} instead of {}, whose blocks of {} do not fit their rows: {}",
+            others.len(),
+            matrices.len(),
+            join(&mut formats.iter().copied()),
+            wanted.name(),
+            wanted.block_len(),
+            join(&mut names.iter().map(String::as_str)),
+        )
+    })
 }

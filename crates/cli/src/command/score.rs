@@ -5,8 +5,10 @@ use crate::answers::warn_of_unknown;
 use crate::failure::{Failure, Outcome, While};
 use crate::machine;
 use crate::model::ModelArguments;
-use crate::scoring::{Tally, tally};
-use genera_data::{Aligned, ByteCounter, Corpus, Files, ReadOptions};
+use crate::scoring::{self, Tally, tally};
+use crate::show::number;
+use crate::show::status_line::StatusLine;
+use genera_data::{Aligned, ByteCounter, Corpus};
 use genera_engine::generate::Score;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -19,9 +21,12 @@ use std::process::ExitCode;
 pub struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
-    /// The text; for sequence-to-sequence models the source lines.
+    /// A text, or a chat file, of which the assistant's turns are scored; for sequence-to-sequence models the source lines.
     #[arg(long, value_name = "FILE")]
     file: PathBuf,
+    /// The column or field of tables and JSON lines that holds the text.
+    #[arg(long, value_name = "NAME", conflicts_with = "target")]
+    column: Option<String>,
     /// The target lines of a sequence-to-sequence model.
     #[arg(long, value_name = "FILE")]
     target: Option<PathBuf>,
@@ -41,9 +46,11 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     let device = machine::device(common.threads);
     let model = arguments.model.load(&device)?;
     let is_paired = model.transformer.config().is_encoder_decoder();
-    let corpus: Box<dyn Corpus> = match (&arguments.target, is_paired) {
-        (Some(target), true) => Box::new(Aligned::open(&arguments.file, target)?),
-        (None, false) => Box::new(Files::open(std::slice::from_ref(&arguments.file), ReadOptions::default())?),
+    let (documents, kind) = match (&arguments.target, is_paired) {
+        (Some(target), true) => {
+            (Aligned::open(&arguments.file, target)?.documents(&ByteCounter::default())?, model.modality)
+        }
+        (None, false) => scoring::documents(&arguments.file, arguments.column.as_deref(), model.modality)?,
         (None, true) => {
             return Err(Failure::new(
                 "a sequence-to-sequence model also needs --target FILE: the lines it should produce",
@@ -53,8 +60,12 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
             return Err(Failure::new("--target is for sequence-to-sequence models; this one reads a single text"));
         }
     };
-    let speaking = model.speaking()?;
-    let Tally { score: total, n_bytes, n_unknown } = tally(&speaking, corpus.documents(&ByteCounter::default())?)?;
+    let mut speaking = model.speaking()?;
+    speaking.modality = kind;
+    let mut status = StatusLine::new();
+    let progress = |n| status.show(|| format!("scored {} tokens", number::count(n as f64)));
+    let Tally { score: total, n_bytes, n_unknown } = tally(&speaking, documents, progress)?;
+    drop(status);
     warn_of_unknown(&arguments.file.display().to_string(), n_unknown, total.n_tokens as usize);
     print(&total, n_bytes, common.json).during("printing the scores")
 }

@@ -8,12 +8,12 @@ use crate::plan::sizes::{self, Facts};
 use crate::plan::{memory, trial, tuning};
 use crate::run::directory::RunDirectory;
 use crate::run::session::{Ending, Session, Surroundings, compute_dtype};
-use crate::run::{adversarial, preparing};
+use crate::run::{adversarial, preferences, preparing};
 use crate::show::number;
 use crate::{base, machine, rates, show, tables};
 use genera_data::prepare::Prepared;
 use genera_engine::ModelConfig;
-use genera_engine::recipe::{Reasons, Recipe};
+use genera_engine::recipe::{Reasons, Recipe, is_of_base};
 use genera_modality::{Chat, Modality, Preference};
 use genera_tensor::Device;
 use std::ops::RangeInclusive;
@@ -153,13 +153,16 @@ pub fn start(
 ) -> Outcome<Session> {
     fixed.apply(&mut recipe)?;
     fixed.explain(&mut reasons);
-    if recipe.base.path.is_some() {
+    if let Some(base) = &recipe.base.path {
         plan::data::check_files(&recipe.data)?;
+        recipe.base.path = Some(base::recorded(Path::new(base))?);
+        refuse_keys_of_base(&recipe, fixed)?;
     }
+    preferences::beta(&recipe)?;
     let device = machine::device(common.threads);
     let dtype = compute_dtype(&recipe);
     let purpose = base::training(&recipe, dtype);
-    let base = base::open(&mut recipe, purpose, &device)?;
+    let base = base::open(&mut recipe, None, purpose, &device)?;
     if let Some(base) = &base {
         fit_context(&mut recipe, &mut reasons, base.transformer.config(), &plan, fixed)?;
     }
@@ -208,6 +211,18 @@ pub fn start(
         Session::start(run.clone(), lock, recipe, text, prepared, base, surroundings)
     };
     begin().inspect_err(|_| run.discard())
+}
+
+/// A value that would be ignored, because the base has its own, is refused.
+fn refuse_keys_of_base(recipe: &Recipe, fixed: &Overrides) -> Outcome<()> {
+    let given = fixed.keys().filter(|key| is_of_base(key)).map(str::to_owned);
+    match given.chain(recipe.keys_of_base()).next() {
+        None => Ok(()),
+        Some(key) => Err(Failure::new(format!(
+            "{key} is decided by the base, whose architecture and tokenizer stay as they are; leave it out, or train a new \
+             model without a base"
+        ))),
+    }
 }
 
 /// Rows as long as conversations usually are, and never longer than the base can read.
@@ -292,7 +307,7 @@ fn code_of(ending: Ending) -> ExitCode {
 }
 
 fn tell(session: &Session, ending: Ending) {
-    let path = session.run().path().display().to_string();
+    let path = show::word(session.run().path());
     match ending {
         Ending::Interrupted => {
             println!(

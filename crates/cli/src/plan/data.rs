@@ -116,16 +116,22 @@ pub fn recognised(path: &Path) -> Outcome<Option<(&'static str, String)>> {
     if let Some(why) = super::table::recognised(path)? {
         return Ok(Some(("table", why)));
     }
+    Ok(recognised_lines(path)?.map(|(kind, why)| (kind, why.to_owned())))
+}
+
+/// What the lines of a JSON lines file are, conversations or preferences, with why; `None` for other lines and files.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn recognised_lines(path: &Path) -> Outcome<Option<(&'static str, &'static str)>> {
     if !path.is_file() || Format::of(path) != Some(Format::JsonLines) {
         return Ok(None);
     }
     let fields = first_fields(path)?;
     let has = |name: &str| fields.iter().any(|field| field == name);
     Ok(match () {
-        () if has("chosen") && has(REJECTED) => {
-            Some(("preference", "its lines have a chosen and a rejected answer".to_owned()))
-        }
-        () if CONVERSATIONS.iter().any(|name| has(name)) => Some(("chat", "its lines hold conversations".to_owned())),
+        () if has("chosen") && has(REJECTED) => Some(("preference", "its lines have a chosen and a rejected answer")),
+        () if CONVERSATIONS.iter().any(|name| has(name)) => Some(("chat", "its lines hold conversations")),
         () => None,
     })
 }
@@ -140,22 +146,20 @@ const CONVERSATIONS: [&str; 3] = ["messages", "conversations", "conversation"];
 pub fn check_fit(recipe: &Recipe, config: &ModelConfig) -> Outcome<()> {
     let (modality, _) = modality_of(&recipe.data)?;
     let (kind, preset) = (&recipe.data.kind, &recipe.model.preset);
+    let (model, advice) = match &recipe.base.path {
+        Some(base) => {
+            (format!("the base {base}"), format!("take a base of another family, such as {}", fitting(modality)))
+        }
+        None => (format!("model.preset {preset}"), format!("take {}", fitting(modality))),
+    };
     let problem = match (&config.shape, modality.is_paired()) {
         (Shape::EncoderOnly(_), _) => {
-            format!(
-                "model.preset {preset} is an encoder, which reads but makes nothing; for {kind} take {}",
-                fitting(modality)
-            )
+            format!("{model} is an encoder, which reads but makes nothing; for {kind} {advice}")
         }
         (Shape::EncoderDecoder { .. }, false) => {
-            format!(
-                "model.preset {preset} turns one text into another, and {kind} has no pairs; take {}, or give --target",
-                fitting(modality)
-            )
+            format!("{model} turns one text into another, and {kind} has no pairs; {advice}, or give --target")
         }
-        (Shape::DecoderOnly(_), true) => {
-            format!("model.preset {preset} goes on with a text, and {kind} has pairs; take {}", fitting(modality))
-        }
+        (Shape::DecoderOnly(_), true) => format!("{model} goes on with a text, and {kind} has pairs; {advice}"),
         _ => String::new(),
     };
     if !problem.is_empty() {
@@ -380,12 +384,38 @@ fn columns(modality: &dyn Modality, files: &[String], data: &DataRecipe, skip: &
             structured: true,
             ..Columns::default()
         },
-        ("chat", None) => {
-            let path = files.first().map(Path::new).filter(|path| path.is_file() && text.is_none());
-            let fields = path.map_or_else(|| Ok(Vec::new()), first_fields)?;
-            let found = CONVERSATIONS.iter().find(|name| fields.iter().any(|field| field == *name));
-            Columns { text: or(text, found.unwrap_or(&CONVERSATIONS[0])), structured: true, ..Columns::default() }
-        }
+        ("chat", None) => conversation_columns(files.first().map(Path::new), text)?,
         (name, _) => Columns { text, target, structured: name == "chat", ..Columns::default() },
     })
+}
+
+/// Which fields of a chat file are what: the conversation is in `given`, or where the first line has one.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn conversation_columns(path: Option<&Path>, given: Option<String>) -> Outcome<Columns> {
+    let path = path.filter(|path| path.is_file() && given.is_none());
+    let fields = path.map_or_else(|| Ok(Vec::new()), first_fields)?;
+    let found = CONVERSATIONS.iter().find(|name| fields.iter().any(|field| field == *name));
+    let text = given.unwrap_or_else(|| found.unwrap_or(&CONVERSATIONS[0]).to_string());
+    Ok(Columns { text: Some(text), structured: true, ..Columns::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_the_base_or_the_preset() {
+        let mut recipe = Recipe::default();
+        "chat".clone_into(&mut recipe.data.kind);
+        "bert".clone_into(&mut recipe.model.preset);
+        let config = recipe.model.config(50).unwrap();
+        let problem = |recipe: &Recipe| check_fit(recipe, &config).unwrap_err().message().to_owned();
+        assert!(problem(&recipe).contains("model.preset bert is an encoder"), "{}", problem(&recipe));
+        "llama".clone_into(&mut recipe.model.preset);
+        recipe.base.path = Some("b".to_owned());
+        let problem = problem(&recipe);
+        assert!(problem.starts_with("the base b is an encoder") && problem.contains("another family"), "{problem}");
+    }
 }

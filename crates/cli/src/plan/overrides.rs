@@ -33,6 +33,11 @@ impl Overrides {
         Ok(())
     }
 
+    /// The keys, as in `train.steps`.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(key, _)| key.as_str())
+    }
+
     /// Whether `table.key` is fixed.
     pub fn fixes(&self, key: &str) -> bool {
         self.0.iter().any(|(fixed, _)| fixed == key)

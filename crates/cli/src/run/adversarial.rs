@@ -10,8 +10,8 @@ use crate::command::Common;
 use crate::failure::{Failure, Outcome, While};
 use crate::machine;
 use crate::plan::{self, overrides::Overrides};
-use crate::show::number;
 use crate::show::status_line::StatusLine;
+use crate::show::{number, word};
 use crate::tables::finish::{report, write_synthetic};
 use crate::tables::gan::{GanMaker, GanModel, features_of};
 use genera_data::Shard;
@@ -240,7 +240,7 @@ impl Adversarial {
     }
 
     fn conclude(&self, model: &GanModel, elapsed: Duration) -> Outcome {
-        let path = self.run.path().display();
+        let path = word(self.run.path());
         let is_complete = self.trainer.n_steps() >= self.recipe.train.steps;
         if !self.common.json {
             match is_complete {

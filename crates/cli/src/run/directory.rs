@@ -1,6 +1,7 @@
 //! The run directory: where everything of a run lies.
 
 use crate::failure::{Failure, Outcome, While};
+use crate::show::word;
 use genera_engine::checkpoint::RunLock;
 use std::ffi::OsString;
 use std::io;
@@ -33,8 +34,9 @@ impl RunDirectory {
         let run = Self { path: path.to_owned() };
         if run.recipe().exists() {
             return Err(Failure::new(format!(
-                "{0} holds a run already; go on with it by `genera resume {0}`, or name another directory with --run",
-                path.display()
+                "{} holds a run already; go on with it by `genera resume {}`, or name another directory with --run",
+                path.display(),
+                word(path)
             )));
         }
         if path.is_file() {
@@ -42,8 +44,9 @@ impl RunDirectory {
         }
         if !run.is_free().during(format!("cannot look into {}", path.display()))? {
             return Err(Failure::new(format!(
-                "{0} holds other files; a run needs a directory of its own: name a new one, such as --run {0}/run",
-                path.display()
+                "{} holds other files; a run needs a directory of its own: name a new one, such as --run {}",
+                path.display(),
+                word(&path.join("run"))
             )));
         }
         let lock = RunLock::take(path)?;

@@ -80,7 +80,7 @@ impl PreferenceData {
         let of_bits = |bits: Vec<u64>| bits.into_iter().map(f64::from_bits).collect();
         let part = |pairs: Preferences, margins: Vec<u64>| Part { pairs, margins: of_bits(margins) };
         Ok(Some(Self {
-            beta: recipe.dpo.beta.unwrap_or(0.1),
+            beta: beta(recipe)?,
             train: part(train, reference.train),
             validation: validation.map(|pairs| part(pairs, reference.validation)),
         }))
@@ -115,6 +115,21 @@ impl Part {
         let reference_margin = self.margins.get(rows.document as usize).copied().unwrap_or(0.0);
         PreferencePair { chosen: rows.chosen, rejected: rows.rejected, reference_margin }
     }
+}
+
+/// How dear it is to leave the reference.
+///
+/// # Errors
+/// When the recipe's value would have the rejected answers preferred.
+pub fn beta(recipe: &Recipe) -> Outcome<f64> {
+    let beta = recipe.dpo.beta.unwrap_or(0.1);
+    if beta > 0.0 && beta.is_finite() {
+        return Ok(beta);
+    }
+    Err(Failure::new(format!(
+        "train.dpo.beta is {beta}; expected a number above 0 (0.1 is usual): with others nothing is learned, or the rejected \
+         answers are"
+    )))
 }
 
 fn read(path: &PathBuf, base: &str) -> Option<Reference> {

@@ -82,7 +82,8 @@ fn summary(prepared: &Prepared) -> String {
         summary.n_documents,
         noun(prepared),
         number::count(summary.n_tokens as f64),
-        summary.tokenizer,
+        // How it is called inside says nothing to a person.
+        if summary.tokenizer == "foreign" { "published tokenizer" } else { &summary.tokenizer },
         summary.vocab_size,
         number::count(summary.n_validation_tokens as f64),
         if prepared.is_reused { "; prepared before" } else { "" },

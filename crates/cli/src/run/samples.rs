@@ -54,20 +54,13 @@ pub fn read(directory: &Path) -> io::Result<Vec<(u64, String)>> {
 /// When the model cannot be asked.
 pub fn make(model: &SpeakingModel<'_>, recipe: &Recipe, validation: Option<&Shard>, step: u64) -> Outcome<String> {
     let max_tokens = recipe.generate.max_tokens.min(N_TOKENS);
-    if model.modality.is_paired() {
-        let sources = validation.map_or_else(|| Ok(Vec::new()), first_sources)?;
-        let shown: Vec<String> =
-            sources.iter().map(|source| model.modality.decode(model.codebook, source).as_text()).collect();
-        let answers = answers::answer(model, sources, &Settings { max_tokens, ..Settings::greedy() })?;
-        let pair = |(source, answer): (&String, &Answer)| format!("{source}\n  → {}", answer.text);
-        return Ok(shown.iter().zip(answers.iter().flatten()).map(pair).collect::<Vec<_>>().join("\n"));
-    }
-    let prompts = validation.map_or_else(|| Ok(Vec::new()), first_prompts)?;
-    if !prompts.is_empty() {
-        let shown: Vec<String> = prompts.iter().map(|prompt| model.codebook.decode(prompt)).collect();
-        let answers = answers::answer(model, prompts, &Settings { max_tokens, ..Settings::greedy() })?;
-        let pair = |(prompt, answer): (&String, &Answer)| format!("{prompt}\n  → {}", answer.text);
-        return Ok(shown.iter().zip(answers.iter().flatten()).map(pair).collect::<Vec<_>>().join("\n"));
+    let given = match (validation, model.modality.is_paired()) {
+        (Some(validation), true) => first_sources(validation)?,
+        (Some(validation), false) => first_prompts(validation)?,
+        (None, _) => Vec::new(),
+    };
+    if model.modality.is_paired() || !given.is_empty() {
+        return answered(model, given, max_tokens);
     }
     let sampling = Sampling { seed: recipe.train.seed.wrapping_add(step), ..sampling_of(&recipe.generate) };
     if molecule::of(model.codebook).is_ok() {
@@ -76,6 +69,28 @@ pub fn make(model: &SpeakingModel<'_>, recipe: &Recipe, validation: Option<&Shar
     let settings = Settings { max_tokens, sampling, beam: None, ..Settings::of_recipe(&recipe.generate) };
     let answers = answers::answer(model, vec![model.encode("")?], &settings)?;
     Ok(answers.into_iter().flatten().map(|answer| answer.text).collect())
+}
+
+/// What is given of the validation data, each with its answer. What is too long for the model is not answered.
+fn answered(model: &SpeakingModel<'_>, given: Vec<Vec<u32>>, max_tokens: usize) -> Outcome<String> {
+    let context_len = model.transformer.config().context_len;
+    let is_paired = model.modality.is_paired();
+    // An encoder keeps no room for the answer.
+    let fits = |ids: &Vec<u32>| ids.len() + usize::from(!is_paired) <= context_len;
+    let (given, long): (Vec<Vec<u32>>, Vec<Vec<u32>>) = given.into_iter().partition(fits);
+    let text = |ids: &Vec<u32>| match is_paired {
+        true => model.modality.decode(model.codebook, ids).as_text(),
+        false => model.codebook.decode(ids),
+    };
+    let shown: Vec<String> = given.iter().map(text).collect();
+    let answers = answers::answer(model, given, &Settings { max_tokens, ..Settings::greedy() })?;
+    let pair = |(given, answer): (&String, &Answer)| format!("{given}\n  → {}", answer.text);
+    let mut parts: Vec<String> = shown.iter().zip(answers.iter().flatten()).map(pair).collect();
+    let note = |ids: &Vec<u32>| {
+        format!("(not answered: {} tokens do not fit the model's context of {context_len})", ids.len())
+    };
+    parts.extend(long.iter().map(note));
+    Ok(parts.join("\n"))
 }
 
 /// New molecules of any kind, a line each, as `genera generate` makes them: a line that the rules of SMILES leave no way to end is

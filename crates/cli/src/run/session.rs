@@ -12,18 +12,18 @@ use crate::base::{self, Base};
 use crate::failure::{Failure, Outcome, While};
 use crate::model::SpeakingModel;
 use crate::show::monitor::{Monitor, RunFacts, monitor};
-use crate::show::number;
+use crate::show::{number, word};
 use crate::stories::{self, Floor};
 use crate::{machine, model, plan, rates};
 use genera_data::prepare::{Prepared, load_prepared, load_summary};
-use genera_data::{Layout, Loader, LoaderSettings, Padded, Poisson, Prefetch, Validation};
+use genera_data::{Layout, Loader, LoaderSettings, Padded, Poisson, Prefetch, Shard, Validation};
 use genera_engine::checkpoint::{Checkpoints, Progress, RunLock, latest_good};
 use genera_engine::model::{Transformer, initial_params};
-use genera_engine::params::ParamCount;
+use genera_engine::params::{ParamCount, Params};
 use genera_engine::recipe::{self, Reasons, Recipe};
 use genera_engine::train::{StepReport, TrainSettings, Trainer};
 use genera_engine::weights::{AdapterFacts, SpecialIds, export_adapter};
-use genera_modality::{Codebook, Modality};
+use genera_modality::{Chat, Codebook, Modality};
 use genera_tensor::{DType, Device};
 use genera_tokens::Batch;
 use std::path::Path;
@@ -157,7 +157,7 @@ impl Session {
         let purpose = base::training(&recipe, dtype);
         let first = match &checkpoint {
             Some(_) if recipe.lora.rank.is_none() => None,
-            _ => Some(match base::open(&mut recipe, purpose, &surroundings.device)? {
+            _ => Some(match base::open(&mut recipe, Some(&run), purpose, &surroundings.device)? {
                 Some(base) => base.transformer,
                 None => new_model(&recipe, &prepared, &surroundings.device)?,
             }),
@@ -237,6 +237,9 @@ impl Session {
         if let Some(n) = preferences.as_ref().map(PreferenceData::n_left_out).filter(|&n| n > 0) {
             monitor.note(&format!("{n} pairs are left out: longer than model.context_len"));
         }
+        if let Some(note) = note_on_long(&recipe, &prepared.train)? {
+            monitor.note(&note);
+        }
         Ok(Self {
             monitor,
             preferences,
@@ -304,12 +307,12 @@ impl Session {
             if is_due(train.validate_every) || is_last {
                 self.validate()?;
             }
-            if is_due(train.sample_every) || is_last {
-                self.sample()?;
-            }
             if is_due(train.checkpoint_every) || is_last {
                 self.save()?;
                 saved = Some(step);
+            }
+            if is_due(train.sample_every) || (is_last && train.sample_every != Some(0)) {
+                self.sample()?;
             }
         }
         if self.interrupt.is_asked() {
@@ -432,14 +435,22 @@ impl Session {
         let special = self.special.clone();
         let step = self.trainer.n_steps();
         let validation = self.prepared.validation.clone();
-        let text = self.trainer.with_averaged(|model| {
+        let made = self.trainer.with_averaged(|model| {
             samples::make(
                 &SpeakingModel::new(model, &codebook, modality, &special),
                 recipe,
                 validation.as_deref(),
                 step,
             )
-        })?;
+        });
+        let text = match made {
+            Ok(text) => text,
+            // What is only to be glanced at ends no training.
+            Err(failure) => {
+                self.monitor.note(&format!("step {step}: no sample: {}", failure.message()));
+                return Ok(());
+            }
+        };
         samples::write(&self.run.samples(), step, &text).during("cannot write a sample")?;
         self.monitor.sample(step, &text);
         Ok(())
@@ -496,7 +507,7 @@ impl Session {
         failure.and(format!(
             "{last}; change {} and go on from there with `genera resume {}`",
             self.run.recipe().display(),
-            self.run.path().display()
+            word(self.run.path())
         ))
     }
 
@@ -578,6 +589,24 @@ fn with_targets(batches: &mut Prefetch, n_micro: usize, rows_per_epoch: u64) -> 
     ))
 }
 
+/// How many conversations are longer than a row, and what becomes of them; `None` where all fit.
+fn note_on_long(recipe: &Recipe, shard: &Shard) -> Outcome<Option<String>> {
+    let is_packed = matches!(recipe.data.layout, None | Some(recipe::Layout::Packed));
+    if recipe.data.kind != Chat.name() || !is_packed {
+        return Ok(None);
+    }
+    let (context_len, n) = (recipe.model.context_len as u64, shard.info().n_documents);
+    let bounds = shard.document_bounds(0..n)?;
+    // Each token but the last predicts one.
+    let n_long = bounds.windows(2).filter(|ends| ends[1] - ends[0] > context_len + 1).count();
+    Ok((n_long > 0).then(|| {
+        format!(
+            "{n_long} of {n} conversations are longer than a row of {context_len} tokens (model.context_len): they are cut \
+             into pieces, each learned without what was said before it"
+        )
+    }))
+}
+
 /// How a recipe trains.
 fn train_settings(recipe: &Recipe) -> Outcome<TrainSettings> {
     Ok(TrainSettings::new(&recipe.train)?.with_lora(&recipe.lora)?.with_privacy(&recipe.privacy, &recipe.train)?)
@@ -606,7 +635,7 @@ fn prepare_again(recipe: &Recipe, run: &RunDirectory, surroundings: &Surrounding
             "the prepared data of {} was damaged, and its files are no longer those that the run began with, so it \
              cannot go on to the same weights; train anew with `genera train {} --run DIRECTORY`",
             run.path().display(),
-            run.recipe().display()
+            word(&run.recipe())
         )));
     }
     Ok(prepared)
@@ -671,10 +700,11 @@ fn facts(
     let config = trainer.model().config();
     let dtype = trainer.model().compute_dtype();
     let title = format!(
-        "{} · {} · {} parameters · {dtype} · {} threads",
+        "{} · {} · {} parameters{} · {dtype} · {} threads",
         recipe.data.kind,
         origin(recipe),
         number::count(ParamCount::of(config).total() as f64),
+        adapted(recipe, trainer.model().params()),
         device.kernels().n_threads(),
     );
     RunFacts {
@@ -685,4 +715,19 @@ fn facts(
         floor_nats: floor.map(|floor| floor.nats_per_token),
         peak_flops_per_s: Some(rates::peak(device, dtype)),
     }
+}
+
+/// What is trained of a model with adapters, behind the number of its parameters; nothing for a model without.
+fn adapted(recipe: &Recipe, params: &Params) -> String {
+    let Some(rank) = recipe.lora.rank.filter(|_| params.has_adapters()) else { return String::new() };
+    let adapters = &params.specs()[params.own_specs().len()..];
+    let n_trained: usize = adapters.iter().map(|spec| spec.shape.n_elements()).sum();
+    let mut modules: Vec<&str> = Vec::new();
+    for (_, adapter) in params.adapters() {
+        let module = adapter.module.rsplit('.').next().unwrap_or(&adapter.module);
+        if !modules.contains(&module) {
+            modules.push(module);
+        }
+    }
+    format!(", {} of them trained (LoRA, rank {rank}: {})", number::count(n_trained as f64), modules.join(", "))
 }

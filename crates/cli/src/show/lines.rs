@@ -52,7 +52,7 @@ impl Monitor for Lines {
     }
 
     fn sample(&mut self, step: u64, text: &str) {
-        self.print(&format!("step {step}, a sample:\n{}", indented(text)));
+        self.print(&format!("step {step}, a sample:\n{}", indented(&glimpse(text))));
     }
 
     fn note(&mut self, text: &str) {
@@ -81,7 +81,40 @@ pub fn step_line(facts: &RunFacts, row: &StepRow, left: Option<Duration>) -> Str
     )
 }
 
+/// Lines of a sample that are shown, and characters of a line.
+const GLIMPSE: (usize, usize) = (8, 100);
+
+/// The beginning of a sample: a few lines, none of them empty or long.
+pub fn glimpse(text: &str) -> String {
+    let (n_lines, n_characters) = GLIMPSE;
+    let mut full = text.lines().filter(|line| !line.trim().is_empty());
+    let cut = |line: &str| match line.char_indices().nth(n_characters) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line.to_owned(),
+    };
+    let mut lines: Vec<String> = full.by_ref().take(n_lines).map(cut).collect();
+    let n_more = full.count();
+    if n_more > 0 {
+        lines.push(format!("… {n_more} more lines in samples/"));
+    }
+    lines.join("\n")
+}
+
 /// Each line moved to the right.
 pub fn indented(text: &str) -> String {
     text.lines().map(|line| format!("    {line}")).collect::<Vec<String>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_takes_a_few_lines() {
+        assert_eq!(glimpse("a\n\n \nb\n"), "a\nb");
+        let found = glimpse(&format!("{}\n{}", "ü".repeat(150), "x\n\n".repeat(20)));
+        let lines: Vec<&str> = found.lines().collect();
+        assert_eq!((lines.len(), lines[0].chars().count()), (9, 101));
+        assert_eq!(lines[8], "… 13 more lines in samples/");
+    }
 }

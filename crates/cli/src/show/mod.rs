@@ -15,6 +15,14 @@ pub mod status_line;
 pub mod svg;
 
 use genera_engine::recipe::{Reasons, Recipe};
+use std::path::Path;
+
+/// A path as a word of a command for the shell.
+pub fn word(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |character: char| character.is_alphanumeric() || "/._-+=:@,%".contains(character);
+    if !text.is_empty() && text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
+}
 
 /// Shows what was derived, each value with its reason.
 pub fn plan(recipe: &Recipe, reasons: &Reasons) {
@@ -32,4 +40,18 @@ pub fn plan(recipe: &Recipe, reasons: &Reasons) {
         }
     }
     println!();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_words() {
+        for (path, expect) in
+            [("runs/a-1.b", "runs/a-1.b"), ("my dir", "'my dir'"), ("it's", "'it'\\''s'"), ("a;b", "'a;b'")]
+        {
+            assert_eq!(word(Path::new(path)), expect);
+        }
+    }
 }

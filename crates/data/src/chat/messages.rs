@@ -27,13 +27,16 @@ pub fn first_messages(text: &str) -> Result<Vec<ChatMessage>> {
     Ok(vec![ChatMessage::new("user", text)])
 }
 
+/// Who may speak: what else templates write they pass over, or write as nobody has learned it.
+const ROLES: [&str; 4] = ["system", "user", ChatMessage::ASSISTANT, "tool"];
+
 const EXPECTED: &str =
     "expected [{\"role\": \"user\", \"content\": \"…\"}, {\"role\": \"assistant\", \"content\": \"…\"}]";
 
 fn of_value(message: &Value, number: usize) -> Result<ChatMessage> {
     let bad = |problem: &str| Error::settings(format!("message {number} {problem}; {EXPECTED}"));
     let (role, content) = match (&message["role"], &message["from"]) {
-        (Value::String(role), _) => (role.as_str(), &message["content"]),
+        (Value::String(role), _) => (if role == "developer" { "system" } else { role }, &message["content"]),
         (_, Value::String(from)) => (role_of(from), &message["value"]),
         _ => return Err(bad("has no role")),
     };
@@ -44,6 +47,9 @@ fn of_value(message: &Value, number: usize) -> Result<ChatMessage> {
         }
         _ => return Err(bad("has no content")),
     };
+    if !ROLES.contains(&role) {
+        return Err(bad(&format!("has the unknown role \"{role}\" (known are {})", ROLES.join(", "))));
+    }
     Ok(ChatMessage::new(role, content))
 }
 
@@ -87,6 +93,10 @@ mod tests {
         check("[", "not a conversation in JSON");
         check("{}", "not a list of messages");
         check(r#"[{"role": "user", "content": "a"}, {"content": "b"}]"#, "message 2 has no role");
+        check(
+            r#"[{"role": "bot", "content": "a"}]"#,
+            "message 1 has the unknown role \"bot\" (known are system, user, ",
+        );
         check(r#"[{"role": "user", "content": null}]"#, "message 1 has no content");
         check(r#"[{"role": "user", "content": [{"type": "image"}]}]"#, "message 1 is not all text");
         check("[1]", "message 1 has no role");

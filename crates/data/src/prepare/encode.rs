@@ -65,7 +65,8 @@ impl Shards {
         let (train, validation) = (pair.train.finish()?, pair.validation.finish()?);
         if train.n_tokens == 0 {
             return Err(Error::settings(
-                "all documents went to the validation data; give more data or a smaller share",
+                "all documents went to the validation data; give more data, or set data.validation_fraction to 0, which keeps \
+                 none aside",
             ));
         }
         Ok(Self { train, validation })
@@ -272,8 +273,7 @@ fn work(jobs: &Mutex<Receiver<Job>>, done: &SyncSender<Done>, encoder: &dyn Enco
 fn name_document(error: Error, document: &Document) -> Error {
     match error {
         Error::UnknownCharacter { .. } => {
-            let place = format!("document {}", document.origin.index);
-            Error::bad_record(Path::new(&*document.origin.file), place, error.to_string())
+            Error::bad_record(Path::new(&*document.origin.file), document.origin.number(), error.to_string())
         }
         other => other,
     }

@@ -34,9 +34,19 @@ struct Reader {
 impl Reader {
     fn object(&self, line: &Line) -> Result<Map<String, Value>> {
         serde_json::from_str(&line.text).map_err(|error| {
-            let problem = format!("is not a JSON object ({error}); expected something like {{\"text\": \"…\"}}");
-            self.bad(line, problem)
+            self.bad(line, format!("is not a JSON object ({error}); expected something like {}", self.example()))
         })
+    }
+
+    /// An object with what is looked for in each.
+    fn example(&self) -> String {
+        let Columns { text, target, fields, structured, .. } = &self.columns;
+        let text = text.as_deref().unwrap_or(Columns::DEFAULT_TEXT);
+        if *structured && target.is_none() {
+            return format!("{{\"{text}\": [{{\"role\": \"user\", \"content\": \"…\"}}, …]}}");
+        }
+        let names = [text].into_iter().chain(target.as_deref()).chain(fields.iter().map(String::as_str));
+        format!("{{{}}}", names.map(|name| format!("\"{name}\": \"…\"")).collect::<Vec<_>>().join(", "))
     }
 
     fn document(&self, line: Line) -> Result<Document> {
@@ -103,6 +113,8 @@ mod tests {
         let columns = Columns { text: Some("messages".into()), structured: true, ..Columns::default() };
         let found = documents(line, &columns).remove(0).unwrap();
         assert_eq!(found.as_text(), Some("[{\"role\":\"user\"}]"));
+        let error = documents("{\"messages\": [", &columns).remove(0).unwrap_err().to_string();
+        assert!(error.contains(r#"{"messages": [{"role": "user", "content": "…"}, …]}"#), "{error}");
         assert!(documents(line, &Columns { structured: false, ..columns }).remove(0).is_err());
     }
 

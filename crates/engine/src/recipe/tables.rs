@@ -405,7 +405,7 @@ table! {
         checkpoint_every: Option<u64> = None,
         /// Number of checkpoints kept, beside the best.
         keep_last: usize = 2,
-        /// Steps between samples of what the model makes; 0 for the end alone.
+        /// Steps between samples of what the model makes, the last at the end; 0 for none.
         sample_every: Option<u64> = None,
     }
 }
