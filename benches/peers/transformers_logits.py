@@ -19,7 +19,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 import torch
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForImageTextToText, AutoModelForSeq2SeqLM
 
 
 def token_ids(text):
@@ -43,6 +43,8 @@ def load(directory):
         kind = AutoModelForSeq2SeqLM
     elif any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in config.architectures):
         kind = AutoModelForCausalLM
+    elif any(name.endswith("ForConditionalGeneration") for name in config.architectures):
+        kind = AutoModelForImageTextToText
     else:
         kind = AutoModel
     model, info = kind.from_pretrained(

@@ -41,6 +41,7 @@ LLAMA = dict(
     tie_word_embeddings=False,
 )
 GEMMA = dict(LLAMA, num_hidden_layers=4, head_dim=12, sliding_window=5, query_pre_attn_scalar=20, tie_word_embeddings=True)
+SIGLIP = dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=28, patch_size=14)
 PHI = {key: value for key, value in LLAMA.items() if key != "head_dim"}
 NEOX = dict(
     COMMON, hidden_size=D, intermediate_size=80, num_hidden_layers=3, num_attention_heads=4, tie_word_embeddings=False
@@ -58,6 +59,8 @@ SEQ2SEQ = dict(
     decoder_start_token_id=2,
     forced_eos_token_id=None,
 )
+BERT = dict(vocab_size=V, hidden_size=D, intermediate_size=80, num_hidden_layers=3, num_attention_heads=4)
+ENCODERS = ("bert", "roberta", "xlm-roberta")
 T5 = dict(vocab_size=V, d_model=D, d_kv=8, d_ff=80, num_layers=2, num_decoder_layers=3, num_heads=6, n_positions=CONTEXT)
 
 
@@ -162,14 +165,19 @@ VARIANTS = [
     ("pegasus", "PegasusConfig", dict(SEQ2SEQ, activation_function="relu", scale_embedding=True), None),
     ("t5", "T5Config", dict(T5, feed_forward_proj="relu", pad_token_id=0, eos_token_id=1, decoder_start_token_id=0), None),
     ("t5-gated", "T5Config", dict(T5, feed_forward_proj="gated-gelu", tie_word_embeddings=False, decoder_start_token_id=0), None),
-    ("bert", "BertConfig", dict(vocab_size=V, hidden_size=D, intermediate_size=80, num_hidden_layers=3, num_attention_heads=4, max_position_embeddings=CONTEXT), None),
+    ("bert", "BertConfig", dict(BERT, max_position_embeddings=CONTEXT), None),
+    ("roberta", "RobertaConfig", dict(BERT, max_position_embeddings=CONTEXT + 2, type_vocab_size=1), None),
+    ("xlm-roberta", "XLMRobertaConfig", dict(BERT, max_position_embeddings=CONTEXT + 2, layer_norm_eps=1e-5), None),
+    ("gemma3-full", "Gemma3Config", dict(text_config=dict(GEMMA, **gemma_rope(), **layer_types("ssfs")), vision_config=SIGLIP, mm_tokens_per_image=4, image_token_index=290, boi_token_index=291, eoi_token_index=292), None),
 ]
 
 
 def class_of(config):
     if config.is_encoder_decoder:
         return transformers.AutoModelForSeq2SeqLM
-    return transformers.AutoModel if config.model_type == "bert" else transformers.AutoModelForCausalLM
+    if config.model_type == "gemma3":
+        return transformers.AutoModelForImageTextToText
+    return transformers.AutoModel if config.model_type in ENCODERS else transformers.AutoModelForCausalLM
 
 
 @torch.no_grad()
@@ -204,8 +212,9 @@ def expected(model):
     values["tokens"] = tokens.tolist()
     if decoder_tokens is not None:
         values["decoder_tokens"] = decoder_tokens.tolist()
-    values["hidden" if model.config.model_type == "bert" else "logits"] = result.flatten().tolist()
-    if model.config.model_type == "bert":
+    is_encoder = model.config.model_type in ENCODERS
+    values["hidden" if is_encoder else "logits"] = result.flatten().tolist()
+    if is_encoder:
         return values
     # Token by token through whole passes: no cache to be wrong.
     if decoder_tokens is None:

@@ -15,7 +15,7 @@ pub use write::Progress;
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::model::Transformer;
-use crate::params::{Params, layout};
+use crate::params::{Params, layout, least_tensors};
 use crate::train::{TrainSettings, Trainer};
 use crate::weights::safetensors::Reader;
 use genera_tensor::{DType, Device, ParamId, Tensor};
@@ -128,6 +128,11 @@ impl Checkpoint {
     fn model_from(&self, files: &[&str], compute: DType, device: &Device) -> Result<Transformer> {
         let config = &self.manifest.config;
         let readers = files.iter().map(|file| self.reader(file)).collect::<Result<Vec<_>>>()?;
+        let n_tensors: usize = readers.iter().map(|reader| reader.entries().len()).sum();
+        if n_tensors < least_tensors(config) {
+            let message = format!("holds {n_tensors} tensors, fewer than the layers of its configuration take");
+            return Err(Error::file(&self.dir, message));
+        }
         let specs = layout(config);
         let mut masters = Vec::with_capacity(specs.len());
         for spec in &specs {

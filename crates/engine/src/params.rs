@@ -88,6 +88,17 @@ pub fn layout(config: &ModelConfig) -> Vec<ParamSpec> {
     list.specs
 }
 
+/// A number of tensors that a file of such a model does not fall short of, however it groups them: two for attention and two
+/// for each feed-forward layer.
+pub(crate) fn least_tensors(config: &ModelConfig) -> usize {
+    let of_stack = |(_, stack): &(_, &Stack)| {
+        let n_feed_forward =
+            if let FeedForward::Experts { n_experts, .. } = stack.feed_forward { n_experts } else { 1 };
+        stack.n_layers * (2 + 2 * n_feed_forward)
+    };
+    config.stacks().iter().map(of_stack).sum()
+}
+
 /// The prefix of what a stack adds to the vectors of its tokens: one for all stacks, or one for each.
 pub(crate) fn place_of_tokens(config: &ModelConfig, stack: &str) -> String {
     if config.embedding.per_stack { format!("{stack}.embedding") } else { "embedding".to_owned() }

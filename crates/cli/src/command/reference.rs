@@ -122,10 +122,11 @@ fn architectures(page: &mut String) -> Outcome<()> {
         let tried = TRIED.iter().find(|(model_type, _)| *model_type == family.model_type).map(|(_, what)| *what);
         let peers = ["transformers"].into_iter().chain(dialect.map(|_| "llama.cpp")).chain(tried);
         let peers: Vec<&str> = peers.collect();
+        let model_types: Vec<String> = family.model_types().map(|model_type| format!("`{model_type}`")).collect();
         writeln!(
             page,
-            "| `{}` | `{}` | {gguf} | {} | {} |",
-            family.model_type,
+            "| {} | `{}` | {gguf} | {} | {} |",
+            model_types.join(", "),
             family.architecture,
             family.covers,
             peers.join(", ")

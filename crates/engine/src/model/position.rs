@@ -235,14 +235,15 @@ impl Buckets {
     }
 }
 
-fn sinusoids(n_positions: usize, width: usize, device: &Device) -> Tensor {
+/// A number of the fixed table of sines and cosines whose rows have an even `width`.
+pub(crate) fn sinusoid(position: usize, column: usize, width: usize) -> f32 {
     let half = width / 2;
-    let value = |i: usize| {
-        let (position, column) = ((i / width) as f64, i % width);
-        let angle = position / 10_000_f64.powf((column % half) as f64 / half as f64);
-        (if column < half { angle.sin() } else { angle.cos() }) as f32
-    };
-    let values: Vec<f32> = (0..n_positions * width).map(value).collect();
+    let angle = position as f64 / 10_000_f64.powf((column % half) as f64 / half as f64);
+    (if column < half { angle.sin() } else { angle.cos() }) as f32
+}
+
+fn sinusoids(n_positions: usize, width: usize, device: &Device) -> Tensor {
+    let values: Vec<f32> = (0..n_positions * width).map(|i| sinusoid(i / width, i % width, width)).collect();
     Tensor::from_f32(device, [n_positions, width], &values)
 }
 

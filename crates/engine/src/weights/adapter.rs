@@ -2,7 +2,7 @@
 //!
 //! PEFT has a pair of matrices for each published module; ours are those of the same modules, so that names alone differ.
 
-use super::config_json::read_object_up_to;
+use super::config_json::read_json;
 use super::export::{Written, write_json, write_weights};
 use super::express::express;
 use super::family::{FAMILIES, Family};
@@ -15,8 +15,11 @@ use crate::error::{Error, Result};
 use crate::model::Transformer;
 use crate::params::{Adapter, NewAdapter, Role};
 use genera_tensor::{Device, Key, ParamId, Tensor};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 
@@ -25,7 +28,9 @@ const WEIGHTS: &str = "adapter_model.safetensors";
 /// What PEFT puts before the name of a module.
 const WRAPPER: &str = "base_model.model.";
 /// Longest configuration that is read; it may list every module.
-const MAX_CONFIG_BYTES: u64 = 16 << 20;
+const MAX_CONFIG_BYTES: u64 = 4 << 20;
+/// Most modules with an alpha of their own.
+const MAX_PATTERNS: usize = 1 << 16;
 /// Largest rank that is made or read: a matrix of full rank is no adapter.
 const MAX_RANK: usize = 65_536;
 /// Tells the streams of random numbers that grow from one seed apart.
@@ -115,12 +120,12 @@ pub fn load_adapter(model: &mut Transformer, dir: &Path) -> Result<()> {
     let mut left: BTreeMap<String, String> = BTreeMap::new();
     for entry in reader.entries() {
         let bare = entry.name.strip_prefix(WRAPPER).unwrap_or(&entry.name);
-        left.insert(names.map_or(bare, |names| names.bare(bare)).to_owned(), entry.name.clone());
+        left.insert(names.map_or(bare.into(), |names| names.bare(bare)).into_owned(), entry.name.clone());
     }
     let device = model.device().clone();
     let mut adapters = Vec::new();
     for module in modules(model) {
-        let bare = names.map_or(module.name.as_str(), |names| names.bare(&module.name)).to_owned();
+        let bare = names.map_or(module.name.as_str().into(), |names| names.bare(&module.name));
         let [a, b] = ["A", "B"].map(|part| left.remove(&format!("{bare}.lora_{part}.weight")));
         let (a, b) = match (a, b) {
             (None, None) => continue,
@@ -346,44 +351,46 @@ fn unknown_target(target: &str, modules: &[Module]) -> Error {
 /// The part of `adapter_config.json` that matters for what the numbers mean.
 struct AdapterConfig {
     alpha: f64,
+    /// Those of modules by the ends of their names; the first that fits counts.
     alphas: Vec<(String, f64)>,
     is_rank_stabilised: bool,
 }
 
+/// Keys that change nothing of what an adapter in files means: how it was made, where it was put, and settings of what is
+/// refused by another key.
+const IDLE: [&str; 23] = [
+    "auto_mapping",
+    "base_model_name_or_path",
+    "corda_config",
+    "ensure_weight_tying",
+    "eva_config",
+    "exclude_modules",
+    "fan_in_fan_out",
+    "inference_mode",
+    "layers_pattern",
+    "layers_to_transform",
+    "loftq_config",
+    "lora_dropout",
+    "lora_ga_config",
+    "megatron_config",
+    "megatron_core",
+    "peft_version",
+    "qalora_group_size",
+    "r",
+    "rank_pattern",
+    "revision",
+    "runtime_config",
+    "target_modules",
+    "task_type",
+];
+/// Starts that leave the base as it is. Others, such as "pissa", take from its weights what they give to the adapter.
+const PLAIN_STARTS: [&str; 4] = ["gaussian", "orthogonal", "eva", "mica"];
+
 impl AdapterConfig {
     fn read(path: &Path) -> Result<Self> {
-        let map = read_object_up_to(path, MAX_CONFIG_BYTES)?
+        let raw: RawConfig = read_json(path, MAX_CONFIG_BYTES)?
             .ok_or_else(|| Error::file(path, "is missing; expected a directory in PEFT's layout"))?;
-        let get = |key: &str| map.get(key).unwrap_or(&Value::Null);
-        let is_set = |key: &str| !matches!(get(key), Value::Null | Value::Bool(false)) && *get(key) != json!([]);
-        if get("peft_type") != "LORA" {
-            return Err(Error::file(path, format!("has peft_type {}; only \"LORA\" is read", get("peft_type"))));
-        }
-        for key in ["use_dora", "lora_bias", "modules_to_save", "trainable_token_indices", "target_parameters"] {
-            if is_set(key) {
-                return Err(Error::file(
-                    path,
-                    format!("asks for {key}, which is not supported; train the adapter without it"),
-                ));
-            }
-        }
-        if !matches!(get("bias"), Value::Null) && get("bias") != "none" {
-            return Err(Error::file(path, format!("has bias {}; only \"none\" is supported", get("bias"))));
-        }
-        let number = |value: &Value| value.as_f64().filter(|alpha| (*alpha as f32).is_finite());
-        let alpha = number(get("lora_alpha")).ok_or_else(|| Error::file(path, "has no number 'lora_alpha'"))?;
-        let mut alphas = Vec::new();
-        for (pattern, value) in get("alpha_pattern").as_object().into_iter().flatten() {
-            let is_plain = pattern.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
-            let alpha = number(value).filter(|_| is_plain).ok_or_else(|| {
-                Error::file(
-                    path,
-                    format!("has the alpha_pattern '{pattern}': {value}; only ends of names with a number are read"),
-                )
-            })?;
-            alphas.push((pattern.clone(), alpha));
-        }
-        Ok(Self { alpha, alphas, is_rank_stabilised: is_set("use_rslora") })
+        raw.checked().map_err(|message| Error::file(path, message))
     }
 
     fn scale(&self, module: &str, rank: usize) -> f32 {
@@ -391,6 +398,206 @@ impl AdapterConfig {
         let alpha = own.map_or(self.alpha, |(_, alpha)| *alpha);
         let rank = rank as f64;
         (alpha / if self.is_rank_stabilised { rank.sqrt() } else { rank }) as f32
+    }
+}
+
+/// A configuration as it stands in the file.
+#[derive(Default)]
+struct RawConfig {
+    peft_type: Setting,
+    bias: Setting,
+    init_lora_weights: Setting,
+    lora_alpha: Setting,
+    use_rslora: Setting,
+    alpha_pattern: Patterns,
+    /// A key that is set and that is not known here.
+    unknown: Option<String>,
+}
+
+impl RawConfig {
+    fn checked(self) -> std::result::Result<AdapterConfig, String> {
+        if !self.peft_type.is("LORA") {
+            return Err(format!("has peft_type {}; only \"LORA\" is read", self.peft_type));
+        }
+        if let Some(key) = self.unknown {
+            return Err(format!("asks for {key}, which is not supported; train the adapter without it"));
+        }
+        if self.bias != Setting::Nothing && !self.bias.is("none") {
+            return Err(format!("has bias {}; only \"none\" is supported", self.bias));
+        }
+        let start = &self.init_lora_weights;
+        if *start != Setting::Nothing && *start != Setting::True && !PLAIN_STARTS.iter().any(|plain| start.is(plain)) {
+            return Err(format!(
+                "has init_lora_weights {start}, which changes the weights of the base; save it as a plain adapter first, with path_initial_model_for_weight_conversion of PEFT"
+            ));
+        }
+        let alpha = self.lora_alpha.number().ok_or("has no number 'lora_alpha'")?;
+        let of_pattern = |(pattern, value): (String, Setting)| {
+            let is_plain = pattern.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+            match value.number().filter(|_| is_plain) {
+                Some(alpha) => Ok((pattern, alpha)),
+                None => Err(format!(
+                    "has the alpha_pattern '{pattern}': {value}; only ends of names with a number are read"
+                )),
+            }
+        };
+        let alphas = self.alpha_pattern.0.into_iter().map(of_pattern).collect::<std::result::Result<_, _>>()?;
+        Ok(AdapterConfig { alpha, alphas, is_rank_stabilised: self.use_rslora != Setting::Nothing })
+    }
+}
+
+impl<'de> Deserialize<'de> for RawConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Keys;
+        impl<'de> Visitor<'de> for Keys {
+            type Value = RawConfig;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<RawConfig, A::Error> {
+                let mut raw = RawConfig::default();
+                while let Some(key) = map.next_key::<String>()? {
+                    match key.as_str() {
+                        "peft_type" => raw.peft_type = map.next_value()?,
+                        "bias" => raw.bias = map.next_value()?,
+                        "init_lora_weights" => raw.init_lora_weights = map.next_value()?,
+                        "lora_alpha" => raw.lora_alpha = map.next_value()?,
+                        "use_rslora" => raw.use_rslora = map.next_value()?,
+                        "alpha_pattern" => raw.alpha_pattern = map.next_value::<Option<_>>()?.unwrap_or_default(),
+                        idle if IDLE.contains(&idle) => drop(map.next_value::<IgnoredAny>()?),
+                        _ if map.next_value::<Setting>()? != Setting::Nothing => raw.unknown = Some(key),
+                        _ => {}
+                    }
+                }
+                Ok(raw)
+            }
+        }
+        deserializer.deserialize_map(Keys)
+    }
+}
+
+/// Alphas by the ends of names, in the order of the file.
+#[derive(Default)]
+struct Patterns(Vec<(String, Setting)>);
+
+impl<'de> Deserialize<'de> for Patterns {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Pairs;
+        impl<'de> Visitor<'de> for Pairs {
+            type Value = Patterns;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of numbers")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Patterns, A::Error> {
+                let mut patterns = Vec::new();
+                while let Some(pair) = map.next_entry()? {
+                    if patterns.len() == MAX_PATTERNS {
+                        return Err(A::Error::custom(format!(
+                            "more than {MAX_PATTERNS} patterns, the most that are read"
+                        )));
+                    }
+                    patterns.push(pair);
+                }
+                Ok(Patterns(patterns))
+            }
+        }
+        deserializer.deserialize_map(Pairs)
+    }
+}
+
+/// A value of a key, of which lists and objects are not kept.
+#[derive(Clone, Debug, Default, PartialEq)]
+enum Setting {
+    /// Null, false, or empty.
+    #[default]
+    Nothing,
+    True,
+    Number(f64),
+    Text(String),
+    Other,
+}
+
+impl Setting {
+    fn is(&self, text: &str) -> bool {
+        matches!(self, Setting::Text(found) if found == text)
+    }
+
+    /// A number that is finite in single precision.
+    fn number(&self) -> Option<f64> {
+        match self {
+            Setting::Number(number) if (*number as f32).is_finite() => Some(*number),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Setting::Nothing => f.write_str("null"),
+            Setting::True => f.write_str("true"),
+            Setting::Number(number) => number.fmt(f),
+            Setting::Text(text) => write!(f, "{text:?}"),
+            Setting::Other => f.write_str("a list or an object"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Setting {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = Setting;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a value")
+            }
+
+            fn visit_unit<E>(self) -> std::result::Result<Setting, E> {
+                Ok(Setting::Nothing)
+            }
+
+            fn visit_bool<E>(self, value: bool) -> std::result::Result<Setting, E> {
+                Ok(if value { Setting::True } else { Setting::Nothing })
+            }
+
+            fn visit_u64<E>(self, value: u64) -> std::result::Result<Setting, E> {
+                Ok(Setting::Number(value as f64))
+            }
+
+            fn visit_i64<E>(self, value: i64) -> std::result::Result<Setting, E> {
+                Ok(Setting::Number(value as f64))
+            }
+
+            fn visit_f64<E>(self, value: f64) -> std::result::Result<Setting, E> {
+                Ok(Setting::Number(value))
+            }
+
+            fn visit_str<E>(self, value: &str) -> std::result::Result<Setting, E> {
+                Ok(if value.is_empty() { Setting::Nothing } else { Setting::Text(value.to_owned()) })
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> std::result::Result<Setting, A::Error> {
+                let mut setting = Setting::Nothing;
+                while list.next_element::<IgnoredAny>()?.is_some() {
+                    setting = Setting::Other;
+                }
+                Ok(setting)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Setting, A::Error> {
+                let mut setting = Setting::Nothing;
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {
+                    setting = Setting::Other;
+                }
+                Ok(setting)
+            }
+        }
+        deserializer.deserialize_any(Any)
     }
 }
 

@@ -9,19 +9,38 @@ use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use genera_tensor::Activation;
 use genera_tokens::{Special, TokenId};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-/// Longest JSON file that is read; published ones have a few thousand bytes.
-const MAX_JSON_BYTES: u64 = 1 << 20;
+/// Longest JSON file that is read; published ones have a few thousand bytes. In memory it may take a hundred times as much.
+const MAX_JSON_BYTES: u64 = 1 << 19;
 /// Largest number that any size may have.
 const MAX_SIZE: u64 = 1 << 28;
 /// Most layers of a stack.
-const MAX_LAYERS: usize = 4096;
+const MAX_LAYERS: u64 = 4096;
+/// Most unknown keys that a message names.
+const MAX_NAMED: usize = 12;
+/// Keys of derived architectures that change what a model computes, unless they are null, false or 1.
+const CHANGING: [&str; 11] = [
+    "alibi",
+    "attention_multiplier",
+    "clip_qkv",
+    "embedding_multiplier",
+    "logit_scale",
+    "logits_scaling",
+    "qk_layernorm",
+    "quantization_config",
+    "residual_multiplier",
+    "use_alibi",
+    "use_qk_norm",
+];
 /// `model_type` of what no published architecture can express, and the key with our own configuration.
 pub(super) const OWN_TYPE: &str = "genera";
 
@@ -104,17 +123,18 @@ pub fn read_config(dir: &Path) -> Result<PublishedConfig> {
 pub fn parse(path: &Path, map: &Map<String, Value>) -> Result<PublishedConfig> {
     let fields = Fields::new(path, map);
     let model_type = fields.text("model_type", "")?;
-    let family = FAMILIES.iter().copied().find(|family| family.model_type == model_type);
+    let family = FAMILIES.iter().copied().find(|family| family.model_types().any(|known| known == model_type));
     let (model, defaults) = match family {
         Some(family) => ((family.read)(&fields)?, family.default_ids()),
         None if model_type == OWN_TYPE => (own_config(&fields)?, SpecialIds::default()),
         None => return Err(unknown_architecture(&fields, model_type)),
     };
-    let too_deep = model.stacks().into_iter().find(|(_, stack)| stack.n_layers > MAX_LAYERS);
-    if let Some((name, stack)) = too_deep {
-        return Err(fields.error(format!("the {name} has {} layers; at most {MAX_LAYERS} are read", stack.n_layers)));
-    }
+    fields.refuse_changing()?;
     model.validate().map_err(|error| fields.error(error.to_string()))?;
+    let defaults = match fields.object("text_config")? {
+        Some(text) => special_ids(&text, defaults)?,
+        None => defaults,
+    };
     let (special, generation) = (special_ids(&fields, defaults)?, PublishedGeneration::default());
     Ok(PublishedConfig { model, family, special, generation })
 }
@@ -125,9 +145,46 @@ fn own_config(fields: &Fields<'_>) -> Result<ModelConfig> {
 }
 
 fn unknown_architecture(fields: &Fields<'_>, model_type: &str) -> Error {
-    let known: Vec<&str> = FAMILIES.iter().map(|family| family.model_type).collect();
+    let known: Vec<&str> = FAMILIES.iter().flat_map(|family| family.model_types()).collect();
     let found = if model_type.is_empty() { "no model_type".to_owned() } else { format!("model_type '{model_type}'") };
-    fields.error(format!("{found}, which is not a known architecture; known are {}, {OWN_TYPE}", known.join(", ")))
+    let keys = unknown_keys(fields);
+    let more = if keys.len() > MAX_NAMED { ", …" } else { "" };
+    let named = keys[..keys.len().min(MAX_NAMED)].join(", ");
+    let unknown = if keys.is_empty() { String::new() } else { format!("; no known one has its keys {named}{more}") };
+    fields.error(format!(
+        "{found}, which is not a known architecture; known are {}, {OWN_TYPE}{unknown}",
+        known.join(", ")
+    ))
+}
+
+/// The keys of a file that no family reads or writes, and that are no settings of training or of the library.
+fn unknown_keys<'f>(fields: &'f Fields<'_>) -> Vec<&'f str> {
+    let empty = Map::new();
+    let mut known: HashSet<String> = HashSet::new();
+    for family in FAMILIES {
+        for map in [&empty, fields.map] {
+            let asked = Fields::new(&fields.path, map);
+            if let Ok(config) = (family.read)(&asked) {
+                known.extend((family.write)(&config).into_iter().map(|(key, _)| key));
+            }
+            known.extend(asked.asked.into_inner());
+        }
+    }
+    let is_idle = |key: &str| {
+        let parts = [
+            "dropout",
+            "dtype",
+            "initializer",
+            "init_std",
+            "_token",
+            "architectures",
+            "auto_map",
+            "model_type",
+            "use_cache",
+        ];
+        parts.iter().any(|part| key.contains(part)) || key.starts_with('_') || key == "transformers_version"
+    };
+    fields.map.keys().map(String::as_str).filter(|key| !known.contains(*key) && !is_idle(key)).collect()
 }
 
 fn special_ids(fields: &Fields<'_>, defaults: SpecialIds) -> Result<SpecialIds> {
@@ -148,12 +205,15 @@ fn special_ids(fields: &Fields<'_>, defaults: SpecialIds) -> Result<SpecialIds> 
 ///
 /// # Errors
 /// When it cannot be read, is too long, or is no JSON object.
-pub(super) fn read_object(path: &Path) -> Result<Option<Map<String, Value>>> {
-    read_object_up_to(path, MAX_JSON_BYTES)
+fn read_object(path: &Path) -> Result<Option<Map<String, Value>>> {
+    read_json(path, MAX_JSON_BYTES)
 }
 
-/// As [`read_object`], for files of up to `max_bytes`.
-pub(super) fn read_object_up_to(path: &Path, max_bytes: u64) -> Result<Option<Map<String, Value>>> {
+/// What the object in a JSON file of up to `max_bytes` says; `None` when there is no such file.
+///
+/// # Errors
+/// As [`read_object`].
+pub(super) fn read_json<T: DeserializeOwned>(path: &Path, max_bytes: u64) -> Result<Option<T>> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -166,7 +226,7 @@ pub(super) fn read_object_up_to(path: &Path, max_bytes: u64) -> Result<Option<Ma
         return Err(Error::file(path, format!("is longer than {max_bytes} bytes, the most that is read")));
     }
     let object = serde_json::from_slice(&text);
-    object.map(Some).map_err(|error| Error::file(path, format!("is not a JSON object: {error}")))
+    object.map(Some).map_err(|error| Error::file(path, format!("is not a JSON object that can be read: {error}")))
 }
 
 /// The keys of a JSON object, read with their defaults and checked. A key that is null counts as left out.
@@ -174,19 +234,23 @@ pub(super) fn read_object_up_to(path: &Path, max_bytes: u64) -> Result<Option<Ma
 pub struct Fields<'a> {
     path: PathBuf,
     map: &'a Map<String, Value>,
+    /// The keys that were asked for.
+    asked: RefCell<HashSet<String>>,
 }
 
 impl<'a> Fields<'a> {
     pub(super) fn new(path: &Path, map: &'a Map<String, Value>) -> Self {
-        Self { path: path.to_owned(), map }
+        Self { path: path.to_owned(), map, asked: RefCell::default() }
     }
 
     fn get(&self, key: &str) -> Option<&'a Value> {
+        self.asked.borrow_mut().insert(key.to_owned());
         self.map.get(key).filter(|value| !value.is_null())
     }
 
     /// Whether the file has the key, be it null.
     pub(super) fn is_given(&self, key: &str) -> bool {
+        self.asked.borrow_mut().insert(key.to_owned());
         self.map.contains_key(key)
     }
 
@@ -228,6 +292,15 @@ impl<'a> Fields<'a> {
     /// A whole number of at least 1.
     pub(super) fn size(&self, key: &str, default: usize) -> Result<usize> {
         Ok(self.size_if_given(key)?.unwrap_or(default))
+    }
+
+    /// A number of layers.
+    pub(super) fn layers(&self, key: &str, default: usize) -> Result<usize> {
+        let n_layers = self.size(key, default)?;
+        if n_layers as u64 <= MAX_LAYERS {
+            return Ok(n_layers);
+        }
+        Err(self.error(format!("'{key}' is {n_layers}; at most {MAX_LAYERS} layers are read")))
     }
 
     /// A number above 0; `None` when left out.
@@ -292,7 +365,7 @@ impl<'a> Fields<'a> {
     pub(super) fn object(&self, key: &str) -> Result<Option<Fields<'a>>> {
         match self.get(key) {
             None => Ok(None),
-            Some(Value::Object(map)) => Ok(Some(Fields { path: self.path.clone(), map })),
+            Some(Value::Object(map)) => Ok(Some(Fields::new(&self.path, map))),
             Some(value) => Err(self.error(format!("'{key}' is {}, expected an object", short(value)))),
         }
     }
@@ -314,6 +387,17 @@ impl<'a> Fields<'a> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Refuses keys that nobody asked for and that change what a model computes.
+    fn refuse_changing(&self) -> Result<()> {
+        let is_idle = |value: &Value| value.is_null() || *value == json!(false) || value.as_f64() == Some(1.0);
+        let asked = self.asked.borrow();
+        let is_changing = |key: &str| !asked.contains(key) && self.map.get(key).is_some_and(|value| !is_idle(value));
+        CHANGING.into_iter().find(|key| is_changing(key)).map_or(Ok(()), |key| {
+            let value = short(&self.map[key]);
+            Err(self.error(format!("'{key}' is {value}, which changes what the model computes and is not supported")))
+        })
     }
 
     /// One id, a list of ids, or null for none.

@@ -3,12 +3,12 @@
 use super::config_json::{PublishedConfig, read_config};
 use super::content::StoredRows;
 use super::family::Family;
-use super::names::{Lie, Names, Sources};
+use super::names::{Lie, Names, Source, Sources};
 use super::shards::Shards;
 use crate::config::{FeedForward, Head, ModelConfig, Position, Rotary, RotaryScaling};
 use crate::error::{Error, Result};
-use crate::model::Transformer;
-use crate::params::{EMBEDDING, Kept, ParamSpec, Params, Role, layout, packed, quantised};
+use crate::model::{Transformer, sinusoid};
+use crate::params::{EMBEDDING, Kept, ParamSpec, Params, Role, layout, least_tensors, packed, quantised};
 use genera_tensor::backend::PackedMatrix;
 use genera_tensor::quant::{BlockRows, Format};
 use genera_tensor::{DType, Device, Shape, Tensor};
@@ -19,6 +19,11 @@ use std::sync::Arc;
 
 /// Most bytes that the fixed tables of a position scheme may take: no weights stand behind them.
 const MAX_TABLE_BYTES: u128 = 1 << 30;
+/// How far a stored sine may be from ours: as far as bf16 rounds.
+const MAX_SINE_ERROR: f32 = 1.0 / 256.0;
+
+/// Bytes of two tensors that are compared at a time.
+const COMPARED_BYTES: usize = 1 << 16;
 
 /// What a model is loaded for, which decides what is kept of its matrices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,8 +84,10 @@ pub(super) fn load_from(
 ) -> Result<Transformer> {
     let mut files = Files { table, store };
     files.cut(&model);
+    files.check_count(&model)?;
     let model = ModelConfig { head: files.settled_head(&model)?, ..model };
     check_tables(&model, &files)?;
+    files.check_sines(&model)?;
     let specs = layout(&model);
     // Everything is found and measured before anything is allocated.
     let found = specs.iter().map(|spec| files.locate(&model, spec)).collect::<Result<Vec<_>>>()?;
@@ -111,7 +118,7 @@ pub(super) trait Store {
     /// When it holds no real numbers or cannot be read.
     fn read(&self, name: &str) -> Result<Vec<f32>>;
 
-    /// How a tensor is stored: in quantised blocks, as f16 or as bf16, row by row. None for all else.
+    /// How a tensor is stored: in quantised blocks, as f32, f16 or bf16, row by row. None for all else.
     fn stored(&self, name: &str) -> Option<Format>;
 
     /// The bytes of a tensor that is stored in such a format.
@@ -161,11 +168,42 @@ impl Files {
         }
     }
 
+    /// Refuses a configuration of more blocks than the files can have, before anything is made for each.
+    fn check_count(&self, model: &ModelConfig) -> Result<()> {
+        let (n, least) = (self.store.names().len(), least_tensors(model));
+        if n >= least {
+            return Ok(());
+        }
+        Err(self.error(format!(
+            "has {n} tensors, but the layers and experts that config.json asks for take at least {least}; do the two belong together?"
+        )))
+    }
+
+    /// Refuses a table of fixed positions that holds others than the model is to be given.
+    fn check_sines(&self, model: &ModelConfig) -> Result<()> {
+        let Some(table) = self.table.filter(|_| model.position == Position::Sinusoidal) else { return Ok(()) };
+        let width = model.d_model;
+        for name in self.store.names().into_iter().filter(|name| table.is_sines(name)) {
+            let is_near =
+                |(i, value): (usize, &f32)| (value - sinusoid(i / width, i % width, width)).abs() <= MAX_SINE_ERROR;
+            let is_wide_as_model = self.store.shape(name).is_some_and(|shape| shape.len() == 2 && shape[1] == width);
+            if !is_wide_as_model || !self.store.read(name)?.iter().enumerate().all(is_near) {
+                return Err(self.error(format!(
+                    "tensor '{name}' does not hold the sines and cosines of {width} features; other positions of a {} model are not supported",
+                    table.model_type
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// Where a parameter's numbers are.
     fn locate(&self, model: &ModelConfig, spec: &ParamSpec) -> Result<Found> {
-        let Sources { tensors, lie, mut also, or_zeros } = self.sources(model, spec)?;
+        let Sources { tensors, lie, mut also, or_zeros, .. } = self.sources(model, spec)?;
+        self.check_copies(&tensors, &also)?;
         if spec.name == EMBEDDING && model.head != Head::Untied {
-            also.extend(self.head_name(model));
+            // What it holds has been compared when the head was settled.
+            also.extend(self.head_source(model).map(|source| source.0));
         }
         let also: Vec<String> = also.iter().filter_map(|name| self.present(name)).collect();
         let mut names = Vec::new();
@@ -198,34 +236,75 @@ impl Files {
         })
     }
 
-    /// The name under which a file has a tensor: the class that wrote it decides on the prefix.
+    /// Refuses tensors that should hold the numbers of the first of `tensors` once more, and hold others.
+    fn check_copies(&self, tensors: &[Source], also: &[String]) -> Result<()> {
+        if also.is_empty() {
+            return Ok(());
+        }
+        let names = tensors.first().map(|source| &source.name).into_iter().chain(also);
+        let present: Vec<String> = names.filter_map(|name| self.present(name)).collect();
+        let Some((first, copies)) = present.split_first() else { return Ok(()) };
+        for copy in copies {
+            if !self.are_same(copy, first)? {
+                return Err(self.different(copy, first));
+            }
+        }
+        Ok(())
+    }
+
+    fn different(&self, copy: &str, first: &str) -> Error {
+        self.error(format!("'{copy}' differs from '{first}', but config.json says that one serves as both"))
+    }
+
+    /// Whether two tensors hold the same numbers.
+    fn are_same(&self, a: &str, b: &str) -> Result<bool> {
+        if self.store.shape(a) != self.store.shape(b) {
+            return Ok(false);
+        }
+        if self.store.stored(a).is_none() || self.store.stored(a) != self.store.stored(b) {
+            return Ok(self.store.read(a)? == self.store.read(b)?);
+        }
+        let rows = [self.store.rows(a)?, self.store.rows(b)?];
+        let [a, b] = rows.each_ref().map(StoredRows::bytes);
+        let n_bytes = a.n_bytes();
+        let is_same = (0..n_bytes).step_by(COMPARED_BYTES).all(|at| {
+            let [mut of_a, mut of_b] = [a, b].map(|_| vec![0; COMPARED_BYTES.min(n_bytes - at)]);
+            a.read(at, &mut of_a);
+            b.read(at, &mut of_b);
+            of_a == of_b
+        });
+        rows.into_iter().try_for_each(StoredRows::finish)?;
+        Ok(is_same)
+    }
+
+    /// The name under which a file has a tensor: what wrote it decides on the prefix.
     fn present(&self, name: &str) -> Option<String> {
-        let forms = match self.table {
-            Some(table) => vec![name.to_owned(), table.bare(name).to_owned(), format!("{}{name}", table.prefix)],
-            None => vec![name.to_owned()],
-        };
+        let forms = self.table.map_or_else(|| vec![name.to_owned()], |table| table.forms(name));
         forms.into_iter().find(|form| self.store.shape(form).is_some())
     }
 
-    /// The family's name for the weight of an untied head, if it has one.
-    fn head_name(&self, model: &ModelConfig) -> Option<String> {
+    /// The family's name for the weight of an untied head, if it has one, and whether the embedding serves where it is missing.
+    fn head_source(&self, model: &ModelConfig) -> Option<(String, bool)> {
         let spec = table("head.weight", model);
-        let sources = Sources::of(self.table?.rows, model, &spec)?;
-        Some(sources.tensors[0].name.clone())
+        let Sources { tensors, or_embedding, .. } = Sources::of(self.table?.rows, model, &spec)?;
+        Some((tensors.into_iter().next()?.name, or_embedding))
     }
 
-    /// The head as the weights have it. Files that call it tied may carry one of its own all the same.
+    /// The head as the weights have it. Files that call it tied may carry one of its own all the same, or the other way round.
     fn settled_head(&self, model: &ModelConfig) -> Result<Head> {
-        let Head::Tied { bias, scaled } = model.head else { return Ok(model.head) };
+        let Some((name, or_embedding)) = self.head_source(model) else { return Ok(model.head) };
+        let head = self.present(&name);
+        let Head::Tied { bias, scaled } = model.head else {
+            let is_embedding = model.head == Head::Untied && or_embedding && head.is_none();
+            return Ok(if is_embedding { Head::Tied { bias: false, scaled: false } } else { model.head });
+        };
         let embedding = self.sources(model, &table(EMBEDDING, model))?.tensors[0].name.clone();
-        let head = self.head_name(model).and_then(|name| self.present(&name));
         let (Some(head), Some(embedding)) = (head, self.present(&embedding)) else { return Ok(model.head) };
-        if self.store.read(&head)? == self.store.read(&embedding)? {
+        if self.are_same(&head, &embedding)? {
             return Ok(model.head);
         }
         if bias || scaled {
-            return Err(self
-                .error(format!("'{head}' differs from '{embedding}', but config.json says that one serves as both")));
+            return Err(self.different(&head, &embedding));
         }
         Ok(Head::Untied)
     }
@@ -276,7 +355,8 @@ impl Files {
         compute: DType,
         device: &Device,
     ) -> Result<Option<Vec<Stored>>> {
-        let formats: Option<Vec<Format>> = found.names.iter().map(|name| self.store.stored(name)).collect();
+        let narrow = |name: &String| self.store.stored(name).filter(|format| *format != Format::F32);
+        let formats: Option<Vec<Format>> = found.names.iter().map(narrow).collect();
         let Some((formats, &first)) = formats.as_ref().and_then(|formats| Some((formats, formats.first()?))) else {
             return Ok(None);
         };

@@ -7,6 +7,12 @@
 
 use crate::config::{ModelConfig, Stack};
 use crate::params::ParamSpec;
+use std::borrow::Cow;
+
+/// Fixed tables of sines and cosines, which some files hold beside the weights.
+pub(super) const SINES: &str = "*.embed_positions.weight";
+/// Ends of names as TensorFlow had them, in files from before 2020, and as they have been since.
+const OLDER_ENDS: [(&str, &str); 2] = [("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias")];
 
 /// One line of a table of names.
 #[derive(Debug)]
@@ -19,6 +25,8 @@ pub(super) struct Row {
     also: &'static [&'static str],
     /// Whether a file without it means zeros.
     or_zeros: bool,
+    /// Whether a file without it means the embedding.
+    or_embedding: bool,
 }
 
 /// How numbers lie in a published tensor.
@@ -48,7 +56,7 @@ impl Row {
     }
 
     const fn new(ours: &'static str, theirs: &'static [&'static str], lie: Lie) -> Self {
-        Self { ours, theirs, lie, also: &[], or_zeros: false }
+        Self { ours, theirs, lie, also: &[], or_zeros: false, or_embedding: false }
     }
 
     /// Several tensors on top of each other.
@@ -90,6 +98,11 @@ impl Row {
     pub(super) const fn or_zeros(self) -> Self {
         Self { or_zeros: true, ..self }
     }
+
+    /// The same row, of a head that is the embedding where a file has no such tensor.
+    pub(super) const fn or_embedding(self) -> Self {
+        Self { or_embedding: true, ..self }
+    }
 }
 
 /// What the tensors of a kind of files are called.
@@ -97,11 +110,11 @@ impl Row {
 pub(super) struct Names {
     /// The kind of model, for messages.
     pub(super) model_type: &'static str,
-    /// What names begin with, or do not, depending on what wrote the file.
-    pub(super) prefix: &'static str,
+    /// What names begin with, or do not, depending on what wrote the file; of several that fit, the first.
+    pub(super) prefixes: &'static [&'static str],
     /// Tables of names.
     pub(super) rows: &'static [&'static [Row]],
-    /// Tensors that mean nothing here, without the prefix; one `*` stands for any text.
+    /// Tensors that mean nothing here, without a prefix; one `*` stands for any text.
     pub(super) ignored: &'static [&'static str],
     /// Tensors that hold several of those in the tables.
     pub(super) cuts: &'static [Cut],
@@ -139,14 +152,28 @@ impl Cut {
 }
 
 impl Names {
-    /// A tensor's name without the prefix that it may have.
-    pub(super) fn bare<'n>(&self, name: &'n str) -> &'n str {
-        name.strip_prefix(self.prefix).unwrap_or(name)
+    /// A tensor's name without the prefix that it may have, and with the end that it has today.
+    pub(super) fn bare<'n>(&self, name: &'n str) -> Cow<'n, str> {
+        let name = self.prefixes.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name);
+        let renamed = OLDER_ENDS.iter().find_map(|(old, new)| Some(format!("{}{new}", name.strip_suffix(old)?)));
+        renamed.map_or(Cow::Borrowed(name), Cow::Owned)
+    }
+
+    /// The names under which a file may have a tensor of the tables: its own first.
+    pub(super) fn forms(&self, name: &str) -> Vec<String> {
+        let bare = self.bare(name).into_owned();
+        let older = OLDER_ENDS.iter().find_map(|(old, new)| Some(format!("{}{old}", bare.strip_suffix(new)?)));
+        let mut forms = vec![name.to_owned()];
+        for bare in [Some(bare), older].into_iter().flatten() {
+            forms.extend(self.prefixes.iter().map(|prefix| format!("{prefix}{bare}")));
+            forms.push(bare);
+        }
+        forms
     }
 
     /// How a tensor is to be cut, if at all.
     pub(super) fn cut(&self, name: &str) -> Option<&'static Cut> {
-        self.cuts.iter().find(|cut| fits(cut.whole, self.bare(name)))
+        self.cuts.iter().find(|cut| fits(cut.whole, &self.bare(name)))
     }
 
     /// The names of the parts that a tensor is to be cut into, in a model of so many experts.
@@ -162,7 +189,13 @@ impl Names {
 
     /// Whether a tensor means nothing here.
     pub(super) fn ignores(&self, name: &str) -> bool {
-        self.ignored.iter().any(|pattern| fits(pattern, self.bare(name)))
+        let bare = self.bare(name);
+        self.ignored.iter().any(|pattern| fits(pattern, &bare))
+    }
+
+    /// Whether a tensor is a fixed table of sines and cosines.
+    pub(super) fn is_sines(&self, name: &str) -> bool {
+        self.ignored.contains(&SINES) && fits(SINES, name)
     }
 }
 
@@ -176,6 +209,8 @@ pub(super) struct Sources {
     pub(super) also: Vec<String>,
     /// Whether a file without them means zeros.
     pub(super) or_zeros: bool,
+    /// Whether a file without them means the embedding.
+    pub(super) or_embedding: bool,
 }
 
 /// One tensor of a file, and the part of ours that it is.
@@ -190,7 +225,7 @@ impl Sources {
     /// A parameter under its own name, as files for this program only have it.
     pub(super) fn own(spec: &ParamSpec) -> Self {
         let tensor = Source { name: spec.name.clone(), shape: spec.shape.sizes().to_vec() };
-        Self { tensors: vec![tensor], lie: Lie::Plain, also: Vec::new(), or_zeros: false }
+        Self { tensors: vec![tensor], lie: Lie::Plain, also: Vec::new(), or_zeros: false, or_embedding: false }
     }
 
     /// Looks a parameter up in the tables of a family; `None` when it has nothing like it.
@@ -208,7 +243,7 @@ impl Sources {
         let source = |(theirs, n)| Source { name: name(theirs), shape: shape_in_file(spec, n, lie) };
         let tensors = row.theirs.iter().copied().zip(n_rows).map(source).collect();
         let also = row.also.iter().map(|&name| name.to_owned()).collect();
-        Some(Self { tensors, lie, also, or_zeros: row.or_zeros })
+        Some(Self { tensors, lie, also, or_zeros: row.or_zeros, or_embedding: row.or_embedding })
     }
 }
 

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use genera_tensor::quant::Format;
 use genera_tensor::{DType, View};
 use half::{bf16, f16};
-use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
+use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -22,8 +22,12 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Longest header that is read: that of a model with a million tensors.
-const MAX_HEADER_BYTES: u64 = 100 << 20;
+/// Longest header that is read: that of a file with as many tensors, each in 256 bytes. Published files have a few megabytes.
+const MAX_HEADER_BYTES: u64 = 32 << 20;
+/// Most tensors of a file; published models of more are in many files.
+const MAX_TENSORS: usize = 1 << 17;
+/// Most texts about a file.
+const MAX_TEXTS: usize = 1 << 14;
 /// Most axes of a tensor.
 const MAX_AXES: usize = 8;
 const METADATA: &str = "__metadata__";
@@ -65,9 +69,10 @@ impl StoredType {
         }
     }
 
-    /// The format of numbers of 16 bits.
-    pub(super) fn half(self) -> Option<Format> {
+    /// The format of numbers of 32 and 16 bits.
+    pub(super) fn format(self) -> Option<Format> {
         match self {
+            StoredType::F32 => Some(Format::F32),
             StoredType::F16 => Some(Format::F16),
             StoredType::BF16 => Some(Format::Bf16),
             _ => None,
@@ -211,7 +216,7 @@ impl Store for Reader {
     }
 
     fn stored(&self, name: &str) -> Option<Format> {
-        self.find(name)?.stored.half()
+        self.find(name)?.stored.format()
     }
 
     fn rows(&self, name: &str) -> Result<StoredRows> {
@@ -310,12 +315,69 @@ struct RawHeader {
     tensors: Vec<(String, RawEntry)>,
 }
 
+/// Sizes of a tensor, no more than there may be axes.
+#[derive(Debug)]
+struct Axes(Vec<usize>);
+
+/// Texts about a file, no more than there may be.
+struct Texts(BTreeMap<String, String>);
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawEntry {
     dtype: StoredType,
-    shape: Vec<usize>,
+    shape: Axes,
     data_offsets: [u64; 2],
+}
+
+impl<'de> Deserialize<'de> for Axes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Sizes;
+        impl<'de> Visitor<'de> for Sizes {
+            type Value = Axes;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of sizes")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> std::result::Result<Axes, A::Error> {
+                let mut sizes = Vec::new();
+                while let Some(size) = list.next_element()? {
+                    if sizes.len() == MAX_AXES {
+                        return Err(A::Error::custom(format!("more than {MAX_AXES} axes, the most that are read")));
+                    }
+                    sizes.push(size);
+                }
+                Ok(Axes(sizes))
+            }
+        }
+        deserializer.deserialize_seq(Sizes)
+    }
+}
+
+impl<'de> Deserialize<'de> for Texts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Pairs;
+        impl<'de> Visitor<'de> for Pairs {
+            type Value = Texts;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map of texts")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Texts, A::Error> {
+                let mut texts = BTreeMap::new();
+                while let Some((key, text)) = map.next_entry()? {
+                    texts.insert(key, text);
+                    if texts.len() > MAX_TEXTS {
+                        return Err(A::Error::custom(format!("more than {MAX_TEXTS} texts, the most that are read")));
+                    }
+                }
+                Ok(Texts(texts))
+            }
+        }
+        deserializer.deserialize_map(Pairs)
+    }
 }
 
 impl<'de> Deserialize<'de> for RawHeader {
@@ -333,8 +395,12 @@ impl<'de> Deserialize<'de> for RawHeader {
                 let mut header = RawHeader::default();
                 while let Some(name) = map.next_key::<String>()? {
                     if name == METADATA {
-                        header.metadata = map.next_value()?;
+                        header.metadata = map.next_value::<Texts>()?.0;
                     } else {
+                        if header.tensors.len() == MAX_TENSORS {
+                            let message = format!("more than {MAX_TENSORS} tensors, the most that are read");
+                            return Err(A::Error::custom(message));
+                        }
                         let entry = map.next_value().map_err(|e| A::Error::custom(format!("tensor '{name}': {e}")))?;
                         header.tensors.push((name, entry));
                     }
@@ -368,10 +434,7 @@ fn checked_entries(tensors: Vec<(String, RawEntry)>, data_len: u64) -> Sound<Vec
 }
 
 fn checked_entry(name: String, raw: RawEntry) -> Sound<Entry> {
-    let RawEntry { dtype: stored, shape, data_offsets: [start, end] } = raw;
-    if shape.len() > MAX_AXES {
-        return Err(format!("tensor '{name}' has {} axes; at most {MAX_AXES} are read", shape.len()));
-    }
+    let RawEntry { dtype: stored, shape: Axes(shape), data_offsets: [start, end] } = raw;
     let element = stored.size_bytes() as u64;
     let n_bytes = shape.iter().try_fold(element, |product, &size| product.checked_mul(size as u64));
     match (n_bytes, end.checked_sub(start)) {
@@ -546,10 +609,14 @@ mod tests {
         check(file(&entry(r#""dtype":"F32","shape":[-1],"data_offsets":[0,4]"#), 4), "invalid value");
         check(file(&entry(r#""dtype":"F31","shape":[1],"data_offsets":[0,4]"#), 4), "unknown variant");
         check(file(&entry(r#""dtype":"F32","shape":[1],"data_offsets":[0,4],"x":0"#), 4), "unknown field");
-        check(file(&entry(r#""dtype":"U8","shape":[1,1,1,1,1,1,1,1,1],"data_offsets":[0,1]"#), 1), "9 axes");
+        check(file(&entry(r#""dtype":"U8","shape":[1,1,1,1,1,1,1,1,1],"data_offsets":[0,1]"#), 1), "more than 8 axes");
         let huge = format!(r#""dtype":"F32","shape":[{0},{0}],"data_offsets":[0,4]"#, u64::MAX);
         check(file(&entry(&huge), 4), "larger than any file");
         let twice = r#"{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}"#;
         check(file(twice, 2), "same name");
+        let many = |n: usize, entry: &str| (0..n).map(|i| format!("\"{i}\":{entry}")).collect::<Vec<_>>().join(",");
+        let empty = many(MAX_TENSORS + 1, r#"{"dtype":"U8","shape":[0],"data_offsets":[0,0]}"#);
+        check(file(&format!("{{{empty}}}"), 0), "more than 131072 tensors");
+        check(file(&format!(r#"{{"__metadata__":{{{}}}}}"#, many(MAX_TEXTS + 1, "\"\"")), 0), "more than 16384 texts");
     }
 }

@@ -1,27 +1,41 @@
 //! The weights of a model directory: one file, or several with an index of who has what; safetensors before others.
 
-use super::config_json::read_object_up_to;
+use super::config_json::read_json;
 use super::content::StoredRows;
 use super::load::Store;
 use super::{safetensors, torch};
 use crate::error::{Error, Result};
 use genera_tensor::quant::Format;
-use serde_json::Value;
-use std::collections::{BTreeSet, HashMap};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
+use std::collections::HashMap;
+use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
 /// What the files of weights are called, and how they are opened.
 struct Layout {
     single: &'static str,
+    /// The single file of what was written as several, with room for one.
+    sole: &'static str,
     index: &'static str,
     open: fn(&Path) -> Result<Box<dyn Store>>,
 }
 
 /// The layouts that are read; of several in one directory, the first.
 const LAYOUTS: [Layout; 3] = [
-    Layout { single: "model.safetensors", index: "model.safetensors.index.json", open: open_safetensors },
-    Layout { single: "pytorch_model.bin", index: "pytorch_model.bin.index.json", open: open_torch },
-    Layout { single: "model.pt", index: "model.pt.index.json", open: open_torch },
+    Layout {
+        single: "model.safetensors",
+        sole: "model-00001-of-00001.safetensors",
+        index: "model.safetensors.index.json",
+        open: open_safetensors,
+    },
+    Layout {
+        single: "pytorch_model.bin",
+        sole: "pytorch_model-00001-of-00001.bin",
+        index: "pytorch_model.bin.index.json",
+        open: open_torch,
+    },
+    Layout { single: "model.pt", sole: "model-00001-of-00001.pt", index: "model.pt.index.json", open: open_torch },
 ];
 
 fn open_safetensors(path: &Path) -> Result<Box<dyn Store>> {
@@ -32,8 +46,10 @@ fn open_torch(path: &Path) -> Result<Box<dyn Store>> {
     Ok(Box::new(torch::Reader::open(path)?))
 }
 
-/// Longest index that is read: that of a model with several hundred thousand tensors.
-const MAX_INDEX_BYTES: u64 = 64 << 20;
+/// Longest index that is read; that of DeepSeek-V3 has 9 MB.
+const MAX_INDEX_BYTES: u64 = 24 << 20;
+/// Most tensors of an index; DeepSeek-V3 has 91 thousand.
+const MAX_INDEXED: usize = 1 << 18;
 /// Most files of a model.
 const MAX_SHARDS: usize = 4096;
 
@@ -51,12 +67,17 @@ impl Shards {
     /// # Errors
     /// When there are none, when one that the index names is missing or lacks a tensor, or when one is malformed.
     pub(super) fn open(dir: &Path) -> Result<Self> {
-        let has_one = |layout: &&Layout| [layout.index, layout.single].iter().any(|file| dir.join(file).exists());
+        let has_one =
+            |layout: &&Layout| [layout.index, layout.single, layout.sole].iter().any(|file| dir.join(file).exists());
         let layout = LAYOUTS.iter().find(has_one).ok_or_else(|| no_weights(dir))?;
         let index = dir.join(layout.index);
-        let (files, by_name) = match read_object_up_to(&index, MAX_INDEX_BYTES)? {
-            Some(map) => files_of_index(&index, map.get("weight_map"))?,
-            None => (vec![layout.single.to_owned()], HashMap::new()),
+        let (files, by_name) = match read_json(&index, MAX_INDEX_BYTES)? {
+            Some(Index { weight_map: Some(map) }) if !map.by_name.is_empty() => (map.files, map.by_name),
+            Some(Index { .. }) => return Err(Error::file(&index, "has no 'weight_map' from tensors to files")),
+            None => {
+                let is_sole = !dir.join(layout.single).exists();
+                (vec![(if is_sole { layout.sole } else { layout.single }).to_owned()], HashMap::new())
+            }
         };
         let readers = files.iter().map(|file| open_shard(layout, dir, file)).collect::<Result<Vec<_>>>()?;
         let mut shards = Self { dir: dir.to_owned(), readers, by_name };
@@ -121,30 +142,63 @@ fn no_weights(dir: &Path) -> Error {
     Error::file(dir, format!("has no weights: expected {}, or their index, in it{hint}", known.join(" or ")))
 }
 
-type FilesAndNames = (Vec<String>, HashMap<String, usize>);
+/// An index, of which the rest tells nothing.
+#[derive(Deserialize)]
+struct Index {
+    weight_map: Option<WeightMap>,
+}
 
 /// The files of an index, and which of them has which tensor.
-fn files_of_index(path: &Path, weight_map: Option<&Value>) -> Result<FilesAndNames> {
-    let weight_map = weight_map.and_then(Value::as_object).filter(|map| !map.is_empty());
-    let weight_map = weight_map.ok_or_else(|| Error::file(path, "has no 'weight_map' from tensors to files"))?;
-    let mut pairs = Vec::new();
-    for (name, file) in weight_map {
-        let file = file.as_str().filter(|file| is_plain_file_name(file)).ok_or_else(|| {
-            Error::file(
-                path,
-                format!("gives {file} as the file of tensor '{name}', expected the name of a file beside it"),
-            )
-        })?;
-        pairs.push((name, file));
+#[derive(Default)]
+struct WeightMap {
+    files: Vec<String>,
+    by_name: HashMap<String, usize>,
+}
+
+impl WeightMap {
+    /// The number of a file.
+    fn file(&mut self, numbers: &mut HashMap<String, usize>, file: String) -> std::result::Result<usize, String> {
+        if let Some(&number) = numbers.get(&file) {
+            return Ok(number);
+        }
+        if !is_plain_file_name(&file) {
+            return Err(format!("the file '{file}' is not the name of a file beside the index"));
+        }
+        if self.files.len() == MAX_SHARDS {
+            return Err(format!("more than {MAX_SHARDS} files, the most that are read"));
+        }
+        numbers.insert(file.clone(), self.files.len());
+        self.files.push(file);
+        Ok(self.files.len() - 1)
     }
-    let files: Vec<String> =
-        pairs.iter().map(|(_, file)| *file).collect::<BTreeSet<_>>().into_iter().map(str::to_owned).collect();
-    if files.len() > MAX_SHARDS {
-        return Err(Error::file(path, format!("names {} files; at most {MAX_SHARDS} are read", files.len())));
+}
+
+impl<'de> Deserialize<'de> for WeightMap {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Pairs;
+        impl<'de> Visitor<'de> for Pairs {
+            type Value = WeightMap;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map from tensors to files")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut pairs: A) -> std::result::Result<WeightMap, A::Error> {
+                let (mut map, mut numbers) = (WeightMap::default(), HashMap::new());
+                while let Some((name, file)) = pairs.next_entry::<String, String>()? {
+                    let number = map.file(&mut numbers, file).map_err(A::Error::custom)?;
+                    map.by_name.insert(name, number);
+                    if map.by_name.len() > MAX_INDEXED {
+                        return Err(A::Error::custom(format!(
+                            "more than {MAX_INDEXED} tensors, the most that are read"
+                        )));
+                    }
+                }
+                Ok(map)
+            }
+        }
+        deserializer.deserialize_map(Pairs)
     }
-    let number: HashMap<&str, usize> = files.iter().enumerate().map(|(i, file)| (file.as_str(), i)).collect();
-    let by_name = pairs.into_iter().map(|(name, file)| (name.clone(), number[file])).collect();
-    Ok((files, by_name))
 }
 
 /// An index must not lead out of its directory.
@@ -155,7 +209,7 @@ fn is_plain_file_name(file: &str) -> bool {
 
 fn open_shard(layout: &Layout, dir: &Path, file: &str) -> Result<Box<dyn Store>> {
     let path = dir.join(file);
-    if file != layout.single && !path.exists() {
+    if ![layout.single, layout.sole].contains(&file) && !path.exists() {
         let message = format!("names {file}, which is missing; fetch it again or complete the copy");
         return Err(Error::file(&dir.join(layout.index), message));
     }

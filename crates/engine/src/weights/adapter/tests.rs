@@ -106,9 +106,39 @@ fn what_does_not_fit_is_named() {
         ("\"LORA\"", "\"IA3\"", "only \"LORA\""),
         ("\"lora_alpha\": 6.0", "\"lora_alpha\": \"x\"", "lora_alpha"),
         ("\"alpha_pattern\": {}", "\"alpha_pattern\": {\"(a|b)\": 1}", "alpha_pattern"),
+        (
+            "\"init_lora_weights\": true",
+            "\"init_lora_weights\": \"pissa_niter_4\"",
+            "init_lora_weights \"pissa_niter_4\"",
+        ),
+        ("\"revision\": null", "\"alora_invocation_tokens\": [5]", "alora_invocation_tokens"),
+        ("\"revision\": null", "\"layer_replication\": [[0, 1]]", "layer_replication"),
+        ("\"revision\": null", "\"another\": 0.5", "asks for another"),
+        // As far as the configuration goes, these are read.
+        (
+            "\"revision\": null",
+            "\"layer_replication\": null, \"use_qalora\": false, \"target_parameters\": []",
+            "belong to this base",
+        ),
+        (
+            "\"init_lora_weights\": true",
+            "\"init_lora_weights\": \"gaussian\", \"eva_config\": {\"rho\": 2}",
+            "belong to this base",
+        ),
     ] {
         assert!(config.contains(from), "{config}");
         std::fs::write(&path, config.replace(from, to)).unwrap();
         check(expect);
     }
+}
+
+/// As PEFT takes the first pattern of the file that fits.
+#[test]
+fn the_first_alpha_pattern_counts() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(CONFIG);
+    std::fs::write(&path, r#"{"peft_type":"LORA","lora_alpha":1,"alpha_pattern":{"self_attn.q_proj":2,"q_proj":32}}"#)
+        .unwrap();
+    let config = AdapterConfig::read(&path).unwrap();
+    assert_eq!(["a.self_attn.q_proj", "a.q_proj", "a.v_proj"].map(|name| config.scale(name, 1)), [2.0, 32.0, 1.0]);
 }

@@ -11,27 +11,22 @@ use serde_json::{Map, Value};
 
 pub(super) static BART: Family = Family {
     model_type: "bart",
+    other_types: &[],
     architecture: "BartForConditionalGeneration",
     covers: "BART, whose norms come after each part",
     task: "text2text-generation",
-    prefix: "model.",
+    prefixes: &["model."],
     rows: &[
         &[
-            Row::plain("embedding", &["model.shared"]).also(&[
-                "model.encoder.embed_tokens.weight",
-                "model.decoder.embed_tokens.weight",
-                "lm_head.weight",
-            ]),
             Row::after(2, "encoder.embedding.position", &["model.encoder.embed_positions.weight"]),
             Row::after(2, "decoder.embedding.position", &["model.decoder.embed_positions.weight"]),
             Row::plain("encoder.embedding.norm", &["model.encoder.layernorm_embedding"]),
             Row::plain("decoder.embedding.norm", &["model.decoder.layernorm_embedding"]),
-            // The class without a head writes none.
-            Row::one_row("head.bias", &["final_logits_bias"]).or_zeros(),
         ],
         ROWS,
     ],
-    ignored: &[],
+    // What older files count versions with.
+    ignored: &["encoder.version", "decoder.version"],
     cuts: &[],
     ids: [Some(1), Some(0), Some(2), Some(2)],
     read,

@@ -1,5 +1,5 @@
 //! BERT: learned positions, layer norm after each part and after the embeddings, GELU, biases everywhere. The result is the
-//! hidden states.
+//! hidden states. RoBERTa is the same with positions behind two rows that mean nothing.
 
 use super::{Family, PLAIN_EMBEDDING, full_heads, no_copy, object};
 use crate::config::{Embedding, FeedForward, Head, ModelConfig, Norm, Placement, Position, Shape, Stack};
@@ -10,37 +10,75 @@ use serde_json::{Map, Value, json};
 
 pub(super) static BERT: Family = Family {
     model_type: "bert",
+    other_types: &[],
     architecture: "BertModel",
     covers: "BERT and sentence encoders made from it, such as all-MiniLM: hidden states",
     task: "feature-extraction",
-    prefix: "bert.",
-    rows: &[&[
-        Row::plain("embedding", &["embeddings.word_embeddings"]),
-        Row::plain("embedding.position", &["embeddings.position_embeddings.weight"]),
-        Row::plain("embedding.segment", &["embeddings.token_type_embeddings.weight"]),
-        Row::plain("embedding.norm", &["embeddings.LayerNorm"]),
-        Row::stacked(
-            "encoder.{}.attention.qkv",
-            &[
-                "encoder.layer.{}.attention.self.query",
-                "encoder.layer.{}.attention.self.key",
-                "encoder.layer.{}.attention.self.value",
-            ],
-        ),
-        Row::plain("encoder.{}.attention.out", &["encoder.layer.{}.attention.output.dense"]),
-        Row::plain("encoder.{}.attention.norm", &["encoder.layer.{}.attention.output.LayerNorm"]),
-        Row::plain("encoder.{}.feed_forward.up", &["encoder.layer.{}.intermediate.dense"]),
-        Row::plain("encoder.{}.feed_forward.down", &["encoder.layer.{}.output.dense"]),
-        Row::plain("encoder.{}.feed_forward.norm", &["encoder.layer.{}.output.LayerNorm"]),
-    ]],
-    // Layers on top of the hidden states, and a table of 0, 1, 2, …
-    ignored: &["pooler.*", "cls.*", "classifier.*", "embeddings.position_ids"],
+    prefixes: &["bert."],
+    rows: &[&[Row::plain("embedding.position", &["embeddings.position_embeddings.weight"])], ROWS],
+    ignored: HEADS,
     cuts: &[],
     ids: [Some(0), None, None, None],
     read,
     write,
     embedding_copy: no_copy,
 };
+
+pub(super) static ROBERTA: Family = Family {
+    model_type: "roberta",
+    other_types: &["xlm-roberta", "camembert"],
+    architecture: "RobertaModel",
+    covers: "RoBERTa, XLM-RoBERTa and CamemBERT, and sentence encoders made from them: hidden states",
+    task: "feature-extraction",
+    prefixes: &["roberta."],
+    rows: &[&[Row::after(N_UNUSED, "embedding.position", &["embeddings.position_embeddings.weight"])], ROWS],
+    ignored: HEADS,
+    cuts: &[],
+    ids: [Some(1), Some(0), Some(2), None],
+    read: read_roberta,
+    write: write_roberta,
+    embedding_copy: no_copy,
+};
+
+/// Rows of RoBERTa's table of positions up to that of padding, whose id is 1.
+const N_UNUSED: usize = 2;
+
+const ROWS: &[Row] = &[
+    Row::plain("embedding", &["embeddings.word_embeddings"]),
+    Row::plain("embedding.segment", &["embeddings.token_type_embeddings.weight"]),
+    Row::plain("embedding.norm", &["embeddings.LayerNorm"]),
+    Row::stacked(
+        "encoder.{}.attention.qkv",
+        &[
+            "encoder.layer.{}.attention.self.query",
+            "encoder.layer.{}.attention.self.key",
+            "encoder.layer.{}.attention.self.value",
+        ],
+    ),
+    Row::plain("encoder.{}.attention.out", &["encoder.layer.{}.attention.output.dense"]),
+    Row::plain("encoder.{}.attention.norm", &["encoder.layer.{}.attention.output.LayerNorm"]),
+    Row::plain("encoder.{}.feed_forward.up", &["encoder.layer.{}.intermediate.dense"]),
+    Row::plain("encoder.{}.feed_forward.down", &["encoder.layer.{}.output.dense"]),
+    Row::plain("encoder.{}.feed_forward.norm", &["encoder.layer.{}.output.LayerNorm"]),
+];
+
+/// Layers on top of the hidden states, and a table of 0, 1, 2, …
+const HEADS: &[&str] = &["pooler.*", "cls.*", "classifier.*", "qa_outputs.*", "lm_head.*", "embeddings.position_ids"];
+
+fn read_roberta(fields: &Fields<'_>) -> Result<ModelConfig> {
+    let padding = fields.whole("pad_token_id", 1)?;
+    if padding + 1 != N_UNUSED as u64 {
+        let message = format!("'pad_token_id' is {padding}; only 1, behind which positions begin, is supported");
+        return Err(fields.error(message));
+    }
+    let config = read(fields)?;
+    let context_len = config.context_len.checked_sub(N_UNUSED).filter(|context_len| *context_len > 0);
+    let context_len = context_len.ok_or_else(|| {
+        let message = format!("'max_position_embeddings' is {}, expected more than {N_UNUSED}", config.context_len);
+        fields.error(message)
+    })?;
+    Ok(ModelConfig { context_len, ..config })
+}
 
 fn read(fields: &Fields<'_>) -> Result<ModelConfig> {
     fields.must_be("is_decoder", false)?;
@@ -57,7 +95,7 @@ fn read(fields: &Fields<'_>) -> Result<ModelConfig> {
         bias: true,
     };
     let attention = full_heads(fields, fields.size("num_attention_heads", 12)?, d_model, true)?;
-    let stack = Stack { n_layers: fields.size("num_hidden_layers", 12)?, attention, feed_forward };
+    let stack = Stack { n_layers: fields.layers("num_hidden_layers", 12)?, attention, feed_forward };
     Ok(ModelConfig {
         shape: Shape::EncoderOnly(stack),
         d_model,
@@ -86,4 +124,10 @@ fn write(config: &ModelConfig) -> Map<String, Value> {
         "num_hidden_layers": stack.n_layers,
         "type_vocab_size": config.embedding.n_segment_types.max(1),
     }))
+}
+
+fn write_roberta(config: &ModelConfig) -> Map<String, Value> {
+    let mut map = write(config);
+    map.insert("max_position_embeddings".to_owned(), json!(config.context_len + N_UNUSED));
+    map
 }

@@ -25,9 +25,13 @@ pub(super) static GEMMA2: Family = Family {
 
 pub(super) static GEMMA3: Family = Family {
     model_type: "gemma3_text",
+    other_types: &["gemma3"],
     architecture: "Gemma3ForCausalLM",
-    covers: "Gemma 3, the text models: norms of queries and keys, two rotary bases, a window on five layers of six",
+    covers: "Gemma 3, the text models and the text part of those that see: norms of queries and keys, two rotary bases, a window on five layers of six",
+    prefixes: &["model.language_model.", "language_model.model.", "language_model.", "model."],
     rows: &[NORMS, COMMON, GATED],
+    // What turns images into vectors beside those of tokens.
+    ignored: &["vision_tower.*", "multi_modal_projector.*"],
     ids: [Some(0), Some(2), Some(1), None],
     read: read_gemma3,
     write: write_gemma3,
@@ -66,6 +70,16 @@ fn read_gemma2(fields: &Fields<'_>) -> Result<ModelConfig> {
 }
 
 fn read_gemma3(fields: &Fields<'_>) -> Result<ModelConfig> {
+    // A model that sees has the part for text in an object of its own, and no cap on the logits.
+    let Some(text) = fields.object("text_config")? else { return read_gemma3_text(fields) };
+    let config = read_gemma3_text(&text)?;
+    match config.logit_cap {
+        None => Ok(config),
+        Some(cap) => Err(fields.error(format!("'final_logit_softcapping' in 'text_config' is {cap}; expected null"))),
+    }
+}
+
+fn read_gemma3_text(fields: &Fields<'_>) -> Result<ModelConfig> {
     let rope = rope::Defaults { theta: 1e6, ..rope::DEFAULTS };
     let defaults = Defaults { vocab_size: 262_208, context_len: 131_072, rope, ..DEFAULTS };
     let pattern = fields.size("sliding_window_pattern", fields.size("_sliding_window_pattern", 6)?)?;
@@ -150,8 +164,9 @@ fn write_gemma2(config: &ModelConfig) -> Map<String, Value> {
         "hidden_activation": activation_name(stack.feed_forward.activation()),
         "layer_types": window::layer_types(stack),
         "query_pre_attn_scalar": scalar,
-        "sliding_window": window.map(|window| window.tokens),
     })));
+    // The library wants a number, or none.
+    map.extend(window.map(|window| ("sliding_window".to_owned(), json!(window.tokens))));
     map
 }
 

@@ -9,10 +9,11 @@ use serde_json::{Map, Value, json};
 
 pub(super) static GPT2: Family = Family {
     model_type: "gpt2",
+    other_types: &[],
     architecture: "GPT2LMHeadModel",
     covers: "GPT-2 of all sizes and models of its shape",
     task: "text-generation",
-    prefix: "transformer.",
+    prefixes: &["transformer."],
     rows: &[&[
         Row::plain("embedding", &["transformer.wte"]),
         Row::plain("embedding.position", &["transformer.wpe.weight"]),
@@ -48,7 +49,7 @@ fn read(fields: &Fields<'_>) -> Result<ModelConfig> {
         bias: true,
     };
     Ok(ModelConfig {
-        shape: Shape::DecoderOnly(Stack { n_layers: fields.size("n_layer", 12)?, attention, feed_forward }),
+        shape: Shape::DecoderOnly(Stack { n_layers: fields.layers("n_layer", 12)?, attention, feed_forward }),
         d_model,
         vocab_size: fields.size("vocab_size", 50257)?,
         context_len: fields.size("n_positions", 1024)?,

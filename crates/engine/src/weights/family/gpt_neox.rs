@@ -10,10 +10,11 @@ use serde_json::{Map, Value, json};
 
 pub(super) static GPT_NEOX: Family = Family {
     model_type: "gpt_neox",
+    other_types: &[],
     architecture: "GPTNeoXForCausalLM",
     covers: "GPT-NeoX and Pythia: parts side by side or in turn, rotary positions on a part of a head",
     task: "text-generation",
-    prefix: "gpt_neox.",
+    prefixes: &["gpt_neox."],
     rows: &[&[
         Row::plain("embedding", &["gpt_neox.embed_in"]),
         Row::plain("decoder.{}.attention.norm", &["gpt_neox.layers.{}.input_layernorm"]),
@@ -50,7 +51,7 @@ fn read(fields: &Fields<'_>) -> Result<ModelConfig> {
     };
     let is_parallel = fields.flag("use_parallel_residual", true)?;
     Ok(ModelConfig {
-        shape: Shape::DecoderOnly(Stack { n_layers: fields.size("num_hidden_layers", 44)?, attention, feed_forward }),
+        shape: Shape::DecoderOnly(Stack { n_layers: fields.layers("num_hidden_layers", 44)?, attention, feed_forward }),
         d_model,
         vocab_size: fields.size("vocab_size", 50_432)?,
         context_len,

@@ -87,10 +87,11 @@ pub(super) static OLMO2: Family = Family {
 
 pub(super) const KIN: Family = Family {
     model_type: "",
+    other_types: &[],
     architecture: "",
     covers: "",
     task: "text-generation",
-    prefix: "model.",
+    prefixes: &["model."],
     rows: &[COMMON, NORMS, GATED],
     // Older versions kept the frequencies among the weights.
     ignored: &["layers.*.self_attn.rotary_emb.inv_freq"],
@@ -310,7 +311,7 @@ pub(super) fn read_common(fields: &Fields<'_>, defaults: &Defaults) -> Result<(M
         d_ff: fields.size("intermediate_size", defaults.d_ff)?,
         bias: false,
     };
-    let stack = Stack { n_layers: fields.size("num_hidden_layers", defaults.n_layers)?, attention, feed_forward };
+    let stack = Stack { n_layers: fields.layers("num_hidden_layers", defaults.n_layers)?, attention, feed_forward };
     let context_len = fields.size("max_position_embeddings", defaults.context_len)?;
     let config = ModelConfig {
         shape: Shape::DecoderOnly(stack.clone()),

@@ -5,19 +5,19 @@ use super::{Family, PLAIN_EMBEDDING, both_stacks, full_heads, no_copy, object};
 use crate::config::{Embedding, FeedForward, Head, ModelConfig, Norm, Placement, Position, Shape, Stack};
 use crate::error::Result;
 use crate::weights::config_json::{Fields, activation_name};
-use crate::weights::names::Row;
+use crate::weights::names::{Row, SINES};
 use genera_tensor::Activation;
 use serde_json::{Map, Value, json};
 
 pub(super) static MARIAN: Family = Family {
     model_type: "marian",
+    other_types: &[],
     architecture: "MarianMTModel",
     covers: "OPUS-MT translation models",
     task: "translation",
-    prefix: "model.",
+    prefixes: &["model."],
     rows: &[ROWS],
-    // The fixed tables of sines and cosines.
-    ignored: &["*.embed_positions.weight"],
+    ignored: IGNORED,
     cuts: &[],
     ids: [Some(58100), None, Some(0), Some(58100)],
     read: read_marian,
@@ -27,10 +27,11 @@ pub(super) static MARIAN: Family = Family {
 
 pub(super) static PEGASUS: Family = Family {
     model_type: "pegasus",
+    other_types: &[],
     architecture: "PegasusForConditionalGeneration",
     covers: "Pegasus summarisation models",
     task: "text2text-generation",
-    prefix: "model.",
+    prefixes: &["model."],
     rows: &[
         ROWS,
         &[
@@ -38,7 +39,7 @@ pub(super) static PEGASUS: Family = Family {
             Row::plain("decoder.norm", &["model.decoder.layer_norm"]),
         ],
     ],
-    ignored: &["*.embed_positions.weight"],
+    ignored: IGNORED,
     cuts: &[],
     ids: [Some(0), None, Some(1), Some(0)],
     read: read_pegasus,
@@ -46,9 +47,15 @@ pub(super) static PEGASUS: Family = Family {
     embedding_copy: no_copy,
 };
 
+/// The fixed tables, and what older files count versions with.
+const IGNORED: &[&str] = &[SINES, "encoder.version", "decoder.version"];
+
 pub(super) const ROWS: &[Row] = &[
-    Row::plain("embedding", &["model.shared"])
-        .also(&["model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight"]),
+    Row::plain("embedding", &["model.shared"]).also(&[
+        "model.encoder.embed_tokens.weight",
+        "model.decoder.embed_tokens.weight",
+        "lm_head.weight",
+    ]),
     Row::plain("encoder.{}.attention.norm", &["model.encoder.layers.{}.self_attn_layer_norm"]),
     Row::stacked(
         "encoder.{}.attention.qkv",
@@ -82,7 +89,8 @@ pub(super) const ROWS: &[Row] = &[
     Row::plain("decoder.{}.feed_forward.norm", &["model.decoder.layers.{}.final_layer_norm"]),
     Row::plain("decoder.{}.feed_forward.up", &["model.decoder.layers.{}.fc1"]),
     Row::plain("decoder.{}.feed_forward.down", &["model.decoder.layers.{}.fc2"]),
-    Row::one_row("head.bias", &["final_logits_bias"]),
+    // The class without a head writes none.
+    Row::one_row("head.bias", &["final_logits_bias"]).or_zeros(),
 ];
 
 fn read_marian(fields: &Fields<'_>) -> Result<ModelConfig> {
@@ -145,7 +153,7 @@ const EPS: f32 = 1e-5;
 fn stack(fields: &Fields<'_>, name: &str, d_model: usize, activation: Activation) -> Result<Stack> {
     let size = |what: &str, default| fields.size(&format!("{name}_{what}"), default);
     Ok(Stack {
-        n_layers: size("layers", 12)?,
+        n_layers: fields.layers(&format!("{name}_layers"), 12)?,
         attention: full_heads(fields, size("attention_heads", 16)?, d_model, true)?,
         feed_forward: FeedForward::Plain { activation, d_ff: size("ffn_dim", 4096)?, bias: true },
     })

@@ -28,7 +28,7 @@ use serde_json::{Map, Value};
 use std::fmt;
 
 /// Every known family.
-pub static FAMILIES: [&Family; 17] = [
+pub static FAMILIES: [&Family; 18] = [
     &gpt2::GPT2,
     &llama::LLAMA,
     &llama::MISTRAL,
@@ -46,23 +46,27 @@ pub static FAMILIES: [&Family; 17] = [
     &bart::BART,
     &t5::T5,
     &bert::BERT,
+    &bert::ROBERTA,
 ];
 
 /// A published family of models.
 pub struct Family {
     /// Its name in `config.json`.
     pub model_type: &'static str,
+    /// Other names there of what is read alike.
+    pub(super) other_types: &'static [&'static str],
     /// The library's class that a model of it is loaded with.
     pub architecture: &'static str,
     /// Which published models it is, and what of theirs is covered.
     pub covers: &'static str,
     /// What its models are for, in the words of the library's model cards.
     pub(super) task: &'static str,
-    /// What the names of weights begin with, or do not, depending on the class that wrote the file.
-    pub(super) prefix: &'static str,
+    /// What the names of weights begin with, or do not, depending on the class that wrote the file; of several that fit,
+    /// the first.
+    pub(super) prefixes: &'static [&'static str],
     /// Tables of names.
     pub(super) rows: &'static [&'static [Row]],
-    /// Tensors that files may have and that mean nothing here, without the prefix; one `*` stands for any text.
+    /// Tensors that files may have and that mean nothing here, without a prefix; one `*` stands for any text.
     pub(super) ignored: &'static [&'static str],
     /// Tensors that hold several of those in the tables.
     pub(super) cuts: &'static [Cut],
@@ -77,6 +81,11 @@ pub struct Family {
 }
 
 impl Family {
+    /// What a `config.json` may call it, its own name first.
+    pub fn model_types(&self) -> impl Iterator<Item = &'static str> + use<> {
+        [self.model_type].into_iter().chain(self.other_types.iter().copied())
+    }
+
     /// The ids of a `config.json` that names none.
     pub(super) fn default_ids(&self) -> SpecialIds {
         let [padding, begin, end, decoder_start] = self.ids;
@@ -85,8 +94,8 @@ impl Family {
 
     /// What its tensors are called.
     pub(super) fn names(&self) -> Names {
-        let Self { model_type, prefix, rows, ignored, cuts, .. } = *self;
-        Names { model_type, prefix, rows, ignored, cuts }
+        let Self { model_type, prefixes, rows, ignored, cuts, .. } = *self;
+        Names { model_type, prefixes, rows, ignored, cuts }
     }
 }
 

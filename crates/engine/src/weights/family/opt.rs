@@ -9,10 +9,11 @@ use serde_json::{Map, Value, json};
 
 pub(super) static OPT: Family = Family {
     model_type: "opt",
+    other_types: &[],
     architecture: "OPTForCausalLM",
     covers: "OPT",
     task: "text-generation",
-    prefix: "model.",
+    prefixes: &["model."],
     rows: &[&[
         Row::plain("embedding", &["model.decoder.embed_tokens"]),
         Row::after(2, "embedding.position", &["model.decoder.embed_positions.weight"]),
@@ -59,7 +60,7 @@ fn read(fields: &Fields<'_>) -> Result<ModelConfig> {
     };
     let is_before = fields.flag("do_layer_norm_before", true)?;
     Ok(ModelConfig {
-        shape: Shape::DecoderOnly(Stack { n_layers: fields.size("num_hidden_layers", 12)?, attention, feed_forward }),
+        shape: Shape::DecoderOnly(Stack { n_layers: fields.layers("num_hidden_layers", 12)?, attention, feed_forward }),
         d_model,
         vocab_size: fields.size("vocab_size", 50_272)?,
         context_len: fields.size("max_position_embeddings", 2048)?,

@@ -1,8 +1,9 @@
 //! T5 and T5 v1.1: relative position biases, RMS norm before each part, no other bias anywhere, scores not scaled.
 //!
 //! The first version multiplies the decoder's output by 1/√D before the tied head. Version 1.1 does not; it has a head of
-//! its own, which `tie_word_embeddings: false` says in files up to version 4 of the library. From version 5 on, files say
-//! `scale_decoder_outputs`, and whether there is a head of its own is seen from the weights.
+//! its own, which `tie_word_embeddings: false` says in files up to version 4 of the library; where the weights have none all
+//! the same, it is the embedding. From version 5 on, files say `scale_decoder_outputs`, and whether there is a head of its own
+//! is seen from the weights.
 
 use super::{Family, PLAIN_EMBEDDING, both_stacks, object};
 use crate::config::{
@@ -16,10 +17,11 @@ use serde_json::{Map, Value, json};
 
 pub(super) static T5: Family = Family {
     model_type: "t5",
+    other_types: &[],
     architecture: "T5ForConditionalGeneration",
     covers: "T5, T5 v1.1 and Flan-T5: relative positions, gated or plain feed-forward",
     task: "text2text-generation",
-    prefix: "",
+    prefixes: &[],
     rows: &[&[
         Row::plain("embedding", &["shared"]).also(&["encoder.embed_tokens.weight", "decoder.embed_tokens.weight"]),
         Row::plain("encoder.relative_bias", &["encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"]),
@@ -67,7 +69,7 @@ pub(super) static T5: Family = Family {
         ),
         Row::plain("decoder.{}.feed_forward.down", &["decoder.block.{}.layer.2.DenseReluDense.wo"]),
         Row::plain("decoder.norm", &["decoder.final_layer_norm"]),
-        Row::plain("head", &["lm_head"]),
+        Row::plain("head", &["lm_head"]).or_embedding(),
     ]],
     // In the first published files, and never used.
     ignored: &["decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"],
@@ -82,7 +84,7 @@ pub(super) static T5: Family = Family {
 const CONTEXT_LEN: usize = 512;
 
 fn read(fields: &Fields<'_>) -> Result<ModelConfig> {
-    let n_layers = fields.size("num_layers", 6)?;
+    let n_layers = fields.layers("num_layers", 6)?;
     let (n_heads, d_head) = (fields.size("num_heads", 8)?, fields.size("d_kv", 64)?);
     let attention = Attention {
         n_heads,
@@ -96,7 +98,7 @@ fn read(fields: &Fields<'_>) -> Result<ModelConfig> {
         score_cap: None,
     };
     let encoder = Stack { n_layers, attention, feed_forward: feed_forward(fields)? };
-    let decoder = Stack { n_layers: fields.size("num_decoder_layers", n_layers)?, ..encoder.clone() };
+    let decoder = Stack { n_layers: fields.layers("num_decoder_layers", n_layers)?, ..encoder.clone() };
     Ok(ModelConfig {
         shape: Shape::EncoderDecoder { encoder, decoder },
         d_model: fields.size("d_model", 512)?,

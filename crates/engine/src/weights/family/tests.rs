@@ -53,6 +53,15 @@ fn older_spellings_say_the_same() {
             json!({ "model_type": "gemma3_text", "num_hidden_layers": 6, "rope_theta": 3e6, "rope_local_base_freq": 2e4,
                 "rope_scaling": { "rope_type": "linear", "factor": 8.0 }, "sliding_window_pattern": 6 }),
         ),
+        (
+            json!({ "model_type": "gemma3_text", "hidden_size": 64, "rope_scaling": { "type": "linear", "factor": 8.0 } }),
+            json!({ "model_type": "gemma3", "hidden_size": 32, "text_config": { "model_type": "gemma3_text", "hidden_size": 64,
+                "rope_scaling": { "type": "linear", "factor": 8.0 } } }),
+        ),
+        (
+            json!({ "model_type": "bert", "max_position_embeddings": 64 }),
+            json!({ "model_type": "camembert", "max_position_embeddings": 66, "vocab_size": 30_522 }),
+        ),
     ];
     for (newer, older) in pairs {
         assert_eq!(read(newer).unwrap(), read(older.clone()).unwrap(), "{older}");
@@ -96,6 +105,13 @@ fn what_is_not_supported_is_named() {
     for family in FAMILIES {
         assert!(unknown.contains(family.model_type), "{unknown}");
     }
+    assert!(!unknown.contains("keys"), "{unknown}");
+    let keys = message(json!({ "model_type": "mamba", "hidden_size": 8, "max_window_layers": 2, "hidden_dropout": 0.1,
+        "conv_kernel": 4, "state_size": 16 }));
+    assert!(keys.ends_with("no known one has its keys conv_kernel, state_size"), "{keys}");
+    for idle in [json!(null), json!(false), json!(1.0)] {
+        read(json!({ "model_type": "llama", "logit_scale": idle })).unwrap();
+    }
     let rope = message(json!({ "model_type": "llama", "rope_scaling": { "type": "spiral", "factor": 2.0 } }));
     assert!(rope.contains("'spiral'") && rope.contains("linear, dynamic, llama3, yarn, longrope"), "{rope}");
     for (json, part) in [
@@ -112,6 +128,18 @@ fn what_is_not_supported_is_named() {
         ),
         (json!({ "model_type": "gemma3_text", "attn_logit_softcapping": 50.0 }), "'attn_logit_softcapping' is 50"),
         (json!({ "model_type": "bart", "normalize_before": true }), "'normalize_before' is true"),
+        (json!({ "model_type": "llama", "residual_multiplier": 0.22 }), "'residual_multiplier' is 0.22"),
+        (
+            json!({ "model_type": "llama", "quantization_config": { "bits": 4 } }),
+            "'quantization_config' is {\"bits\":4}",
+        ),
+        (json!({ "model_type": "llama", "num_hidden_layers": 1 << 28 }), "'num_hidden_layers' is 268435456"),
+        (json!({ "model_type": "roberta", "pad_token_id": 0 }), "'pad_token_id' is 0"),
+        (json!({ "model_type": "roberta", "max_position_embeddings": 2 }), "expected more than 2"),
+        (
+            json!({ "model_type": "gemma3", "text_config": { "final_logit_softcapping": 30.0 } }),
+            "'final_logit_softcapping' in 'text_config' is 30",
+        ),
         (json!({ "model_type": "mixtral", "num_experts_per_tok": 9 }), "1 to 8 experts"),
         (
             json!({ "model_type": "gemma3_text", "num_hidden_layers": 2, "layer_types": ["linear_attention", "full_attention"] }),
@@ -121,6 +149,27 @@ fn what_is_not_supported_is_named() {
         let found = message(json);
         assert!(found.contains(part), "{found}");
     }
+}
+
+/// The library takes no null for the width of a window.
+#[test]
+fn no_window_is_written_as_no_key() {
+    for family in FAMILIES.iter().filter(|family| family.model_type.starts_with("gemma")) {
+        let json = json!({ "num_hidden_layers": 2, "layer_types": ["full_attention", "full_attention"] });
+        let fields = json.as_object().unwrap();
+        let config = (family.read)(&Fields::new(Path::new("config.json"), fields)).unwrap();
+        let written = (family.write)(&config);
+        assert!(!written.contains_key("sliding_window"), "{written:?}");
+        assert_eq!((family.read)(&Fields::new(Path::new("config.json"), &written)).unwrap().shape, config.shape);
+    }
+}
+
+/// The ids of a model that sees are in either object; the outer one goes before.
+#[test]
+fn ids_are_read_from_both_objects() {
+    let json = json!({ "model_type": "gemma3", "eos_token_id": [1, 106], "text_config": { "bos_token_id": 7, "eos_token_id": 5 } });
+    let special = parse(Path::new("config.json"), json.as_object().unwrap()).unwrap().special;
+    assert_eq!((special.begin, special.end), (Some(7), vec![1, 106]));
 }
 
 /// What a family reads, it writes so that it reads the same; the same or a plainer family is found for it.
@@ -134,7 +183,8 @@ fn every_family_writes_what_it_reads() {
         written.insert("vocab_size".to_owned(), json!(config.vocab_size));
         assert_eq!((family.read)(&Fields::new(Path::new("config.json"), &written)).unwrap(), config);
         let found = architecture_of(&config).unwrap().model_type;
-        let plainer = matches!((family.model_type, found), ("mistral" | "phi3", "llama") | ("opt", "gpt2"));
+        let plainer =
+            matches!((family.model_type, found), ("mistral" | "phi3", "llama") | ("opt", "gpt2") | ("roberta", "bert"));
         assert!(plainer || found == family.model_type, "{}: {found}", family.model_type);
     }
 }

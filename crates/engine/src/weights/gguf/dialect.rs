@@ -225,7 +225,7 @@ impl Dialect {
     pub(super) fn names(&self) -> Names {
         Names {
             model_type: self.name,
-            prefix: "",
+            prefixes: &[],
             rows: self.rows,
             ignored: &[ROPE_FACTORS, SHORT_FACTORS, LONG_FACTORS],
             cuts: EXPERT_CUTS,

@@ -80,7 +80,7 @@ impl Store for Turned {
     }
 
     fn stored(&self, name: &str) -> Option<Format> {
-        self.reader.find(name).map(|entry| entry.format).filter(|format| *format != Format::F32)
+        self.reader.find(name).map(|entry| entry.format)
     }
 
     fn rows(&self, name: &str) -> Result<StoredRows> {

@@ -1,5 +1,5 @@
 use super::{Purpose, load_hf};
-use crate::config::ModelConfig;
+use crate::config::{Head, ModelConfig};
 use crate::model::{Mode, Rows, Transformer, initial_params};
 use crate::weights::config_json::parse;
 use crate::weights::safetensors::{NamedView, Reader, write};
@@ -10,12 +10,15 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
+use tempfile::TempDir;
 
 fn small(model_type: &str) -> ModelConfig {
     let json = json!({
         "model_type": model_type, "vocab_size": 12, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2,
         "num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 8,
-        "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 8,
+        "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 8, "d_model": 16, "head_dim": 8, "d_kv": 8, "d_ff": 32,
+        "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2, "decoder_attention_heads": 2,
+        "encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "num_layers": 1, "num_heads": 2,
     });
     parse(Path::new("config.json"), json.as_object().unwrap()).unwrap().model
 }
@@ -52,10 +55,223 @@ fn narrow(path: &Path, format: Format) {
     std::fs::write(path, bytes).unwrap();
 }
 
+/// Logits, or hidden states where there is no head.
 fn logits(model: &Transformer) -> Vec<f32> {
-    let tape = Tape::inference(model.device());
-    let hidden = model.decode(&tape, &Rows::dense(5, &[3, 1, 4, 1, 5]), None, Mode::default());
-    model.logits(&hidden).to_vec()
+    let (tape, rows) = (Tape::inference(model.device()), Rows::dense(5, &[3, 1, 4, 1, 5]));
+    let memory = model.config().is_encoder_decoder().then(|| model.encode(&tape, &rows, Mode::default()));
+    let hidden = model.decode(&tape, &rows, memory, Mode::default());
+    if model.config().head == Head::None { hidden.tensor().to_vec() } else { model.logits(&hidden).to_vec() }
+}
+
+/// Name, shape and numbers of each tensor.
+type Tensors = Vec<(String, Vec<usize>, Vec<f32>)>;
+
+/// A model in a directory whose files are changed.
+fn changed(
+    model_type: &str,
+    config: impl FnOnce(&mut Map<String, Value>),
+    weights: impl FnOnce(&mut Tensors),
+) -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    exported(model_type, directory.path(), &Device::cpu(1));
+    let path = directory.path().join("config.json");
+    let mut map = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    config(&mut map);
+    std::fs::write(path, json!(map).to_string()).unwrap();
+    let path = directory.path().join("model.safetensors");
+    let reader = Reader::open(&path).unwrap();
+    let entries = reader.entries().iter();
+    let mut tensors: Tensors =
+        entries.map(|entry| (entry.name.clone(), entry.shape.clone(), reader.read_any(&entry.name).unwrap())).collect();
+    weights(&mut tensors);
+    let views = tensors.iter().map(|(name, shape, numbers)| NamedView {
+        name: name.clone(),
+        shape: shape.clone(),
+        data: View::F32(numbers),
+    });
+    write(&mut File::create(&path).unwrap(), &BTreeMap::new(), &views.collect::<Vec<_>>()).unwrap();
+    directory
+}
+
+fn outcome(directory: &TempDir) -> Result<Vec<f32>, String> {
+    let loaded = load_hf(directory.path(), &Device::cpu(1), Purpose::Use(DType::F32));
+    loaded.map(|model| logits(&model)).map_err(|error| error.to_string())
+}
+
+fn renamed(tensors: &mut Tensors, from: &str, to: &str) {
+    tensors.iter_mut().for_each(|(name, ..)| *name = name.replace(from, to));
+}
+
+/// The place of a tensor.
+fn at(tensors: &Tensors, name: &str) -> usize {
+    tensors.iter().position(|(known, ..)| known == name).unwrap()
+}
+
+fn copied(tensors: &mut Tensors, from: &str, to: &str) {
+    let (_, shape, numbers) = tensors[at(tensors, from)].clone();
+    tensors.push((to.to_owned(), shape, numbers));
+}
+
+fn nested(map: &mut Map<String, Value>) {
+    let text = std::mem::take(map);
+    map.extend([("model_type".to_owned(), json!("gemma3")), ("text_config".to_owned(), json!(text))]);
+}
+
+fn beside_vision(tensors: &mut Tensors, prefix: &str) {
+    renamed(tensors, "model.", prefix);
+    tensors.push(("vision_tower.head.probe".to_owned(), vec![1, 1, 2], vec![0.0; 2]));
+    tensors.push(("multi_modal_projector.mm_soft_emb_norm.weight".to_owned(), vec![2], vec![0.0; 2]));
+}
+
+/// Files of older versions of the library, of other classes and of other programs mean the same.
+#[test]
+fn weights_are_found_under_all_their_names() {
+    let plain = |model_type: &str| outcome(&changed(model_type, |_| {}, |_| {})).unwrap();
+    let as_roberta = |map: &mut Map<String, Value>| {
+        map.extend(
+            [("model_type", json!("xlm-roberta")), ("max_position_embeddings", json!(10)), ("pad_token_id", json!(1))]
+                .map(|(key, value)| (key.to_owned(), value)),
+        );
+    };
+    let cases: [(&str, TempDir); 8] = [
+        (
+            "bert",
+            changed(
+                "bert",
+                |_| {},
+                |tensors| {
+                    renamed(tensors, "LayerNorm.weight", "LayerNorm.gamma");
+                    renamed(tensors, "LayerNorm.bias", "LayerNorm.beta");
+                    tensors.iter_mut().for_each(|(name, ..)| *name = format!("bert.{name}"));
+                    tensors.push(("cls.predictions.bias".to_owned(), vec![1], vec![0.0]));
+                    tensors.push(("qa_outputs.bias".to_owned(), vec![1], vec![0.0]));
+                },
+            ),
+        ),
+        (
+            "bert",
+            changed("bert", as_roberta, |tensors| {
+                let at = at(tensors, "embeddings.position_embeddings.weight");
+                let (name, _, numbers) = &tensors[at];
+                tensors[at] = (name.clone(), vec![10, 16], [vec![7.0; 32], numbers.clone()].concat());
+                tensors.iter_mut().for_each(|(name, ..)| *name = format!("roberta.{name}"));
+                tensors.push(("lm_head.bias".to_owned(), vec![1], vec![0.0]));
+            }),
+        ),
+        ("gemma3_text", changed("gemma3_text", nested, |tensors| beside_vision(tensors, "language_model.model."))),
+        ("gemma3_text", changed("gemma3_text", nested, |tensors| beside_vision(tensors, "model.language_model."))),
+        ("marian", changed("marian", |_| {}, |tensors| copied(tensors, "model.shared.weight", "lm_head.weight"))),
+        ("marian", changed("marian", |_| {}, |tensors| renamed(tensors, "model.shared.weight", "lm_head.weight"))),
+        (
+            "bart",
+            changed(
+                "bart",
+                |_| {},
+                |tensors| {
+                    tensors.push(("model.encoder.version".to_owned(), vec![1], vec![3.0]));
+                },
+            ),
+        ),
+        ("llama", changed("llama", |_| {}, |_| {})),
+    ];
+    let (from, to) = ("model.safetensors", "model-00001-of-00001.safetensors");
+    std::fs::rename(cases[7].1.path().join(from), cases[7].1.path().join(to)).unwrap();
+    for (i, (model_type, directory)) in cases.iter().enumerate() {
+        assert_eq!(outcome(directory), Ok(plain(model_type)), "case {i}, {model_type}");
+    }
+}
+
+/// What files may leave out.
+#[test]
+fn a_missing_tensor_may_mean_zeros_or_the_embedding() {
+    let bias = |tensors: &Tensors| at(tensors, "final_logits_bias");
+    let zeros = changed(
+        "marian",
+        |_| {},
+        |tensors| {
+            let at = bias(tensors);
+            tensors[at].2.fill(0.0);
+        },
+    );
+    let none = changed("marian", |_| {}, |tensors| drop(tensors.remove(bias(tensors))));
+    assert_eq!(outcome(&none), outcome(&zeros));
+    assert!(outcome(&zeros).is_ok());
+    let older = |map: &mut Map<String, Value>| {
+        map.remove("scale_decoder_outputs");
+        map.insert("tie_word_embeddings".to_owned(), json!(false));
+    };
+    let unscaled = |map: &mut Map<String, Value>| drop(map.insert("scale_decoder_outputs".to_owned(), json!(false)));
+    let [older, unscaled] =
+        [changed("t5", older, |_| {}), changed("t5", unscaled, |_| {})].map(|files| outcome(&files).unwrap());
+    assert_eq!(older, unscaled);
+    assert_ne!(older, outcome(&changed("t5", |_| {}, |_| {})).unwrap());
+}
+
+#[test]
+fn tensors_that_contradict_the_configuration_are_named() {
+    let table = |sign: f32| {
+        let number = |i: usize| sign * crate::model::sinusoid(i / 16, i % 16, 16);
+        ("model.decoder.embed_positions.weight".to_owned(), vec![8, 16], (0..8 * 16).map(number).collect())
+    };
+    let sines = |sign| changed("marian", |_| {}, |tensors| tensors.push(table(sign)));
+    assert!(outcome(&sines(1.0)).is_ok());
+    let error = outcome(&sines(-1.0)).unwrap_err();
+    assert!(error.contains("'model.decoder.embed_positions.weight' does not hold the sines"), "{error}");
+    for (model_type, embedding) in [("bart", "model.shared.weight"), ("t5", "shared.weight")] {
+        let other = changed(
+            model_type,
+            |_| {},
+            |tensors| {
+                copied(tensors, embedding, "lm_head.weight");
+                tensors.last_mut().unwrap().2[3] += 1.0;
+            },
+        );
+        let error = outcome(&other).unwrap_err();
+        assert!(error.contains("'lm_head.weight' differs from"), "{error}");
+    }
+}
+
+/// Before anything is made for each of 4096 · 4096 experts.
+#[test]
+fn more_layers_than_tensors_are_refused_at_once() {
+    let huge = |map: &mut Map<String, Value>| {
+        map.extend([("num_hidden_layers".to_owned(), json!(4096)), ("num_local_experts".to_owned(), json!(4096))]);
+    };
+    let start = std::time::Instant::now();
+    let error = outcome(&changed("mixtral", huge, |_| {})).unwrap_err();
+    assert!(error.contains("take at least 33562624"), "{error}");
+    assert!(start.elapsed().as_secs() < 1);
+}
+
+#[test]
+fn an_index_is_read_within_bounds() {
+    let directory = tempfile::tempdir().unwrap();
+    exported("llama", directory.path(), &Device::cpu(1));
+    let expected = outcome(&directory).unwrap();
+    let names: Vec<String> = {
+        let reader = Reader::open(&directory.path().join("model.safetensors")).unwrap();
+        reader.entries().iter().map(|entry| entry.name.clone()).collect()
+    };
+    let part = "model-00001-of-00002.safetensors";
+    std::fs::rename(directory.path().join("model.safetensors"), directory.path().join(part)).unwrap();
+    let map: Map<String, Value> = names.into_iter().map(|name| (name, json!(part))).collect();
+    let check = |index: Value| {
+        std::fs::write(directory.path().join("model.safetensors.index.json"), index.to_string()).unwrap();
+        outcome(&directory)
+    };
+    assert_eq!(check(json!({ "metadata": { "total_size": [0, {}] }, "weight_map": map })), Ok(expected));
+    let many: Map<String, Value> = (0..=1 << 18).map(|i| (i.to_string(), json!("a"))).collect();
+    let files: Map<String, Value> = (0..4097).map(|i| (i.to_string(), json!(i.to_string()))).collect();
+    for (index, part) in [
+        (json!({ "weight_map": { "a": "../b" } }), "'../b' is not the name of a file beside the index"),
+        (json!({ "weight_map": { "a": 1 } }), "expected a string"),
+        (json!({ "weight_map": {} }), "has no 'weight_map'"),
+        (json!({ "weight_map": many }), "more than 262144 tensors"),
+        (json!({ "weight_map": files }), "more than 4096 files"),
+    ] {
+        let error = check(index).unwrap_err();
+        assert!(error.contains(part), "{error}");
+    }
 }
 
 /// Rows as they are, transposed, and head by head.

@@ -122,7 +122,7 @@ impl Store for Reader {
     fn stored(&self, name: &str) -> Option<Format> {
         let entry = self.find(name)?;
         let lies_row_by_row = entry.is_contiguous() && entry.n_elements() <= entry.n_stored;
-        entry.stored.half().filter(|_| lies_row_by_row)
+        entry.stored.format().filter(|_| lies_row_by_row)
     }
 
     fn rows(&self, name: &str) -> Result<StoredRows> {
