@@ -169,6 +169,16 @@ VARIANTS = [
     ("roberta", "RobertaConfig", dict(BERT, max_position_embeddings=CONTEXT + 2, type_vocab_size=1), None),
     ("xlm-roberta", "XLMRobertaConfig", dict(BERT, max_position_embeddings=CONTEXT + 2, layer_norm_eps=1e-5), None),
     ("gemma3-full", "Gemma3Config", dict(text_config=dict(GEMMA, **gemma_rope(), **layer_types("ssfs")), vision_config=SIGLIP, mm_tokens_per_image=4, image_token_index=290, boi_token_index=291, eoi_token_index=292), None),
+    ("gpt-neox-odd", "GPTNeoXConfig", dict(NEOX, **rope("default", partial_rotary_factor=0.25)), None),
+    ("phi3-odd", "Phi3Config", dict(PHI, num_attention_heads=4, **rope("default", partial_rotary_factor=0.75)), None),
+    ("qwen2-window-last", "Qwen2Config", dict(LLAMA, use_sliding_window=True, sliding_window=5, max_window_layers=1), None),
+    ("qwen3-window-any", "Qwen3Config", dict(LLAMA, use_sliding_window=True, sliding_window=5, **layer_types("sff")), None),
+    ("gemma2-any", "Gemma2Config", dict(GEMMA, **layer_types("fsfs")), None),
+    ("gemma3-any", "Gemma3TextConfig", dict(GEMMA, **gemma_rope(), **layer_types("sfss")), None),
+    ("llama-beyond", "LlamaConfig", dict(LLAMA, max_position_embeddings=16), None),
+    ("llama-dynamic-beyond", "LlamaConfig", dict(LLAMA, max_position_embeddings=16, **rope("dynamic", factor=4.0)), None),
+    ("t5-near", "T5Config", dict(T5, feed_forward_proj="relu", relative_attention_num_buckets=32, relative_attention_max_distance=18, decoder_start_token_id=0), None),
+    ("t5-beyond", "T5Config", dict(T5, feed_forward_proj="relu", n_positions=16, decoder_start_token_id=0), None),
 ]
 
 

@@ -4,9 +4,10 @@ use crate::failure::{Failure, Outcome, While};
 use crate::model::SpeakingModel;
 use crate::prompts::{Group, Prompts};
 use genera_engine::generate::{
-    Allowed, BeamInput, BeamSettings, Constraint, Event, Fault, Finish, Limits, Request, RequestId, Sampling, WhenFull,
-    beam_search,
+    Allowed, BeamInput, BeamSettings, Constraint, Event, Fault, Finish, Hypothesis, Limits, Request, RequestId,
+    Sampling, WhenFull, beam_search,
 };
+use genera_engine::model::Transformer;
 use genera_engine::recipe::GenerateRecipe;
 use genera_modality::AnswerStream;
 use serde::Serialize;
@@ -21,6 +22,8 @@ pub struct Settings {
     pub max_tokens: usize,
     /// What happens to a text that fills the context before.
     pub when_full: WhenFull,
+    /// Whether prompts may be longer than the model was made for.
+    pub reads_on: bool,
     /// Temperature and the like.
     pub sampling: Sampling,
     /// Beam search with so many beams instead of sampling.
@@ -42,6 +45,7 @@ impl Settings {
             n: 1,
             max_tokens: recipe.max_tokens,
             when_full: WhenFull::Stop,
+            reads_on: false,
             sampling: sampling_of(recipe),
             beam: (recipe.beam > 1).then_some(recipe.beam),
             length_penalty: recipe.length_penalty as f32,
@@ -49,6 +53,28 @@ impl Settings {
             top_logprobs: 0,
             n_guesses: 0,
         }
+    }
+
+    /// What happens when the context is full behind a prompt of so many tokens.
+    fn when_full(&self, model: &SpeakingModel<'_>, n_prompt: usize) -> WhenFull {
+        // Of a text the answer needs one more.
+        let n_least = n_prompt + usize::from(!model.modality.is_paired());
+        let is_beyond = n_least > model.transformer.config().context_len;
+        if self.reads_on && is_beyond { WhenFull::GoOn } else { self.when_full }
+    }
+
+    /// Says what became of a text of so many tokens where it was longer than the model's context, and whether it was.
+    fn note_of_length(&self, model: &SpeakingModel<'_>, n_tokens: usize) -> bool {
+        let context_len = model.transformer.config().context_len;
+        if self.when_full != WhenFull::Slide {
+            note_of_length(model.transformer, n_tokens);
+        } else if n_tokens > context_len {
+            eprintln!(
+                "genera: the model reads {context_len} tokens: where the text became longer, its older half was forgotten and it \
+                 went on from the rest"
+            );
+        }
+        n_tokens > context_len
     }
 
     /// The settings that matter, on one line for a person.
@@ -140,14 +166,23 @@ pub fn write(
     shape: Shape,
     out: &mut dyn Write,
 ) -> Outcome<()> {
-    let mut is_first = true;
+    let (mut is_first, mut is_noted) = (true, false);
     while let Some(group) = prompts.next_group()? {
-        let ids = encode(model, &group)?;
+        let ids = encode(model, &group, settings)?;
         if shape == Shape::Text && settings.beam.is_none() && settings.n == 1 {
             let shown = if model.modality.goes_on() { group.prompts[0].as_str() } else { "" };
             return stream(model, shown, ids.concat(), settings, out);
         }
+        let lens: Vec<usize> = ids.iter().map(Vec::len).collect();
         let answers = answer(model, ids, settings)?;
+        let longest = lens.iter().zip(&answers).map(|(&n, answers)| {
+            let n_answer = answers.iter().map(|answer| answer.tokens.len()).max().unwrap_or(0);
+            if model.modality.is_paired() { n.max(n_answer) } else { n + n_answer }
+        });
+        let longest = longest.max().unwrap_or(0);
+        if !is_noted {
+            is_noted = settings.note_of_length(model, longest);
+        }
         for (prompt, answers) in group.prompts.iter().zip(answers) {
             for answer in answers {
                 let is_hidden = shape == Shape::Text && !model.modality.goes_on();
@@ -165,8 +200,8 @@ pub fn write(
 ///
 /// # Errors
 /// When one cannot be encoded, or the encoder cannot read so much: its line is named.
-pub fn encode(model: &SpeakingModel<'_>, group: &Group) -> Outcome<Vec<Vec<u32>>> {
-    let context_len = model.transformer.config().context_len;
+pub fn encode(model: &SpeakingModel<'_>, group: &Group, settings: &Settings) -> Outcome<Vec<Vec<u32>>> {
+    let longest = model.transformer.config().longest(settings.reads_on);
     let one = |(i, prompt): (usize, &String)| -> Outcome<Vec<u32>> {
         let place = if group.name.is_empty() {
             "the prompt".to_owned()
@@ -175,15 +210,27 @@ pub fn encode(model: &SpeakingModel<'_>, group: &Group) -> Outcome<Vec<Vec<u32>>
         };
         let ids = model.encode(prompt).during(place.clone())?;
         warn_of_unknown(&place, model.n_unknown(&ids), ids.len());
-        if model.modality.is_paired() && ids.len() > context_len {
+        if model.modality.is_paired() && ids.len() > longest {
             let n = ids.len();
             return Err(Failure::new(format!(
-                "{place}: {n} tokens are more than the {context_len} that the model reads; shorten it or split it"
+                "{place}: {n} tokens are more than the {longest} that the model reads; shorten it or split it"
             )));
         }
         Ok(ids)
     };
     group.prompts.iter().enumerate().map(one).collect()
+}
+
+/// Says that a sequence of so many tokens is longer than the model was made for, where it is and its positions go on.
+pub fn note_of_length(transformer: &Transformer, n_tokens: usize) {
+    let config = transformer.config();
+    let context_len = config.context_len;
+    if (context_len + 1..=config.longest(true)).contains(&n_tokens) {
+        eprintln!(
+            "genera: {n_tokens} tokens are more than the {context_len} that the model was made for; it goes on beyond them, and \
+             may become worse"
+        );
+    }
 }
 
 /// Says that so many of the tokens read at `place` stand for something that the vocabulary lacks, where there are any.
@@ -220,17 +267,21 @@ fn stream(
     out: &mut dyn Write,
 ) -> Outcome<()> {
     let mut generator = model.generator(Limits::default())?;
+    let mut n_tokens = ids.len();
     generator.submit(request(model, ids, settings, 0)?)?;
     let mut text = AnswerStream::new(model.codebook.as_ref(), &settings.stop);
     write!(out, "{prompt}").and_then(|()| out.flush()).during("cannot write the output")?;
     while !generator.is_idle() && !text.is_stopped() {
         for event in generator.step() {
             if let Event::Token { token, .. } = event {
+                n_tokens += usize::from(!model.modality.is_paired());
                 write!(out, "{}", text.push(token)).and_then(|()| out.flush()).during("cannot write the output")?;
             }
         }
     }
-    writeln!(out, "{}", text.finish()).during("cannot write the output")
+    writeln!(out, "{}", text.finish()).during("cannot write the output")?;
+    settings.note_of_length(model, n_tokens);
+    Ok(())
 }
 
 /// All answers to each prompt, given in tokens.
@@ -306,6 +357,7 @@ pub fn finish_name(reason: &Finish) -> &'static str {
 /// # Errors
 /// When the model cannot begin by itself and the prompt is empty.
 pub fn request(model: &SpeakingModel<'_>, prompt: Vec<u32>, settings: &Settings, sample: u64) -> Outcome<Request> {
+    let when_full = settings.when_full(model, prompt.len());
     let mut request = if model.modality.is_paired() {
         Request::with_source(prompt, vec![model.decoder_start()?])
     } else {
@@ -317,7 +369,7 @@ pub fn request(model: &SpeakingModel<'_>, prompt: Vec<u32>, settings: &Settings,
     request.sample = sample;
     request.top_logprobs = settings.top_logprobs;
     request.n_guesses = settings.n_guesses;
-    request.when_full = settings.when_full;
+    request.when_full = when_full;
     let forbidden = model.modality.grammar(model.codebook).forbidden;
     let allowed = Box::new(Allowed::except(&forbidden, model.transformer.config().vocab_size));
     request.constraint = Some(match model.modality.constraint(model.codebook) {
@@ -342,6 +394,8 @@ fn by_beam(
     settings: &Settings,
     n_beams: usize,
 ) -> Outcome<Vec<Vec<Answer>>> {
+    let goes_on = |prompt: &Vec<u32>| settings.when_full(model, prompt.len()) == WhenFull::GoOn;
+    let is_long: Vec<bool> = prompts.iter().map(goes_on).collect();
     let input = |prompt: Vec<u32>| {
         Ok(if model.modality.is_paired() {
             BeamInput { source: Some(prompt), prompt: vec![model.decoder_start()?] }
@@ -350,25 +404,39 @@ fn by_beam(
         })
     };
     let inputs = prompts.into_iter().map(input).collect::<Outcome<Vec<BeamInput>>>()?;
-    let context = model.transformer.config().context_len;
-    let beam = BeamSettings {
+    let mut answers = vec![Vec::new(); inputs.len()];
+    for goes_on in [false, true] {
+        let chosen: Vec<usize> = (0..inputs.len()).filter(|&i| is_long[i] == goes_on).collect();
+        let chosen_inputs: Vec<BeamInput> = chosen.iter().map(|&i| inputs[i].clone()).collect();
+        let found = beam_search(model.transformer, &chosen_inputs, &beams(model, settings, n_beams, goes_on))?;
+        for (i, best) in chosen.into_iter().zip(found) {
+            answers[i] = best.into_iter().map(|hypothesis| answer_of(model, settings, hypothesis)).collect();
+        }
+    }
+    Ok(answers)
+}
+
+fn beams(model: &SpeakingModel<'_>, settings: &Settings, n_beams: usize, goes_on: bool) -> BeamSettings {
+    BeamSettings {
         n_beams,
         n_best: settings.n as usize,
         length_penalty: settings.length_penalty,
-        max_tokens: settings.max_tokens.min(context - 1),
+        max_tokens: settings.max_tokens.min(model.transformer.config().longest(goes_on) - 1),
         stop: model.stop_ids(),
         forbidden: model.modality.grammar(model.codebook).forbidden,
+        goes_on,
         ..BeamSettings::default()
-    };
-    let hypotheses = beam_search(model.transformer, &inputs, &beam)?;
-    let answer = |hypothesis: genera_engine::generate::Hypothesis| Answer {
+    }
+}
+
+fn answer_of(model: &SpeakingModel<'_>, settings: &Settings, hypothesis: Hypothesis) -> Answer {
+    Answer {
         text: cut(model.codebook.decode(&hypothesis.tokens), &settings.stop),
         score: Some(hypothesis.score),
         finish: if hypothesis.is_complete { "stop" } else { "max_tokens" },
         tokens: hypothesis.tokens,
         ..Answer::default()
-    };
-    Ok(hypotheses.into_iter().map(|best| best.into_iter().map(answer).collect()).collect())
+    }
 }
 
 fn cut(mut text: String, stops: &[String]) -> String {

@@ -352,6 +352,13 @@ impl LoadedModel {
         })
     }
 
+    /// Whether texts may be longer than it was made for. A published model goes on where its positions do, as it does
+    /// elsewhere; one of one's own has learned nothing beyond.
+    pub fn goes_on(&self) -> bool {
+        let config = self.transformer.config();
+        self.recipe.is_none() && config.longest(true) > config.context_len
+    }
+
     /// What goes into a GGUF file of it beside its weights.
     pub fn gguf_facts(&self, name: &str) -> GgufFacts {
         let tokenizer = self.codebook.as_ref().map(|codebook| {

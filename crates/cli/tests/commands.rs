@@ -82,6 +82,18 @@ fn texts_are_generated_and_scored() {
         assert!(answer["tokens"].as_array().unwrap().len() <= 7);
         assert_eq!(answer["logprobs"].as_array().unwrap().len(), answer["tokens"].as_array().unwrap().len());
     }
+    // Beyond the context of 32 tokens the run forgets, and what was exported of it goes on; both say so.
+    let noted = |model: &str| {
+        let output = bench.output(&["generate", "--model", model, "--prompt", "6 ", "--max-tokens", "40"]);
+        assert!(output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(noted("run").contains("reads 32 tokens: where the text became longer, its older half was forgotten"));
+    assert!(noted("run/model").contains("tokens are more than the 32 that the model was made for"));
+    let long = ["generate", "--prompt", "6 birds sat on 2 trees, and 3 of them sang.", "--model"];
+    assert!(bench.refusal(&[&long[..], &["run"]].concat()).contains("the model's context holds 32"));
+    assert!(bench.run(&[&long[..], &["run/model"]].concat()).starts_with("6 birds sat"));
+
     bench.run(&["generate", "--model", "run", "--output", "said.txt", "--stop", "."]);
     assert!(!bench.read_text("said.txt").contains('.'));
 

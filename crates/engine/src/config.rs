@@ -4,6 +4,9 @@ use crate::error::{Error, Result};
 use genera_tensor::{Activation, NormKind, Visibility};
 use serde::{Deserialize, Serialize};
 
+/// Tokens of the longest sequence that any model reads.
+const MAX_CONTEXT_LEN: usize = 1 << 24;
+
 /// A complete architecture. It is written whole into every checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -14,7 +17,7 @@ pub struct ModelConfig {
     pub d_model: usize,
     /// Number V of tokens.
     pub vocab_size: usize,
-    /// Longest sequence, in tokens.
+    /// Longest sequence that the model was made for, in tokens. See [`ModelConfig::longest`].
     pub context_len: usize,
     /// How the model knows where a token stands.
     pub position: Position,
@@ -115,13 +118,37 @@ pub enum ScoreScale {
 }
 
 /// A sliding window over the keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Window {
     /// Keys seen at most, the token itself included.
     pub tokens: usize,
     /// Every `full_every`-th layer sees everything; 0 for none.
     pub full_every: usize,
+    /// Further layers that see everything, counted from 0: where they are not every n-th.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub full_layers: Vec<usize>,
+}
+
+impl Window {
+    /// A window in all layers but every `full_every`-th; in all for 0.
+    pub const fn regular(tokens: usize, full_every: usize) -> Self {
+        Self { tokens, full_every, full_layers: Vec::new() }
+    }
+
+    /// The window of a stack in which layer i sees everything where `is_full[i]` says so; none where all do.
+    pub fn of_layers(tokens: usize, is_full: &[bool]) -> Option<Self> {
+        let full: Vec<usize> = (0..is_full.len()).filter(|&layer| is_full[layer]).collect();
+        let regular = Self::regular(tokens, full.first().map_or(0, |first| first + 1));
+        let is_regular = (0..is_full.len()).all(|layer| regular.is_full(layer) == is_full[layer]);
+        let window = if is_regular { regular } else { Self { full_layers: full, ..Self::regular(tokens, 0) } };
+        is_full.contains(&false).then_some(window)
+    }
+
+    /// Whether a layer sees everything.
+    fn is_full(&self, layer: usize) -> bool {
+        self.full_every > 0 && (layer + 1).is_multiple_of(self.full_every) || self.full_layers.contains(&layer)
+    }
 }
 
 /// A feed-forward layer.
@@ -192,7 +219,8 @@ pub enum Position {
 pub struct Rotary {
     /// Base of the frequencies θ^(−2i/n).
     pub theta: f64,
-    /// Features of each head that are turned (even, at most K).
+    /// Number n of features of each head that are turned, at most K. They are turned in pairs: an odd number takes one more in,
+    /// at the frequencies of n.
     pub n_rotated: usize,
     /// Pairs are neighbours instead of halves.
     pub interleaved: bool,
@@ -209,6 +237,11 @@ impl Rotary {
     pub const fn plain(theta: f64, n_rotated: usize) -> Self {
         Self { theta, n_rotated, interleaved: false, scaling: RotaryScaling::None, local_theta: None }
     }
+
+    /// Pairs of features that are turned.
+    pub const fn n_pairs(&self) -> usize {
+        self.n_rotated.div_ceil(2)
+    }
 }
 
 /// How rotary frequencies are changed for contexts longer than those first trained on. Lengths are tokens.
@@ -223,7 +256,8 @@ pub enum RotaryScaling {
         /// The factor.
         factor: f64,
     },
-    /// A larger base beyond the model's context. A sequence never is longer than that, so it changes nothing here.
+    /// A base that grows with the length of a sequence beyond the model's context: θ · (factor · length / context − factor +
+    /// 1)^(n/(n−2)) for all of its tokens.
     Dynamic {
         /// The factor.
         factor: f64,
@@ -357,7 +391,7 @@ impl ModelConfig {
         // The limits are far beyond what any computer trains; with them no product of sizes overflows.
         check_size("d_model", self.d_model, 1 << 17)?;
         check_size("vocab_size", self.vocab_size, 1 << 24)?;
-        check_size("context_len", self.context_len, 1 << 24)?;
+        check_size("context_len", self.context_len, MAX_CONTEXT_LEN)?;
         check(self.embedding.n_segment_types <= 1 << 16, || {
             format!("n_segment_types is {}; at most {} is supported", self.embedding.n_segment_types, 1 << 16)
         })?;
@@ -412,6 +446,13 @@ impl ModelConfig {
         self.embedding.width.unwrap_or(self.d_model)
     }
 
+    /// Tokens that a sequence may have: `context_len`, or where it may go on beyond that, as many as positions reach. Those that
+    /// are added to the embeddings end there; others do not, and the limit is what is checked everywhere.
+    pub fn longest(&self, goes_on: bool) -> usize {
+        let is_table = matches!(self.position, Position::Learned | Position::Sinusoidal);
+        if goes_on && !is_table { MAX_CONTEXT_LEN } else { self.context_len }
+    }
+
     /// Factor on the embeddings.
     pub fn embedding_scale(&self) -> f32 {
         if self.embedding.scaled { (self.d_model as f32).sqrt() } else { 1.0 }
@@ -444,24 +485,30 @@ impl Stack {
         if let ScoreScale::InverseSqrtOf(n) = scale {
             check(n.is_finite() && n > 0.0, || format!("{name}: scores are divided by √{n}; it must be above 0"))?;
         }
-        if let Position::Rotary(Rotary { n_rotated, .. }) = *position {
-            check(n_rotated.is_multiple_of(2) && (2..=d_head).contains(&n_rotated), || {
+        if let Position::Rotary(rotary) = position {
+            let (n_rotated, most) = (rotary.n_rotated, d_head / 2 * 2);
+            check((1..=most).contains(&n_rotated), || {
                 format!(
-                    "{name}: rotary positions turn pairs, so n_rotated must be even and at most d_head ({d_head}), not {n_rotated}"
+                    "{name}: rotary positions turn pairs of the {d_head} features of a head, so n_rotated must be from 1 to {most}, not {n_rotated}"
                 )
             })?;
         }
         if let Position::RelativeBias { n_buckets, max_distance } = *position {
             check_size("n_buckets", n_buckets, 1 << 16)?;
-            check(n_buckets >= 4 && max_distance > n_buckets, || {
+            check(n_buckets >= 4 && max_distance > n_buckets / 2, || {
                 format!(
-                    "{name}: relative bias needs at least 4 buckets and a max_distance above their number, not {n_buckets} and {max_distance}"
+                    "{name}: relative bias needs at least 4 buckets and a max_distance above half their number, not {n_buckets} and {max_distance}"
                 )
             })?;
         }
-        let window = self.attention.window;
-        check(window.is_none_or(|window| window.tokens > 0), || {
-            format!("{name}: a window of 0 tokens hides everything; it must be at least 1")
+        let Some(window) = &self.attention.window else { return Ok(()) };
+        check(window.tokens > 0, || format!("{name}: a window of 0 tokens hides everything; it must be at least 1"))?;
+        check(window.full_layers.iter().all(|&layer| layer < self.n_layers), || {
+            format!(
+                "{name}: full_layers of the window are {:?}; layers are 0 to {}",
+                window.full_layers,
+                self.n_layers - 1
+            )
         })
     }
 
@@ -476,10 +523,8 @@ impl Stack {
 
     /// What a token of a causal stack sees in layer `layer`.
     pub fn causal_visibility(&self, layer: usize) -> Visibility {
-        match self.attention.window {
-            Some(Window { tokens, full_every }) if full_every == 0 || !(layer + 1).is_multiple_of(full_every) => {
-                Visibility::Window { tokens }
-            }
+        match &self.attention.window {
+            Some(window) if !window.is_full(layer) => Visibility::Window { tokens: window.tokens },
             _ => Visibility::Causal,
         }
     }
@@ -521,12 +566,12 @@ impl Rotary {
                 format!("{name} is {theta}; rotary positions need a finite number above 0")
             })?;
         }
-        self.scaling.validate(self.n_rotated)
+        self.scaling.validate(self.n_pairs())
     }
 }
 
 impl RotaryScaling {
-    fn validate(&self, n_rotated: usize) -> Result<()> {
+    fn validate(&self, n_pairs: usize) -> Result<()> {
         let above_0 = |name: &str, value: f64| {
             check(value.is_finite() && value > 0.0, || {
                 format!("rope scaling: {name} is {value}; it must be a finite number above 0")
@@ -556,11 +601,10 @@ impl RotaryScaling {
                 check_size("rope scaling: the original context", *original_context_len, 1 << 24)?;
                 above_0("attention_factor", attention_factor.unwrap_or(1.0))?;
                 for (name, factors) in [("short", short), ("long", long)] {
-                    check(factors.len() == n_rotated / 2, || {
+                    check(factors.len() == n_pairs, || {
                         format!(
-                            "rope scaling: {} {name} factors, but {} pairs of features are turned; give one for each",
-                            factors.len(),
-                            n_rotated / 2
+                            "rope scaling: {} {name} factors, but {n_pairs} pairs of features are turned; give one for each",
+                            factors.len()
                         )
                     })?;
                     factors.iter().try_for_each(|&factor| above_0(&format!("a {name} factor"), factor))?;
@@ -674,6 +718,55 @@ mod tests {
                 let error = ModelConfig { norm, ..good.clone() }.validate().unwrap_err().to_string();
                 assert!(error.starts_with(&format!("norm_eps is {eps} ")), "{error}");
             }
+        }
+    }
+    /// Layers that see everything, S for those that do not: every n-th is said as such, others one by one.
+    #[test]
+    fn a_window_is_in_any_layers() {
+        for (layers, full_every, full_layers) in [
+            ("ss", 0, vec![]),
+            ("sfsf", 2, vec![]),
+            ("ssf", 3, vec![]),
+            ("fss", 0, vec![0]),
+            ("fsf", 0, vec![0, 2]),
+            ("sff", 0, vec![1, 2]),
+            ("sfss", 0, vec![1]),
+        ] {
+            let is_full: Vec<bool> = layers.chars().map(|layer| layer == 'f').collect();
+            let window = Window::of_layers(7, &is_full).unwrap();
+            assert_eq!(window, Window { tokens: 7, full_every, full_layers }, "{layers}");
+            let good = config(preset("llama"));
+            let attention = Attention { window: Some(window), ..good.last_stack().attention.clone() };
+            let stack = Stack { n_layers: layers.len(), attention, ..good.last_stack().clone() };
+            let sees = |layer| stack.causal_visibility(layer) == Visibility::Causal;
+            assert_eq!((0..layers.len()).map(sees).collect::<Vec<_>>(), is_full, "{layers}");
+        }
+        assert_eq!(Window::of_layers(7, &[true, true]), None);
+    }
+
+    /// Checkpoints from before `full_layers` are read, and regular windows are still written so.
+    #[test]
+    fn a_regular_window_is_written_as_ever() {
+        let json = r#"{"tokens":5,"full_every":2}"#;
+        let window: Window = serde_json::from_str(json).unwrap();
+        assert_eq!(window, Window::regular(5, 2));
+        assert_eq!(serde_json::to_string(&window).unwrap(), json);
+    }
+
+    #[test]
+    fn what_a_head_cannot_turn_is_refused() {
+        let good = config(preset("llama"));
+        let with = |n_rotated, d_head| {
+            let mut config = ModelConfig { position: Position::Rotary(Rotary::plain(1e4, n_rotated)), ..good.clone() };
+            let Shape::DecoderOnly(stack) = &mut config.shape else { panic!("a decoder") };
+            stack.attention.d_head = d_head;
+            config.validate().map_err(|error| error.to_string())
+        };
+        for (n_rotated, d_head) in [(1, 12), (3, 12), (11, 12), (12, 12), (3, 5)] {
+            assert_eq!(with(n_rotated, d_head), Ok(()), "{n_rotated} of {d_head}");
+        }
+        for (n_rotated, d_head) in [(0, 12), (13, 12), (5, 5)] {
+            assert!(with(n_rotated, d_head).unwrap_err().contains("n_rotated must be from 1 to"), "{n_rotated}");
         }
     }
 }

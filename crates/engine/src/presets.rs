@@ -225,7 +225,7 @@ impl Architecture {
                 qkv_bias: bias,
                 out_bias: bias,
                 scale: self.scale,
-                window: self.window,
+                window: self.window.clone(),
                 qk_norm: QkNorm::None,
                 score_cap: None,
             },

@@ -3,7 +3,7 @@
 //!
 //! GENERA_MODELS may name a directory of more: benches/peers/transformers_models.py makes one of every family.
 
-use genera_engine::generate::{Generator, Limits, Request, Sampling};
+use genera_engine::generate::{Generator, Limits, Request, Sampling, WhenFull};
 use genera_engine::model::{Mode, Rows, Transformer};
 use genera_engine::weights::{CardFacts, Purpose, SpecialIds, export_hf, load_hf, read_config};
 use genera_tensor::{DType, Device, Tape};
@@ -124,7 +124,8 @@ fn cached(model: &Transformer, source: Option<&[Vec<u32>]>, start: &[u32], n: us
         Some(source) => Request::with_source(source[0].clone(), start.to_vec()),
         None => Request::new(start.to_vec()),
     };
-    generator.submit(Request { sampling: Sampling::greedy(), max_tokens: n, ..request }).unwrap();
+    let (sampling, when_full) = (Sampling::greedy(), WhenFull::GoOn);
+    generator.submit(Request { sampling, max_tokens: n, when_full, ..request }).unwrap();
     generator.run(|_| ControlFlow::Continue(())).remove(0).tokens
 }
 

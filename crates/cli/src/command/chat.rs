@@ -102,6 +102,7 @@ fn settings(options: &SamplingOptions, model: &LoadedModel) -> Settings {
     Settings {
         max_tokens: options.max_tokens.map_or(of_recipe, |n| n as usize),
         when_full: WhenFull::Stop,
+        reads_on: false,
         sampling: options.over(sampling),
         beam: None,
         stop: if options.stop.is_empty() { defaults.stop } else { options.stop.clone() },

@@ -263,6 +263,7 @@ fn translate(arguments: &Arguments, model: &LoadedModel, pairs: &Pairs) -> Outco
         sampling: Sampling { temperature: 0.0, ..sampling_of(&model.defaults) },
         beam: (beam > 1).then_some(beam),
         stop: Vec::new(),
+        reads_on: model.goes_on(),
         ..Settings::of_recipe(&model.defaults)
     };
     let hypotheses = answer_all(model, &pairs.sources, &settings)?;
@@ -277,7 +278,7 @@ fn answer_all(model: &LoadedModel, sources: &Group, settings: &Settings) -> Outc
     let mut hypotheses = Vec::with_capacity(n_lines);
     let (start, mut status, speaking) = (Instant::now(), StatusLine::new(), model.speaking()?);
     // A line that cannot be read is found before time is spent on those before it.
-    for group in answers::encode(&speaking, sources)?.chunks(GROUP) {
+    for group in answers::encode(&speaking, sources, settings)?.chunks(GROUP) {
         let answers = answers::answer(&speaking, group.to_vec(), settings)?;
         hypotheses.extend(answers.into_iter().map(|best| one_line(&best.into_iter().next().unwrap_or_default().text)));
         status.show(|| {

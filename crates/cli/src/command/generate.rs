@@ -286,7 +286,12 @@ fn settings(arguments: &Arguments, model: &LoadedModel) -> answers::Settings {
         n: arguments.n.unwrap_or(1),
         max_tokens: max_tokens.map_or(defaults.max_tokens, |n| n as usize),
         // Who names a length wants it, even beyond the context.
-        when_full: if max_tokens.is_some() && !is_paired { WhenFull::Slide } else { defaults.when_full },
+        when_full: match max_tokens {
+            Some(_) if model.goes_on() => WhenFull::GoOn,
+            Some(_) if !is_paired => WhenFull::Slide,
+            _ => defaults.when_full,
+        },
+        reads_on: model.goes_on(),
         sampling: arguments.sampling.over(sampling),
         beam,
         length_penalty: arguments.length_penalty.unwrap_or(defaults.length_penalty),

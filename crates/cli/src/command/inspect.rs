@@ -294,7 +294,7 @@ fn stack_line(stack: &Stack) -> String {
         n if n == attention.n_heads => String::new(),
         n => format!(" ({n} for keys and values)"),
     };
-    let window = attention.window.map_or_else(String::new, |window| format!(", window {}", window.tokens));
+    let window = attention.window.as_ref().map_or_else(String::new, |window| format!(", window {}", window.tokens));
     let feed_forward = match stack.feed_forward {
         FeedForward::Plain { activation, d_ff, .. } => format!("{} {d_ff}", activation_name::name(activation)),
         FeedForward::Gated { activation, d_ff, .. } => format!("gated {} {d_ff}", activation_name::name(activation)),

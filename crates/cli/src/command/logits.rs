@@ -1,6 +1,7 @@
 //! `genera logits`: raw logits of given token ids, for comparison with other programs.
 
 use super::Common;
+use crate::answers::note_of_length;
 use crate::failure::{Failure, Outcome};
 use crate::machine;
 use crate::model::ModelArguments;
@@ -36,6 +37,8 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     if model.transformer.config().is_encoder_decoder() && decoder_tokens.is_none() {
         return Err(Failure::new("an encoder-decoder also needs --decoder-tokens: the ids that its decoder reads"));
     }
+    let n_decoder = decoder_tokens.as_ref().map_or(0, |rows| rows[0].len());
+    note_of_length(&model.transformer, arguments.tokens.len().max(n_decoder));
     let logits = logits_of(&model.transformer, &[arguments.tokens], decoder_tokens.as_deref())?;
     let shape = logits.shape().sizes().to_vec();
     if common.json {

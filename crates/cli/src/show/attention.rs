@@ -34,14 +34,14 @@ pub fn maps(model: &LoadedModel, prompt: &str) -> Outcome<Vec<AttentionMap>> {
         return Err(Failure::new("--prompt is empty; give a text to look at"));
     }
     let transformer = &model.transformer;
-    let (n, context_len) = (ids.len(), transformer.config().context_len);
+    let (n, longest) = (ids.len(), transformer.config().longest(true));
     if n > MOST_TOKENS {
         return Err(Failure::new(format!(
             "--prompt has {n} tokens; a picture of more than {MOST_TOKENS} cannot be read"
         )));
     }
-    if n > context_len {
-        return Err(Failure::new(format!("--prompt has {n} tokens, but the model's context holds {context_len}")));
+    if n > longest {
+        return Err(Failure::new(format!("--prompt has {n} tokens, but the model's context holds {longest}")));
     }
     let names =
         |ids: &[u32]| -> Vec<String> { ids.iter().map(|&id| shown(&speaking.codebook.token_text(id))).collect() };

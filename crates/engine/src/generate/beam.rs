@@ -40,6 +40,8 @@ pub struct BeamSettings {
     pub forbidden: Vec<TokenId>,
     /// When the search is over.
     pub ending: Ending,
+    /// Whether inputs and answers may be longer than the model was made for, as far as its positions reach.
+    pub goes_on: bool,
     /// Rows of the model's batch: so many inputs are searched at once as have room with their beams.
     pub n_rows: usize,
 }
@@ -81,6 +83,7 @@ impl Default for BeamSettings {
             stop: Vec::new(),
             forbidden: Vec::new(),
             ending: Ending::Likely,
+            goes_on: false,
             n_rows: 128,
         }
     }
@@ -118,7 +121,7 @@ impl BeamSettings {
 pub fn beam_search(model: &Transformer, inputs: &[BeamInput], settings: &BeamSettings) -> Result<Vec<Vec<Hypothesis>>> {
     settings.validate(model.config())?;
     for input in inputs {
-        check_input(model.config(), input.source.as_deref(), &input.prompt)?;
+        check_input(model.config(), model.config().longest(settings.goes_on), input.source.as_deref(), &input.prompt)?;
     }
     // Inputs of about equal length together waste little on padding.
     let mut order: Vec<usize> = (0..inputs.len()).collect();
@@ -135,7 +138,7 @@ pub fn beam_search(model: &Transformer, inputs: &[BeamInput], settings: &BeamSet
 
 fn search_group(model: &Transformer, inputs: &[&BeamInput], settings: &BeamSettings) -> Result<Vec<Vec<Hypothesis>>> {
     let config = model.config();
-    let room = |input: &&BeamInput| settings.max_tokens.min(config.context_len - input.prompt.len());
+    let room = |input: &&BeamInput| settings.max_tokens.min(config.longest(settings.goes_on) - input.prompt.len());
     let mut searches: Vec<Search<'_>> = inputs.iter().map(|input| Search::new(settings, room(input))).collect();
     let start: Vec<_> = inputs.iter().map(|input| (*input, input.prompt.clone())).collect();
     let (mut cache, mut logits) = read_contexts(model, &start);
@@ -174,13 +177,13 @@ fn contexts_to_read<'i>(
     inputs: &[&'i BeamInput],
     searches: &[Search<'_>],
 ) -> Vec<(&'i BeamInput, Vec<TokenId>)> {
-    let Some(switch_len) = model.switch_len() else { return Vec::new() };
+    let Some(switch) = model.switch() else { return Vec::new() };
     let context = |input: &BeamInput, beam: &Beam| [input.prompt.as_slice(), &beam.tokens].concat();
     let of_search = |(input, search): (&&'i BeamInput, &Search<'_>)| -> Vec<_> {
         search.beams.iter().map(|beam| (*input, context(input, beam))).collect()
     };
     let contexts: Vec<_> = inputs.iter().zip(searches).flat_map(of_search).collect();
-    let has_switched = |(_, context): &(_, Vec<TokenId>)| context.len() == switch_len + 1;
+    let has_switched = |(_, context): &(_, Vec<TokenId>)| !switch.keeps(context.len() - 1, context.len());
     if contexts.iter().any(has_switched) { contexts } else { Vec::new() }
 }
 

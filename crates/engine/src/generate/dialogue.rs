@@ -71,11 +71,7 @@ impl<'m> Dialogue<'m> {
 
     /// How many tokens of a context are held; the last is always read, for the logits behind it.
     fn n_common(&self, context: &[TokenId]) -> usize {
-        let is_long = |len: usize| self.model.switch_len().is_some_and(|switch| len > switch);
-        if is_long(self.held.tokens.len()) != is_long(context.len()) {
-            return 0;
-        }
-        self.held.n_common(context)
+        if self.model.keeps(self.held.tokens.len(), context.len()) { self.held.n_common(context) } else { 0 }
     }
 
     /// Reads what is not held of the context; the logits behind it.

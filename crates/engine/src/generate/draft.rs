@@ -69,8 +69,8 @@ impl<'m> Draft<'m> {
 
     /// Tokens that can be guessed behind a context.
     fn room(&self, n_context: usize) -> usize {
-        let limit = self.model.switch_len().unwrap_or(usize::MAX).min(self.model.config().context_len);
-        limit.saturating_sub(n_context)
+        let n_alike = self.model.switch().map_or(usize::MAX, |switch| switch.len);
+        n_alike.min(self.model.config().context_len).saturating_sub(n_context)
     }
 
     /// Reads a text of which much is unread, part by part, up to its last token: memory need not hold all of it at work.

@@ -13,7 +13,8 @@ use genera_tokens::TokenId;
 /// Result: `[D]`.
 ///
 /// # Errors
-/// [`Error::Request`](crate::Error::Request) when the text is empty, longer than the context, or holds a token that does not exist.
+/// [`Error::Request`](crate::Error::Request) when the text is empty, longer than positions reach, or holds a token that does
+/// not exist.
 ///
 /// # Source
 /// Reimers and Gurevych, "Sentence-BERT", arXiv 1908.10084, section 3 (mean of all output vectors).
@@ -32,8 +33,9 @@ pub fn embed(model: &Transformer, tokens: &[TokenId]) -> Result<Vec<f32>> {
 pub(super) fn hidden_of_text(model: &Transformer, tokens: &[TokenId], mode: Mode<'_>) -> Result<Tensor> {
     let config = model.config();
     refuse_if(tokens.is_empty(), || "the text has no tokens; give at least one".to_owned())?;
-    refuse_if(tokens.len() > config.context_len, || {
-        format!("the text has {} tokens, but the model's context holds {}", tokens.len(), config.context_len)
+    let longest = config.longest(true);
+    refuse_if(tokens.len() > longest, || {
+        format!("the text has {} tokens, but the model's context holds {longest}", tokens.len())
     })?;
     tokens.iter().try_for_each(|&token| check_token("text", token, config.vocab_size))?;
     let (tape, rows) = (Tape::inference(model.device()), Rows::dense(tokens.len(), tokens));
@@ -59,6 +61,7 @@ fn unit_mean(rows: &[f32], width: usize) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{ModelConfig, Position};
     use crate::generate::tests::models;
     use genera_tensor::Device;
 
@@ -73,6 +76,9 @@ mod tests {
         assert_ne!(vector, embed(&model, &[1, 3, 2]).unwrap(), "the order counts");
         assert!(embed(&model, &[]).unwrap_err().to_string().contains("no tokens"));
         assert!(embed(&model, &[99]).unwrap_err().to_string().contains("does not exist"));
+        assert_eq!(embed(&model, &[1; 99]).unwrap().len(), 16, "rotary positions go on");
+        let learned = ModelConfig { position: Position::Learned, ..models::plain() };
+        let model = models::model(&learned, DType::F32, &Device::cpu(2));
         assert!(embed(&model, &[1; 99]).unwrap_err().to_string().contains("context holds 24"));
     }
 }

@@ -391,7 +391,7 @@ impl<'m> Generator<'m> {
     fn n_guesses(&self, id: RequestId, n: usize) -> usize {
         let Active { progress, row, .. } = &self.active[&id];
         let goes_on = n == 1 && row.len() + 1 == progress.context.len();
-        if goes_on { progress.n_guesses(self.model.config().context_len - progress.context.len()) } else { 0 }
+        if goes_on { progress.n_guesses() } else { 0 }
     }
 
     fn plan(&mut self, shares: &[Share]) -> Vec<Stretch> {
@@ -419,7 +419,7 @@ impl<'m> Generator<'m> {
 
     /// Whether the model makes all of a context otherwise because of its length, so that it must be read at once.
     fn is_long(&self, id: &RequestId) -> bool {
-        self.model.switch_len().is_some_and(|len| self.active[id].progress.context.len() > len)
+        self.model.switch().is_some_and(|switch| self.active[id].progress.context.len() > switch.len)
     }
 
     /// Begins to read the i-th running request with what others hold of its context already. Not yet, where another one is

@@ -67,8 +67,7 @@ impl<'m> Guide<'m> {
 
     /// What is held of a text as far as the model makes no more of it than before.
     fn begun(&self, mut held: Held, text: &[TokenId]) -> Held {
-        let is_long = |len: usize| self.model.switch_len().is_some_and(|switch| len > switch);
-        let n_common = if is_long(text.len()) == is_long(held.tokens.len()) { held.n_common(text) } else { 0 };
+        let n_common = if self.model.keeps(held.tokens.len(), text.len()) { held.n_common(text) } else { 0 };
         held.truncate(n_common);
         held
     }

@@ -11,7 +11,8 @@ use genera_tokens::TokenId;
 /// What the model says about every position of the rows, which must be of equal length: logits, or hidden states where
 /// there is no head.
 ///
-/// `tokens` go to the encoder where there is one, and `decoder_tokens` then to the decoder.
+/// `tokens` go to the encoder where there is one, and `decoder_tokens` then to the decoder. Rows may be longer than the model
+/// was made for, as far as its positions reach.
 ///
 /// # Shapes
 /// Result: [B, T, V], or [B, T, D] without a head, in f32.
@@ -57,9 +58,8 @@ pub fn logits_of(
 fn rows_of(what: &str, rows: &[Vec<TokenId>], config: &ModelConfig) -> Result<Rows> {
     let t = rows.first().map_or(0, Vec::len);
     refuse_if(t == 0, || format!("there are no {what}; give at least one"))?;
-    refuse_if(t > config.context_len, || {
-        format!("there are {t} {what}, but the model's context holds {}; give fewer", config.context_len)
-    })?;
+    let longest = config.longest(true);
+    refuse_if(t > longest, || format!("there are {t} {what}, but the model's context holds {longest}; give fewer"))?;
     for row in rows {
         refuse_if(row.len() != t, || format!("rows of {what} must be of equal length; found {t} and {}", row.len()))?;
         row.iter().try_for_each(|&token| check_token(what, token, config.vocab_size))?;

@@ -3,7 +3,7 @@
 use super::constraint::Constraint;
 use super::request::{Answer, Finish, Guidance, Request, RequestId, WhenFull};
 use super::sampler::{Choice, Logits, Sampler, Scratch};
-use crate::model::Transformer;
+use crate::model::{Switch, Transformer};
 use genera_tokens::TokenId;
 
 /// A request in progress. Knows no batch and no cache, so that [`super::Generator`] and the naive reference share it.
@@ -14,8 +14,9 @@ pub(super) struct Progress {
     pub(super) context: Vec<TokenId>,
     answer: Answer,
     max_tokens: usize,
-    context_len: usize,
-    switch_len: Option<usize>,
+    /// Tokens that the context may have.
+    longest: usize,
+    switch: Option<Switch>,
     stop: Vec<TokenId>,
     top_logprobs: usize,
     when_full: WhenFull,
@@ -45,8 +46,8 @@ impl Progress {
             source: request.source,
             context: request.prompt,
             max_tokens: request.max_tokens,
-            context_len: model.config().context_len,
-            switch_len: model.switch_len(),
+            longest: model.config().longest(request.when_full == WhenFull::GoOn),
+            switch: model.switch(),
             stop: request.stop,
             top_logprobs: request.top_logprobs,
             when_full: request.when_full,
@@ -56,14 +57,16 @@ impl Progress {
         }
     }
 
-    /// How many tokens may be guessed ahead, with `room` for so many. One token more can always be taken after them.
-    pub(super) fn n_guesses(&self, room: usize) -> usize {
+    /// How many tokens may be guessed ahead. One token more can always be taken after them.
+    pub(super) fn n_guesses(&self) -> usize {
         let to_come = self.max_tokens - self.answer.tokens.len() - 1;
-        let to_switch = match self.switch_len {
-            Some(len) if self.context.len() <= len => len - self.context.len(),
+        let n = self.context.len();
+        let to_switch = match self.switch {
+            Some(switch) if n <= switch.len => switch.len - n,
+            Some(Switch { is_gradual: true, .. }) => 0,
             _ => usize::MAX,
         };
-        self.n_guesses.min(room).min(to_come).min(to_switch)
+        self.n_guesses.min(self.longest - n).min(to_come).min(to_switch)
     }
 
     /// Where the answer is guided: how far, and the other context, which it is led away from.
@@ -96,17 +99,18 @@ impl Progress {
     }
 
     fn after(&mut self, choice: Choice) -> Next {
-        let is_full = self.context.len() >= self.context_len;
+        let n = self.context.len();
+        let is_full = n >= self.longest;
         let finish = match self.when_full {
             _ if self.answer.tokens.len() >= self.max_tokens => Some(Finish::MaxTokens),
-            WhenFull::Stop if is_full => Some(Finish::ContextFull),
+            WhenFull::Stop | WhenFull::GoOn if is_full => Some(Finish::ContextFull),
             WhenFull::Slide if is_full => {
-                self.context.drain(..self.context_len.div_ceil(2));
+                self.context.drain(..self.longest.div_ceil(2));
                 return Next::ReadAgain(choice);
             }
             _ => None,
         };
-        if finish.is_none() && self.switch_len.is_some_and(|len| self.context.len() == len + 1) {
+        if finish.is_none() && self.switch.is_some_and(|switch| !switch.keeps(n - 1, n)) {
             return Next::ReadAgain(choice);
         }
         self.answer.reason = finish.unwrap_or(Finish::Cancelled);

@@ -56,6 +56,8 @@ pub enum WhenFull {
     /// The answer ends.
     #[default]
     Stop,
+    /// Nothing, as far as positions reach: prompt, source and answer may be longer than the model was made for.
+    GoOn,
     /// The older half is forgotten and the answer goes on; what is kept is read again from position 0.
     Slide,
 }
@@ -139,7 +141,8 @@ impl Request {
     /// # Errors
     /// [`Error::Request`], saying what is wrong and what would be right.
     pub fn validate(&self, config: &ModelConfig) -> Result<()> {
-        check_input(config, self.source.as_deref(), &self.prompt)?;
+        let longest = config.longest(self.when_full == WhenFull::GoOn);
+        check_input(config, longest, self.source.as_deref(), &self.prompt)?;
         self.sampling.validate(config.vocab_size)?;
         self.stop.iter().try_for_each(|&token| check_token("stop", token, config.vocab_size))?;
         refuse_if(self.max_tokens == 0, || "max_tokens is 0; ask for at least 1 token".to_owned())?;
@@ -185,21 +188,25 @@ impl fmt::Debug for Request {
     }
 }
 
-/// Checks what encoder and decoder are to read.
+/// Checks what encoder and decoder are to read, of which each may have `longest` tokens.
 ///
 /// # Errors
 /// [`Error::Request`]: a part is missing, empty, too long, or holds a token that does not exist.
-pub(super) fn check_input(config: &ModelConfig, source: Option<&[TokenId]>, prompt: &[TokenId]) -> Result<()> {
-    let context_len = config.context_len;
+pub(super) fn check_input(
+    config: &ModelConfig,
+    longest: usize,
+    source: Option<&[TokenId]>,
+    prompt: &[TokenId],
+) -> Result<()> {
     refuse_if(matches!(config.shape, Shape::EncoderOnly(_)), || {
         "the model is encoder-only and cannot generate; use a decoder-only or encoder-decoder model".to_owned()
     })?;
     refuse_if(prompt.is_empty(), || {
         "the prompt is empty; the model needs at least one token to go on from, such as its begin token".to_owned()
     })?;
-    refuse_if(prompt.len() >= context_len, || {
+    refuse_if(prompt.len() >= longest, || {
         format!(
-            "the prompt has {} tokens, but the model's context holds {context_len}, of which the answer needs at least 1; shorten the prompt",
+            "the prompt has {} tokens, but the model's context holds {longest}, of which the answer needs at least 1; shorten the prompt",
             prompt.len()
         )
     })?;
@@ -208,18 +215,17 @@ pub(super) fn check_input(config: &ModelConfig, source: Option<&[TokenId]>, prom
         None => refuse_if(config.is_encoder_decoder(), || {
             "the model has an encoder, but the request has no source for it to read".to_owned()
         }),
-        Some(source) => check_source(config, source),
+        Some(source) => check_source(config, longest, source),
     }
 }
 
-fn check_source(config: &ModelConfig, source: &[TokenId]) -> Result<()> {
-    let context_len = config.context_len;
+fn check_source(config: &ModelConfig, longest: usize, source: &[TokenId]) -> Result<()> {
     refuse_if(!config.is_encoder_decoder(), || {
         "the request has a source, but the model has no encoder; put everything into the prompt".to_owned()
     })?;
     refuse_if(source.is_empty(), || "the source is empty; the encoder needs at least one token".to_owned())?;
-    refuse_if(source.len() > context_len, || {
-        format!("the source has {} tokens, but the model's context holds {context_len}; shorten it", source.len())
+    refuse_if(source.len() > longest, || {
+        format!("the source has {} tokens, but the model's context holds {longest}; shorten it", source.len())
     })?;
     source.iter().try_for_each(|&token| check_token("source", token, config.vocab_size))
 }

@@ -187,7 +187,7 @@ fn source_of(windows: &[Window], sequences: &[Scored]) -> Option<Source> {
 
 fn check(sequence: &Scored, config: &ModelConfig) -> Result<()> {
     let Scored { source, tokens, n_given } = sequence;
-    let context_len = config.context_len;
+    let longest = config.longest(true);
     refuse_if(matches!(config.shape, Shape::EncoderOnly(_)), || {
         "the model is encoder-only and gives no probabilities; use a decoder-only or encoder-decoder model".to_owned()
     })?;
@@ -200,11 +200,11 @@ fn check(sequence: &Scored, config: &ModelConfig) -> Result<()> {
     })?;
     let Some(source) = source else { return Ok(()) };
     source.iter().try_for_each(|&token| check_token("source", token, config.vocab_size))?;
-    refuse_if(source.is_empty() || source.len() > context_len, || {
-        format!("the source has {} tokens; the model reads from 1 to {context_len}", source.len())
+    refuse_if(source.is_empty() || source.len() > longest, || {
+        format!("the source has {} tokens; the model reads from 1 to {longest}", source.len())
     })?;
-    refuse_if(tokens.len() > context_len + 1, || {
-        format!("the target has {} tokens, but the model's context holds {context_len}", tokens.len() - 1)
+    refuse_if(tokens.len() > longest + 1, || {
+        format!("the target has {} tokens, but the model's context holds {longest}", tokens.len() - 1)
     })
 }
 

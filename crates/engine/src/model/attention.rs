@@ -136,8 +136,8 @@ impl AttentionLayer {
         }
         let visibility = context.mask.visibility(layer);
         let is_local = matches!(visibility, Visibility::Window { .. });
-        if let Some(spec) = model.positions().rotary(0..h + g, d_head, is_local) {
-            qkv = rotary(tape, qkv, &context.angles, &spec);
+        if let Some(spec) = model.positions().rotary(&context.angles, 0..h + g, d_head, is_local) {
+            qkv = rotary(tape, qkv, &context.angles.places, &spec);
         }
         if let Some(cache) = cache {
             cache.store(layer, qkv.tensor(), h);

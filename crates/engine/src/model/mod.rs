@@ -23,6 +23,7 @@ mod visibility;
 pub use attention::{Captured, Probe};
 pub use cache::{CacheRow, Page, PageCount};
 pub use init::initial_params;
+pub use position::Switch;
 pub(crate) use position::sinusoid;
 pub use stack::{Context, Memory};
 pub use transformer::{Loss, Mode, Rows, Transformer};

@@ -17,16 +17,67 @@ pub(super) struct Positions {
     buckets: Option<Buckets>,
 }
 
+/// From which length on what a row's keys are depends on how long it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Switch {
+    /// Rows longer than this are turned by other angles from their first token on.
+    pub len: usize,
+    /// Whether each length beyond has angles of its own; else all have the same.
+    pub is_gradual: bool,
+}
+
+impl Switch {
+    /// Whether keys made for a row of `held` tokens are those of a row of `len`.
+    pub fn keeps(&self, held: usize, len: usize) -> bool {
+        match (held > self.len, len > self.len) {
+            (true, true) => !self.is_gradual || held == len,
+            (held_long, long) => held_long == long,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct RotaryTables {
     /// Of layers that see everything.
-    full: RotaryTable,
-    /// Of layers with a window.
-    local: RotaryTable,
+    full: Turning,
+    /// Of layers with a window, where it is another.
+    local: Option<Turning>,
     interleaved: bool,
-    /// Rows longer than this find their angles `context_len` places further on.
-    switch: Option<u32>,
-    context_len: u32,
+    switch: Option<Switch>,
+    /// Positions that have a place in the tables.
+    context_len: usize,
+    /// Whether the places of longer rows follow those of short ones in the tables.
+    has_both: bool,
+}
+
+/// How the heads of some layers are turned.
+#[derive(Debug)]
+struct Turning {
+    frequencies: Vec<f64>,
+    longer: Longer,
+    amplitude: f64,
+    /// [P or 2·P, pairs]
+    table: RotaryTable,
+}
+
+/// The frequencies of rows beyond the switch.
+#[derive(Debug)]
+enum Longer {
+    /// As of all.
+    Same,
+    /// A list of their own.
+    Listed(Vec<f64>),
+    /// From the base that belongs to the length.
+    ByLength { theta: f64, n_rotated: usize, factor: f64, context_len: usize },
+}
+
+/// Where the tokens of a pass find their angles.
+#[derive(Clone, Debug)]
+pub(super) struct Angles {
+    /// [B, T]: places in the tables.
+    pub(super) places: Arc<[u32]>,
+    /// Tables of this pass alone, of full and local layers, where those of the model do not reach so far.
+    own: Option<[RotaryTable; 2]>,
 }
 
 #[derive(Debug)]
@@ -50,7 +101,7 @@ impl Positions {
             Position::Sinusoidal => positions.sinusoids = Some(sinusoids(config.context_len, config.d_model, device)),
             Position::Rotary(rotary) => positions.rotary = Some(RotaryTables::new(rotary, config.context_len)),
             Position::Alibi => {
-                positions.alibi = Some(alibi(config.last_stack().attention.n_heads, config.context_len, device));
+                positions.alibi = Some(Alibi::new(config.last_stack().attention.n_heads, config.context_len, device));
             }
             &Position::RelativeBias { n_buckets, max_distance } => {
                 positions.buckets = Some(Buckets { n_buckets, max_distance });
@@ -64,42 +115,52 @@ impl Positions {
         self.sinusoids.clone().map(Var::constant)
     }
 
-    /// How to turn the given heads, when positions are rotary.
-    pub(super) fn rotary(&self, heads: Range<usize>, d_head: usize, is_local: bool) -> Option<RotarySpec> {
+    /// How to turn the given heads in a pass with these angles, when positions are rotary.
+    pub(super) fn rotary(
+        &self,
+        angles: &Angles,
+        heads: Range<usize>,
+        d_head: usize,
+        is_local: bool,
+    ) -> Option<RotarySpec> {
         let tables = self.rotary.as_ref()?;
-        let table = if is_local { &tables.local } else { &tables.full };
+        let table = match &angles.own {
+            Some(own) => &own[usize::from(is_local)],
+            None => &tables.of_layer(is_local).table,
+        };
         Some(RotarySpec { table: table.clone(), d_head, heads, interleaved: tables.interleaved })
     }
 
-    /// Where each token finds its angles: at its position, but for long documents in models with two tables.
+    /// Where each token finds its angles: at its position, but for documents beyond the tables and for long ones in models
+    /// that turn those otherwise.
     ///
-    /// # Shapes
-    /// Result: [B, T].
-    pub(super) fn angles(&self, rows: &Rows) -> Arc<[u32]> {
-        let Some((tables, switch)) = self.rotary.as_ref().and_then(|tables| Some((tables, tables.switch?))) else {
-            return rows.positions.clone();
+    /// # Determinism
+    /// The angles of a document are the same bits whichever documents are beside it.
+    pub(super) fn angles(&self, rows: &Rows) -> Angles {
+        let plain = || Angles { places: rows.positions.clone(), own: None };
+        let Some(tables) = &self.rotary else { return plain() };
+        let is_beyond = rows.positions.iter().any(|&position| position as usize >= tables.context_len);
+        if tables.switch.is_none() && !is_beyond {
+            return plain();
+        }
+        let lens = document_lens(rows);
+        let is_long = |len: usize| tables.switch.is_some_and(|switch| len > switch.len);
+        let has_long = lens.iter().any(|&len| is_long(len));
+        if is_beyond || has_long && !tables.has_both {
+            let table = |is_local| tables.of_layer(is_local).table_of(&rows.positions, &lens, &is_long);
+            let full = table(false);
+            let local = if tables.local.is_some() { table(true) } else { full.clone() };
+            return Angles { places: (0..lens.len() as u32).collect(), own: Some([full, local]) };
+        }
+        let place = |(&position, &len): (&u32, &usize)| {
+            if is_long(len) { position + tables.context_len as u32 } else { position }
         };
-        let of_row = |(row, positions): (usize, &[u32])| {
-            let n_real = rows.lens.as_ref().map_or(rows.t, |lens| lens[row] as usize).min(rows.t);
-            let segment = |i: usize| rows.segments.as_ref().map_or(0, |segments| segments[row * rows.t + i]);
-            let mut angles = positions.to_vec();
-            let mut start = 0;
-            // Document by document: a long one is turned by other angles from its first token on.
-            while start < n_real {
-                let end = (start + 1..n_real).find(|&i| segment(i) != segment(start)).unwrap_or(n_real);
-                if positions[end - 1] >= switch {
-                    angles[start..end].iter_mut().for_each(|angle| *angle += tables.context_len);
-                }
-                start = end;
-            }
-            angles
-        };
-        rows.positions.chunks(rows.t.max(1)).enumerate().flat_map(of_row).collect()
+        Angles { places: rows.positions.iter().zip(&lens).map(place).collect(), own: None }
     }
 
     /// The length beyond which all of a row is turned by other angles, if there is one.
-    pub(super) fn switch(&self) -> Option<usize> {
-        Some(self.rotary.as_ref()?.switch? as usize)
+    pub(super) fn switch(&self) -> Option<Switch> {
+        self.rotary.as_ref()?.switch
     }
 
     /// What is added to the scores of a stack, with the index of offset 0.
@@ -113,7 +174,9 @@ impl Positions {
         is_causal: bool,
     ) -> Option<(Var, usize)> {
         if let Some(alibi) = &self.alibi {
-            return Some((Var::constant(alibi.values.clone()), alibi.origin));
+            let longer = (n_keys > alibi.origin + 1).then(|| alibi.reaching(n_keys));
+            let Alibi { values, origin } = longer.as_ref().unwrap_or(alibi);
+            return Some((Var::constant(values.clone()), *origin));
         }
         let (buckets, table) = (self.buckets?, table?);
         let origin = n_keys - 1;
@@ -123,51 +186,132 @@ impl Positions {
     }
 }
 
+/// Tokens of each token's document, as far as the pass reads it; 0 for padding.
+///
+/// # Shapes
+/// Result: [B, T].
+fn document_lens(rows: &Rows) -> Vec<usize> {
+    let of_row = |(row, positions): (usize, &[u32])| {
+        let n_real = rows.lens.as_ref().map_or(rows.t, |lens| lens[row] as usize).min(rows.t);
+        let segment = |i: usize| rows.segments.as_ref().map_or(0, |segments| segments[row * rows.t + i]);
+        let mut lens = vec![0; positions.len()];
+        let mut start = 0;
+        while start < n_real {
+            let end = (start + 1..n_real).find(|&i| segment(i) != segment(start)).unwrap_or(n_real);
+            lens[start..end].fill(positions[end - 1] as usize + 1);
+            start = end;
+        }
+        lens
+    };
+    rows.positions.chunks(rows.t.max(1)).enumerate().flat_map(of_row).collect()
+}
+
 impl RotaryTables {
     fn new(rotary: &Rotary, context_len: usize) -> Self {
-        let table = |frequencies: &[f64]| RotaryTable::new(context_len, frequencies);
-        let base = |theta: f64| frequencies(theta, rotary.n_rotated);
-        let plain = base(rotary.theta);
+        let (full, switch) = Turning::of_full(rotary, context_len);
+        let has_both =
+            matches!(full.longer, Longer::Listed(_)) && switch.is_some_and(|switch| switch.len < context_len);
+        let turning = |turning: Turning| turning.with_table(context_len, has_both);
+        let local = |theta| turning(Turning::plain(frequencies(theta, rotary.n_rotated)));
+        Self {
+            full: turning(full),
+            local: rotary.local_theta.map(local),
+            interleaved: rotary.interleaved,
+            switch,
+            context_len,
+            has_both,
+        }
+    }
+
+    fn of_layer(&self, is_local: bool) -> &Turning {
+        self.local.as_ref().filter(|_| is_local).unwrap_or(&self.full)
+    }
+}
+
+impl Turning {
+    /// Without a table yet.
+    fn plain(frequencies: Vec<f64>) -> Self {
+        let table = RotaryTable::new(0, &frequencies);
+        Self { frequencies, longer: Longer::Same, amplitude: 1.0, table }
+    }
+
+    /// Of layers that see everything, without a table yet; and from where on rows are turned otherwise.
+    fn of_full(rotary: &Rotary, context_len: usize) -> (Self, Option<Switch>) {
+        let plain = frequencies(rotary.theta, rotary.n_rotated);
         let mut switch = None;
-        let full = match &rotary.scaling {
-            RotaryScaling::None | RotaryScaling::Dynamic { .. } => table(&plain),
-            RotaryScaling::Linear { factor } => table(&plain.iter().map(|f| f / factor).collect::<Vec<_>>()),
+        let turning = match &rotary.scaling {
+            RotaryScaling::None => Self::plain(plain),
+            &RotaryScaling::Dynamic { factor } => {
+                switch = Some(Switch { len: context_len, is_gradual: true });
+                let &Rotary { theta, n_rotated, .. } = rotary;
+                Self { longer: Longer::ByLength { theta, n_rotated, factor, context_len }, ..Self::plain(plain) }
+            }
+            RotaryScaling::Linear { factor } => Self::plain(plain.iter().map(|f| f / factor).collect()),
             RotaryScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context_len } => {
                 let context = *original_context_len as f64;
-                table(&llama3(&plain, *factor, [*low_freq_factor, *high_freq_factor], context))
+                Self::plain(llama3(&plain, *factor, [*low_freq_factor, *high_freq_factor], context))
             }
             RotaryScaling::Yarn { factor, attention_factor, .. } => {
                 let amplitude = attention_factor.unwrap_or(if *factor > 1.0 { 0.1 * factor.ln() + 1.0 } else { 1.0 });
-                table(&yarn(&plain, rotary)).amplified(amplitude)
+                Self { amplitude, ..Self::plain(yarn(&plain, rotary)) }
             }
             RotaryScaling::LongRope { short, long, original_context_len, attention_factor } => {
+                switch = Some(Switch { len: *original_context_len, is_gradual: false });
                 let stretched = context_len as f64 / *original_context_len as f64;
                 let amplitude = attention_factor.unwrap_or(long_rope_factor(stretched, *original_context_len));
-                let divided = |factors: &[f64]| {
-                    let divided: Vec<f64> = plain.iter().zip(factors).map(|(f, factor)| f / factor).collect();
-                    table(&divided).amplified(amplitude)
-                };
-                if context_len > *original_context_len {
-                    switch = Some(*original_context_len as u32);
-                    divided(short).followed_by(&divided(long))
-                } else {
-                    divided(short)
-                }
+                let divided = |factors: &[f64]| plain.iter().zip(factors).map(|(f, factor)| f / factor).collect();
+                Self { longer: Longer::Listed(divided(long)), amplitude, ..Self::plain(divided(short)) }
             }
         };
-        let local = match rotary.local_theta {
-            // Beside two tables in a row, its own is there twice.
-            Some(theta) if switch.is_some() => table(&base(theta)).followed_by(&table(&base(theta))),
-            Some(theta) => table(&base(theta)),
-            None => full.clone(),
-        };
-        Self { full, local, interleaved: rotary.interleaved, switch, context_len: context_len as u32 }
+        (turning, switch)
+    }
+
+    /// With a table for rows of up to `context_len` tokens, and behind it one for longer rows.
+    fn with_table(self, context_len: usize, has_both: bool) -> Self {
+        let table = |frequencies: &[f64]| RotaryTable::new(context_len, frequencies).amplified(self.amplitude);
+        let mut both = table(&self.frequencies);
+        if has_both {
+            // Where longer rows are turned alike, it is there twice.
+            both =
+                both.followed_by(&if let Longer::Listed(longer) = &self.longer { table(longer) } else { both.clone() });
+        }
+        Self { table: both, ..self }
+    }
+
+    /// The angles of tokens, a place for each.
+    ///
+    /// # Shapes
+    /// positions, lens: [B, T].
+    fn table_of(&self, positions: &[u32], lens: &[usize], is_long: &dyn Fn(usize) -> bool) -> RotaryTable {
+        let mut angles = Vec::with_capacity(positions.len() * self.frequencies.len());
+        let mut first = 0;
+        for lens in lens.chunk_by(|a, b| a == b) {
+            let frequencies = if is_long(lens[0]) { self.longer(lens[0]) } else { self.frequencies.clone() };
+            for &position in &positions[first..first + lens.len()] {
+                angles.extend(frequencies.iter().map(|f| f64::from(position) * f));
+            }
+            first += lens.len();
+        }
+        RotaryTable::of_angles(angles.into_iter(), self.frequencies.len()).amplified(self.amplitude)
+    }
+
+    /// The frequencies of a row of `len` tokens, which is beyond the switch.
+    fn longer(&self, len: usize) -> Vec<f64> {
+        match &self.longer {
+            Longer::Same => self.frequencies.clone(),
+            Longer::Listed(frequencies) => frequencies.clone(),
+            &Longer::ByLength { theta, n_rotated, factor, context_len } => {
+                let stretched = factor * len as f64 / context_len as f64 - (factor - 1.0);
+                let n = n_rotated as f64;
+                frequencies(theta * stretched.powf(n / (n - 2.0)), n_rotated)
+            }
+        }
     }
 }
 
 /// θ^(−2i/n) for each pair of n features.
 fn frequencies(theta: f64, n_rotated: usize) -> Vec<f64> {
-    (0..n_rotated / 2).map(|i| theta.powf(-(2.0 * i as f64) / n_rotated as f64)).collect()
+    (0..n_rotated.div_ceil(2)).map(|i| theta.powf(-(2.0 * i as f64) / n_rotated as f64)).collect()
 }
 
 /// Low frequencies divided by `factor`, high ones kept, those between in proportion to their turns within `context`.
@@ -229,7 +373,9 @@ impl Buckets {
         if distance < n_exact {
             return (base + distance) as u32;
         }
-        let ratio = (distance as f32 / n_exact as f32).ln() / (self.max_distance as f32 / n_exact as f32).ln();
+        // Rounded where the published implementation rounds: a distance on the border of two buckets depends on it.
+        let widest = (self.max_distance as f64 / n_exact as f64).ln() as f32;
+        let ratio = (distance as f32 / n_exact as f32).ln() / widest;
         let wide = n_exact + (ratio * (n_buckets - n_exact) as f32) as usize;
         (base + wide.min(n_buckets - 1)) as u32
     }
@@ -247,15 +393,23 @@ fn sinusoids(n_positions: usize, width: usize, device: &Device) -> Tensor {
     Tensor::from_f32(device, [n_positions, width], &values)
 }
 
-fn alibi(n_heads: usize, n_positions: usize, device: &Device) -> Alibi {
-    let origin = n_positions - 1;
-    let n_offsets = 2 * n_positions - 1;
-    let value = |i: usize| {
-        let (head, offset) = (i / n_offsets, (i % n_offsets).abs_diff(origin));
-        (-alibi_slope(head, n_heads) * offset as f64) as f32
-    };
-    let values: Vec<f32> = (0..n_heads * n_offsets).map(value).collect();
-    Alibi { values: Tensor::from_f32(device, [n_heads, n_offsets], &values), origin }
+impl Alibi {
+    fn new(n_heads: usize, n_positions: usize, device: &Device) -> Self {
+        let origin = n_positions - 1;
+        let n_offsets = 2 * n_positions - 1;
+        let value = |i: usize| {
+            let (head, offset) = (i / n_offsets, (i % n_offsets).abs_diff(origin));
+            (-alibi_slope(head, n_heads) * offset as f64) as f32
+        };
+        let values: Vec<f32> = (0..n_heads * n_offsets).map(value).collect();
+        Self { values: Tensor::from_f32(device, [n_heads, n_offsets], &values), origin }
+    }
+
+    /// The same slopes over more positions.
+    fn reaching(&self, n_positions: usize) -> Self {
+        let [n_heads, _] = self.values.dims();
+        Self::new(n_heads, n_positions, self.values.device())
+    }
 }
 
 /// Slopes 2^(−8i/n) for n a power of two; other numbers of heads take every second slope of the next power as well.
@@ -268,6 +422,7 @@ fn alibi_slope(head: usize, n_heads: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use genera_tensor::op::rotary;
 
     /// 8 buckets up to distance 20, both ways and one way, worked out by hand from the definition.
     #[test]
@@ -284,5 +439,72 @@ mod tests {
         assert_eq!(alibi_slope(0, 8), 0.5);
         assert_eq!(alibi_slope(7, 8), 1.0 / 256.0);
         assert_eq!(alibi_slope(8, 12), 2_f64.powf(-0.5));
+    }
+
+    /// Expected: `T5Attention._relative_position_bucket` of version 5 of the library.
+    #[test]
+    fn buckets_up_to_a_short_distance_are_those_of_the_published_implementation() {
+        let of = |n_buckets, max_distance, is_bidirectional, offsets: [isize; 5]| {
+            offsets.map(|offset| Buckets { n_buckets, max_distance }.bucket(offset, is_bidirectional))
+        };
+        assert_eq!(of(8, 9, false, [-3, -5, -6, -8, -20]), [3, 5, 6, 7, 7]);
+        assert_eq!(of(32, 18, true, [-7, -12, 12, 17, 40]), [7, 12, 28, 31, 31]);
+        assert_eq!(of(32, 20, false, [-15, -16, -17, -19, -20]), [15, 16, 20, 28, 31]);
+    }
+
+    /// Positions behind the tables have the angles that longer tables would have, bit for bit.
+    #[test]
+    fn angles_go_on_beyond_the_tables() {
+        let long_rope = RotaryScaling::LongRope {
+            short: vec![1.0, 1.5],
+            long: vec![2.0, 4.0],
+            original_context_len: 6,
+            attention_factor: Some(1.1),
+        };
+        for scaling in [RotaryScaling::None, RotaryScaling::Linear { factor: 3.0 }, long_rope] {
+            let rotary = Rotary { scaling, local_theta: Some(9.0), ..Rotary::plain(100.0, 4) };
+            let [short, long] = [8, 16].map(|context_len| Positions {
+                rotary: Some(RotaryTables::new(&rotary, context_len)),
+                ..Positions { rotary: None, sinusoids: None, alibi: None, buckets: None }
+            });
+            for is_local in [false, true] {
+                for n in [5, 8, 9, 13] {
+                    let turned = [&short, &long].map(|positions| turned(positions, n, is_local));
+                    assert_eq!(turned[0], turned[1], "{rotary:?}, {n} tokens, local: {is_local}");
+                }
+            }
+        }
+    }
+
+    /// What n tokens of ones become.
+    fn turned(positions: &Positions, n: usize, is_local: bool) -> Vec<f32> {
+        let device = Device::cpu(1);
+        let angles = positions.angles(&Rows::dense(n, &vec![0; n]));
+        let spec = positions.rotary(&angles, 0..1, 4, is_local).unwrap();
+        let ones = Var::constant(Tensor::from_f32(&device, [n, 4], &vec![1.0; 4 * n]));
+        rotary(&Tape::inference(&device), ones, &angles.places, &spec).into_tensor().to_vec()
+    }
+
+    /// Expected: `_compute_dynamic_ntk_parameters` of version 5 of the library.
+    #[test]
+    fn dynamic_scaling_follows_the_length() {
+        let rotary = Rotary { scaling: RotaryScaling::Dynamic { factor: 4.0 }, ..Rotary::plain(100.0, 8) };
+        let (turning, switch) = Turning::of_full(&rotary, 16);
+        assert_eq!(switch, Some(Switch { len: 16, is_gradual: true }));
+        for (found, expected) in turning.longer(40).iter().zip([1.0, 0.165_310_58, 0.027_327_59, 0.004_517_54]) {
+            assert!((found - expected).abs() < 1e-6, "{found} {expected}");
+        }
+        let switch = switch.unwrap();
+        assert!(switch.keeps(3, 16) && switch.keeps(20, 20));
+        assert!(!switch.keeps(16, 17) && !switch.keeps(17, 18) && !switch.keeps(20, 16));
+        assert!(Switch { is_gradual: false, ..switch }.keeps(17, 18));
+    }
+
+    /// Expected: `1.0 / (base ** (torch.arange(0, dim, 2) / dim))` for 3 of 12 features.
+    #[test]
+    fn an_odd_number_of_features_takes_one_more_in() {
+        let found = frequencies(10_000.0, 3);
+        assert_eq!(found.len(), 2);
+        assert!((found[0] - 1.0).abs() < 1e-12 && (found[1] - 0.002_154_434_69).abs() < 1e-9, "{found:?}");
     }
 }

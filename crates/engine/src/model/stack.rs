@@ -3,6 +3,7 @@
 use super::block::Block;
 use super::cache::Continuation;
 use super::norm::NormLayer;
+use super::position::Angles;
 use super::transformer::{Mode, Rows, Transformer};
 use super::visibility::StackMask;
 use crate::config::{ModelConfig, Placement, Stack};
@@ -17,8 +18,8 @@ pub struct Context<'m> {
     pub rows: Rows,
     /// Who sees whom, layer by layer.
     pub(super) mask: StackMask,
-    /// [B, T]: where rotary positions find a token's angles.
-    pub(super) angles: Arc<[u32]>,
+    /// Where rotary positions find a token's angles.
+    pub(super) angles: Angles,
     /// The encoder's output.
     pub memory: Option<Memory>,
     /// Dropout and the like.

@@ -3,7 +3,7 @@
 use super::cache::{CacheRow, Continuation, PageShape};
 use super::embedding::Embeddings;
 use super::head::HeadLayer;
-use super::position::Positions;
+use super::position::{Positions, Switch};
 use super::stack::{Context, Memory, StackLayers};
 use super::{Probe, visibility};
 use crate::config::{ModelConfig, Shape};
@@ -290,9 +290,14 @@ impl Transformer {
     }
 
     /// The length, if there is one, beyond which a row's keys are made otherwise from its first token on: a cache that is
-    /// to grow past it must be read again (LongRoPE).
-    pub fn switch_len(&self) -> Option<usize> {
+    /// to grow past it must be read again (LongRoPE, dynamic scaling).
+    pub fn switch(&self) -> Option<Switch> {
         self.positions.switch()
+    }
+
+    /// Whether keys made for a row of `held` tokens are those of a row of `len`.
+    pub fn keeps(&self, held: usize, len: usize) -> bool {
+        self.switch().is_none_or(|switch| switch.keeps(held, len))
     }
 
     /// Storage type of the products' operands.

@@ -51,7 +51,7 @@ impl ModelRecipe {
             (Some(true), Head::Untied | Head::None) => Head::Tied { bias: false, scaled: false },
             (_, head) => head,
         };
-        architecture.window = self.window.map(|tokens| Window { tokens, full_every: self.window_full_every });
+        architecture.window = self.window.map(|tokens| Window::regular(tokens, self.window_full_every));
         Ok(architecture)
     }
 
@@ -188,7 +188,7 @@ mod tests {
         assert_eq!(config.head, Head::Tied { bias: false, scaled: false });
         let Shape::DecoderOnly(stack) = &config.shape else { panic!("{config:?}") };
         assert_eq!(stack.feed_forward, FeedForward::Plain { activation: Activation::Relu, d_ff: 512, bias: false });
-        assert_eq!(stack.attention.window, Some(Window { tokens: 16, full_every: 0 }));
+        assert_eq!(stack.attention.window, Some(Window::regular(16, 0)));
     }
 
     #[test]

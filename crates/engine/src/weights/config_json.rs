@@ -248,6 +248,11 @@ impl<'a> Fields<'a> {
         self.map.get(key).filter(|value| !value.is_null())
     }
 
+    /// Whether nothing is given.
+    pub(super) fn is_empty(&self) -> bool {
+        self.map.is_empty()
+    }
+
     /// Whether the file has the key, be it null.
     pub(super) fn is_given(&self, key: &str) -> bool {
         self.asked.borrow_mut().insert(key.to_owned());

@@ -489,10 +489,11 @@ fn check_tables(model: &ModelConfig, files: &Files) -> Result<()> {
     let width = match &model.position {
         Position::None | Position::Learned | Position::RelativeBias { .. } => 0,
         Position::Sinusoidal => model.d_model,
-        Position::Rotary(Rotary { n_rotated, scaling, local_theta, .. }) => {
+        Position::Rotary(rotary) => {
+            let Rotary { scaling, local_theta, .. } = rotary;
             let n_tables = 1 + usize::from(local_theta.is_some());
             let n_parts = 1 + usize::from(matches!(scaling, RotaryScaling::LongRope { .. }));
-            n_rotated * n_tables * n_parts
+            2 * rotary.n_pairs() * n_tables * n_parts
         }
         Position::Alibi => 2 * model.last_stack().attention.n_heads,
     };

@@ -22,10 +22,14 @@ pub struct RotaryTable {
 impl RotaryTable {
     /// Angles position · frequency for positions below `n_positions`; two features are turned for each frequency.
     pub fn new(n_positions: usize, frequencies: &[f64]) -> Self {
-        let angles = || (0..n_positions).flat_map(|p| frequencies.iter().map(move |f| p as f64 * f));
-        let cos = angles().map(|a| a.cos() as f32).collect();
-        let sin = angles().map(|a| a.sin() as f32).collect();
-        Self { cos, sin, n_rotated: 2 * frequencies.len() }
+        let angles = (0..n_positions).flat_map(|p| frequencies.iter().map(move |f| p as f64 * f));
+        Self::of_angles(angles, frequencies.len())
+    }
+
+    /// Given angles, `n_pairs` for each place of the table.
+    pub fn of_angles(angles: impl Iterator<Item = f64>, n_pairs: usize) -> Self {
+        let (cos, sin): (Vec<f32>, Vec<f32>) = angles.map(|a| (a.cos() as f32, a.sin() as f32)).unzip();
+        Self { cos: cos.into(), sin: sin.into(), n_rotated: 2 * n_pairs }
     }
 
     /// The same angles with every cosine and sine multiplied by `factor`, so that turned features grow by it.

@@ -45,7 +45,7 @@ fn what_was_read_is_not_read_again() {
             let (answer, n_kept) = ask(&mut dialogue, request(&text, turn));
             let n_new = if turn == 0 { 5 } else { 3 };
             // The last token of the answer was chosen, but not read.
-            assert!(n_kept == text.len() - n_new || model.switch_len().is_some(), "{name}: {n_kept} of {}", text.len());
+            assert!(n_kept == text.len() - n_new || model.switch().is_some(), "{name}: {n_kept} of {}", text.len());
             assert_as_naive(&model, &answer, request(&text, turn));
             text.extend(&answer.tokens);
             text.extend(tokens(2, 50 + turn));
@@ -54,7 +54,7 @@ fn what_was_read_is_not_read_again() {
         let other = [&text[..3], &tokens(4, 90)].concat();
         for text in [&other, &text[..6].to_vec(), &text[..6].to_vec()] {
             let (answer, n_kept) = ask(&mut dialogue, request(text, 9));
-            assert!(n_kept < text.len() && (n_kept >= 3 || model.switch_len().is_some()), "{name}: {n_kept}");
+            assert!(n_kept < text.len() && (n_kept >= 3 || model.switch().is_some()), "{name}: {n_kept}");
             assert_as_naive(&model, &answer, request(text, 9));
         }
     }

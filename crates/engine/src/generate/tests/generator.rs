@@ -1,10 +1,11 @@
 //! With a cache and in a batch as without; alone as among others; on any number of threads.
 
 use super::models::{CONTEXT_LEN, VOCAB_SIZE, all, decoders, encoder_decoders, model, plain, tokens};
-use crate::config::{ModelConfig, Shape};
+use crate::config::{ModelConfig, Position, Rotary, RotaryScaling, Shape};
 use crate::generate::constraint::{Allowed, MinLength};
 use crate::generate::{
-    Answer, Event, Finish, Generator, Guidance, Limits, Request, RequestId, Sampling, WhenFull, generate_naively,
+    Answer, BeamInput, BeamSettings, Event, Finish, Generator, Guidance, Limits, Request, RequestId, Sampling,
+    WhenFull, beam_search, generate_naively,
 };
 use crate::model::Transformer;
 use genera_tensor::{DType, Device, Tensor};
@@ -79,6 +80,44 @@ fn a_cache_and_a_batch_change_nothing() {
                 let naive = generate_naively(&model, request(&config, i)).expect("a valid request");
                 assert_eq!(bits(answer), bits(&naive), "{name}, request {i}, {dtype} on {device:?}");
             }
+        }
+    }
+}
+
+/// Prompts, sources and answers longer than the model was made for, some from the start and some on the way.
+#[test]
+fn answers_go_on_beyond_the_context() {
+    let dynamic =
+        Position::Rotary(Rotary { scaling: RotaryScaling::Dynamic { factor: 4.0 }, ..Rotary::plain(100.0, 4) });
+    let mut configs = all();
+    configs.push(("dynamic scaling", ModelConfig { position: dynamic, ..plain() }));
+    configs.retain(|(_, config)| config.longest(true) > config.context_len);
+    assert_eq!(configs.len(), 21);
+    for (name, config) in configs {
+        let config = ModelConfig { context_len: 8, ..config };
+        let model = model(&config, DType::F32, &Device::cpu(2));
+        let request = |i: usize| Request {
+            source: config.is_encoder_decoder().then(|| tokens([3, 11, 9, 8][i], 7)),
+            max_tokens: 5,
+            when_full: WhenFull::GoOn,
+            n_guesses: 2,
+            ..Request { stop: Vec::new(), ..Request::new(tokens([6, 3, 12, 8][i], 300 + i as u64)) }
+        };
+        let mut generator = Generator::new(&model, Limits { n_running: 3, n_prefill_tokens: 7, ..Limits::default() });
+        (0..4).for_each(|i| {
+            generator.submit(request(i)).expect("a valid request");
+        });
+        for (i, answer) in generator.run(|_| ControlFlow::Continue(())).iter().enumerate() {
+            let naive = generate_naively(&model, request(i)).expect("a valid request");
+            assert_eq!(bits(answer), bits(&naive), "{name}, request {i}");
+            assert_eq!(answer.tokens.len(), 5);
+        }
+        let input = |i: usize| BeamInput { source: request(i).source, prompt: request(i).prompt };
+        let one = BeamSettings { n_beams: 1, max_tokens: 5, goes_on: true, ..BeamSettings::default() };
+        let found = beam_search(&model, &[input(0), input(2)], &one).expect("valid inputs");
+        for (found, i) in found.iter().zip([0, 2]) {
+            let greedy = Request { sampling: Sampling::greedy(), ..request(i) };
+            assert_eq!(found[0].tokens, generate_naively(&model, greedy).expect("a valid request").tokens, "{name}");
         }
     }
 }

@@ -70,7 +70,7 @@ fn stack(n_kv_heads: usize) -> Stack {
 
 fn windowed(full_every: usize) -> Shape {
     let mut stack = stack(2);
-    stack.attention.window = Some(Window { tokens: 3, full_every });
+    stack.attention.window = Some(Window::regular(3, full_every));
     Shape::DecoderOnly(stack)
 }
 

@@ -1,7 +1,7 @@
 //! What cannot be met is refused at the door, with both numbers.
 
 use super::models::{CONTEXT_LEN, encoder_decoders, model, plain, tokens};
-use crate::config::{Head, ModelConfig, Shape};
+use crate::config::{Head, ModelConfig, Position, Shape};
 use crate::generate::{
     BeamInput, BeamSettings, Generator, Guidance, Limits, Request, Sampling, ScoreSettings, Scored, WhenFull,
     beam_search, logits_of, score,
@@ -27,6 +27,12 @@ fn requests() {
         "the prompt has 29 tokens, but the model's context holds 24, of which the answer needs at least 1; shorten the prompt"
     );
     assert!(refusal(&plain, Request::new(tokens(CONTEXT_LEN, 1))).starts_with("the prompt has 24 tokens"));
+    // Positions that are added to the embeddings end with the context.
+    for position in [Position::Learned, Position::Sinusoidal] {
+        let going_on = Request { when_full: WhenFull::GoOn, ..Request::new(tokens(long, 1)) };
+        let config = ModelConfig { position, ..plain.clone() };
+        assert!(refusal(&config, going_on).starts_with("the prompt has 29 tokens, but the model's context holds 24"));
+    }
     assert!(refusal(&plain, Request::new(vec![])).starts_with("the prompt is empty"));
     assert_eq!(
         refusal(&plain, Request::new(vec![1, 23])),
@@ -89,6 +95,8 @@ fn searches_scores_and_logits() {
     let logits = |rows: &[Vec<u32>]| logits_of(&model, rows, None).expect_err("must be refused").to_string();
     assert!(logits(&[]).starts_with("there are no tokens"));
     assert!(logits(&[vec![1, 2], vec![1]]).contains("equal length; found 2 and 1"));
-    assert!(logits(&[tokens(25, 1)]).starts_with("there are 25 tokens, but the model's context holds 24"));
+    let learned = ModelConfig { position: Position::Learned, ..plain() };
+    let learned = logits_of(&self::model(&learned, DType::F32, &Device::cpu(1)), &[tokens(25, 1)], None);
+    assert!(learned.unwrap_err().to_string().starts_with("there are 25 tokens, but the model's context holds 24"));
     assert!(logits_of(&model, &[vec![1]], Some(&[vec![1]])).is_err());
 }

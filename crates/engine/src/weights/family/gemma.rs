@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 pub(super) static GEMMA2: Family = Family {
     model_type: "gemma2",
     architecture: "Gemma2ForCausalLM",
-    covers: "Gemma 2: norms around each part, caps on scores and logits, a window on every other layer",
+    covers: "Gemma 2: norms around each part, caps on scores and logits, a window on every other layer or on any",
     rows: &[NORMS, COMMON, GATED],
     ids: [Some(0), Some(2), Some(1), None],
     read: read_gemma2,
@@ -27,7 +27,7 @@ pub(super) static GEMMA3: Family = Family {
     model_type: "gemma3_text",
     other_types: &["gemma3"],
     architecture: "Gemma3ForCausalLM",
-    covers: "Gemma 3, the text models and the text part of those that see: norms of queries and keys, two rotary bases, a window on five layers of six",
+    covers: "Gemma 3, the text models and the text part of those that see: norms of queries and keys, two rotary bases, a window on five layers of six or on any",
     prefixes: &["model.language_model.", "language_model.model.", "language_model.", "model."],
     rows: &[NORMS, COMMON, GATED],
     // What turns images into vectors beside those of tokens.
@@ -149,7 +149,7 @@ fn read_either(
 fn write_gemma2(config: &ModelConfig) -> Map<String, Value> {
     let mut map = write_common(config);
     let stack = config.last_stack();
-    let Attention { d_head, qkv_bias, out_bias, scale, window, score_cap, .. } = stack.attention;
+    let Attention { d_head, qkv_bias, out_bias, scale, score_cap, .. } = stack.attention;
     let scalar = match scale {
         ScoreScale::InverseSqrtOf(n) => n,
         ScoreScale::InverseSqrt => d_head as f64,
@@ -166,7 +166,7 @@ fn write_gemma2(config: &ModelConfig) -> Map<String, Value> {
         "query_pre_attn_scalar": scalar,
     })));
     // The library wants a number, or none.
-    map.extend(window.map(|window| ("sliding_window".to_owned(), json!(window.tokens))));
+    map.extend(window::tokens(stack).map(|tokens| ("sliding_window".to_owned(), json!(tokens))));
     map
 }
 
@@ -177,8 +177,11 @@ fn write_gemma3(config: &ModelConfig) -> Map<String, Value> {
         _ => 10_000.0,
     };
     let full = rope::object(config);
-    if let Some(Window { full_every, .. }) = config.last_stack().attention.window {
-        map.insert("sliding_window_pattern".to_owned(), json!(full_every.max(1)));
+    // Readers older than `layer_types` know no other pattern.
+    if let Some(Window { full_every, full_layers, .. }) = &config.last_stack().attention.window
+        && full_layers.is_empty()
+    {
+        map.insert("sliding_window_pattern".to_owned(), json!(full_every.max(&1)));
     }
     if full["rope_type"] != "default" {
         map.insert("rope_scaling".to_owned(), full.clone());

@@ -4,7 +4,8 @@
 
 use super::{Family, PLAIN_EMBEDDING, even_share, head, no_copy, object, rope, window};
 use crate::config::{
-    Attention, FeedForward, Head, ModelConfig, Norm, Placement, Position, QkNorm, ScoreScale, Shape, Stack, Window,
+    Attention, FeedForward, Head, ModelConfig, Norm, Placement, Position, QkNorm, Rotary, RotaryScaling, ScoreScale,
+    Shape, Stack, Window,
 };
 use crate::error::Result;
 use crate::weights::config_json::{Fields, activation_name, shortest};
@@ -34,7 +35,7 @@ pub(super) static MISTRAL: Family = Family {
 pub(super) static QWEN2: Family = Family {
     model_type: "qwen2",
     architecture: "Qwen2ForCausalLM",
-    covers: "Qwen 2 and 2.5: biases of queries, keys and values; a window on the last layers",
+    covers: "Qwen 2 and 2.5: biases of queries, keys and values; a window on any layers",
     ids: [None; 4],
     read: read_qwen2,
     write: write_qwen2,
@@ -70,7 +71,7 @@ pub(super) static PHI3: Family = Family {
     ids: [Some(32000), Some(1), Some(32000), None],
     rows: &[FUSED, COMMON, NORMS, GATED],
     read: read_phi3,
-    write: write_mistral,
+    write: write_phi3,
     ..KIN
 };
 
@@ -212,7 +213,7 @@ fn read_mistral(fields: &Fields<'_>) -> Result<ModelConfig> {
     let defaults = Defaults { d_ff: 14_336, n_kv_heads: Some(8), context_len: 4_096 * 32, ..DEFAULTS };
     let (config, mut stack) = read_common(fields, &defaults)?;
     let tokens = if fields.is_given("sliding_window") { fields.size_if_given("sliding_window")? } else { Some(4096) };
-    stack.attention.window = tokens.map(|tokens| Window { tokens, full_every: 0 });
+    stack.attention.window = tokens.map(|tokens| Window::regular(tokens, 0));
     Ok(ModelConfig { shape: Shape::DecoderOnly(stack), ..config })
 }
 
@@ -237,7 +238,7 @@ fn read_mixtral(fields: &Fields<'_>) -> Result<ModelConfig> {
 }
 
 fn uniform_window(fields: &Fields<'_>) -> Result<Option<Window>> {
-    Ok(fields.size_if_given("sliding_window")?.map(|tokens| Window { tokens, full_every: 0 }))
+    Ok(fields.size_if_given("sliding_window")?.map(|tokens| Window::regular(tokens, 0)))
 }
 
 fn read_qwen2(fields: &Fields<'_>) -> Result<ModelConfig> {
@@ -355,19 +356,29 @@ fn write_qwen3(config: &ModelConfig) -> Map<String, Value> {
 
 fn write_mistral(config: &ModelConfig) -> Map<String, Value> {
     let mut map = write_common(config);
-    let window = config.last_stack().attention.window;
-    map.insert("sliding_window".to_owned(), json!(window.map(|window| window.tokens)));
+    map.insert("sliding_window".to_owned(), json!(window::tokens(config.last_stack())));
+    map
+}
+
+/// Beside what it has in common: the context first trained with, which is read there and not inside.
+fn write_phi3(config: &ModelConfig) -> Map<String, Value> {
+    let mut map = write_mistral(config);
+    if let Position::Rotary(Rotary { scaling: RotaryScaling::LongRope { original_context_len, .. }, .. }) =
+        config.position
+    {
+        map.insert(rope::ORIGINAL_CONTEXT_LEN.to_owned(), json!(original_context_len));
+    }
     map
 }
 
 fn write_qwen2(config: &ModelConfig) -> Map<String, Value> {
     let mut map = write_common(config);
     let stack = config.last_stack();
-    let window = stack.attention.window;
+    let tokens = window::tokens(stack);
     map.insert("layer_types".to_owned(), window::layer_types(stack));
-    map.insert("max_window_layers".to_owned(), json!(if window.is_some() { 0 } else { stack.n_layers }));
-    map.insert("sliding_window".to_owned(), json!(window.map(|window| window.tokens)));
-    map.insert("use_sliding_window".to_owned(), json!(window.is_some()));
+    map.insert("max_window_layers".to_owned(), json!(window::n_first_full(stack)));
+    map.insert("sliding_window".to_owned(), json!(tokens));
+    map.insert("use_sliding_window".to_owned(), json!(tokens.is_some()));
     map
 }
 

@@ -19,6 +19,8 @@ mod t5;
 mod tests;
 mod window;
 
+pub(in crate::weights) use rope::ORIGINAL_CONTEXT_LEN;
+
 use super::config_json::{Fields, SpecialIds};
 use super::names::{Cut, Names, Row};
 use crate::config::{Attention, Embedding, Head, ModelConfig, QkNorm, ScoreScale, Shape, Stack};

@@ -15,9 +15,12 @@ pub(super) struct Defaults {
     /// Share of each head that is turned.
     pub(super) share: f64,
     pub(super) share_key: &'static str,
-    /// Context first trained with; the model's own when absent.
+    /// Context first trained with, where only the file and not the object says another; the model's own when absent.
     pub(super) original_context_len: Option<usize>,
 }
+
+/// The key of the context first trained with, in a file or in its object.
+pub(in crate::weights) const ORIGINAL_CONTEXT_LEN: &str = "original_max_position_embeddings";
 
 pub(super) const DEFAULTS: Defaults = Defaults {
     theta: 10_000.0,
@@ -29,10 +32,9 @@ pub(super) const DEFAULTS: Defaults = Defaults {
 
 /// Rotary positions that are alike in all layers.
 pub(super) fn read(fields: &Fields<'_>, defaults: &Defaults, d_head: usize, context_len: usize) -> Result<Rotary> {
-    let rope = match fields.object("rope_parameters")? {
-        Some(rope) => Some(rope),
-        None => fields.object("rope_scaling")?,
-    };
+    // Where a file has both, the library takes the older one.
+    let older = fields.object("rope_scaling")?.filter(|rope| !rope.is_empty());
+    let rope = if older.is_some() { older } else { fields.object("rope_parameters")? };
     of_object(fields, rope.as_ref(), defaults, d_head, context_len)
 }
 
@@ -58,8 +60,13 @@ fn scaling(fields: &Fields<'_>, rope: &Fields<'_>, defaults: &Defaults, context_
     let kind = rope.text("rope_type", rope.text("type", "default")?)?;
     let of = format!("rope scaling of type '{kind}'");
     // What lies beside the object goes before what is in it.
-    let inside = rope.size("original_max_position_embeddings", defaults.original_context_len.unwrap_or(context_len))?;
-    let original_context_len = fields.size("original_max_position_embeddings", inside)?;
+    let original_context_len = fields.size(
+        ORIGINAL_CONTEXT_LEN,
+        match defaults.original_context_len {
+            Some(default) => default,
+            None => rope.size(ORIGINAL_CONTEXT_LEN, context_len)?,
+        },
+    )?;
     let stretched = context_len as f64 / original_context_len as f64;
     Ok(match kind {
         "default" => RotaryScaling::None,
@@ -77,8 +84,8 @@ fn scaling(fields: &Fields<'_>, rope: &Fields<'_>, defaults: &Defaults, context_
                 factor,
                 original_context_len,
                 attention_factor: yarn_attention_factor(rope, factor)?,
-                beta_fast: rope.positive("beta_fast", 32.0)?,
-                beta_slow: rope.positive("beta_slow", 1.0)?,
+                beta_fast: above_0(rope, "beta_fast")?.unwrap_or(32.0),
+                beta_slow: above_0(rope, "beta_slow")?.unwrap_or(1.0),
                 truncate: rope.flag("truncate", true)?,
             }
         }
@@ -105,8 +112,13 @@ fn scaling(fields: &Fields<'_>, rope: &Fields<'_>, defaults: &Defaults, context_
 fn yarn_attention_factor(rope: &Fields<'_>, factor: f64) -> Result<Option<f64>> {
     let scale = |mscale: f64| if factor > 1.0 { 0.1 * mscale * factor.ln() + 1.0 } else { 1.0 };
     let given = rope.positive_if_given("attention_factor")?;
-    let parts = rope.positive_if_given("mscale")?.zip(rope.positive_if_given("mscale_all_dim")?);
+    let parts = above_0(rope, "mscale")?.zip(above_0(rope, "mscale_all_dim")?);
     Ok(given.or_else(|| parts.map(|(above, below)| scale(above) / scale(below))))
+}
+
+/// A number of YaRN, of which 0 says as much as nothing.
+fn above_0(rope: &Fields<'_>, key: &str) -> Result<Option<f64>> {
+    Ok(rope.number_if_given(key, 0.0..=f64::MAX)?.filter(|&number| number > 0.0))
 }
 
 /// The object that [`of_object`] reads; the default where positions are not rotary.
@@ -149,13 +161,13 @@ fn scaling_object(scaling: &RotaryScaling) -> Value {
             "factor": factor,
             "low_freq_factor": low_freq_factor,
             "high_freq_factor": high_freq_factor,
-            "original_max_position_embeddings": original_context_len,
+            ORIGINAL_CONTEXT_LEN: original_context_len,
         }),
         RotaryScaling::Yarn { factor, original_context_len, attention_factor, beta_fast, beta_slow, truncate } => {
             json!({
                 "rope_type": "yarn",
                 "factor": factor,
-                "original_max_position_embeddings": original_context_len,
+                ORIGINAL_CONTEXT_LEN: original_context_len,
                 "attention_factor": attention_factor,
                 "beta_fast": beta_fast,
                 "beta_slow": beta_slow,
@@ -166,7 +178,7 @@ fn scaling_object(scaling: &RotaryScaling) -> Value {
             "rope_type": "longrope",
             "short_factor": short,
             "long_factor": long,
-            "original_max_position_embeddings": original_context_len,
+            ORIGINAL_CONTEXT_LEN: original_context_len,
             "attention_factor": attention_factor,
         }),
     }

@@ -72,7 +72,7 @@ fn older_spellings_say_the_same() {
 fn what_a_file_leaves_out_is_as_first_published() {
     let config = read(json!({ "model_type": "gemma3_text" })).unwrap();
     let stack = config.last_stack();
-    assert_eq!(stack.attention.window, Some(Window { tokens: 4096, full_every: 6 }));
+    assert_eq!(stack.attention.window, Some(Window::regular(4096, 6)));
     assert_eq!((stack.attention.qk_norm, stack.attention.scale), (QkNorm::PerHead, ScoreScale::InverseSqrt));
     assert_eq!((rotary(&config).theta, rotary(&config).local_theta), (1e6, Some(1e4)));
     let config = read(json!({ "model_type": "gemma2", "query_pre_attn_scalar": 224 })).unwrap();
@@ -96,6 +96,79 @@ fn what_a_file_leaves_out_is_as_first_published() {
     assert_eq!((config.embedding_width(), config.placement), (512, Placement::Post));
     // √(1 + 5/12), as published for a context 32 times as long.
     assert!((long_rope_factor(32.0, 4096) - 1.190_238).abs() < 1e-6);
+}
+
+/// As version 5 of the library reads them.
+#[test]
+fn rotary_positions_are_read_as_the_library_reads_them() {
+    let of = |json: Value| rotary(&read(json).unwrap());
+    // An older object goes before a newer one, if there is anything in it.
+    let both = json!({ "model_type": "llama", "rope_theta": 500.0, "rope_scaling": { "type": "linear", "factor": 4.0 },
+        "rope_parameters": { "rope_type": "default", "rope_theta": 100.0 } });
+    assert_eq!((of(both.clone()).theta, of(both.clone()).scaling), (500.0, RotaryScaling::Linear { factor: 4.0 }));
+    for nothing in [json!({}), Value::Null] {
+        let mut json = both.clone();
+        json["rope_scaling"] = nothing;
+        assert_eq!((of(json.clone()).theta, of(json).scaling), (100.0, RotaryScaling::None));
+    }
+    let yarn = |more: Value| {
+        let mut scaling = json!({ "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16 });
+        scaling.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        of(json!({ "model_type": "llama", "rope_parameters": scaling })).scaling
+    };
+    assert_eq!(yarn(json!({ "mscale": 0.7, "mscale_all_dim": 0.0, "beta_fast": 0 })), yarn(json!({})));
+    assert_ne!(yarn(json!({ "mscale": 0.7, "mscale_all_dim": 0.5 })), yarn(json!({})));
+    // What Phi-3 was first trained with stands beside its object, and there alone.
+    let phi3 = |beside: Value| {
+        let scaling = json!({ "rope_type": "longrope", "short_factor": vec![1.0; 48], "long_factor": vec![2.0; 48],
+            "original_max_position_embeddings": 16 });
+        let mut json = json!({ "model_type": "phi3", "rope_parameters": scaling });
+        json.as_object_mut().unwrap().extend(beside.as_object().unwrap().clone());
+        match of(json).scaling {
+            RotaryScaling::LongRope { original_context_len, .. } => original_context_len,
+            other => panic!("{other:?}"),
+        }
+    };
+    let beside = json!({ "original_max_position_embeddings": 32 });
+    assert_eq!((phi3(json!({})), phi3(beside)), (4096, 32));
+}
+
+/// A share of a head that is no even number of features, and layers with a window in any order.
+#[test]
+fn odd_shares_and_any_layers_are_read_and_written() {
+    let layers = |types: &str| -> Value {
+        types.chars().map(|kind| if kind == 'f' { "full_attention" } else { "sliding_attention" }).collect()
+    };
+    let small = |model_type: &str, more: Value| {
+        let mut json = json!({ "model_type": model_type, "hidden_size": 48, "num_attention_heads": 4,
+            "num_key_value_heads": 2, "num_hidden_layers": 3, "head_dim": 12 });
+        json.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json
+    };
+    let sliding = json!({ "use_sliding_window": true, "sliding_window": 5, "max_window_layers": 1 });
+    let with_types = json!({ "use_sliding_window": true, "sliding_window": 5, "layer_types": layers("sff") });
+    let mixed =
+        |n: usize, types: &str| json!({ "num_hidden_layers": n, "sliding_window": 5, "layer_types": layers(types) });
+    for (json, types) in [
+        (small("gpt_neox", json!({})), ""),
+        (small("phi3", json!({ "partial_rotary_factor": 0.75 })), ""),
+        (small("qwen2", sliding.clone()), "fss"),
+        (small("qwen3", sliding), "fss"),
+        (small("qwen2", with_types), "sff"),
+        (small("gemma2", mixed(4, "fsfs")), "fsfs"),
+        (small("gemma3_text", mixed(4, "sfss")), "sfss"),
+    ] {
+        let config = read(json.clone()).unwrap();
+        let family = FAMILIES.iter().find(|family| json["model_type"] == family.model_type).unwrap();
+        let mut written = (family.write)(&config);
+        if types.is_empty() {
+            assert!(matches!(rotary(&config).n_rotated, 3 | 9), "{json}");
+        } else {
+            assert_eq!(written["layer_types"], layers(types), "{json}");
+        }
+        written.insert("vocab_size".to_owned(), json!(config.vocab_size));
+        assert_eq!((family.read)(&Fields::new(Path::new("config.json"), &written)).unwrap(), config, "{json}");
+    }
 }
 
 #[test]

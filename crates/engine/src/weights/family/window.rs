@@ -1,6 +1,6 @@
 //! Layers with and without a sliding window, as files describe them: `layer_types`, or an older key with a number.
 
-use crate::config::{Attention, Stack, Window};
+use crate::config::{Stack, Window};
 use crate::error::Result;
 use crate::weights::config_json::Fields;
 use genera_tensor::Visibility;
@@ -34,20 +34,21 @@ pub(super) fn read(
         },
         None => (0..n_layers).map(is_full).collect(),
     };
-    let window = match is_full.iter().position(|&full| full) {
-        _ if is_full.iter().all(|&full| full) => return Ok(None),
-        None => Window { tokens, full_every: 0 },
-        Some(first) => Window { tokens, full_every: first + 1 },
-    };
-    let windowed = Stack { attention: Attention { window: Some(window), ..stack.attention.clone() }, ..stack.clone() };
-    let is_pattern = is_full.iter().enumerate().all(|(layer, &full)| full == is_full_layer(&windowed, layer));
-    let message = "layers with and without a sliding window are mixed in a way that is not supported; \
-                   expected all with one, or every n-th without";
-    if is_pattern { Ok(Some(window)) } else { Err(fields.error(message)) }
+    Ok(Window::of_layers(tokens, &is_full))
 }
 
 fn is_full_layer(stack: &Stack, layer: usize) -> bool {
     stack.causal_visibility(layer) == Visibility::Causal
+}
+
+/// Keys that a layer with a window sees at most, where there is one.
+pub(super) fn tokens(stack: &Stack) -> Option<usize> {
+    stack.attention.window.as_ref().map(|window| window.tokens)
+}
+
+/// Layers without a window before the first with one; all where none has.
+pub(super) fn n_first_full(stack: &Stack) -> usize {
+    (0..stack.n_layers).find(|&layer| !is_full_layer(stack, layer)).unwrap_or(stack.n_layers)
 }
 
 /// The type of each layer.

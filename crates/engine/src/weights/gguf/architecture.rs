@@ -8,6 +8,7 @@ use super::reader::Reader;
 use crate::config::{Head, ModelConfig, Position, Rotary, RotaryScaling, ScoreScale, long_rope_factor};
 use crate::error::{Error, Result};
 use crate::weights::config_json::shortest;
+use crate::weights::family::ORIGINAL_CONTEXT_LEN;
 use genera_tensor::Visibility;
 use serde_json::{Map, Value as Json, json};
 
@@ -139,7 +140,7 @@ fn usual_yarn_factor(factor: f64) -> f64 {
 fn rope_parameters(
     dialect: &Dialect,
     metadata: &Metadata<'_>,
-    map: &Map<String, Json>,
+    map: &mut Map<String, Json>,
     factors: Factors,
     d_head: u64,
 ) -> Sound<Map<String, Json>> {
@@ -148,6 +149,9 @@ fn rope_parameters(
     let mut set = |key: &str, value: Json| drop(rope.insert(key.to_owned(), value));
     set("rope_theta", json!(metadata.number(&key("freq_base"))?.unwrap_or(10_000.0)));
     let n_rotated = metadata.whole(&key("dimension_count"))?.filter(|&n| n != d_head && d_head > 0);
+    if let Some(n) = n_rotated.filter(|n| !n.is_multiple_of(2)) {
+        return Err(format!("'{}' is {n}; expected an even number", key("dimension_count")));
+    }
     // A hair more than the quotient, so that it is n again when multiplied.
     let share = n_rotated.map_or(1.0, |n| (n as f64 / d_head as f64).next_up());
     set("partial_rotary_factor", json!(share));
@@ -165,7 +169,8 @@ fn rope_parameters(
             set("short_factor", json!(short));
             set("long_factor", json!(long));
             set("attention_factor", json!(metadata.number(&key("scaling.attn_factor"))?));
-            set("original_max_position_embeddings", json!(original));
+            // Phi-3 has it beside the object.
+            map.insert(ORIGINAL_CONTEXT_LEN.to_owned(), json!(original));
         }
         (_, "none") => set("rope_type", json!("default")),
         (_, kind) => {
@@ -178,10 +183,7 @@ fn rope_parameters(
                 set(published, json!(metadata.number(&key(gguf))?));
             }
             set("factor", json!(factor));
-            set(
-                "original_max_position_embeddings",
-                json!(original.or(map.get("max_position_embeddings").and_then(Json::as_u64))),
-            );
+            set(ORIGINAL_CONTEXT_LEN, json!(original.or(map.get("max_position_embeddings").and_then(Json::as_u64))));
         }
     }
     Ok(rope)
@@ -222,6 +224,9 @@ fn obstacle(dialect: &Dialect, config: &ModelConfig) -> Option<String> {
             return Some("LongRoPE's two lists of factors".to_owned());
         }
         _ => {}
+    }
+    if let Some(n) = rotary_of(config).map(|rotary| rotary.n_rotated).filter(|n| !n.is_multiple_of(2)) {
+        return Some(format!("rotary positions of an odd number of features ({n})"));
     }
     let stack = config.last_stack();
     let (attention, n_layers) = (&stack.attention, stack.n_layers);
@@ -328,7 +333,7 @@ pub(super) fn rope_factors(dialect: &Dialect, config: &ModelConfig) -> Vec<(&'st
                 let kept = ((turns - low_freq_factor) / (high_freq_factor - low_freq_factor)).clamp(0.0, 1.0);
                 (1.0 / ((1.0 - kept) / factor + kept)) as f32
             };
-            vec![(ROPE_FACTORS, (0..rotary.n_rotated / 2).map(of_pair).collect())]
+            vec![(ROPE_FACTORS, (0..rotary.n_pairs()).map(of_pair).collect())]
         }
         _ => Vec::new(),
     }

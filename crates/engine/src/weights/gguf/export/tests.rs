@@ -130,11 +130,16 @@ fn what_would_compute_otherwise_is_refused() {
     let scale = refused("gemma3_text", &|config| attention(config).scale = ScoreScale::InverseSqrtOf(50.0));
     assert!(scale.contains("query_pre_attn_scalar of 50 instead of 8"), "{scale}");
     let pattern = refused("gemma2", &|config| attention(config).window.as_mut().unwrap().full_every = 3);
+    let odd = refused("gpt_neox", &|config| {
+        let Position::Rotary(rotary) = &mut config.position else { panic!("rotary positions") };
+        rotary.n_rotated = 3;
+    });
+    assert!(odd.contains("an odd number of features (3)"), "{odd}");
     assert!(pattern.contains("pattern of layers with a window other than 2"), "{pattern}");
     let cap = refused("gemma2", &|config| config.logit_cap = None);
     assert!(cap.contains("without a cap"), "{cap}");
     let window = refused("mixtral", &|config| {
-        attention(config).window = Some(crate::config::Window { tokens: 4, full_every: 0 });
+        attention(config).window = Some(crate::config::Window::regular(4, 0));
     });
     assert!(window.contains("mixtral with a sliding window is not written"), "{window}");
 }
