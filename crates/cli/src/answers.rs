@@ -1,14 +1,15 @@
 //! Answers to prompts, written as they are made.
 
 use crate::failure::{Failure, Outcome, While};
-use crate::model::SpeakingModel;
+use crate::model::{LoadedModel, SpeakingModel};
 use crate::prompts::{Group, Prompts};
 use genera_engine::generate::{
-    Allowed, BeamInput, BeamSettings, Constraint, Event, Fault, Finish, Hypothesis, Limits, Request, RequestId,
-    Sampling, WhenFull, beam_search,
+    Allowed, BeamInput, BeamSettings, Constraint, Ending, Event, Fault, Finish, Hypothesis, Limits, Request, RequestId,
+    Rules, Sampling, WhenFull, beam_search,
 };
 use genera_engine::model::Transformer;
 use genera_engine::recipe::GenerateRecipe;
+use genera_engine::weights::PublishedGeneration;
 use genera_modality::AnswerStream;
 use serde::Serialize;
 use std::collections::HashMap;
@@ -26,10 +27,14 @@ pub struct Settings {
     pub reads_on: bool,
     /// Temperature and the like.
     pub sampling: Sampling,
+    /// What is asked of the tokens of every answer beside that.
+    pub rules: Rules,
     /// Beam search with so many beams instead of sampling.
     pub beam: Option<usize>,
     /// Power of the length that a beam's score is divided by.
     pub length_penalty: f32,
+    /// When beam search is over.
+    pub ending: Ending,
     /// Texts that end an answer.
     pub stop: Vec<String>,
     /// Alternatives reported for each token.
@@ -47,12 +52,20 @@ impl Settings {
             when_full: WhenFull::Stop,
             reads_on: false,
             sampling: sampling_of(recipe),
+            rules: Rules::default(),
             beam: (recipe.beam > 1).then_some(recipe.beam),
             length_penalty: recipe.length_penalty as f32,
+            ending: Ending::default(),
             stop: recipe.stop.clone(),
             top_logprobs: 0,
             n_guesses: 0,
         }
+    }
+
+    /// The same as a model that was loaded wants it, with what its authors ask of every answer.
+    pub fn of_model(model: &LoadedModel) -> Self {
+        let PublishedGeneration { rules, ending, .. } = &model.published;
+        Self { rules: rules.clone(), ending: ending.unwrap_or_default(), ..Self::of_recipe(&model.defaults) }
     }
 
     /// What happens when the context is full behind a prompt of so many tokens.
@@ -91,6 +104,10 @@ impl Settings {
         add(is_sampled && top_p < 1.0, format!("top-p {top_p}"));
         add(is_sampled && min_p > 0.0, format!("min-p {min_p}"));
         add(self.beam.is_none() && repetition_penalty != 1.0, format!("repetition penalty {repetition_penalty}"));
+        let Rules { no_repeat_ngram, min_tokens, min_len, .. } = self.rules;
+        add(no_repeat_ngram > 0, format!("no run of {no_repeat_ngram} tokens twice"));
+        add(min_tokens > 0, format!("at least {min_tokens} tokens"));
+        add(min_len > 0, format!("at least {min_len} tokens with the prompt"));
         add(self.max_tokens < usize::MAX, format!("at most {} tokens", self.max_tokens));
         parts.join(", ")
     }
@@ -366,6 +383,7 @@ pub fn request(model: &SpeakingModel<'_>, prompt: Vec<u32>, settings: &Settings,
     request.max_tokens = settings.max_tokens;
     request.stop = model.stop_ids();
     request.sampling = settings.sampling.clone();
+    request.rules = settings.rules.clone();
     request.sample = sample;
     request.top_logprobs = settings.top_logprobs;
     request.n_guesses = settings.n_guesses;
@@ -421,6 +439,8 @@ fn beams(model: &SpeakingModel<'_>, settings: &Settings, n_beams: usize, goes_on
         n_beams,
         n_best: settings.n as usize,
         length_penalty: settings.length_penalty,
+        ending: settings.ending,
+        rules: settings.rules.clone(),
         max_tokens: settings.max_tokens.min(model.transformer.config().longest(goes_on) - 1),
         stop: model.stop_ids(),
         forbidden: model.modality.grammar(model.codebook).forbidden,

@@ -287,6 +287,7 @@ fn of_directory(path: &Path, purpose: Purpose, device: &Device) -> Outcome<Loade
     };
     let (transformer, codebook) = both(|| load_hf(path, device, purpose), codebook);
     let (transformer, codebook) = (transformer?, codebook?);
+    check_tokens(path, &transformer, codebook.as_ref())?;
     let modality = match kind {
         Some(modality) => modality,
         None if transformer.config().is_encoder_decoder() => &Translation,
@@ -314,6 +315,7 @@ fn of_gguf(path: &Path, purpose: Purpose, device: &Device) -> Outcome<LoadedMode
     };
     let (model, codebook) = both(|| file.load(device, purpose), codebook);
     let (GgufModel { transformer, special, generation: published }, codebook) = (model?, codebook?);
+    check_tokens(path, &transformer, codebook.as_ref())?;
     Ok(LoadedModel {
         transformer,
         codebook,
@@ -324,6 +326,18 @@ fn of_gguf(path: &Path, purpose: Purpose, device: &Device) -> Outcome<LoadedMode
         recipe: None,
         step: None,
     })
+}
+
+/// Refuses a tokenizer with more tokens than the model has; fewer are usual, since tables of tokens are padded.
+fn check_tokens(path: &Path, transformer: &Transformer, codebook: Option<&Codebook>) -> Outcome<()> {
+    let (n_tokens, n_rows) = (codebook.map_or(0, |codebook| codebook.vocab().size), transformer.config().vocab_size);
+    if n_tokens <= n_rows {
+        return Ok(());
+    }
+    let path = path.display();
+    Err(Failure::new(format!(
+        "{path}: its tokenizer has {n_tokens} tokens, but the model only {n_rows}; do its files belong together?"
+    )))
 }
 
 /// Does two things at the same time. Reading weights keeps one processor busy, and reading a tokenizer another.
@@ -373,7 +387,8 @@ impl LoadedModel {
             });
             TokenizerFiles { tokenizer: codebook.to_json().to_owned(), config: config.to_string() }
         });
-        GgufFacts { name: name.to_owned(), special: self.special.clone(), tokenizer }
+        let (special, generation) = (self.special.clone(), self.published.clone());
+        GgufFacts { name: name.to_owned(), special, generation, tokenizer }
     }
 
     /// The weights, and what else is known of the model.

@@ -150,8 +150,42 @@ fn a_model_brings_its_settings() {
     );
     let [_, said] = generate(&["--temperature", "0.5", "--top-k", "3"]);
     assert!(said.contains("temperature 0.5, top-k 3, at most 5 tokens"), "{said}");
+    let tokens = |more: &[&str]| -> Vec<u32> {
+        let [printed, _] = generate(&[&["--json", "--max-tokens", "9"], more].concat());
+        serde_json::from_value(serde_json::from_str::<serde_json::Value>(&printed).unwrap()["tokens"].clone()).unwrap()
+    };
+    let has_repeats = |tokens: &[u32]| (1..tokens.len()).any(|i| tokens[..i].contains(&tokens[i]));
+    config["no_repeat_ngram_size"] = 1.into();
+    config["min_new_tokens"] = 9.into();
+    bench.write("run/model/generation_config.json", config.to_string());
+    let distinct = tokens(&[]);
+    assert!(distinct.len() == 9 && !has_repeats(&distinct), "{distinct:?}");
+    let free = tokens(&["--no-repeat-ngram-size", "0"]);
+    assert!(free.len() == 9 && has_repeats(&free), "{free:?}");
+    bench.run(&["export", "--model", "run/model", "--to", "hf", "copy"]);
+    let copied: serde_json::Value = serde_json::from_str(&bench.read_text("copy/generation_config.json")).unwrap();
+    assert_eq!([&copied["no_repeat_ngram_size"], &copied["max_new_tokens"]], [1, 5]);
+    assert_eq!([&copied["do_sample"], &copied["max_length"]], [&false.into(), &serde_json::Value::Null]);
     config["top_p"] = 7.into();
     bench.write("run/model/generation_config.json", config.to_string());
     let error = bench.refusal(&arguments);
     assert!(error.contains("generation_config.json") && error.contains("'top_p' is 7"), "{error}");
+}
+
+/// Files of two models in one directory.
+#[test]
+fn a_tokenizer_with_more_tokens_than_the_model_is_refused() {
+    let bench = model(None);
+    let mut tokenizer: serde_json::Value = serde_json::from_str(&bench.read_text("run/model/tokenizer.json")).unwrap();
+    let config: serde_json::Value = serde_json::from_str(&bench.read_text("run/model/config.json")).unwrap();
+    let n_rows = config["vocab_size"].as_u64().unwrap();
+    let token = serde_json::json!({
+        "id": n_rows, "content": "<one more>", "single_word": false, "lstrip": false, "rstrip": false,
+        "normalized": false, "special": true,
+    });
+    tokenizer["added_tokens"].as_array_mut().unwrap().push(token);
+    bench.write("run/model/tokenizer.json", tokenizer.to_string());
+    let error = bench.refusal(&["generate", "--model", "run/model", "--prompt", "3 birds"]);
+    let expected = format!("its tokenizer has {} tokens, but the model only {n_rows}", n_rows + 1);
+    assert!(error.contains(&expected), "{error}");
 }

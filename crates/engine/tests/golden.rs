@@ -5,7 +5,9 @@
 
 use genera_engine::generate::{Generator, Limits, Request, Sampling, WhenFull};
 use genera_engine::model::{Mode, Rows, Transformer};
-use genera_engine::weights::{CardFacts, Purpose, SpecialIds, export_hf, load_hf, read_config};
+use genera_engine::weights::{
+    CardFacts, PublishedConfig, PublishedGeneration, Purpose, SpecialIds, export_hf, load_hf, read_config,
+};
 use genera_tensor::{DType, Device, Tape};
 use serde_json::Value;
 use std::ops::ControlFlow;
@@ -156,12 +158,21 @@ fn a_round_trip_changes_no_bit() {
     for (name, dir) in models() {
         let device = Device::cpu(1);
         let model = load_hf(&dir, &device, Purpose::Training(DType::F32)).unwrap();
-        let special = read_config(&dir).unwrap().special;
+        let PublishedConfig { special, generation, .. } = read_config(&dir).unwrap();
         let out = tempfile::tempdir().unwrap();
-        let exported =
-            export_hf(&model, out.path(), &special, &CardFacts { name: name.clone(), ..CardFacts::default() });
+        let exported = export_hf(
+            &model,
+            out.path(),
+            &special,
+            &generation,
+            &CardFacts { name: name.clone(), ..CardFacts::default() },
+        );
         assert_eq!(exported.unwrap().note, None, "{name}");
-        assert_eq!(read_config(out.path()).unwrap().special, special, "{name}");
+        let read = read_config(out.path()).unwrap();
+        assert_eq!(read.special, special, "{name}");
+        if generation != PublishedGeneration::default() {
+            assert_eq!(read.generation, generation, "{name}");
+        }
         assert_same(&name, &model, &load_hf(out.path(), &device, Purpose::Training(DType::F32)).unwrap());
     }
 }

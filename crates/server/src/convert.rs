@@ -7,7 +7,7 @@ use crate::model::Served;
 use crate::problem::Problem;
 use crate::wire::Texts;
 use crate::wire::message::{ResponseFormat, StructuredOutputs};
-use genera_engine::generate::{Allowed, Constraint, MinLength, Request, Sampling};
+use genera_engine::generate::{Allowed, Constraint, Request, Rules, Sampling};
 use genera_tokens::TokenId;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -29,6 +29,7 @@ pub struct Wishes {
     /// With the name of the field, since interfaces call it differently.
     pub max_tokens: Option<(&'static str, u64)>,
     pub min_tokens: Option<u64>,
+    pub no_repeat_ngram_size: Option<u64>,
     pub stop: Option<Texts>,
     pub top_logprobs: u64,
 }
@@ -49,7 +50,7 @@ pub struct Plan {
     /// Texts that end an answer.
     pub stops: Vec<String>,
     max_tokens: usize,
-    min_tokens: usize,
+    rules: Rules,
     sampling: Sampling,
     top_logprobs: usize,
 }
@@ -71,10 +72,22 @@ impl Wishes {
             n: whole_in_range("n", self.n.unwrap_or(1), 1, N_ANSWERS as u64)?,
             stops,
             max_tokens,
-            min_tokens: whole_in_range("min_tokens", self.min_tokens.unwrap_or(0), 0, max_tokens as u64)?,
+            rules: self.rules(model, max_tokens)?,
             top_logprobs: whole_in_range("top_logprobs", self.top_logprobs, 0, N_TOP_LOGPROBS as u64)?,
             sampling: self.sampling(model)?,
         })
+    }
+
+    fn rules(&self, model: &Served, max_tokens: usize) -> Result<Rules, Problem> {
+        let mut rules = model.rules.clone();
+        if let Some(n) = self.min_tokens {
+            // Of two least lengths the one that is asked for holds.
+            (rules.min_tokens, rules.min_len) = (whole_in_range("min_tokens", n, 0, max_tokens as u64)?, 0);
+        }
+        if let Some(n) = self.no_repeat_ngram_size {
+            rules.no_repeat_ngram = whole_in_range("no_repeat_ngram_size", n, 0, u32::MAX.into())?;
+        }
+        Ok(rules)
     }
 
     fn sampling(&self, model: &Served) -> Result<Sampling, Problem> {
@@ -159,15 +172,13 @@ impl Plan {
         let request = |sample: usize| {
             let mut constraints: Vec<Box<dyn Constraint>> =
                 vec![Box::new(Allowed::except(&model.forbidden, model.config.vocab_size))];
-            if self.min_tokens > 0 {
-                constraints.push(Box::new(MinLength::new(self.min_tokens, &stop)));
-            }
             constraints.extend(form());
             let mut request = Request::new(prompt.tokens.clone());
             request.source = prompt.source.clone();
             request.max_tokens = self.max_tokens.min(room);
             request.stop = stop.clone();
             request.sampling = self.sampling.clone();
+            request.rules = self.rules.clone();
             request.sample = sample as u64;
             request.top_logprobs = self.top_logprobs.min(model.config.vocab_size);
             request.constraint = Some(Box::new(Guarded::new(Box::new(constraints))));

@@ -5,7 +5,7 @@ use crate::problem::Problem;
 use crate::settings::Settings;
 use crate::worker::Worker;
 use genera_engine::config::ModelConfig;
-use genera_engine::generate::Limits;
+use genera_engine::generate::{Limits, Rules};
 use genera_engine::model::Transformer;
 use genera_engine::params::ParamCount;
 use genera_engine::recipe::GenerateRecipe;
@@ -28,6 +28,8 @@ pub struct Model {
     pub special: SpecialIds,
     /// How its recipe wants answers made.
     pub defaults: GenerateRecipe,
+    /// What its authors ask of the tokens of every answer.
+    pub rules: Rules,
     /// When it was made, in seconds since 1970.
     pub created: u64,
     /// What its licence and data are, as far as that is known, for the page.
@@ -41,6 +43,7 @@ pub struct Served {
     pub modality: &'static dyn Modality,
     pub special: SpecialIds,
     pub defaults: GenerateRecipe,
+    pub rules: Rules,
     pub created: u64,
     pub about: Vec<(String, String)>,
     pub config: ModelConfig,
@@ -63,7 +66,7 @@ impl Served {
     /// # Errors
     /// When the system has no thread to give.
     pub fn start(model: Model, settings: &Settings) -> std::io::Result<Self> {
-        let Model { name, transformer, codebook, modality, special, defaults, created, about } = model;
+        let Model { name, transformer, codebook, modality, special, defaults, rules, created, about } = model;
         let config = transformer.config().clone();
         let n_params = ParamCount::of(&config).total();
         let context_len = settings.context_len.map_or(config.context_len, |asked| asked.min(config.context_len));
@@ -83,6 +86,7 @@ impl Served {
             modality,
             special,
             defaults,
+            rules,
             created,
             about,
             config,

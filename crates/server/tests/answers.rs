@@ -103,6 +103,27 @@ fn an_answer_ends_at_a_stop_string() {
 }
 
 #[test]
+fn an_answer_keeps_to_lengths_and_does_not_repeat_itself() {
+    // The end would come at once.
+    let ended = |more: Value| {
+        let mut body = chat(json!({ "logit_bias": { "258": 100 } }));
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        post("/v1/chat/completions", &body).json()["usage"]["completion_tokens"].clone()
+    };
+    assert_eq!([ended(json!({})), ended(json!({ "min_tokens": 5 }))], [0, 5]);
+    let n_distinct = |n: u32| {
+        let ask = chat(json!({ "no_repeat_ngram_size": n, "max_tokens": 60, "logprobs": true }));
+        let answer = post("/v1/chat/completions", &ask).json();
+        let tokens = answer["choices"][0]["logprobs"]["content"].as_array().unwrap().clone();
+        let distinct: std::collections::HashSet<String> =
+            tokens.iter().map(|token| token["bytes"].to_string()).collect();
+        distinct.len()
+    };
+    assert_eq!(n_distinct(1), 60);
+    assert!(n_distinct(0) < 60);
+}
+
+#[test]
 fn answers_keep_to_a_schema() {
     let schema = json!({
         "type": "object", "properties": { "kind": { "enum": ["cat", "dog"] }, "legs": { "type": "integer", "minimum": 0, "maximum": 99 } },

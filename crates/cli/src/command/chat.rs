@@ -91,7 +91,7 @@ fn check(model: &LoadedModel, path: &Path) -> Outcome<()> {
 }
 
 fn settings(options: &SamplingOptions, model: &LoadedModel) -> Settings {
-    let defaults = Settings::of_recipe(&model.defaults);
+    let defaults = Settings::of_model(model);
     let sampling = match model.recipe {
         Some(_) => defaults.sampling,
         None if model.published.is_of_sampling() => defaults.sampling,
@@ -104,6 +104,7 @@ fn settings(options: &SamplingOptions, model: &LoadedModel) -> Settings {
         when_full: WhenFull::Stop,
         reads_on: false,
         sampling: options.over(sampling),
+        rules: options.rules_over(defaults.rules),
         beam: None,
         stop: if options.stop.is_empty() { defaults.stop } else { options.stop.clone() },
         ..defaults

@@ -264,7 +264,7 @@ fn translate(arguments: &Arguments, model: &LoadedModel, pairs: &Pairs) -> Outco
         beam: (beam > 1).then_some(beam),
         stop: Vec::new(),
         reads_on: model.goes_on(),
-        ..Settings::of_recipe(&model.defaults)
+        ..Settings::of_model(model)
     };
     let hypotheses = answer_all(model, &pairs.sources, &settings)?;
     let mut figures = if pairs.is_exercise { Vec::new() } else { overlaps(&hypotheses, &pairs.references)? };

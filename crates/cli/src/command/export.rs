@@ -53,7 +53,7 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     let note = match to {
         Layout::Hf => {
             let facts = CardFacts { name, steps: loaded.step, ..CardFacts::default() };
-            let exported = export_hf(&loaded.transformer, &output, &loaded.special, &facts)?;
+            let exported = export_hf(&loaded.transformer, &output, &loaded.special, &loaded.published, &facts)?;
             if let Some(codebook) = &loaded.codebook {
                 codebook.save(&output)?;
             }

@@ -269,7 +269,7 @@ fn molecules(arguments: &Arguments, model: &LoadedModel, common: Common) -> Outc
 }
 
 fn settings(arguments: &Arguments, model: &LoadedModel) -> answers::Settings {
-    let defaults = answers::Settings::of_recipe(&model.defaults);
+    let defaults = answers::Settings::of_model(model);
     let is_paired = model.modality.is_paired();
     let beam = match arguments.beam {
         Some(beam) => Some(usize::from(beam)).filter(|&beam| beam > 1),
@@ -278,8 +278,13 @@ fn settings(arguments: &Arguments, model: &LoadedModel) -> answers::Settings {
         None => defaults.beam.filter(|_| is_paired),
     };
     let mut sampling = defaults.sampling;
-    if is_paired && !arguments.asks_for_samples() {
-        sampling.temperature = 0.0;
+    if is_paired {
+        let is_greedy = sampling.temperature == 0.0;
+        sampling.temperature = match arguments.asks_for_samples() {
+            false => 0.0,
+            true if is_greedy => 1.0,
+            true => sampling.temperature,
+        };
     }
     let max_tokens = arguments.sampling.max_tokens;
     answers::Settings {
@@ -293,7 +298,9 @@ fn settings(arguments: &Arguments, model: &LoadedModel) -> answers::Settings {
         },
         reads_on: model.goes_on(),
         sampling: arguments.sampling.over(sampling),
+        rules: arguments.sampling.rules_over(defaults.rules),
         beam,
+        ending: defaults.ending,
         length_penalty: arguments.length_penalty.unwrap_or(defaults.length_penalty),
         stop: if arguments.sampling.stop.is_empty() { defaults.stop } else { arguments.sampling.stop.clone() },
         top_logprobs: arguments.logprobs.unwrap_or(0),
@@ -336,8 +343,10 @@ mod tests {
 
     #[test]
     fn options_without_effect_are_refused_by_name() {
-        let of_texts: [&[&str]; 7] = [
+        let of_texts: [&[&str]; 9] = [
             &["--max-tokens", "9"],
+            &["--min-tokens", "2"],
+            &["--no-repeat-ngram-size", "3"],
             &["--stop", "x"],
             &["--chat"],
             &["--draft", "small"],

@@ -1,6 +1,6 @@
 //! Options of every command that makes answers.
 
-use genera_engine::generate::Sampling;
+use genera_engine::generate::{Rules, Sampling};
 
 /// How tokens are chosen, and when an answer ends.
 #[derive(Clone, Debug, clap::Args)]
@@ -8,6 +8,9 @@ pub struct SamplingOptions {
     /// Tokens of an answer at most.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_tokens: Option<u32>,
+    /// Tokens of an answer at least.
+    #[arg(long, value_name = "N")]
+    min_tokens: Option<u32>,
     /// How far to stray from the most probable token; 0 always takes it.
     #[arg(long, value_name = "T", allow_negative_numbers = true)]
     temperature: Option<f32>,
@@ -23,6 +26,9 @@ pub struct SamplingOptions {
     /// Divides the logits of tokens that stand in the text already; 1 changes nothing.
     #[arg(long, value_name = "R")]
     repetition_penalty: Option<f32>,
+    /// No run of N tokens comes twice in the text; 0 for no such rule.
+    #[arg(long, value_name = "N")]
+    no_repeat_ngram_size: Option<u32>,
     /// Subtracted from the logit of every token generated before.
     #[arg(long, value_name = "X")]
     presence_penalty: Option<f32>,
@@ -46,9 +52,11 @@ impl SamplingOptions {
     }
 
     /// The options by name, and whether each is given.
-    pub fn given(&self) -> [(&'static str, bool); 9] {
+    pub fn given(&self) -> [(&'static str, bool); 11] {
         [
             ("max-tokens", self.max_tokens.is_some()),
+            ("min-tokens", self.min_tokens.is_some()),
+            ("no-repeat-ngram-size", self.no_repeat_ngram_size.is_some()),
             ("temperature", self.temperature.is_some()),
             ("top-k", self.top_k.is_some()),
             ("top-p", self.top_p.is_some()),
@@ -58,6 +66,17 @@ impl SamplingOptions {
             ("frequency-penalty", self.frequency_penalty.is_some()),
             ("stop", !self.stop.is_empty()),
         ]
+    }
+
+    /// `defaults` with what is asked of every answer.
+    pub fn rules_over(&self, defaults: Rules) -> Rules {
+        Rules {
+            no_repeat_ngram: self.no_repeat_ngram_size.map_or(defaults.no_repeat_ngram, |n| n as usize),
+            min_tokens: self.min_tokens.map_or(defaults.min_tokens, |n| n as usize),
+            // Of two least lengths the one that is asked for holds.
+            min_len: if self.min_tokens.is_some() { 0 } else { defaults.min_len },
+            ..defaults
+        }
     }
 
     /// `defaults` with what is asked for.

@@ -194,13 +194,14 @@ fn served(name: &str, path: &Path, precision: Precision, device: &Device) -> Out
     let model = load(path, None, precision.purpose(), device)?;
     model.codebook()?;
     let about = about(&model, path);
-    let LoadedModel { mut transformer, codebook, modality, special, defaults, .. } = model;
+    let LoadedModel { mut transformer, codebook, modality, special, defaults, published, .. } = model;
     let codebook = codebook.ok_or_else(|| Failure::new(format!("{} has no tokenizer", path.display())))?;
     transformer.params_mut().pack();
     let changed =
         std::fs::metadata(path).and_then(|metadata| metadata.modified()).unwrap_or_else(|_| SystemTime::now());
     let created = changed.duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
-    Ok(Model { name: name.to_owned(), transformer, codebook, modality, special, defaults, created, about })
+    let (name, rules) = (name.to_owned(), published.rules);
+    Ok(Model { name, transformer, codebook, modality, special, defaults, rules, created, about })
 }
 
 /// What is known of where a model comes from.

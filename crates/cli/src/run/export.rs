@@ -7,7 +7,7 @@ use crate::plan;
 use genera_data::prepare::Prepared;
 use genera_engine::model::Transformer;
 use genera_engine::recipe::Recipe;
-use genera_engine::weights::{CardFacts, SpecialIds, export_hf};
+use genera_engine::weights::{CardFacts, PublishedGeneration, SpecialIds, export_hf};
 use std::path::Path;
 
 /// What the model card says.
@@ -35,7 +35,7 @@ pub struct Facts<'r> {
 /// # Errors
 /// When a file cannot be written.
 pub fn write(model: &Transformer, directory: &Path, facts: &Facts<'_>) -> Outcome<Option<String>> {
-    let exported = export_hf(model, directory, facts.special, &card(facts))?;
+    let exported = export_hf(model, directory, facts.special, &PublishedGeneration::default(), &card(facts))?;
     facts.prepared.tokenizer.save(directory)?;
     Ok(exported.note)
 }

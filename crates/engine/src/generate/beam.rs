@@ -2,6 +2,7 @@
 
 use super::prefill::{read, read_sources};
 use super::request::{check_input, refuse_if};
+use super::rules::{Place, Rules, Ruling};
 use super::sampler::Logits;
 use super::sampling::check_token;
 use crate::config::ModelConfig;
@@ -32,12 +33,12 @@ pub struct BeamSettings {
     pub length_penalty: f32,
     /// Tokens of an answer at most.
     pub max_tokens: usize,
-    /// Tokens of an answer at least, its stop token not counted.
-    pub min_tokens: usize,
     /// An answer ends at these.
     pub stop: Vec<TokenId>,
     /// Tokens that never come, such as padding.
     pub forbidden: Vec<TokenId>,
+    /// What is asked of its tokens beside that. A forced token adds nothing to the sum that an answer is ranked by.
+    pub rules: Rules,
     /// When the search is over.
     pub ending: Ending,
     /// Whether inputs and answers may be longer than the model was made for, as far as its positions reach.
@@ -79,9 +80,9 @@ impl Default for BeamSettings {
             n_best: 1,
             length_penalty: 1.0,
             max_tokens: 256,
-            min_tokens: 0,
             stop: Vec::new(),
             forbidden: Vec::new(),
+            rules: Rules::default(),
             ending: Ending::Likely,
             goes_on: false,
             n_rows: 128,
@@ -103,11 +104,12 @@ impl BeamSettings {
         refuse_if(self.max_tokens == 0, || "max_tokens is 0; ask for at least 1 token".to_owned())?;
         let mut tokens = self.stop.iter().map(|&token| ("stop", token));
         tokens.try_for_each(|(what, token)| check_token(what, token, config.vocab_size))?;
-        self.forbidden.iter().try_for_each(|&token| check_token("forbidden", token, config.vocab_size))
+        self.forbidden.iter().try_for_each(|&token| check_token("forbidden", token, config.vocab_size))?;
+        self.rules.validate(config.vocab_size)
     }
 
     fn score(&self, logprob: f64, n_tokens: usize) -> f64 {
-        logprob / (n_tokens as f64).powf(f64::from(self.length_penalty))
+        logprob / (n_tokens.max(1) as f64).powf(f64::from(self.length_penalty))
     }
 }
 
@@ -139,7 +141,8 @@ pub fn beam_search(model: &Transformer, inputs: &[BeamInput], settings: &BeamSet
 fn search_group(model: &Transformer, inputs: &[&BeamInput], settings: &BeamSettings) -> Result<Vec<Vec<Hypothesis>>> {
     let config = model.config();
     let room = |input: &&BeamInput| settings.max_tokens.min(config.longest(settings.goes_on) - input.prompt.len());
-    let mut searches: Vec<Search<'_>> = inputs.iter().map(|input| Search::new(settings, room(input))).collect();
+    let mut searches: Vec<Search<'_>> =
+        inputs.iter().map(|input| Search::new(settings, &input.prompt, room(input))).collect();
     let start: Vec<_> = inputs.iter().map(|input| (*input, input.prompt.clone())).collect();
     let (mut cache, mut logits) = read_contexts(model, &start);
     loop {
@@ -214,6 +217,7 @@ fn read_contexts(model: &Transformer, contexts: &[(&BeamInput, Vec<TokenId>)]) -
 /// The search for one input.
 struct Search<'s> {
     settings: &'s BeamSettings,
+    prompt: &'s [TokenId],
     /// Tokens that an answer may have.
     room: usize,
     /// The answers that are followed, best first; none when the search is over.
@@ -248,8 +252,8 @@ impl Candidate {
 }
 
 impl<'s> Search<'s> {
-    fn new(settings: &'s BeamSettings, room: usize) -> Self {
-        Self { settings, room, beams: vec![Beam::default()], finished: Vec::new() }
+    fn new(settings: &'s BeamSettings, prompt: &'s [TokenId], room: usize) -> Self {
+        Self { settings, prompt, room, beams: vec![Beam::default()], finished: Vec::new() }
     }
 
     /// Takes one step with the logits behind each beam.
@@ -257,7 +261,13 @@ impl<'s> Search<'s> {
         let n_beams = self.settings.n_beams;
         let mut extensions = Vec::new();
         let mut next = Vec::new();
-        for (rank, candidate) in self.candidates(logits)?.into_iter().enumerate() {
+        let candidates = self.candidates(logits)?;
+        if candidates.is_empty() {
+            // Nothing may follow any more.
+            std::mem::take(&mut self.beams).into_iter().for_each(|beam| self.finish(beam.tokens, beam.logprob, false));
+            return Ok(extensions);
+        }
+        for (rank, candidate) in candidates.into_iter().enumerate() {
             let Candidate { logprob, parent, token } = candidate;
             if self.settings.stop.contains(&token) {
                 // A stop token that would not be followed as a beam does not end an answer either.
@@ -292,10 +302,14 @@ impl<'s> Search<'s> {
             if !log_sum.is_finite() {
                 return Err(Error::Request("the model's logits are not numbers; its weights are damaged".to_owned()));
             }
-            let is_early = beam.tokens.len() < self.settings.min_tokens;
-            let is_forbidden = |token: &TokenId| {
-                self.settings.forbidden.contains(token) || is_early && self.settings.stop.contains(token)
+            let without = match self.ruling(beam) {
+                Ruling::Forced(token) => {
+                    candidates.push(Candidate { logprob: beam.logprob, parent, token });
+                    continue;
+                }
+                Ruling::Without(tokens) => tokens,
             };
+            let is_forbidden = |token: &TokenId| self.settings.forbidden.contains(token) || without.contains(token);
             let with_logprob = |(token, logit): (TokenId, f32)| Candidate {
                 logprob: beam.logprob + f64::from(logit - log_sum),
                 parent,
@@ -306,6 +320,13 @@ impl<'s> Search<'s> {
         candidates.sort_unstable_by(Candidate::order);
         candidates.truncate(n_wanted);
         Ok(candidates)
+    }
+
+    /// What the rules say of the token behind a beam.
+    fn ruling(&self, beam: &Beam) -> Ruling {
+        let text = [self.prompt, &beam.tokens].concat();
+        let BeamSettings { rules, stop, .. } = self.settings;
+        rules.next(&Place { text: &text, n_prompt: self.prompt.len(), room: self.room, stop })
     }
 
     fn finish(&mut self, tokens: Vec<TokenId>, logprob: f64, is_complete: bool) {

@@ -40,13 +40,19 @@ pub(super) enum Next {
 impl Progress {
     /// Starts a request that has been validated.
     pub(super) fn new(id: RequestId, request: Request, model: &Transformer) -> Self {
+        let longest = model.config().longest(request.when_full == WhenFull::GoOn);
+        let room = match request.when_full {
+            WhenFull::Stop | WhenFull::GoOn => request.max_tokens.min(longest - request.prompt.len()),
+            WhenFull::Slide => request.max_tokens,
+        };
+        let sampler = Sampler::new(&request.sampling, request.sample, &request.prompt);
         Self {
-            sampler: Sampler::new(&request.sampling, request.sample, &request.prompt),
+            sampler: sampler.with_rules(request.rules, &request.prompt, room, &request.stop),
             answer: Answer { id, tokens: Vec::new(), logprobs: Vec::new(), reason: Finish::Cancelled },
             source: request.source,
             context: request.prompt,
             max_tokens: request.max_tokens,
-            longest: model.config().longest(request.when_full == WhenFull::GoOn),
+            longest,
             switch: model.switch(),
             stop: request.stop,
             top_logprobs: request.top_logprobs,
@@ -81,15 +87,16 @@ impl Progress {
 
     /// Chooses the next token from the logits behind the context.
     pub(super) fn advance(&mut self, logits: Logits<'_>, scratch: &mut Scratch) -> Next {
-        let constraint = self.constraint.as_deref_mut();
-        let choice = match self.sampler.choose(logits, constraint, self.top_logprobs, scratch) {
+        // A forced beginning stands before what the constraint knows of.
+        let mut constraint = self.constraint.as_deref_mut().filter(|_| !self.sampler.is_at_opening());
+        let choice = match self.sampler.choose(logits, constraint.as_deref_mut(), self.top_logprobs, scratch) {
             Ok(choice) => choice,
             Err(reason) => return self.end(reason),
         };
         if self.stop.contains(&choice.token) {
             return self.end(Finish::Stop(choice.token));
         }
-        if let Some(constraint) = &mut self.constraint {
+        if let Some(constraint) = constraint {
             constraint.advance(choice.token);
         }
         self.context.push(choice.token);

@@ -1,6 +1,7 @@
 //! What is asked of the generator, checked at the door.
 
 use super::constraint::Constraint;
+use super::rules::Rules;
 use super::sampling::{Sampling, check_token};
 use crate::config::{ModelConfig, Shape};
 use crate::error::{Error, Result};
@@ -20,6 +21,8 @@ pub struct Request {
     pub stop: Vec<TokenId>,
     /// How tokens are chosen.
     pub sampling: Sampling,
+    /// What is asked of its tokens beside that.
+    pub rules: Rules,
     /// Which of several answers to the same request this is: each has random numbers of its own.
     pub sample: u64,
     /// Number of alternatives reported with each token.
@@ -122,6 +125,7 @@ impl Request {
             max_tokens: usize::MAX,
             stop: Vec::new(),
             sampling: Sampling::default(),
+            rules: Rules::default(),
             sample: 0,
             top_logprobs: 0,
             when_full: WhenFull::Stop,
@@ -144,6 +148,7 @@ impl Request {
         let longest = config.longest(self.when_full == WhenFull::GoOn);
         check_input(config, longest, self.source.as_deref(), &self.prompt)?;
         self.sampling.validate(config.vocab_size)?;
+        self.rules.validate(config.vocab_size)?;
         self.stop.iter().try_for_each(|&token| check_token("stop", token, config.vocab_size))?;
         refuse_if(self.max_tokens == 0, || "max_tokens is 0; ask for at least 1 token".to_owned())?;
         refuse_if(self.top_logprobs > MAX_TOP_LOGPROBS.min(config.vocab_size), || {

@@ -2,6 +2,7 @@
 
 use super::constraint::{Constraint, TokenMask};
 use super::request::Finish;
+use super::rules::{Place, Rules, Ruling};
 use super::sampling::Sampling;
 use genera_tensor::{Key, Tensor};
 use genera_tokens::TokenId;
@@ -17,7 +18,7 @@ use std::collections::{HashMap, HashSet};
 ///    multiplied (Keskar et al., "CTRL", arXiv 1909.05858, section 4.1).
 /// 3. `presence_penalty`, and `frequency_penalty` for each time, are subtracted for the tokens of the answer (the OpenAI
 ///    interface's definition).
-/// 4. The constraint forbids tokens.
+/// 4. [`Rules`] and the constraint forbid tokens; a token that the rules force is the only one left, if the constraint allows it.
 /// 5. `temperature` divides the logits; at 0 the largest wins, the lowest id among equals, and nothing below applies.
 /// 6. `top_k`: tokens below the k-th largest logit leave; all that equal it stay.
 /// 7. `top_p`: the most probable tokens stay until their sum reaches p, the one that reaches it included (Holtzman et
@@ -40,6 +41,19 @@ pub struct Sampler {
     seen: HashSet<TokenId>,
     /// How often the answer holds each token; kept only for a presence or frequency penalty.
     counts: HashMap<TokenId, u32>,
+    /// Kept only where there are rules.
+    ruled: Option<Ruled>,
+}
+
+/// Rules, and what they look at.
+#[derive(Clone, Debug)]
+struct Ruled {
+    rules: Rules,
+    /// The prompt and the answer so far.
+    text: Vec<TokenId>,
+    n_prompt: usize,
+    room: usize,
+    stop: Vec<TokenId>,
 }
 
 /// The logits `[V]` behind one position, with ln Σ exp of them.
@@ -121,7 +135,20 @@ impl Sampler {
             n_chosen: 0,
             seen: prompt.iter().copied().filter(|_| is_repetition_penalised).collect(),
             counts: HashMap::new(),
+            ruled: None,
         }
+    }
+
+    /// Follows rules as well, for an answer of at most `room` tokens that ends at `stop`.
+    pub(super) fn with_rules(self, rules: Rules, prompt: &[TokenId], room: usize, stop: &[TokenId]) -> Self {
+        let (n_prompt, is_free) = (prompt.len(), rules == Rules::default());
+        let ruled = Ruled { rules, text: prompt.to_vec(), n_prompt, room, stop: stop.to_vec() };
+        Self { ruled: Some(ruled).filter(|_| !is_free), ..self }
+    }
+
+    /// Whether the next token is the forced first one.
+    pub(super) fn is_at_opening(&self) -> bool {
+        self.ruled.as_ref().is_some_and(|ruled| ruled.rules.is_opening(&ruled.text, ruled.n_prompt))
     }
 
     /// Chooses the next token.
@@ -146,10 +173,14 @@ impl Sampler {
         scratch.logits.clear();
         scratch.logits.extend_from_slice(logits);
         self.penalise(&mut scratch.logits);
+        let forced = self.rule(&mut scratch.logits);
         if let Some(constraint) = &mut constraint {
             scratch.mask.allow_all(logits.len());
             constraint.restrict(&mut scratch.mask);
             scratch.mask.apply(&mut scratch.logits);
+        }
+        if let Some(token) = forced {
+            keep_only(&mut scratch.logits, token);
         }
         let mut n_refused = 0;
         let token = loop {
@@ -185,6 +216,22 @@ impl Sampler {
         }
         for (&token, &count) in &self.counts {
             logits[token as usize] -= presence_penalty + frequency_penalty * count as f32;
+        }
+    }
+
+    /// Forbids what the rules forbid; the token that they force, where they do.
+    fn rule(&self, logits: &mut [f32]) -> Option<TokenId> {
+        let Ruled { rules, text, n_prompt, room, stop } = self.ruled.as_ref()?;
+        match rules.next(&Place { text, n_prompt: *n_prompt, room: *room, stop }) {
+            Ruling::Forced(token) => Some(token),
+            Ruling::Without(tokens) => {
+                for token in tokens {
+                    if let Some(logit) = logits.get_mut(token as usize) {
+                        *logit = f32::NEG_INFINITY;
+                    }
+                }
+                None
+            }
         }
     }
 
@@ -224,6 +271,18 @@ impl Sampler {
         if self.sampling.presence_penalty != 0.0 || self.sampling.frequency_penalty != 0.0 {
             *self.counts.entry(token).or_default() += 1;
         }
+        if let Some(ruled) = &mut self.ruled {
+            ruled.text.push(token);
+        }
+    }
+}
+
+/// Forbids all but one token, unless that one is forbidden.
+fn keep_only(logits: &mut [f32], token: TokenId) {
+    let kept = logits[token as usize];
+    if kept > f32::NEG_INFINITY {
+        logits.fill(f32::NEG_INFINITY);
+        logits[token as usize] = kept;
     }
 }
 

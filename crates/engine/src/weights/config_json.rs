@@ -111,7 +111,7 @@ pub fn read_config(dir: &Path) -> Result<PublishedConfig> {
     if let Some(map) = read_object(&path)? {
         let fields = Fields::new(&path, &map);
         published.special = special_ids(&fields, published.special)?;
-        published.generation = PublishedGeneration::read(&fields)?;
+        published.generation = PublishedGeneration::read(&fields, published.model.is_encoder_decoder())?;
     }
     Ok(published)
 }
@@ -405,8 +405,17 @@ impl<'a> Fields<'a> {
         })
     }
 
+    /// Lists of ids, or null for none.
+    pub(super) fn id_lists(&self, key: &str) -> Result<Vec<Vec<TokenId>>> {
+        let lists = |value: &Value| {
+            Vec::deserialize(value)
+                .map_err(|_| self.error(format!("'{key}' is {}, expected a list of lists of token ids", short(value))))
+        };
+        Ok(self.get(key).map(lists).transpose()?.unwrap_or_default())
+    }
+
     /// One id, a list of ids, or null for none.
-    fn ids(&self, key: &str) -> Result<Vec<TokenId>> {
+    pub(super) fn ids(&self, key: &str) -> Result<Vec<TokenId>> {
         let id = |value: &Value| value.as_u64().and_then(|id| TokenId::try_from(id).ok());
         let ids = match self.get(key) {
             None => Some(Vec::new()),

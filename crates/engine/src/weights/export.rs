@@ -4,6 +4,7 @@ use super::card::{CardFacts, Loading, card};
 use super::config_json::{OWN_TYPE, SpecialIds};
 use super::express::{Expression, express_as};
 use super::family::Family;
+use super::generation::PublishedGeneration;
 use super::load::{head_blocks, transpose};
 use super::names::{Lie, Sources};
 use super::safetensors::{self, NamedView};
@@ -31,12 +32,20 @@ pub struct Exported {
 
 /// Writes `config.json`, `generation_config.json`, `model.safetensors` in f32 and `README.md` into `dir`.
 ///
+/// `generation` is how the model is to answer, as far as that is known.
+///
 /// Every architecture can be written. Where no published one can express it, `model_type` is "genera", and only
 /// [`load_hf`](super::load_hf) reads it. Each file is complete before it takes the place of an older one.
 ///
 /// # Errors
 /// When a file cannot be written.
-pub fn export_hf(model: &Transformer, dir: &Path, special: &SpecialIds, facts: &CardFacts) -> Result<Exported> {
+pub fn export_hf(
+    model: &Transformer,
+    dir: &Path,
+    special: &SpecialIds,
+    generation: &PublishedGeneration,
+    facts: &CardFacts,
+) -> Result<Exported> {
     disk::make_dir(dir).map_err(|source| Error::io("cannot create", dir, source))?;
     let config = model.config();
     let (exported, mut json, tensors, readme) = match express_as(config, model.published_as()) {
@@ -57,7 +66,7 @@ pub fn export_hf(model: &Transformer, dir: &Path, special: &SpecialIds, facts: &
     json.extend(config_ids(special));
     json.insert("dtype".to_owned(), json!("float32"));
     write_weights(&dir.join("model.safetensors"), tensors)?;
-    write_json(&dir.join("generation_config.json"), &generation_config(special, config))?;
+    write_json(&dir.join("generation_config.json"), &generation_config(special, generation, config))?;
     write_file(&dir.join("README.md"), |out| out.write_all(readme.as_bytes()))?;
     write_json(&dir.join("config.json"), &json)?;
     disk::settle(dir);
@@ -92,10 +101,18 @@ fn end_ids(special: &SpecialIds) -> Value {
     }
 }
 
-fn generation_config(special: &SpecialIds, config: &ModelConfig) -> Map<String, Value> {
+fn generation_config(
+    special: &SpecialIds,
+    generation: &PublishedGeneration,
+    config: &ModelConfig,
+) -> Map<String, Value> {
     let mut map = config_ids(special);
     map.retain(|_, value| !value.is_null());
-    map.insert("max_length".to_owned(), json!(config.context_len));
+    if *generation == PublishedGeneration::default() {
+        // Where nobody says how long an answer is, the library takes 20 tokens.
+        map.insert("max_length".to_owned(), json!(config.context_len));
+    }
+    map.extend(generation.to_json());
     map
 }
 

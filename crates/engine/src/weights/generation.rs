@@ -2,12 +2,14 @@
 
 use super::config_json::Fields;
 use crate::error::Result;
+use crate::generate::{Ending, Rules};
 use crate::recipe::GenerateRecipe;
+use serde_json::{Map, Value, json};
 
 /// Settings of generation that a model comes with; `None` for what it leaves open.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PublishedGeneration {
-    /// `temperature`, or 0 where `do_sample` is false.
+    /// `temperature`, or 0 where `do_sample` is false, and for an encoder-decoder that says nothing of sampling.
     pub temperature: Option<f64>,
     /// `top_k`
     pub top_k: Option<usize>,
@@ -17,30 +19,77 @@ pub struct PublishedGeneration {
     pub min_p: Option<f64>,
     /// `repetition_penalty`
     pub repetition_penalty: Option<f64>,
-    /// `max_new_tokens`
+    /// `max_new_tokens`; of an encoder-decoder `max_length` as well, less the token that its decoder starts from.
     pub max_tokens: Option<usize>,
     /// `num_beams`
     pub beam: Option<usize>,
     /// `length_penalty`
     pub length_penalty: Option<f64>,
+    /// `early_stopping`
+    pub ending: Option<Ending>,
+    /// What is asked of the tokens of every answer.
+    pub rules: Rules,
 }
+
+/// Tokens that a rule may name at most.
+const MAX_RULE_TOKENS: usize = 1 << 16;
 
 impl PublishedGeneration {
     /// Understands a `generation_config.json`.
-    pub(super) fn read(fields: &Fields<'_>) -> Result<Self> {
+    pub(super) fn read(fields: &Fields<'_>, is_encoder_decoder: bool) -> Result<Self> {
         let share = |key| fields.number_if_given(key, 0.0..=1.0);
-        let is_greedy = fields.flag_if_given("do_sample")? == Some(false);
-        let temperature = fields.number_if_given("temperature", 0.0..=1e3)?;
-        Ok(Self {
-            temperature: if is_greedy { Some(0.0) } else { temperature },
+        let max_length = fields.size_if_given("max_length")?.filter(|_| is_encoder_decoder);
+        let mut published = Self {
+            temperature: fields.number_if_given("temperature", 0.0..=1e3)?,
             top_k: fields.whole_if_given("top_k")?.map(|k| k as usize),
             top_p: share("top_p")?,
             min_p: share("min_p")?,
             repetition_penalty: fields.number_if_given("repetition_penalty", 1e-3..=1e3)?,
-            max_tokens: fields.size_if_given("max_new_tokens")?,
+            max_tokens: fields.size_if_given("max_new_tokens")?.or(max_length.map(|len| (len - 1).max(1))),
             beam: fields.size_if_given("num_beams")?,
             length_penalty: fields.number_if_given("length_penalty", -1e3..=1e3)?,
-        })
+            ending: ending(fields)?,
+            rules: rules(fields)?,
+        };
+        match fields.flag_if_given("do_sample")? {
+            Some(false) => published.temperature = Some(0.0),
+            // Only who can be taken to be greedy otherwise has to say it.
+            Some(true) if is_encoder_decoder => published.temperature = published.temperature.or(Some(1.0)),
+            None if is_encoder_decoder && !published.is_of_sampling() => published.temperature = Some(0.0),
+            _ => {}
+        }
+        Ok(published)
+    }
+
+    /// The same as the keys of a `generation_config.json`.
+    pub(super) fn to_json(&self) -> Map<String, Value> {
+        let Self { temperature, top_k, top_p, min_p, repetition_penalty, .. } = *self;
+        let mut map = Map::new();
+        let mut set = |key: &str, value: Option<Value>| map.extend(value.map(|value| (key.to_owned(), value)));
+        let is_greedy = temperature == Some(0.0);
+        set("do_sample", self.is_of_sampling().then(|| json!(!is_greedy)));
+        set("temperature", temperature.filter(|_| !is_greedy).map(Value::from));
+        set("top_k", top_k.map(Value::from));
+        set("top_p", top_p.map(Value::from));
+        set("min_p", min_p.map(Value::from));
+        set("repetition_penalty", repetition_penalty.map(Value::from));
+        set("max_new_tokens", self.max_tokens.map(Value::from));
+        set("num_beams", self.beam.map(Value::from));
+        set("length_penalty", self.length_penalty.map(Value::from));
+        set("early_stopping", self.ending.map(early_stopping));
+        let Rules { no_repeat_ngram, bad_words, suppressed, suppressed_first, min_tokens, min_len, .. } = &self.rules;
+        for (key, n) in
+            [("no_repeat_ngram_size", *no_repeat_ngram), ("min_new_tokens", *min_tokens), ("min_length", *min_len)]
+        {
+            set(key, (n > 0).then(|| json!(n)));
+        }
+        set("bad_words_ids", (!bad_words.is_empty()).then(|| json!(bad_words)));
+        for (key, tokens) in [("suppress_tokens", suppressed), ("begin_suppress_tokens", suppressed_first)] {
+            set(key, (!tokens.is_empty()).then(|| json!(tokens)));
+        }
+        set("forced_bos_token_id", self.rules.forced_first.map(Value::from));
+        set("forced_eos_token_id", self.rules.forced_last.map(Value::from));
+        map
     }
 
     /// Whether it says how tokens are chosen.
@@ -64,14 +113,54 @@ impl PublishedGeneration {
     }
 }
 
+fn ending(fields: &Fields<'_>) -> Result<Option<Ending>> {
+    if matches!(fields.text("early_stopping", ""), Ok("never")) {
+        return Ok(Some(Ending::Certain));
+    }
+    let is_early = fields.flag_if_given("early_stopping")?;
+    Ok(is_early.map(|is_early| if is_early { Ending::First } else { Ending::Likely }))
+}
+
+fn early_stopping(ending: Ending) -> Value {
+    match ending {
+        Ending::First => json!(true),
+        Ending::Likely => json!(false),
+        Ending::Certain => json!("never"),
+    }
+}
+
+fn rules(fields: &Fields<'_>) -> Result<Rules> {
+    let size = |key| Ok(fields.whole_if_given(key)?.unwrap_or(0) as usize);
+    let rules = Rules {
+        no_repeat_ngram: size("no_repeat_ngram_size")?,
+        bad_words: fields.id_lists("bad_words_ids")?,
+        suppressed: fields.ids("suppress_tokens")?,
+        suppressed_first: fields.ids("begin_suppress_tokens")?,
+        forced_first: fields.ids("forced_bos_token_id")?.first().copied(),
+        // Of several the library takes the lowest.
+        forced_last: fields.ids("forced_eos_token_id")?.into_iter().min(),
+        min_tokens: size("min_new_tokens")?,
+        min_len: size("min_length")?,
+    };
+    let n_tokens = rules.bad_words.iter().map(Vec::len).sum::<usize>() + rules.suppressed.len();
+    if n_tokens > MAX_RULE_TOKENS {
+        return Err(fields.error(format!("it forbids {n_tokens} tokens; at most {MAX_RULE_TOKENS} are read")));
+    }
+    Ok(rules)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
     use std::path::Path;
 
     fn read(json: Value) -> Result<PublishedGeneration> {
-        PublishedGeneration::read(&Fields::new(Path::new("generation_config.json"), json.as_object().unwrap()))
+        read_of(json, false)
+    }
+
+    fn read_of(json: Value, is_encoder_decoder: bool) -> Result<PublishedGeneration> {
+        let path = Path::new("generation_config.json");
+        PublishedGeneration::read(&Fields::new(path, json.as_object().unwrap()), is_encoder_decoder)
     }
 
     #[test]
@@ -87,6 +176,51 @@ mod tests {
         assert_eq!(read(json!({ "do_sample": false, "temperature": 0.6 })).unwrap().temperature, Some(0.0));
     }
 
+    /// As facebook/bart-large-cnn has it, and more.
+    #[test]
+    fn an_encoder_decoder_brings_its_rules() {
+        let json = json!({
+            "early_stopping": true, "forced_bos_token_id": 0, "forced_eos_token_id": [2, 5], "length_penalty": 2.0,
+            "max_length": 142, "min_length": 56, "no_repeat_ngram_size": 3, "num_beams": 4, "bad_words_ids": [[7], [8, 9]],
+            "suppress_tokens": [11], "begin_suppress_tokens": [12, 13], "min_new_tokens": 3,
+        });
+        let published = read_of(json.clone(), true).unwrap();
+        let rules = Rules {
+            no_repeat_ngram: 3,
+            bad_words: vec![vec![7], vec![8, 9]],
+            suppressed: vec![11],
+            suppressed_first: vec![12, 13],
+            forced_first: Some(0),
+            forced_last: Some(2),
+            min_tokens: 3,
+            min_len: 56,
+        };
+        assert_eq!(published.rules, rules);
+        assert_eq!(
+            (published.temperature, published.max_tokens, published.ending),
+            (Some(0.0), Some(141), Some(Ending::First))
+        );
+        assert_eq!(read_of(Value::Object(published.to_json()), true).unwrap(), published);
+        // What goes on with a text is sampled unless its file says otherwise, and its max_length counts the prompt.
+        let decoder = read(json).unwrap();
+        assert_eq!((decoder.temperature, decoder.max_tokens), (None, None));
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        for (json, is_encoder_decoder) in [
+            (json!({}), false),
+            (json!({}), true),
+            (json!({ "do_sample": true }), true),
+            (json!({ "do_sample": false, "top_k": 5, "early_stopping": "never" }), false),
+            (json!({ "temperature": 0.6, "top_k": 20, "top_p": 0.9, "min_p": 0.1, "repetition_penalty": 1.1 }), false),
+            (json!({ "temperature": 0.6, "max_new_tokens": 9, "num_beams": 2, "early_stopping": false }), true),
+        ] {
+            let published = read_of(json.clone(), is_encoder_decoder).unwrap();
+            assert_eq!(read_of(Value::Object(published.to_json()), is_encoder_decoder).unwrap(), published, "{json}");
+        }
+    }
+
     #[test]
     fn values_without_meaning_are_named() {
         for (json, expect) in [
@@ -94,6 +228,9 @@ mod tests {
             (json!({ "top_p": 1.5 }), "'top_p' is 1.5, expected a number from 0 to 1"),
             (json!({ "top_k": "many" }), "'top_k' is \"many\", expected a whole number"),
             (json!({ "max_new_tokens": 0 }), "'max_new_tokens' is 0"),
+            (json!({ "bad_words_ids": [7] }), "'bad_words_ids' is [7], expected a list of lists of token ids"),
+            (json!({ "suppress_tokens": ["a"] }), "'suppress_tokens' is [\"a\"], expected a token id"),
+            (json!({ "early_stopping": "often" }), "'early_stopping' is \"often\", expected true or false"),
             (json!({ "repetition_penalty": 0.0 }), "'repetition_penalty' is 0.0"),
         ] {
             let error = read(json).unwrap_err().to_string();

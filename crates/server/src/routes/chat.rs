@@ -63,7 +63,7 @@ impl Job for Chat {
         let form = form.map(|(form, param)| model.grammars()?.compile(&form, param)).transpose()?;
         let max_tokens = max_tokens_of(asked.max_tokens, asked.max_completion_tokens)?;
         let wishes = wishes!(asked: temperature, top_p, top_k, min_p, presence_penalty, frequency_penalty, repetition_penalty,
-            logit_bias, seed, n, min_tokens, stop);
+            logit_bias, seed, n, min_tokens, no_repeat_ngram_size, stop);
         let wishes = Wishes { max_tokens, top_logprobs: n_top.unwrap_or(0) as u64, ..wishes };
         let plan = wishes.plan(&model)?;
         let prompt = prompt::conversation(&model, &asked.messages, tools.as_ref())?;

@@ -83,7 +83,7 @@ impl Job for Completions {
             return Err(Problem::invalid("echo", message));
         }
         let wishes = wishes!(asked: temperature, top_p, top_k, min_p, presence_penalty, frequency_penalty, repetition_penalty,
-            logit_bias, seed, n, min_tokens, stop);
+            logit_bias, seed, n, min_tokens, no_repeat_ngram_size, stop);
         let max_tokens = Some(("max_tokens", asked.max_tokens.unwrap_or(MAX_TOKENS)));
         let wishes = Wishes { max_tokens, top_logprobs: n_top.unwrap_or(0) as u64, ..wishes };
         let plan = wishes.plan(&model)?;

@@ -44,6 +44,8 @@ pub struct Request {
     pub max_tokens: Option<u64>,
     /// Tokens of an answer at least. Beyond the published interface.
     pub min_tokens: Option<u64>,
+    /// No run of so many tokens comes twice in the text; 0 for no such rule. Beyond the published interface.
+    pub no_repeat_ngram_size: Option<u64>,
     /// Subtracted from the logit of every token generated before, −2 to 2.
     pub presence_penalty: Option<f64>,
     /// Subtracted from a token's logit for each time it was generated before, −2 to 2.

@@ -8,6 +8,7 @@ use genera_engine::config::{
     Attention, Embedding, FeedForward, Head, ModelConfig, Norm, Placement, Position, QkNorm, Rotary, ScoreScale, Shape,
     Stack,
 };
+use genera_engine::generate::Rules;
 use genera_engine::model::{Transformer, initial_params};
 use genera_engine::recipe::GenerateRecipe;
 use genera_engine::weights::SpecialIds;
@@ -81,6 +82,7 @@ fn random_model(name: &str, codebook: Codebook, modality: &'static dyn Modality)
         modality,
         special,
         defaults: GenerateRecipe::default(),
+        rules: Rules::default(),
         created: 1,
         about: Vec::new(),
     }

@@ -2,11 +2,9 @@
 
 mod allowed;
 mod mask;
-mod min_length;
 
 pub use allowed::Allowed;
 pub use mask::TokenMask;
-pub use min_length::MinLength;
 
 use super::request::Fault;
 use genera_tokens::TokenId;
@@ -72,7 +70,7 @@ mod tests {
     #[test]
     fn constraints_intersect() {
         let mut both: Vec<Box<dyn Constraint>> =
-            vec![Box::new(Allowed::only(&[1, 3, 70], 80)), Box::new(MinLength::new(1, &[70]))];
+            vec![Box::new(Allowed::only(&[1, 3, 70], 80)), Box::new(Allowed::stepwise(&[&[1, 3, 5]], 80))];
         assert_eq!(allowed_by(&mut both, 80), [1, 3]);
         both.advance(3);
         assert_eq!(allowed_by(&mut both, 80), [1, 3, 70]);

@@ -5,7 +5,7 @@ use crate::config::ModelConfig;
 use crate::generate::Logits;
 use crate::generate::naive::logits_behind;
 use crate::generate::{
-    BeamInput, BeamSettings, Ending, Finish, Generator, Hypothesis, Limits, Request, Sampling, beam_search,
+    BeamInput, BeamSettings, Ending, Finish, Generator, Hypothesis, Limits, Request, Rules, Sampling, beam_search,
 };
 use crate::model::Transformer;
 use genera_tensor::{DType, Device};
@@ -16,6 +16,18 @@ const STOP: u32 = 1;
 fn input(config: &ModelConfig, i: usize) -> BeamInput {
     let source = config.is_encoder_decoder().then(|| tokens(2 + (3 * i) % 7, 40 + i as u64));
     BeamInput { source, prompt: tokens(1 + i % 3, 60 + i as u64) }
+}
+
+/// Rules that change what is chosen.
+fn ruled() -> Rules {
+    Rules {
+        no_repeat_ngram: 1,
+        forced_first: Some(4),
+        forced_last: Some(STOP),
+        suppressed: vec![6],
+        min_tokens: 2,
+        ..Rules::default()
+    }
 }
 
 fn search(model: &Transformer, inputs: &[BeamInput], settings: &BeamSettings) -> Vec<Vec<Hypothesis>> {
@@ -84,16 +96,26 @@ fn a_wide_beam_finds_what_exhaustive_search_finds() {
 
 #[test]
 fn one_beam_is_greedy() {
-    for config in [plain(), encoder_decoders().swap_remove(1).1] {
-        let model = model(&config, DType::F32, &Device::cpu(1));
+    for (config, rules) in [plain(), encoder_decoders().swap_remove(1).1]
+        .iter()
+        .flat_map(|config| [(config, Rules::default()), (config, ruled())])
+    {
+        let model = model(config, DType::F32, &Device::cpu(1));
         for i in 0..6 {
-            let BeamInput { source, prompt } = input(&config, i);
+            let BeamInput { source, prompt } = input(config, i);
             let mut generator = Generator::new(&model, Limits::default());
-            let request = Request { source, stop: vec![STOP], sampling: Sampling::greedy(), ..Request::new(prompt) };
+            let request = Request {
+                source,
+                stop: vec![STOP],
+                rules: rules.clone(),
+                sampling: Sampling::greedy(),
+                ..Request::new(prompt)
+            };
             generator.submit(request).expect("a valid request");
             let greedy = generator.run(|_| ControlFlow::Continue(())).remove(0);
-            let settings = BeamSettings { n_beams: 1, stop: vec![STOP], ..BeamSettings::default() };
-            let found = search(&model, &[input(&config, i)], &settings).remove(0).remove(0);
+            let settings =
+                BeamSettings { n_beams: 1, stop: vec![STOP], rules: rules.clone(), ..BeamSettings::default() };
+            let found = search(&model, &[input(config, i)], &settings).remove(0).remove(0);
             assert_eq!(found.tokens, greedy.tokens, "input {i}");
             assert_eq!(found.is_complete, matches!(greedy.reason, Finish::Stop(STOP)), "input {i}");
         }
@@ -131,8 +153,13 @@ fn a_wider_beam_and_a_surer_ending_find_no_worse() {
 fn lengths_are_kept() {
     let config = plain();
     let model = model(&config, DType::F32, &Device::cpu(1));
-    let settings =
-        BeamSettings { n_best: 4, min_tokens: 3, max_tokens: 100, stop: vec![STOP], ..BeamSettings::default() };
+    let settings = BeamSettings {
+        n_best: 4,
+        rules: Rules { min_tokens: 3, ..Rules::default() },
+        max_tokens: 100,
+        stop: vec![STOP],
+        ..BeamSettings::default()
+    };
     for found in search(&model, &[input(&config, 2)], &settings).remove(0) {
         assert!((3..=CONTEXT_LEN - 3).contains(&found.tokens.len()), "{found:?}");
         assert!(!found.tokens.contains(&STOP));

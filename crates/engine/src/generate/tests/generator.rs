@@ -2,9 +2,9 @@
 
 use super::models::{CONTEXT_LEN, VOCAB_SIZE, all, decoders, encoder_decoders, model, plain, tokens};
 use crate::config::{ModelConfig, Position, Rotary, RotaryScaling, Shape};
-use crate::generate::constraint::{Allowed, MinLength};
+use crate::generate::constraint::Allowed;
 use crate::generate::{
-    Answer, BeamInput, BeamSettings, Event, Finish, Generator, Guidance, Limits, Request, RequestId, Sampling,
+    Answer, BeamInput, BeamSettings, Event, Finish, Generator, Guidance, Limits, Request, RequestId, Rules, Sampling,
     WhenFull, beam_search, generate_naively,
 };
 use crate::model::Transformer;
@@ -24,10 +24,24 @@ fn request(config: &ModelConfig, i: usize) -> Request {
     Request {
         source,
         sampling,
+        rules: if i % 5 == 2 { ruled() } else { Rules::default() },
         max_tokens: 3 + (i * 4) % 7,
         stop: if i.is_multiple_of(2) { vec![3] } else { vec![] },
         constraint: (i % 4 == 1).then(|| Box::new(Allowed::only(&[1, 2, 3, 5, 8, 13, 21], VOCAB_SIZE)) as _),
         ..Request::new(prompt)
+    }
+}
+
+/// Rules that change what is chosen.
+fn ruled() -> Rules {
+    Rules {
+        no_repeat_ngram: 2,
+        bad_words: vec![vec![7], vec![3, 4]],
+        suppressed_first: vec![1, 2],
+        forced_first: Some(11),
+        forced_last: Some(12),
+        min_len: 8,
+        ..Rules::default()
     }
 }
 
@@ -239,7 +253,7 @@ fn an_answer_ends_for_a_reason() {
         stop: vec![stop],
         max_tokens: 6,
         sampling: Sampling::greedy(),
-        constraint: Some(Box::new(MinLength::new(n_at_least, &[stop]))),
+        rules: Rules { min_tokens: n_at_least, ..Rules::default() },
         ..Request::new(tokens(4, 9))
     };
     let stopped = alone(&model, with_stop(0));

@@ -7,7 +7,7 @@ use super::metadata::Metadata;
 use super::reader::Reader;
 use crate::config::{Head, ModelConfig, Position, Rotary, RotaryScaling, ScoreScale, long_rope_factor};
 use crate::error::{Error, Result};
-use crate::weights::config_json::shortest;
+use crate::weights::config_json::{activation_name, shortest};
 use crate::weights::family::ORIGINAL_CONTEXT_LEN;
 use genera_tensor::Visibility;
 use serde_json::{Map, Value as Json, json};
@@ -91,7 +91,35 @@ fn of_metadata(reader: &Reader, dialect: &Dialect, factors: Factors) -> Sound<Ma
         map.insert(published.to_owned(), json!(metadata.id(&format!("tokenizer.ggml.{gguf}_token_id"))?));
     }
     complete(dialect, &metadata, &mut map, factors)?;
+    refuse_other_scales(dialect, &metadata)?;
     Ok(map)
+}
+
+/// Keys of architectures that are not read, each changing the result where it is not 0.
+const OTHER_SCALES: [&str; 5] =
+    ["logit_scale", "embedding_scale", "residual_scale", "attention.clamp_kqv", "attention.max_alibi_bias"];
+
+fn refuse_other_scales(dialect: &Dialect, metadata: &Metadata<'_>) -> Sound<()> {
+    for key in OTHER_SCALES {
+        let key = format!("{}.{key}", dialect.name);
+        let is_neutral = |value: f64| value == 0.0 || value == 1.0 && key.ends_with("_scale");
+        if let Some(value) = metadata.number(&key)?.filter(|&value| !is_neutral(value)) {
+            return Err(format!("'{key}' is {value}, which is not supported; expected no such key"));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses scores that are multiplied by something else than 1/√`scalar`.
+fn check_score_scale(dialect: &Dialect, metadata: &Metadata<'_>, scalar: u64) -> Sound<()> {
+    let key = format!("{}.attention.scale", dialect.name);
+    let expected = 1.0 / (scalar as f64).sqrt();
+    match metadata.number(&key)? {
+        Some(scale) if scale != 0.0 && (scale / expected - 1.0).abs() > 1e-4 => {
+            Err(format!("'{key}' is {scale}, which is not supported; expected {expected}, or no such key"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What the keys alone do not say.
@@ -112,10 +140,12 @@ fn complete(dialect: &Dialect, metadata: &Metadata<'_>, map: &mut Map<String, Js
     let share = width / n_heads.max(1);
     let d_head = whole(map, "head_dim").unwrap_or(share);
     let rope = rope_parameters(dialect, metadata, map, factors, d_head)?;
+    let n_layers = whole(map, "num_hidden_layers").unwrap_or(0);
+    let is_27b = LAYERS_OF_27B.iter().any(|(name, n)| (*name, *n as u64) == (dialect.name, n_layers));
+    let scalar = if is_27b { share } else { d_head };
+    check_score_scale(dialect, metadata, scalar)?;
     if dialect.name.starts_with("gemma") {
-        let n_layers = whole(map, "num_hidden_layers").unwrap_or(0);
-        let is_27b = LAYERS_OF_27B.iter().any(|(name, n)| (*name, *n as u64) == (dialect.name, n_layers));
-        map.insert("query_pre_attn_scalar".to_owned(), json!(if is_27b { share } else { d_head }));
+        map.insert("query_pre_attn_scalar".to_owned(), json!(scalar));
     }
     if dialect.name == "gemma3" {
         let local = metadata.number("gemma3.rope.freq_base_swa")?.unwrap_or(10_000.0);
@@ -156,7 +186,13 @@ fn rope_parameters(
     let share = n_rotated.map_or(1.0, |n| (n as f64 / d_head as f64).next_up());
     set("partial_rotary_factor", json!(share));
     let original = metadata.whole(&key("scaling.original_context_length"))?;
-    match (factors, metadata.text(&key("scaling.type"))?.unwrap_or("none")) {
+    // The older key; and without a kind, a factor is linear.
+    let factor = match metadata.number(&key("scaling.factor"))? {
+        Some(factor) => Some(factor),
+        None => metadata.number(&key("scale_linear"))?,
+    };
+    let usual_kind = if factor.is_some_and(|factor| factor != 0.0 && factor != 1.0) { "linear" } else { "none" };
+    match (factors, metadata.text(&key("scaling.type"))?.unwrap_or(usual_kind)) {
         (Factors { all: Some(factors), .. }, _) => {
             // Factors of long rotary positions, but that the scores stay as they are.
             set("rope_type", json!("longrope"));
@@ -175,7 +211,6 @@ fn rope_parameters(
         (_, "none") => set("rope_type", json!("default")),
         (_, kind) => {
             set("rope_type", json!(kind));
-            let factor = metadata.number(&key("scaling.factor"))?;
             if let (YARN, Some(factor), Some(share)) = (kind, factor, metadata.number(&key("scaling.attn_factor"))?) {
                 set("attention_factor", json!(share * usual_yarn_factor(factor)));
             }
@@ -247,8 +282,14 @@ fn obstacle(dialect: &Dialect, config: &ModelConfig) -> Option<String> {
     if dialect.has_head && config.head != Head::Untied {
         return Some("the embedding as the head".to_owned());
     }
+    let activation = stack.feed_forward.activation();
+    if activation != dialect.activation {
+        let [found, expected] = [activation, dialect.activation].map(activation_name);
+        return Some(format!("the activation {found} instead of {expected}"));
+    }
     if !dialect.name.starts_with("gemma") {
-        return None;
+        let is_usual = attention.scale == ScoreScale::InverseSqrt;
+        return (!is_usual).then(|| "a scale of attention scores other than 1/√d_head".to_owned());
     }
     let is_27b = LAYERS_OF_27B.contains(&(dialect.name, n_layers));
     let scalar = if is_27b { config.d_model / attention.n_heads } else { attention.d_head };

@@ -5,6 +5,7 @@
 //! llama.cpp, `gguf-py/gguf/constants.py` for the names, `convert_hf_to_gguf.py` for how numbers lie.
 
 use crate::weights::names::{Cut, Names, Row};
+use genera_tensor::Activation;
 
 /// One architecture of llama.cpp.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub struct Dialect {
     pub(super) has_biases: Option<bool>,
     /// Whether there is a table of the head in every file.
     pub(super) has_head: bool,
+    /// What its feed-forward layers are computed with: no file says so.
+    pub(super) activation: Activation,
 }
 
 /// A value of the metadata.
@@ -97,6 +100,7 @@ pub static DIALECTS: [Dialect; 10] = [
         ],
         rows: &[EMBEDDING, NORMS, NORMS_AROUND, ATTENTION, GATED],
         full_every: Some(2),
+        activation: Activation::GeluTanh,
         ..PLAIN
     },
     Dialect {
@@ -105,6 +109,7 @@ pub static DIALECTS: [Dialect; 10] = [
         keys: &[SIZES, RMS_NORM, WINDOW, LOGIT_CAP],
         rows: &[EMBEDDING, NORMS, NORMS_AROUND, ATTENTION, GATED],
         full_every: Some(6),
+        activation: Activation::GeluTanh,
         ..PLAIN
     },
     Dialect {
@@ -120,6 +125,7 @@ pub static DIALECTS: [Dialect; 10] = [
         ]],
         rows: &[EMBEDDING, NORMS, FUSED, ATTENTION, UNGATED],
         has_biases: Some(true),
+        activation: Activation::GeluTanh,
         ..PLAIN
     },
     Dialect {
@@ -135,6 +141,8 @@ pub static DIALECTS: [Dialect; 10] = [
         rows: &[EMBEDDING, NORMS, FUSED, ATTENTION, UNGATED],
         has_biases: Some(true),
         has_head: true,
+        // As published; llama.cpp itself approximates it by a tanh.
+        activation: Activation::GeluErf,
         ..PLAIN
     },
 ];
@@ -155,6 +163,7 @@ const PLAIN: Dialect = Dialect {
     full_every: None,
     has_biases: Some(false),
     has_head: false,
+    activation: Activation::Silu,
 };
 
 const SIZES: &[Key] = &[

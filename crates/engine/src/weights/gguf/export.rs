@@ -6,6 +6,7 @@ use super::header::Value;
 use super::pairs;
 use super::tokenizer::{self, TokenizerFiles};
 use super::write::{self, Planned};
+use super::{further_ends, sampling_metadata};
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::model::Transformer;
@@ -13,6 +14,7 @@ use crate::params::layout;
 use crate::weights::config_json::SpecialIds;
 use crate::weights::export::{Written, split, values};
 use crate::weights::express::{Expression, express_as};
+use crate::weights::generation::PublishedGeneration;
 use crate::weights::names::Sources;
 use genera_tensor::quant::Format;
 use std::path::Path;
@@ -24,6 +26,8 @@ pub struct GgufFacts {
     pub name: String,
     /// Ids with a meaning.
     pub special: SpecialIds,
+    /// How it is to answer, as far as that is known.
+    pub generation: PublishedGeneration,
     /// Its tokenizer; none makes a file of weights alone.
     pub tokenizer: Option<TokenizerFiles>,
 }
@@ -49,13 +53,14 @@ pub fn export_gguf(model: &Transformer, path: &Path, format: Format, facts: &Ggu
         ("general.quantization_version".to_owned(), Value::Integer(2)),
     ];
     metadata.extend(architecture::metadata(dialect, &json, config));
-    for (key, id) in
-        [("bos", facts.special.begin), ("eos", facts.special.end.first().copied()), ("padding", facts.special.padding)]
-    {
-        // Some published files name ids that the vocabulary lacks.
-        let id = id.filter(|&id| (id as usize) < config.vocab_size);
-        metadata.extend(id.map(|id| (format!("tokenizer.ggml.{key}_token_id"), Value::Integer(id.into()))));
-    }
+    metadata.extend(sampling_metadata(&facts.generation));
+    let SpecialIds { begin, padding, end, .. } = &facts.special;
+    let ids = [("bos", *begin), ("eos", end.first().copied()), ("padding", *padding)];
+    let ids = ids.into_iter().filter_map(|(key, id)| Some((format!("tokenizer.ggml.{key}_token_id"), id?)));
+    let ids = ids.chain(further_ends(end).map(|(key, id)| (key.to_owned(), id)));
+    // Some published files name ids that the vocabulary lacks.
+    let ids = ids.filter(|&(_, id)| (id as usize) < config.vocab_size);
+    metadata.extend(ids.map(|(key, id)| (key, Value::Integer(id.into()))));
     if let Some(files) = &facts.tokenizer {
         let known: Vec<String> = metadata.iter().map(|(key, _)| key.clone()).collect();
         let more = tokenizer::metadata(files, config.vocab_size)

@@ -25,6 +25,7 @@ use super::load::{Purpose, load_from};
 use crate::error::{Error, Result};
 use crate::model::Transformer;
 use genera_tensor::Device;
+use genera_tokens::TokenId;
 use header::Sound;
 use metadata::Metadata;
 use serde_json::{Map, Value as Json, json};
@@ -114,10 +115,22 @@ fn understand(reader: &mut Reader) -> Result<PublishedConfig> {
     let mut published = config_json::parse(&path, &map)?;
     let metadata = Metadata(reader.metadata());
     let end = &mut published.special.end;
-    let end_of_turn = metadata.id("tokenizer.ggml.eot_token_id").map_err(unknown)?.filter(|id| !end.contains(id));
-    end.extend(end_of_turn);
-    published.generation = PublishedGeneration::read(&Fields::new(&path, &sampling(&metadata).map_err(unknown)?))?;
+    for key in FURTHER_ENDS {
+        let further = metadata.id(key).map_err(unknown)?.filter(|id| !end.contains(id));
+        end.extend(further);
+    }
+    let sampling = sampling(&metadata).map_err(unknown)?;
+    published.generation =
+        PublishedGeneration::read(&Fields::new(&path, &sampling), published.model.is_encoder_decoder())?;
     Ok(published)
+}
+
+/// Ids that end an answer beside the first one: of a turn, and of a message.
+const FURTHER_ENDS: [&str; 2] = ["tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"];
+
+/// The same for ids in the order of a `generation_config.json`, of which the last ends a turn.
+fn further_ends(end: &[TokenId]) -> impl Iterator<Item = (&'static str, TokenId)> {
+    FURTHER_ENDS.into_iter().zip(end.iter().skip(1).rev().copied())
 }
 
 /// Settings of sampling after `general.sampling.`, and what they are called in `generation_config.json`.
@@ -141,4 +154,19 @@ fn sampling(metadata: &Metadata<'_>) -> Sound<Map<String, Json>> {
         map.extend(value.map(|value| (published.to_owned(), value)));
     }
     Ok(map)
+}
+
+/// The same for a file to be.
+fn sampling_metadata(generation: &PublishedGeneration) -> Vec<(String, Value)> {
+    let mut json = generation.to_json();
+    json.extend(generation.temperature.map(|temperature| ("temperature".to_owned(), json!(temperature))));
+    let entry = |(gguf, published): &(&str, &str)| {
+        let value = json.get(*published)?;
+        let value = match value.as_u64() {
+            Some(whole) => Value::Integer(whole.into()),
+            None => Value::Float(value.as_f64()?),
+        };
+        Some((format!("general.sampling.{gguf}"), value))
+    };
+    SAMPLING.iter().filter_map(entry).collect()
 }

@@ -3,7 +3,7 @@ use crate::config::{Head, ModelConfig};
 use crate::model::{Mode, Rows, Transformer, initial_params};
 use crate::weights::config_json::parse;
 use crate::weights::safetensors::{NamedView, Reader, write};
-use crate::weights::{CardFacts, SpecialIds, export_hf};
+use crate::weights::{CardFacts, PublishedGeneration, SpecialIds, export_hf};
 use genera_tensor::quant::Format;
 use genera_tensor::{DType, Device, Key, Tape, Tensor, View};
 use serde_json::{Map, Value, json};
@@ -34,7 +34,8 @@ fn exported(model_type: &str, directory: &Path, device: &Device) {
         let values: Vec<f32> = (0..shape.n_elements() as u64).map(|i| 0.3 * Key::new(id.0 as u64).normal(i)).collect();
         model.params_mut().set(id, &Tensor::from_f32(device, shape, &values));
     }
-    export_hf(&model, directory, &SpecialIds::default(), &CardFacts::default()).unwrap();
+    export_hf(&model, directory, &SpecialIds::default(), &PublishedGeneration::default(), &CardFacts::default())
+        .unwrap();
 }
 
 /// Makes the tensors of a file with matrices in it numbers of 16 bits.

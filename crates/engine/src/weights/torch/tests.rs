@@ -2,7 +2,7 @@ use super::pickle::Pickle;
 use super::*;
 use crate::generate::tests::models::{model, plain};
 use crate::weights::safetensors::{self, StoredType};
-use crate::weights::{CardFacts, Purpose, SpecialIds, export_hf, load_hf};
+use crate::weights::{CardFacts, PublishedGeneration, Purpose, SpecialIds, export_hf, load_hf};
 use genera_tensor::{DType, Device, Key};
 use half::{bf16, f16};
 use std::io::Cursor;
@@ -237,7 +237,8 @@ fn a_directory_loads_with_either() {
     let device = Device::cpu(1);
     let original = model(&plain(), DType::F32, &device);
     let dir = tempfile::tempdir().unwrap();
-    export_hf(&original, dir.path(), &SpecialIds::default(), &CardFacts::default()).unwrap();
+    export_hf(&original, dir.path(), &SpecialIds::default(), &PublishedGeneration::default(), &CardFacts::default())
+        .unwrap();
     let file = dir.path().join("model.safetensors");
     let saved = resaved(&file);
     std::fs::remove_file(&file).unwrap();

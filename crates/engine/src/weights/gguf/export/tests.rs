@@ -1,12 +1,12 @@
 use super::super::dialect::DIALECTS;
 use super::*;
-use crate::config::{Position, QkNorm, RotaryScaling, ScoreScale, Shape, long_rope_factor};
+use crate::config::{FeedForward, Position, QkNorm, RotaryScaling, ScoreScale, Shape, long_rope_factor};
 use crate::generate::logits_of;
 use crate::generate::tests::models::model;
 use crate::presets::{self, Sizes};
 use crate::weights::config_json;
 use crate::weights::{GgufFile, GgufModel, Purpose};
-use genera_tensor::{DType, Device};
+use genera_tensor::{Activation, DType, Device};
 use serde_json::{Value as Json, json};
 
 const TOKENS: [u32; 9] = [3, 1, 4, 1, 5, 9, 2, 6, 5];
@@ -28,7 +28,8 @@ fn config(preset: &str) -> ModelConfig {
 
 fn facts() -> GgufFacts {
     let special = SpecialIds { padding: None, begin: Some(1), end: vec![2], decoder_start: None };
-    GgufFacts { name: "test".to_owned(), special, tokenizer: None }
+    let generation = PublishedGeneration::default();
+    GgufFacts { name: "test".to_owned(), special, generation, tokenizer: None }
 }
 
 fn logits(model: &Transformer) -> Vec<f32> {
@@ -142,6 +143,56 @@ fn what_would_compute_otherwise_is_refused() {
         attention(config).window = Some(crate::config::Window::regular(4, 0));
     });
     assert!(window.contains("mixtral with a sliding window is not written"), "{window}");
+    for Dialect { model_type, activation, .. } in &DIALECTS {
+        let other = if *activation == Activation::GeluErf { Activation::GeluTanh } else { Activation::GeluErf };
+        let refused = refused(model_type, &|config| feed_forward(config, other));
+        assert!(refused.contains("the activation gelu"), "{model_type}: {refused}");
+    }
+    let relu = refused("llama", &|config| feed_forward(config, Activation::Relu));
+    assert!(relu.contains("the activation relu instead of silu, which has no place in a GGUF file of llama"), "{relu}");
+    let scale = refused("gpt2", &|config| attention(config).scale = ScoreScale::One);
+    assert!(scale.contains("a scale of attention scores other than"), "{scale}");
+    let odd = refused("gpt_neox", &|config| {
+        let Position::Rotary(rotary) = &mut config.position else { panic!("rotary positions") };
+        rotary.n_rotated = 5;
+    });
+    assert!(odd.contains("an odd number of rotated features of a head (5)"), "{odd}");
+}
+
+/// Makes layers compute with another activation.
+fn feed_forward(config: &mut ModelConfig, other: Activation) {
+    let Shape::DecoderOnly(stack) = &mut config.shape else { panic!("a decoder") };
+    match &mut stack.feed_forward {
+        FeedForward::Plain { activation, .. }
+        | FeedForward::Gated { activation, .. }
+        | FeedForward::Experts { activation, .. } => *activation = other,
+    }
+}
+
+/// Every id that ends an answer, and how tokens are chosen.
+#[test]
+fn ends_and_sampling_come_back() {
+    let (device, directory) = (Device::cpu(1), tempfile::tempdir().unwrap());
+    let model = model(&config("llama"), DType::F32, &device);
+    let path = directory.path().join("x.gguf");
+    for (end, temperature) in [(vec![2, 5, 7], Some(0.6)), (vec![2, 7], Some(0.0)), (vec![2], None)] {
+        let special = SpecialIds { end: end.clone(), ..facts().special };
+        let generation = PublishedGeneration {
+            temperature,
+            top_k: Some(20),
+            top_p: Some(0.9),
+            min_p: Some(0.05),
+            repetition_penalty: Some(1.1),
+            ..PublishedGeneration::default()
+        };
+        export_gguf(&model, &path, Format::F32, &GgufFacts { special, generation: generation.clone(), ..facts() })
+            .unwrap();
+        let loaded = GgufFile::open(&path).unwrap().load(&device, Purpose::Use(DType::F32)).unwrap();
+        let mut found = loaded.special.end;
+        found.sort_unstable();
+        assert_eq!(found, end);
+        assert_eq!(loaded.generation, generation);
+    }
 }
 
 /// Quantised weights give what they are decoded to, but for what is lost by rounding what they multiply.
@@ -226,5 +277,51 @@ fn tokenizers_come_back() {
         assert_eq!(found["added_tokens"][0]["content"], file["added_tokens"][0]["content"]);
         assert_eq!(settings["chat_template"], config["chat_template"]);
         assert_eq!(settings["add_bos_token"], false);
+    }
+}
+
+/// The configuration of a Llama's file with further keys.
+fn config_with(keys: &[(&str, Value)]) -> Result<ModelConfig> {
+    let (device, directory) = (Device::cpu(1), tempfile::tempdir().unwrap());
+    let (model, path) = (model(&config("llama"), DType::F32, &device), directory.path().join("x.gguf"));
+    let Expression { json, model: theirs, .. } = express_as(model.config(), Some("llama")).unwrap();
+    let dialect = architecture::dialect("llama", model.config())?;
+    let mut metadata = vec![("general.architecture".to_owned(), Value::Text("llama".to_owned()))];
+    metadata.extend(architecture::metadata(dialect, &json, model.config()));
+    metadata.extend(keys.iter().map(|(key, value)| (format!("llama.{key}"), value.clone())));
+    write::write(&path, &metadata, &tensors(&model, &theirs, dialect, Format::F32))?;
+    let loaded = GgufFile::open(&path)?.load(&device, Purpose::Use(DType::F32))?;
+    Ok(loaded.transformer.config().clone())
+}
+
+/// Keys that most files lack, and that llama.cpp computes otherwise by.
+#[test]
+fn keys_that_change_the_result_are_used_or_refused() {
+    let scaling = |keys: &[(&str, Value)]| match config_with(keys).unwrap().position {
+        Position::Rotary(rotary) => rotary.scaling,
+        other => panic!("{other:?}"),
+    };
+    let linear = RotaryScaling::Linear { factor: 4.0 };
+    assert_eq!(scaling(&[("rope.scale_linear", Value::Float(4.0))]), linear);
+    assert_eq!(scaling(&[("rope.scaling.factor", Value::Float(4.0))]), linear);
+    let none = Value::Text("none".to_owned());
+    for keys in [
+        &[("rope.scale_linear", Value::Float(1.0))][..],
+        &[("rope.scaling.factor", Value::Float(4.0)), ("rope.scaling.type", none)],
+        // 1/√16, as without it.
+        &[("attention.scale", Value::Float(0.25)), ("logit_scale", Value::Float(1.0))],
+        &[("attention.scale", Value::Float(0.0)), ("attention.clamp_kqv", Value::Float(0.0))],
+    ] {
+        assert_eq!(config_with(keys).unwrap(), config("llama"), "{keys:?}");
+    }
+    for (key, value) in [
+        ("attention.scale", 0.9),
+        ("logit_scale", 3.0),
+        ("embedding_scale", 12.0),
+        ("residual_scale", 0.5),
+        ("attention.clamp_kqv", 8.0),
+    ] {
+        let error = config_with(&[(key, Value::Float(value))]).unwrap_err().to_string();
+        assert!(error.contains(&format!("'llama.{key}' is ")) && error.contains("not supported"), "{error}");
     }
 }
