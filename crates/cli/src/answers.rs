@@ -1,8 +1,13 @@
 //! Answers to prompts, written as they are made.
 
+use crate::answer_writer::{AnswerWriter, Shape};
 use crate::failure::{Failure, Outcome, While};
 use crate::model::{LoadedModel, SpeakingModel};
 use crate::prompts::{Group, Prompts};
+use crate::run::interrupt::Interrupt;
+use crate::show::status_line::StatusLine;
+use genera_data::chat::first_messages;
+use genera_data::{ChatMessage, encode_chat};
 use genera_engine::generate::{
     Allowed, BeamInput, BeamSettings, Constraint, Ending, Event, Fault, Finish, Hypothesis, Limits, Request, RequestId,
     Rules, Sampling, WhenFull, beam_search,
@@ -12,8 +17,8 @@ use genera_engine::recipe::GenerateRecipe;
 use genera_engine::weights::PublishedGeneration;
 use genera_modality::AnswerStream;
 use serde::Serialize;
-use std::collections::HashMap;
-use std::io::Write;
+use std::collections::BTreeMap;
+use std::time::Instant;
 
 /// How answers are made.
 pub struct Settings {
@@ -41,6 +46,8 @@ pub struct Settings {
     pub top_logprobs: usize,
     /// Tokens that are guessed ahead at most where the text repeats itself.
     pub n_guesses: usize,
+    /// What tells a model that is talked to how to answer.
+    pub system: Option<String>,
 }
 
 impl Settings {
@@ -59,6 +66,7 @@ impl Settings {
             stop: recipe.stop.clone(),
             top_logprobs: 0,
             n_guesses: 0,
+            system: None,
         }
     }
 
@@ -76,8 +84,8 @@ impl Settings {
         if self.reads_on && is_beyond { WhenFull::GoOn } else { self.when_full }
     }
 
-    /// Says what became of a text of so many tokens where it was longer than the model's context, and whether it was.
-    fn note_of_length(&self, model: &SpeakingModel<'_>, n_tokens: usize) -> bool {
+    /// Says what became of a text of so many tokens where it was longer than the model's context.
+    fn note_of_length(&self, model: &SpeakingModel<'_>, n_tokens: usize) {
         let context_len = model.transformer.config().context_len;
         if self.when_full != WhenFull::Slide {
             note_of_length(model.transformer, n_tokens);
@@ -87,7 +95,6 @@ impl Settings {
                  went on from the rest"
             );
         }
-        n_tokens > context_len
     }
 
     /// The settings that matter, on one line for a person.
@@ -133,25 +140,6 @@ pub fn sampling_of(generate: &GenerateRecipe) -> Sampling {
     }
 }
 
-/// In which form answers are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shape {
-    /// The prompt, where the answer goes on with it, and what follows; several answers are set apart by a line.
-    Text,
-    /// One line an answer.
-    Lines,
-    /// One JSON object an answer, one a line.
-    Json,
-}
-
-/// An answer as JSON.
-#[derive(Debug, Serialize)]
-struct JsonAnswer<'a> {
-    prompt: &'a str,
-    #[serde(flatten)]
-    answer: Answer,
-}
-
 /// One answer.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Answer {
@@ -172,7 +160,8 @@ pub struct Answer {
     pub score: Option<f64>,
 }
 
-/// Answers every prompt and writes the answers in order.
+/// Answers every prompt and writes the answers in order, each as soon as it and those before it are finished; whether all
+/// were written before somebody interrupted.
 ///
 /// # Errors
 /// When a prompt cannot be encoded or is longer than the context, or the output cannot be written.
@@ -180,40 +169,116 @@ pub fn write(
     model: &SpeakingModel<'_>,
     prompts: &mut Prompts,
     settings: &Settings,
-    shape: Shape,
-    out: &mut dyn Write,
-) -> Outcome<()> {
-    let (mut is_first, mut is_noted) = (true, false);
-    while let Some(group) = prompts.next_group()? {
+    out: &mut AnswerWriter,
+    interrupt: &Interrupt,
+) -> Outcome<bool> {
+    let n_all = matches!(prompts, Prompts::One(_)).then_some(settings.n);
+    let mut progress = Progress { status: StatusLine::new(), start: Instant::now(), n_tokens: 0, n_all };
+    let (mut longest, mut is_whole) = (0, false);
+    while !interrupt.is_asked() {
+        let Some(group) = interrupt.while_idle(|| prompts.next_group())? else {
+            is_whole = true;
+            break;
+        };
         let ids = encode(model, &group, settings)?;
-        if shape == Shape::Text && settings.beam.is_none() && settings.n == 1 {
+        if out.shape() == Shape::Text && settings.beam.is_none() && settings.n == 1 {
             let shown = if model.modality.goes_on() { group.prompts[0].as_str() } else { "" };
-            return stream(model, shown, ids.concat(), settings, out);
+            return stream(model, shown, ids.concat(), settings, out, interrupt);
         }
-        let lens: Vec<usize> = ids.iter().map(Vec::len).collect();
-        let answers = answer(model, ids, settings)?;
-        let longest = lens.iter().zip(&answers).map(|(&n, answers)| {
-            let n_answer = answers.iter().map(|answer| answer.tokens.len()).max().unwrap_or(0);
-            if model.modality.is_paired() { n.max(n_answer) } else { n + n_answer }
-        });
-        let longest = longest.max().unwrap_or(0);
-        if !is_noted {
-            is_noted = settings.note_of_length(model, longest);
-        }
-        for (prompt, answers) in group.prompts.iter().zip(answers) {
-            for answer in answers {
-                let is_hidden = shape == Shape::Text && !model.modality.goes_on();
-                let prompt = if is_hidden { "" } else { prompt };
-                write_one(prompt, answer, shape, std::mem::take(&mut is_first), out)
-                    .during("cannot write the output")?;
-            }
-        }
-        out.flush().during("cannot write the output")?;
+        let (hides_prompts, n) = (out.shape() != Shape::Json && !model.modality.goes_on(), settings.n as usize);
+        let (lens, is_paired) = (ids.iter().map(Vec::len).collect(), model.modality.is_paired());
+        let (prompts, progress, longest) = (group.prompts, &mut progress, &mut longest);
+        let mut writing =
+            Writing { prompts, lens, is_paired, hides_prompts, n, n_passed: 0, longest, out, progress, interrupt };
+        each(model, ids, settings, &mut writing)?;
     }
-    Ok(())
+    settings.note_of_length(model, longest);
+    Ok(is_whole)
 }
 
-/// The tokens of prompts.
+/// Who gets answers while they are made.
+trait Audience {
+    /// Told after each step how many tokens were made in it; whether to go on.
+    fn goes_on(&mut self, n_tokens: usize) -> bool;
+
+    /// Gets an answer that is finished. They come in the order in which they were asked for and are counted like that, over
+    /// all prompts; after a stop some may be missing.
+    fn take(&mut self, index: usize, answer: Answer) -> Outcome<()>;
+}
+
+/// Keeps all answers, those to each prompt together.
+struct Collection {
+    n: usize,
+    answers: Vec<Vec<Answer>>,
+}
+
+impl Audience for Collection {
+    fn goes_on(&mut self, _: usize) -> bool {
+        true
+    }
+
+    fn take(&mut self, index: usize, answer: Answer) -> Outcome<()> {
+        self.answers[index / self.n].push(answer);
+        Ok(())
+    }
+}
+
+/// How far all answers are.
+struct Progress {
+    status: StatusLine,
+    start: Instant,
+    n_tokens: usize,
+    /// Answers in all, where that is known.
+    n_all: Option<u32>,
+}
+
+/// Writes the answers to a group of prompts, and says how far they are.
+struct Writing<'w> {
+    prompts: Vec<String>,
+    /// Tokens of each.
+    lens: Vec<usize>,
+    /// Whether the prompt is read apart from the answer.
+    is_paired: bool,
+    hides_prompts: bool,
+    /// Answers to each prompt.
+    n: usize,
+    /// Answers that came.
+    n_passed: usize,
+    /// Tokens of the longest sequence that was read.
+    longest: &'w mut usize,
+    out: &'w mut AnswerWriter,
+    progress: &'w mut Progress,
+    interrupt: &'w Interrupt,
+}
+
+impl Audience for Writing<'_> {
+    fn goes_on(&mut self, n_tokens: usize) -> bool {
+        let Progress { status, start, n_tokens: n_made, n_all } = &mut *self.progress;
+        *n_made += n_tokens;
+        status.show(|| {
+            let of = n_all.map_or_else(String::new, |n| format!(" of {n}"));
+            let rate = *n_made as f64 / start.elapsed().as_secs_f64();
+            format!("{}{of} answers, {rate:.0} tokens/s", self.out.n_written)
+        });
+        !self.interrupt.is_asked()
+    }
+
+    fn take(&mut self, index: usize, answer: Answer) -> Outcome<()> {
+        // Where one is missing, the lines behind it would no longer be those of their prompts.
+        if self.out.shape() == Shape::Lines && index > self.n_passed {
+            return Ok(());
+        }
+        self.n_passed += 1;
+        let (n_prompt, n_answer) = (self.lens[index / self.n], answer.tokens.len());
+        let n_tokens = if self.is_paired { n_prompt.max(n_answer) } else { n_prompt + n_answer };
+        *self.longest = n_tokens.max(*self.longest);
+        self.progress.status.hide();
+        let prompt = if self.hides_prompts { "" } else { &self.prompts[index / self.n] };
+        self.out.write(prompt, answer)
+    }
+}
+
+/// The tokens of prompts, before each of which [`Settings::system`] tells the model how to answer.
 ///
 /// # Errors
 /// When one cannot be encoded, or the encoder cannot read so much: its line is named.
@@ -225,7 +290,11 @@ pub fn encode(model: &SpeakingModel<'_>, group: &Group, settings: &Settings) -> 
         } else {
             format!("{}, line {}", group.name, group.n_before + i + 1)
         };
-        let ids = model.encode(prompt).during(place.clone())?;
+        let ids = match &settings.system {
+            Some(system) => encode_told(model, system, prompt),
+            None => model.encode(prompt),
+        };
+        let ids = ids.during(place.clone())?;
         warn_of_unknown(&place, model.n_unknown(&ids), ids.len());
         if model.modality.is_paired() && ids.len() > longest {
             let n = ids.len();
@@ -250,6 +319,13 @@ pub fn note_of_length(transformer: &Transformer, n_tokens: usize) {
     }
 }
 
+/// The tokens of a message to a model that is told how to answer.
+fn encode_told(model: &SpeakingModel<'_>, system: &str, prompt: &str) -> Outcome<Vec<u32>> {
+    let mut messages = vec![ChatMessage::new("system", system)];
+    messages.extend(first_messages(prompt)?);
+    Ok(encode_chat(model.codebook.as_ref(), &messages, true)?)
+}
+
 /// Says that so many of the tokens read at `place` stand for something that the vocabulary lacks, where there are any.
 pub fn warn_of_unknown(place: &str, n_unknown: usize, n_tokens: usize) {
     if n_unknown > 0 {
@@ -259,46 +335,40 @@ pub fn warn_of_unknown(place: &str, n_unknown: usize, n_tokens: usize) {
     }
 }
 
-fn write_one(prompt: &str, answer: Answer, shape: Shape, is_first: bool, out: &mut dyn Write) -> Outcome<()> {
-    match shape {
-        Shape::Lines => writeln!(out, "{}", answer.text.replace('\n', " "))?,
-        Shape::Text => {
-            if !is_first {
-                writeln!(out, "----------")?;
-            }
-            writeln!(out, "{prompt}{}", answer.text.trim_end_matches('\n'))?;
-        }
-        Shape::Json => {
-            writeln!(out, "{}", serde_json::to_string(&JsonAnswer { prompt, answer })?)?;
-        }
-    }
-    Ok(())
-}
-
-/// Writes one answer token by token.
+/// Writes one answer token by token; whether it came to its end.
 fn stream(
     model: &SpeakingModel<'_>,
     prompt: &str,
     ids: Vec<u32>,
     settings: &Settings,
-    out: &mut dyn Write,
-) -> Outcome<()> {
+    out: &mut AnswerWriter,
+    interrupt: &Interrupt,
+) -> Outcome<bool> {
     let mut generator = model.generator(Limits::default())?;
     let mut n_tokens = ids.len();
     generator.submit(request(model, ids, settings, 0)?)?;
     let mut text = AnswerStream::new(model.codebook.as_ref(), &settings.stop);
-    write!(out, "{prompt}").and_then(|()| out.flush()).during("cannot write the output")?;
-    while !generator.is_idle() && !text.is_stopped() {
+    // A person sees at once what is gone on with; what lies in a file stays until there is an answer.
+    let (mut ahead, mut has_begun) = (prompt, out.path().is_none());
+    if has_begun {
+        out.write_part(std::mem::take(&mut ahead))?;
+    }
+    while !generator.is_idle() && !text.is_stopped() && !interrupt.is_asked() {
         for event in generator.step() {
             if let Event::Token { token, .. } = event {
                 n_tokens += usize::from(!model.modality.is_paired());
-                write!(out, "{}", text.push(token)).and_then(|()| out.flush()).during("cannot write the output")?;
+                out.write_part(&format!("{}{}", std::mem::take(&mut ahead), text.push(token)))?;
+                has_begun = true;
             }
         }
     }
-    writeln!(out, "{}", text.finish()).during("cannot write the output")?;
+    let is_whole = generator.is_idle() || text.is_stopped();
+    if is_whole || has_begun {
+        out.write_part(&format!("{ahead}{}\n", text.finish()))?;
+    }
+    out.n_written += u64::from(is_whole);
     settings.note_of_length(model, n_tokens);
-    Ok(())
+    Ok(is_whole)
 }
 
 /// All answers to each prompt, given in tokens.
@@ -306,53 +376,114 @@ fn stream(
 /// # Errors
 /// When a prompt is longer than the context.
 pub fn answer(model: &SpeakingModel<'_>, prompts: Vec<Vec<u32>>, settings: &Settings) -> Outcome<Vec<Vec<Answer>>> {
+    let mut all = Collection { n: settings.n as usize, answers: vec![Vec::new(); prompts.len()] };
+    each(model, prompts, settings, &mut all)?;
+    Ok(all.answers)
+}
+
+/// Makes all answers to each prompt.
+fn each(
+    model: &SpeakingModel<'_>,
+    prompts: Vec<Vec<u32>>,
+    settings: &Settings,
+    audience: &mut dyn Audience,
+) -> Outcome<()> {
     match settings.beam {
-        Some(n_beams) => by_beam(model, prompts, settings, n_beams),
-        None => by_sampling(model, prompts, settings),
+        Some(n_beams) => {
+            let answers = by_beam(model, prompts, settings, n_beams)?.into_iter().flatten();
+            answers.enumerate().try_for_each(|(index, answer)| audience.take(index, answer))?;
+            audience.goes_on(0);
+            Ok(())
+        }
+        None => by_sampling(model, prompts, settings, audience),
     }
 }
 
-fn by_sampling(model: &SpeakingModel<'_>, prompts: Vec<Vec<u32>>, settings: &Settings) -> Outcome<Vec<Vec<Answer>>> {
-    let mut generator = model.generator(Limits::default())?;
-    let mut growing: HashMap<RequestId, (AnswerStream<'_>, Answer)> = HashMap::new();
-    let mut ids = Vec::new();
-    let n_prompts = prompts.len();
-    for prompt in prompts {
-        for sample in 0..u64::from(settings.n) {
-            let id = generator.submit(request(model, prompt.clone(), settings, sample)?)?;
-            growing.insert(id, (AnswerStream::new(model.codebook.as_ref(), &settings.stop), Answer::default()));
-            ids.push(id);
-        }
-    }
-    while !generator.is_idle() {
-        for event in generator.step() {
-            let Some((text, answer)) = growing.get_mut(&event.id()) else { continue };
-            match event {
-                Event::Begun { .. } => {}
-                // Further tokens of an answer that a stop string ended in this very step.
-                Event::Token { .. } if text.is_stopped() => {}
-                Event::Token { id, token, logprob, top_logprobs } => {
-                    answer.tokens.push(token);
-                    answer.logprobs.push(logprob);
-                    answer.text += &text.push(token);
-                    if settings.top_logprobs > 0 {
-                        answer.top_logprobs.push(top_logprobs);
-                    }
-                    if text.is_stopped() {
-                        answer.finish = "stop";
-                        generator.cancel(id);
-                    }
+/// Answers that are begun before others are finished, at most: more than run at once, so that none is waited for.
+const MOST_BEGUN: usize = 128;
+
+/// An answer that is being made.
+struct Growing<'g> {
+    index: usize,
+    text: AnswerStream<'g>,
+    answer: Answer,
+    is_finished: bool,
+}
+
+impl Growing<'_> {
+    /// Takes what happened; true where a stop string has just ended it.
+    fn hear(&mut self, event: Event, has_alternatives: bool) -> bool {
+        match event {
+            // What else happened in the step in which a stop string ended it.
+            _ if self.is_finished => {}
+            Event::Begun { .. } => {}
+            Event::Token { token, logprob, top_logprobs, .. } => {
+                self.answer.tokens.push(token);
+                self.answer.logprobs.push(logprob);
+                self.answer.text += &self.text.push(token);
+                if has_alternatives {
+                    self.answer.top_logprobs.push(top_logprobs);
                 }
-                Event::Finished(finished) => answer.finish = finish_name(&finished.reason),
+                if self.text.is_stopped() {
+                    self.finish("stop");
+                    return true;
+                }
+            }
+            Event::Finished(finished) => self.finish(finish_name(&finished.reason)),
+        }
+        false
+    }
+
+    fn finish(&mut self, reason: &'static str) {
+        self.answer.text += &self.text.finish();
+        self.answer.finish = reason;
+        self.is_finished = true;
+    }
+}
+
+fn by_sampling(
+    model: &SpeakingModel<'_>,
+    prompts: Vec<Vec<u32>>,
+    settings: &Settings,
+    audience: &mut dyn Audience,
+) -> Outcome<()> {
+    // What is wrong with a prompt is found before time is spent on those before it.
+    for prompt in &prompts {
+        request(model, prompt.clone(), settings, 0)?.validate(model.transformer.config())?;
+    }
+    let samples = 0..u64::from(settings.n);
+    let mut waiting = prompts.iter().flat_map(|prompt| samples.clone().map(move |sample| (prompt, sample))).enumerate();
+    let mut generator = model.generator(Limits::default())?;
+    let mut growing: BTreeMap<RequestId, Growing<'_>> = BTreeMap::new();
+    loop {
+        while generator.n_running() + generator.n_waiting() < MOST_BEGUN
+            && let Some((index, (prompt, sample))) = waiting.next()
+        {
+            let id = generator.submit(request(model, prompt.clone(), settings, sample)?)?;
+            let text = AnswerStream::new(model.codebook.as_ref(), &settings.stop);
+            growing.insert(id, Growing { index, text, answer: Answer::default(), is_finished: false });
+        }
+        if generator.is_idle() {
+            break;
+        }
+        let mut n_tokens = 0;
+        for event in generator.step() {
+            let id = event.id();
+            n_tokens += usize::from(matches!(event, Event::Token { .. }));
+            if growing.get_mut(&id).is_some_and(|growing| growing.hear(event, settings.top_logprobs > 0)) {
+                generator.cancel(id);
             }
         }
+        while let Some(first) = growing.first_entry().filter(|first| first.get().is_finished) {
+            let Growing { index, answer, .. } = first.remove();
+            audience.take(index, answer)?;
+        }
+        if !audience.goes_on(n_tokens) {
+            break;
+        }
     }
-    let mut done = ids.iter().map(|id| {
-        let (mut text, mut answer) = growing.remove(id).expect("every request was given a place");
-        answer.text += &text.finish();
-        answer
-    });
-    Ok((0..n_prompts).map(|_| done.by_ref().take(settings.n as usize).collect()).collect())
+    let finished = growing.into_values().filter(|growing| growing.is_finished);
+    finished.into_iter().try_for_each(|Growing { index, answer, .. }| audience.take(index, answer))
 }
 
 /// Why an answer ended, as it is written for machines.

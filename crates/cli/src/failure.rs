@@ -33,6 +33,11 @@ impl Failure {
         Self::new(format!("{}\n{more}", self.message))
     }
 
+    /// Whether whoever read our output has gone.
+    pub fn is_closed_pipe(&self) -> bool {
+        self.is_closed_pipe
+    }
+
     /// Prints the message and gives the exit code 1. Wrong usage has ended with 2 before, by the argument parser.
     pub fn report(&self) -> ExitCode {
         if self.is_closed_pipe {

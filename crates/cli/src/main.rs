@@ -5,6 +5,7 @@
 //! [`show`] (the terminal and the pictures); [`hub`] knows where models by name
 //! come from, [`talk`] holds conversations.
 
+mod answer_writer;
 mod answers;
 mod base;
 mod checks;

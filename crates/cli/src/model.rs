@@ -25,6 +25,8 @@ use std::thread;
 
 /// A model with everything that is needed to use it.
 pub struct LoadedModel {
+    /// Where it lies.
+    pub place: PathBuf,
     /// The model, with its averaged weights where there are any.
     pub transformer: Transformer,
     /// Its tokenizer; a directory without one can only be asked for token ids.
@@ -215,7 +217,7 @@ fn bare(path: &Path, purpose: Purpose, device: &Device) -> Outcome<LoadedModel> 
     }
     let what = if path.exists() { "holds no model" } else { "does not exist" };
     Err(Failure::new(format!(
-        "{} {what}; --model takes a run directory (made by `genera train`), one of its checkpoints, a directory with \
+        "{} {what}; a model is a run directory (made by `genera train`), one of its checkpoints, a directory with \
          config.json, model.safetensors and tokenizer.json, a .gguf file, or hf:ORG/NAME once it was pulled",
         path.display()
     )))
@@ -275,7 +277,8 @@ fn of_checkpoint(
     let step = Some(checkpoint.manifest.step);
     let (codebook, defaults, recipe) = (Some(codebook), recipe.generate.clone(), Some(recipe));
     let published = PublishedGeneration::default();
-    Ok(LoadedModel { transformer, codebook, modality, special, defaults, published, recipe, step })
+    let place = run.path().to_owned();
+    Ok(LoadedModel { place, transformer, codebook, modality, special, defaults, published, recipe, step })
 }
 
 fn of_directory(path: &Path, purpose: Purpose, device: &Device) -> Outcome<LoadedModel> {
@@ -294,6 +297,7 @@ fn of_directory(path: &Path, purpose: Purpose, device: &Device) -> Outcome<Loade
         None => &Text,
     };
     Ok(LoadedModel {
+        place: path.to_owned(),
         transformer,
         codebook,
         modality,
@@ -317,6 +321,7 @@ fn of_gguf(path: &Path, purpose: Purpose, device: &Device) -> Outcome<LoadedMode
     let (GgufModel { transformer, special, generation: published }, codebook) = (model?, codebook?);
     check_tokens(path, &transformer, codebook.as_ref())?;
     Ok(LoadedModel {
+        place: path.to_owned(),
         transformer,
         codebook,
         modality: &Text,
@@ -362,7 +367,11 @@ impl LoadedModel {
     /// When the model has none.
     pub fn codebook(&self) -> Outcome<&Codebook> {
         self.codebook.as_ref().ok_or_else(|| {
-            Failure::new("the model's directory has no tokenizer.json, so text cannot be turned into its tokens")
+            Failure::new(format!(
+                "{}: the model has no tokenizer (tokenizer.json beside its config.json, or in its GGUF file), so text cannot \
+                 be turned into its tokens",
+                self.place.display()
+            ))
         })
     }
 

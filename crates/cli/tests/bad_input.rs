@@ -163,6 +163,13 @@ fn outputs_outlive_mistakes() {
     assert_says(&bench.refusal(&["generate", "--model", "run", "--logprobs", "3"]), &["--json"]);
     let greedy = ["generate", "--model", "run", "--n", "3", "--temperature", "0"];
     assert_says(&bench.refusal(&greedy), &["same answer", "--beam"]);
+    assert_says(&bench.refusal(&["generate", "--model", "run", "--length-penalty", "2"]), &["--beam B"]);
+    assert_says(&bench.refusal(&["generate", "--model", "run", "--stop", ""]), &["--stop"]);
+    assert_says(&bench.refusal(&["generate", "--model", "run", "--output", "none/x"]), &["no directory none"]);
+    assert_says(&bench.refusal(&["logits", "--model", "run", "--tokens", "5, x"]), &["'x' is no token id"]);
+    bench.run(&["logits", "--model", "run", "--tokens", "5, 9"]);
+    std::fs::remove_file(bench.path("run/model/tokenizer.json")).unwrap();
+    assert_says(&bench.refusal(&["generate", "--model", "run/model"]), &["run/model: the model has no tokenizer"]);
     assert_says(&bench.refusal(&["report", "run", "--output", "precious.txt"]), &["precious.txt", ".html"]);
     assert_says(&bench.refusal(&["evaluate", "--model", "run", "--task", "stories"]), &["text", "stories"]);
     assert_eq!(bench.read_text("precious.txt"), "gold");

@@ -85,7 +85,12 @@ fn instructions_change_what_is_said() {
         assert!(error.contains(expect), "{error}");
     }
     let help = said(&bench, &[], "/help\n/stats\n");
-    assert!(String::from_utf8(help.stdout).unwrap().contains("/system [TEXT]"));
+    let printed = String::from_utf8(help.stdout).unwrap();
+    assert!(printed.contains("/system [TEXT]") && printed.contains("questions     0"), "{printed}");
+    let system = said(&bench, &["--max-tokens", "1"], "/system\n3 birds\nsat on\n/stats\n");
+    let printed = String::from_utf8(system.stdout).unwrap();
+    assert!(printed.starts_with("(nothing; before your message the model's template writes \"\")"), "{printed}");
+    assert!(printed.contains("questions     2"), "{printed}");
 }
 
 /// The context holds 32 tokens: old turns give way, and it is said.
@@ -104,6 +109,9 @@ fn old_turns_give_way() {
     assert!(error.contains("this message alone takes 48 tokens") && error.contains("reads 32"), "{error}");
     let cut = said(&bench, &[], "3 birds sat on 4 trees\n");
     assert!(String::from_utf8(cut.stderr).unwrap().contains("ends here because the context"));
+    let finish = |arguments: &[&str]| answers(&bench, arguments, "3 birds\n")[0]["finish"].clone();
+    assert_eq!(finish(&["--max-tokens", "1"]), "max_tokens");
+    assert_eq!(finish(&["--stop", " "]), "stop");
 }
 
 #[test]
@@ -116,8 +124,13 @@ fn models_that_cannot_talk() {
     assert!(error.contains("System role not supported"), "{error}");
     bench.write("run/model/chat_template.jinja", "{% for i in range(1000000000) %}x{% endfor %}");
     let started = std::time::Instant::now();
-    let error = refusal(&said(&bench, &[], "birds\n"));
+    // Before anything is said.
+    let error = refusal(&said(&bench, &[], ""));
     assert!(started.elapsed().as_secs() < 20 && error.contains("template"), "{error}");
+    for (option, name) in [("--temperature=-5", "temperature is -5"), ("--top-p=0", "top_p is 0")] {
+        let error = refusal(&bench.output(&["chat", "--model", "run/model", option]));
+        assert!(error.contains(name), "{error}");
+    }
 }
 
 /// What the model's authors wrote beside it decides, unless an option does.
@@ -188,4 +201,101 @@ fn a_tokenizer_with_more_tokens_than_the_model_is_refused() {
     let error = bench.refusal(&["generate", "--model", "run/model", "--prompt", "3 birds"]);
     let expected = format!("its tokenizer has {} tokens, but the model only {n_rows}", n_rows + 1);
     assert!(error.contains(&expected), "{error}");
+}
+
+/// A terminal with the program in it.
+#[cfg(unix)]
+struct Terminal {
+    screen: std::fs::File,
+    child: std::process::Child,
+    /// Where the program's side of it is found.
+    name: String,
+    shown: String,
+}
+
+#[cfg(unix)]
+impl Terminal {
+    fn start(bench: &Bench, arguments: &[&str]) -> Self {
+        use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+        let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&screen).unwrap();
+        unlockpt(&screen).unwrap();
+        let name = ptsname(&screen, Vec::new()).unwrap().into_string().unwrap();
+        let side = || std::fs::OpenOptions::new().read(true).write(true).open(&name).unwrap();
+        let mut command = bench.command(arguments);
+        let child = command.env("TERM", "xterm").stdin(side()).stdout(side()).stderr(side()).spawn().unwrap();
+        Self { screen: screen.into(), child, name, shown: String::new() }
+    }
+
+    fn send(&mut self, keys: &str) {
+        self.screen.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Reads until `what` was shown so often.
+    fn expect(&mut self, what: &str, n_times: usize) {
+        while self.shown.matches(what).count() < n_times {
+            let mut bytes = [0; 4096];
+            let n = std::io::Read::read(&mut self.screen, &mut bytes).unwrap_or(0);
+            assert!(n > 0, "expected {what:?} {n_times} times in: {}", self.shown);
+            self.shown += &String::from_utf8_lossy(&bytes[..n]);
+        }
+    }
+
+    /// How it ended.
+    fn end(mut self) -> std::process::ExitStatus {
+        self.child.wait().unwrap()
+    }
+}
+
+#[cfg(unix)]
+fn talk(bench: &Bench) -> Terminal {
+    let mut terminal =
+        Terminal::start(bench, &["chat", "--model", "run/model", "--temperature", "0", "--max-tokens", "2"]);
+    terminal.expect("is ready", 1);
+    terminal.expect("> ", 1);
+    terminal
+}
+
+#[test]
+#[cfg(unix)]
+fn lines_that_come_together_are_all_read() {
+    let bench = model(Some(TEMPLATE));
+    let mut terminal = talk(&bench);
+    terminal.send("3 birds\rsat on\rof\r/stats\r/quit\r");
+    terminal.expect("cut off (a larger --max-tokens allows more), 2 tokens at", 3);
+    terminal.expect("questions     3", 1);
+    assert!(terminal.end().success());
+}
+
+#[test]
+#[cfg(unix)]
+fn a_message_that_was_refused_can_be_edited() {
+    let bench = model(Some(TEMPLATE));
+    let mut terminal = talk(&bench);
+    terminal.send(&format!("{}\r", "3 birds sat ".repeat(4)));
+    terminal.expect("this message alone takes", 1);
+    terminal.send("/edit\r");
+    // All of it is deleted but for its beginning, and that is sent.
+    terminal.send(&format!("{}\r/stats\r/quit\r", "\x7f".repeat(41)));
+    terminal.expect("questions     1", 1);
+    assert!(terminal.end().success());
+}
+
+#[test]
+#[cfg(unix)]
+fn a_signal_ends_a_conversation_and_leaves_the_terminal_as_it_was() {
+    use rustix::process::{Pid, Signal, kill_process};
+    use rustix::termios::{LocalModes, tcgetattr};
+    use std::os::unix::process::ExitStatusExt;
+    let bench = model(Some(TEMPLATE));
+    for (signal, code) in [(Signal::TERM, 143), (Signal::HUP, 129)] {
+        let terminal = talk(&bench);
+        let side = std::fs::File::open(&terminal.name).unwrap();
+        let is_edited = || !tcgetattr(&side).unwrap().local_modes.contains(LocalModes::ICANON);
+        assert!(is_edited(), "the line is edited");
+        kill_process(Pid::from_child(&terminal.child), signal).unwrap();
+        let status = terminal.end();
+        assert_eq!((status.code(), status.signal()), (Some(code), None));
+        assert!(!is_edited(), "the terminal is left as it was");
+    }
 }

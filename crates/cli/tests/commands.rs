@@ -107,6 +107,70 @@ fn texts_are_generated_and_scored() {
 }
 
 #[test]
+fn each_line_of_a_file_can_be_a_prompt() {
+    let bench = trained();
+    bench.write("ask.txt", "3 birds\n4 birds\n");
+    let ask = |more: &[&str]| {
+        let small = ["generate", "--model", "run", "--input", "ask.txt", "--temperature", "0", "--max-tokens", "6"];
+        bench.run(&[&small, more].concat())
+    };
+    assert_eq!(ask(&["--json"]).lines().count(), 1, "the whole file is one prompt");
+    let printed = ask(&["--lines"]);
+    let lines: Vec<&str> = printed.lines().collect();
+    assert!(lines.len() == 2 && lines[0].starts_with("3 birds") && lines[1].starts_with("4 birds"), "{printed}");
+    let alone = ["generate", "--model", "run", "--prompt", "4 birds", "--temperature", "0", "--max-tokens", "6"];
+    assert_eq!(bench.run(&alone).trim_end(), lines[1]);
+    assert_eq!(ask(&["--lines", "--json"]).lines().count(), 2);
+    bench.write("run/model/chat_template.jinja", "{% for m in messages %}{{ m.content }}\n{% endfor %}");
+    let chat = |prompt: &str, more: &[&str]| {
+        let message = ["generate", "--model", "run/model", "--chat", "--prompt", prompt, "--temperature", "0"];
+        bench.run(&[&message[..], &["--max-tokens", "3"], more].concat())
+    };
+    let told = chat("sat", &["--system", "3 birds"]);
+    let written = r#"[{"role": "system", "content": "3 birds"}, {"role": "user", "content": "sat"}]"#;
+    assert_eq!(told, chat(written, &[]));
+}
+
+/// Answers are in the file as soon as they are finished, and stay there.
+#[cfg(unix)]
+#[test]
+fn finished_answers_outlive_ctrl_c() {
+    let bench = trained();
+    bench.write("out.txt", "");
+    let child = bench
+        .command(&["generate", "--model", "run", "--prompt", "3 birds", "--n", "100000000", "--max-tokens", "9"])
+        .args(["--output", "out.txt"])
+        .spawn()
+        .unwrap();
+    while bench.read("out.txt").is_empty() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert!(std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    let answers = bench.read_text("out.txt");
+    let n = answers.split("----------\n").count();
+    assert!(answers.split("----------\n").all(|answer| answer.starts_with("3 birds") && answer.ends_with('\n')));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains(&format!("stopped; wrote {n} answer")) && said.contains("to out.txt"), "{said}");
+}
+
+#[test]
+fn answers_beyond_the_context_are_told_of() {
+    let bench = trained();
+    let said = |n: &str, more: &[&str]| {
+        let output =
+            bench.output(&[&["generate", "--model", "run", "--prompt", "3 birds", "--max-tokens", n], more].concat());
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(said("40", &[]).contains("older half was forgotten"));
+    assert_eq!(said("40", &["--n", "2", "--json"]).matches("older half was forgotten").count(), 1);
+    assert!(!said("20", &[]).contains("context"));
+    assert!(!said("40", &["--beam", "2"]).contains("was forgotten"));
+}
+
+#[test]
 fn a_model_can_be_looked_into() {
     let bench = trained();
     let logits = bench.json(&["logits", "--model", "run", "--tokens", "5,9,2", "--json"]);

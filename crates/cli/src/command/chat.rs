@@ -6,10 +6,11 @@ use crate::answers::Settings;
 use crate::failure::{Failure, Outcome, While};
 use crate::model::{LoadedModel, ModelArguments};
 use crate::run::interrupt::Interrupt;
-use crate::talk::{Conversation, Input, Instruction, Speaker, Spoken, help};
+use crate::talk::{Conversation, Input, Instruction, Quiet, Speaker, Spoken, help};
+use crate::talk::{remember, restore, width, wrapped};
 use crate::{hub, machine};
 use genera_engine::config::Shape;
-use genera_engine::generate::{Sampling, WhenFull};
+use genera_engine::generate::{Finish, Sampling, WhenFull};
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -41,11 +42,15 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
+    arguments.sampling.over(Sampling::default()).validate(usize::MAX)?;
     let device = machine::device(common.threads);
     let model = arguments.model.load_to_answer(&device)?;
     check(&model, &arguments.model.path)?;
     let settings = settings(&arguments.sampling, &model);
     let model = model.speaking()?;
+    let speaker = Speaker::new(&model, &settings);
+    let conversation = Conversation::new(arguments.system);
+    speaker.check(&conversation)?;
     let mut input = Input::open()?;
     let manner = match (common.json, input.is_terminal()) {
         (true, _) => Manner::Json,
@@ -56,16 +61,21 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
         println!("{} is ready. /help lists instructions, Ctrl-D ends.", arguments.model.path.display());
         println!("{}", settings.line());
     }
-    let conversation = Conversation::new(arguments.system);
-    let interrupt = if input.is_terminal() { Some(Interrupt::listen()?) } else { None };
-    let speaker = Speaker::new(&model, &settings);
-    let mut chat = Chat { conversation, speaker, interrupt, manner };
+    let interrupt = if input.is_terminal() {
+        remember();
+        Some(Interrupt::listen_for_ctrl_c(restore)?)
+    } else {
+        None
+    };
+    let mut chat = Chat { conversation, speaker, interrupt, manner, refused: None };
     while let Some(message) = input.next()? {
         match chat.obey(&message, &mut input) {
             Ok(true) => {}
             Ok(false) => break,
             // A person can say it otherwise; a pipe cannot.
-            Err(failure) if manner == Manner::Person => drop(failure.report()),
+            Err(failure) if manner == Manner::Person && !failure.is_closed_pipe() => {
+                chat.warn(failure.message());
+            }
             Err(failure) => return Err(failure),
         }
     }
@@ -127,6 +137,8 @@ struct Chat<'m> {
     speaker: Speaker<'m>,
     interrupt: Option<Interrupt>,
     manner: Manner,
+    /// The newest question, where it could not be answered and so was not kept.
+    refused: Option<String>,
 }
 
 impl Chat<'_> {
@@ -135,16 +147,25 @@ impl Chat<'_> {
         match Instruction::parse(message)? {
             Instruction::Say(text) => self.ask(text)?,
             Instruction::Quit => return Ok(false),
-            Instruction::Help => print!("{}", help()),
+            Instruction::Help => print!("{}", help(width())),
             Instruction::Stats => self.print_stats(),
-            Instruction::System(None) => println!("{}", self.conversation.system().unwrap_or("(nothing)")),
-            Instruction::System(Some(text)) => self.conversation.set_system(&text),
+            Instruction::System(None) => match self.conversation.system() {
+                Some(text) => println!("{text}"),
+                None => {
+                    println!("(nothing; before your message the model's template writes {:?})", self.speaker.opening()?)
+                }
+            },
+            Instruction::System(Some(text)) => {
+                self.conversation.set_system(&text);
+                self.hint("the model is told so from now on");
+            }
             Instruction::Save(path) => {
                 self.conversation.save(&path)?;
                 self.hint(&format!("wrote {}", path.display()));
             }
             Instruction::Reset => {
                 self.conversation.reset();
+                self.refused = None;
                 self.speaker.forget();
                 self.hint("all is forgotten");
             }
@@ -157,9 +178,12 @@ impl Chat<'_> {
                 self.ask(question)?;
             }
             Instruction::Edit => {
-                let question = self.conversation.last_question().ok_or_else(nothing_was_asked)?;
+                let refused = self.refused.as_deref();
+                let question = refused.or(self.conversation.last_question()).ok_or_else(nothing_was_asked)?;
                 if let Some(text) = input.edited(question)?.filter(|text| !text.is_empty()) {
-                    self.conversation.undo();
+                    if self.refused.is_none() {
+                        self.conversation.undo();
+                    }
                     self.ask(text)?;
                 }
             }
@@ -167,7 +191,7 @@ impl Chat<'_> {
         Ok(true)
     }
 
-    /// Asks the model; a question that cannot be answered is not kept.
+    /// Asks the model; a question that cannot be answered is kept to be edited, not in the conversation.
     fn ask(&mut self, question: String) -> Outcome<()> {
         self.conversation.ask(question);
         let mut out: Box<dyn Write> = match self.manner {
@@ -175,9 +199,12 @@ impl Chat<'_> {
             Manner::Person | Manner::Pipe => Box::new(std::io::stdout()),
         };
         self.interrupt.iter().for_each(Interrupt::withdraw);
+        let quiet = self.interrupt.as_ref().map(|_| Quiet::begin());
         let spoken = self.speaker.answer(&self.conversation, self.interrupt.as_ref(), &mut out);
+        drop(quiet);
         self.interrupt.iter().for_each(Interrupt::withdraw);
-        let spoken = spoken.inspect_err(|_| drop(self.conversation.undo()))?;
+        self.refused = if spoken.is_err() { self.conversation.undo() } else { None };
+        let spoken = spoken?;
         self.conversation.answer(spoken.text.as_str());
         self.report(&spoken)
     }
@@ -186,7 +213,8 @@ impl Chat<'_> {
         let Spoken { spent, .. } = spoken;
         if self.manner == Manner::Json {
             let line = serde_json::json!({
-                "role": "assistant", "content": spoken.text, "n_dropped_turns": spoken.n_dropped,
+                "role": "assistant", "content": spoken.text, "finish": spoken.finish_name(),
+                "n_dropped_turns": spoken.n_dropped,
                 "prompt_tokens": spent.n_prompt, "kept_tokens": spent.n_kept, "tokens": spent.n_tokens,
                 "prompt_tokens_per_s": spent.reading_rate(), "tokens_per_s": spent.writing_rate(),
             });
@@ -194,21 +222,25 @@ impl Chat<'_> {
         }
         writeln!(std::io::stdout()).during("cannot write the answer")?;
         if spoken.n_dropped > 0 {
-            eprintln!(
-                "genera: the context of {} tokens is full; the oldest {} turns are no longer told to the model",
+            self.warn(&format!(
+                "the context of {} tokens is full; the oldest {} turns are no longer told to the model",
                 self.speaker.context_len(),
                 spoken.n_dropped
-            );
+            ));
         }
-        if spoken.is_cut_short {
-            eprintln!(
-                "genera: the answer ends here because the context of {} tokens is full",
+        if spoken.finish == Finish::ContextFull {
+            self.warn(&format!(
+                "the answer ends here because the context of {} tokens is full",
                 self.speaker.context_len()
-            );
+            ));
         }
-        let stopped = if spoken.is_stopped { "stopped, " } else { "" };
+        let ending = match spoken.finish_name() {
+            "cancelled" => "stopped, ",
+            "max_tokens" => "cut off (a larger --max-tokens allows more), ",
+            _ => "",
+        };
         self.hint(&format!(
-            "{stopped}{} tokens at {:.1}/s; read {} of {} at {:.0}/s",
+            "{ending}{} tokens at {:.1}/s; read {} of {} at {:.0}/s",
             spent.n_tokens,
             spent.writing_rate(),
             spent.n_prompt - spent.n_kept,
@@ -220,12 +252,18 @@ impl Chat<'_> {
 
     fn print_stats(&self) {
         let total = self.speaker.total;
-        println!("  turns         {}", self.conversation.n_turns());
+        println!("  questions     {}", self.conversation.n_questions());
         println!("  context       {} tokens", self.speaker.context_len());
         println!("  written       {} tokens at {:.1}/s", total.n_tokens, total.writing_rate());
         let n_read = total.n_prompt - total.n_kept;
         println!("  read          {n_read} tokens at {:.1}/s", total.reading_rate());
         println!("  not reread    {} tokens", total.n_kept);
+    }
+
+    /// Says what went otherwise than it was asked for.
+    fn warn(&self, text: &str) {
+        let text = format!("genera: {text}");
+        eprintln!("{}", if self.manner == Manner::Person { wrapped(&text, width(), 0) } else { text });
     }
 
     /// Says something beside the conversation to a person; a pipe gets the answers alone.

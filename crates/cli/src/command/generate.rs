@@ -2,10 +2,12 @@
 
 use super::Common;
 use super::sampling::SamplingOptions;
+use crate::answer_writer::{AnswerWriter, Shape};
 use crate::failure::{Failure, Outcome, While};
 use crate::model::{self, LoadedModel, ModelArguments, Precision};
 use crate::molecules::options::{MoleculeOptions, Wanted};
 use crate::prompts::Prompts;
+use crate::run::interrupt::{EXIT_CODE, Interrupt};
 use crate::tables::gan;
 use crate::tables::options::RowOptions;
 use crate::{answers, machine};
@@ -13,16 +15,18 @@ use genera_engine::generate::{Sampling, WhenFull};
 use genera_engine::weights::PublishedGeneration;
 use genera_modality::{Chat, Modality, Text};
 use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Generate with a model: go on with a text, or answer each line of a file.
+/// Generate with a model: go on with a text, answer a message (--chat), or translate each line of a file.
+///
+/// Answers are written as they are finished; after Ctrl-C those that are finished stay.
 ///
 /// Examples:
 ///   genera generate --model runs/stories --prompt "Once upon a time" --n 3
 ///   genera generate --model hf:HuggingFaceTB/SmolLM2-135M-Instruct --chat --prompt "What is the capital of France?"
+///   genera generate --model model.gguf --chat --input questions.txt --lines --json --output answers.jsonl
 ///   genera generate --model runs/customers --n 1000 --where "country = Mexico, age >= 30" --output rows.csv
 ///   genera generate --model runs/customers --complete with-gaps.csv --output filled.csv
 ///   genera generate --model runs/moses --n 30000 --output samples.smi
@@ -39,9 +43,15 @@ pub struct Arguments {
     /// Say the prompt to the model as a message, in the words of its own chat template, instead of going on with it.
     #[arg(long)]
     chat: bool,
-    /// A file with the beginning of the text, or with source lines; - reads standard input.
+    /// With --chat: tell the model how to answer.
+    #[arg(long, value_name = "TEXT", requires = "chat")]
+    system: Option<String>,
+    /// A file with the prompt, all of it as one; for a sequence-to-sequence model each line is one. - reads standard input.
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
+    /// Each line of --input is a prompt of its own: one line in, one line out.
+    #[arg(long, requires = "input")]
+    lines: bool,
     /// Answers for each prompt, sampled (with --beam: the N best); where there are several prompts, N lines for each.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     n: Option<u32>,
@@ -69,7 +79,7 @@ pub struct Arguments {
     /// times smaller.
     #[arg(long, value_name = "MODEL", conflicts_with = "beam")]
     draft: Option<PathBuf>,
-    /// Write the answers to this file instead of standard output.
+    /// Write the answers to this file instead of standard output; what it held stays until the first answer.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -86,7 +96,9 @@ impl Arguments {
             ("precision", self.model.precision != Precision::default()),
             ("prompt", self.prompt.is_some()),
             ("chat", self.chat),
+            ("system", self.system.is_some()),
             ("input", self.input.is_some()),
+            ("lines", self.lines),
             ("beam", self.beam.is_some()),
             ("length-penalty", self.length_penalty.is_some()),
             ("logprobs", self.logprobs.is_some()),
@@ -205,26 +217,46 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
             "--temperature 0 always gives the same answer, so --n would repeat it; give a temperature above 0 or --beam",
         ));
     }
-    // The output is not touched before all that can be wrong with the input has been looked at.
-    let mut prompts = prompts(&arguments, model.modality.is_paired())?;
-    let mut out: Box<dyn Write> = match &arguments.output {
-        Some(path) => Box::new(BufWriter::new(File::create(path).during(format!("cannot write {}", path.display()))?)),
-        None => Box::new(std::io::stdout()),
+    if arguments.length_penalty.is_some() && settings.beam.is_none() {
+        return Err(Failure::new("--length-penalty is for beam search; add --beam B, or leave it out"));
+    }
+    let by_line = arguments.lines || model.modality.is_paired();
+    let mut prompts = prompts(&arguments, model.modality.is_paired(), by_line)?;
+    let shape = match (common.json, by_line) {
+        (true, _) => Shape::Json,
+        (false, true) => Shape::Lines,
+        (false, false) => Shape::Text,
     };
-    let shape = match (common.json, model.modality.is_paired()) {
-        (true, _) => answers::Shape::Json,
-        (false, true) => answers::Shape::Lines,
-        (false, false) => answers::Shape::Text,
-    };
+    let mut out = AnswerWriter::new(arguments.output.clone(), shape)?;
     let draft = arguments.draft.as_ref().map(|path| arguments.model.load_beside(path, &device)).transpose();
     let draft = draft.during("--draft")?;
     let speaking = match &draft {
         Some(draft) => model.speaking()?.with_draft(draft)?,
         None => model.speaking()?,
     };
-    answers::write(&speaking, &mut prompts, &settings, shape, &mut out)?;
-    out.flush().during("cannot finish the output")?;
-    Ok(ExitCode::SUCCESS)
+    let is_complete = answers::write(&speaking, &mut prompts, &settings, &mut out, &Interrupt::listen()?)?;
+    if is_complete {
+        out.finish()?;
+    }
+    say_what_is_written(&out, is_complete);
+    Ok(if is_complete { ExitCode::SUCCESS } else { ExitCode::from(EXIT_CODE) })
+}
+
+/// Tells a person how many answers there are, where they cannot be seen or are not all.
+fn say_what_is_written(out: &AnswerWriter, is_complete: bool) {
+    if !is_complete && out.n_written == 0 {
+        return eprintln!("genera: stopped before an answer was finished");
+    }
+    let stopped = if is_complete { "" } else { "stopped; " };
+    let answers = match out.n_written {
+        1 => "1 answer".to_owned(),
+        n => format!("{n} answers"),
+    };
+    match out.path() {
+        Some(path) => eprintln!("genera: {stopped}wrote {answers} to {}", path.display()),
+        None if !is_complete => eprintln!("genera: {stopped}wrote {answers}"),
+        None => {}
+    }
 }
 
 /// The kind of data that a message and its answer are.
@@ -304,14 +336,15 @@ fn settings(arguments: &Arguments, model: &LoadedModel) -> answers::Settings {
         length_penalty: arguments.length_penalty.unwrap_or(defaults.length_penalty),
         stop: if arguments.sampling.stop.is_empty() { defaults.stop } else { arguments.sampling.stop.clone() },
         top_logprobs: arguments.logprobs.unwrap_or(0),
+        system: arguments.system.clone(),
         n_guesses: arguments.guess_ahead.map_or(if arguments.draft.is_some() { 4 } else { 0 }, usize::from),
     }
 }
 
-fn prompts(arguments: &Arguments, is_paired: bool) -> Outcome<Prompts> {
+fn prompts(arguments: &Arguments, is_paired: bool, by_line: bool) -> Outcome<Prompts> {
     match (&arguments.prompt, &arguments.input) {
         (Some(prompt), _) => Ok(Prompts::one(prompt.clone())),
-        (None, Some(path)) => Prompts::open(path, is_paired),
+        (None, Some(path)) => Prompts::open(path, by_line),
         (None, None) if is_paired => {
             Err(Failure::new("a sequence-to-sequence model needs something to answer: --prompt TEXT or --input FILE"))
         }
@@ -343,7 +376,7 @@ mod tests {
 
     #[test]
     fn options_without_effect_are_refused_by_name() {
-        let of_texts: [&[&str]; 9] = [
+        let of_texts: [&[&str]; 10] = [
             &["--max-tokens", "9"],
             &["--min-tokens", "2"],
             &["--no-repeat-ngram-size", "3"],
@@ -353,13 +386,14 @@ mod tests {
             &["--guess-ahead", "3"],
             &["--length-penalty", "1"],
             &["--logprobs", "2"],
+            &["--lines", "--input", "x"],
         ];
         let of_sampling: [&[&str]; 3] =
             [&["--temperature", "0.5"], &["--top-k", "3"], &["--repetition-penalty", "1.1"]];
         for kind in [Kind::Gan, Kind::Table, Kind::Molecule] {
             for options in of_texts {
                 let said = said(kind, options);
-                assert!(said.contains(&format!("{}: without effect", options[0])), "{kind:?}: {said}");
+                assert!(said.contains(options[0]) && said.contains(": without effect"), "{kind:?}: {said}");
             }
             for options in of_sampling {
                 assert_eq!(said(kind, options).is_empty(), kind != Kind::Gan, "{kind:?} {options:?}");

@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 /// Fetch a model from the Hugging Face hub, to be used as --model hf:ORG/NAME.
 ///
 /// What is read here is fetched and nothing else: configuration, tokenizer, chat template, and weights in safetensors, or
-/// in PyTorch's format where there are no others. What was cut off goes on where it was; every file is verified.
-/// HF_ENDPOINT, HF_HOME, HF_TOKEN and HF_HUB_OFFLINE mean what they mean to the Hugging Face library, whose cache is used.
+/// in PyTorch's format where there are no others. What was cut off goes on where it was; every file is verified,
+/// also what is there already. HF_ENDPOINT, HF_HOME, HF_TOKEN and HF_HUB_OFFLINE mean what they mean to the Hugging Face
+/// library, whose cache is used.
 ///
 /// Examples:
 ///   genera pull hf:HuggingFaceTB/SmolLM2-135M-Instruct
@@ -43,6 +44,7 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     let client = Client::new(settings)?;
     let listing = Listing::ask(&client, &name)?;
     let files = select(&listing, arguments.file.as_deref()).during(&name)?;
+    files.iter().try_for_each(|file| file.check()).during(&name)?;
     let pull = Pull { client: &client, name: &name, listing: &listing, files: &files };
     let n_fetched = match &arguments.out {
         Some(out) => pull.fill_directory(out)?,
@@ -64,8 +66,14 @@ fn offline(name: &ModelName, settings: &Settings, has_out: bool, common: Common)
     if has_out {
         return Err(Failure::new(format!("HF_HUB_OFFLINE forbids to fetch {name}; unset it")));
     }
-    let path =
-        Cache::new(settings).find(name).map_err(|failure| failure.and("HF_HUB_OFFLINE is set; unset it first"))?;
+    let cache = Cache::new(settings);
+    if cache.pulled(name).is_none() {
+        let place = cache.directory().display();
+        return Err(Failure::new(format!(
+            "{name} is not in {place}, and HF_HUB_OFFLINE forbids to ask the hub for it; unset it and repeat the command"
+        )));
+    }
+    let path = cache.find(name)?;
     if common.json {
         println!("{}", serde_json::json!({ "model": name.to_string(), "path": path, "fetched_bytes": 0 }));
     } else {
@@ -89,7 +97,7 @@ impl Pull<'_> {
         self.check_space(|file| Target::new(cache.blob(self.name, file)))?;
         for file in self.files {
             let target = Target::new(cache.blob(self.name, file));
-            if target.whole.metadata().is_ok_and(|found| found.len() == file.n_bytes) {
+            if is_sound(&target.whole, file, &mut progress)? {
                 progress.skip(file);
             } else {
                 self.fetch(file, &target, &mut progress)?;
@@ -106,7 +114,7 @@ impl Pull<'_> {
         self.check_space(|file| Target::new(out.join(&file.path)))?;
         for file in self.files {
             let target = Target::new(out.join(&file.path));
-            if is_there(&target.whole, file)? {
+            if is_there(&target.whole, file, &mut progress)? {
                 progress.skip(file);
             } else {
                 self.fetch(file, &target, &mut progress)?;
@@ -160,27 +168,36 @@ impl Pull<'_> {
     }
 }
 
+/// Whether a file of the cache is there and what the hub promises; a damaged one is removed.
+fn is_sound(path: &Path, file: &RemoteFile, progress: &mut Progress) -> Outcome<bool> {
+    if !path.metadata().is_ok_and(|found| found.len() == file.n_bytes) {
+        return Ok(false);
+    }
+    if is_same(path, file, progress)? {
+        return Ok(true);
+    }
+    eprintln!("genera: {}: {} is damaged and is fetched anew", file.path, path.display());
+    std::fs::remove_file(path).during(format!("cannot remove {}", path.display()))?;
+    Ok(false)
+}
+
 /// Whether a file of the directory is the hub's.
-fn is_there(path: &Path, file: &RemoteFile) -> Outcome<bool> {
+fn is_there(path: &Path, file: &RemoteFile, progress: &mut Progress) -> Outcome<bool> {
     let Ok(found) = path.metadata() else { return Ok(false) };
-    let is_same = || -> std::io::Result<bool> {
-        let mut sum = file.checksum.begin(file.n_bytes);
-        let mut reader = std::fs::File::open(path)?;
-        let mut chunk = vec![0; 1 << 17];
-        loop {
-            match std::io::Read::read(&mut reader, &mut chunk)? {
-                0 => return Ok(sum.finish() == file.checksum.digits()),
-                n => sum.update(&chunk[..n]),
-            }
-        }
-    };
-    if found.len() == file.n_bytes && is_same().during(format!("cannot read {}", path.display()))? {
+    if found.len() == file.n_bytes && is_same(path, file, progress)? {
         return Ok(true);
     }
     Err(Failure::new(format!(
         "{} is there already and is not the hub's; move it away or name another directory",
         path.display()
     )))
+}
+
+/// Whether a file holds what the hub promises.
+fn is_same(path: &Path, file: &RemoteFile, progress: &mut Progress) -> Outcome<bool> {
+    let same = file.checksum.is_of(path, file.n_bytes, &mut |n_read| progress.show_check(file, n_read));
+    progress.line.hide();
+    same.during(format!("cannot read {}", path.display()))
 }
 
 fn size(n_bytes: u64) -> String {
@@ -237,6 +254,11 @@ impl Progress {
             let rate = size(rate as u64);
             format!("{}  {} of {}  {percent:.0} %  {rate}/s{left}", file.path, size(n_done), size(n_total))
         });
+    }
+
+    /// Shows how far a file that is there has been compared with its checksum.
+    fn show_check(&mut self, file: &RemoteFile, n_read: u64) {
+        self.line.show(|| format!("{}  verifying, {} of {}", file.path, size(n_read), size(file.n_bytes)));
     }
 
     fn end(&mut self, file: &RemoteFile) {

@@ -5,7 +5,7 @@ use genera_engine::generate::{Rules, Sampling};
 /// How tokens are chosen, and when an answer ends.
 #[derive(Clone, Debug, clap::Args)]
 pub struct SamplingOptions {
-    /// Tokens of an answer at most.
+    /// Tokens of an answer at most; where that is more than the context holds, `generate` lets the oldest tokens leave it.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_tokens: Option<u32>,
     /// Tokens of an answer at least.
@@ -14,7 +14,7 @@ pub struct SamplingOptions {
     /// How far to stray from the most probable token; 0 always takes it.
     #[arg(long, value_name = "T", allow_negative_numbers = true)]
     temperature: Option<f32>,
-    /// Choose among the K most probable tokens only.
+    /// Choose among the K most probable tokens only; 0 sets no limit.
     #[arg(long, value_name = "K")]
     top_k: Option<usize>,
     /// Choose among the most probable tokens that together have probability P.
@@ -36,7 +36,7 @@ pub struct SamplingOptions {
     #[arg(long, value_name = "X")]
     frequency_penalty: Option<f32>,
     /// End an answer before this text; may be given several times.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub stop: Vec<String>,
     /// The same seed gives the same answers.
     #[arg(long, value_name = "S", default_value_t = 0)]

@@ -81,9 +81,7 @@ impl Cache {
     /// # Errors
     /// When it was not pulled, or has several files to choose from.
     pub fn find(&self, name: &ModelName) -> Outcome<PathBuf> {
-        let commit = if name.is_pinned() { Some(name.revision.clone()) } else { self.commit_of(name) };
-        let snapshot = commit.map(|commit| self.snapshot(name, &commit)).filter(|path| path.is_dir());
-        let snapshot = snapshot.ok_or_else(|| {
+        let snapshot = self.pulled(name).ok_or_else(|| {
             let place = self.directory.display();
             Failure::new(format!("{name} is not in {place}; fetch it with: genera pull {name}"))
         })?;
@@ -102,6 +100,17 @@ impl Cache {
                 )))
             }
         }
+    }
+
+    /// The directory of a model's commit, where any file of it was pulled.
+    pub fn pulled(&self, name: &ModelName) -> Option<PathBuf> {
+        let commit = if name.is_pinned() { Some(name.revision.clone()) } else { self.commit_of(name) };
+        commit.map(|commit| self.snapshot(name, &commit)).filter(|path| path.is_dir())
+    }
+
+    /// The directory that holds all models.
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     fn commit_of(&self, name: &ModelName) -> Option<String> {

@@ -3,6 +3,12 @@
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+/// Bytes summed at a time.
+const CHUNK_BYTES: usize = 1 << 17;
 
 /// A sum of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +40,28 @@ impl Checksum {
         match self {
             Checksum::Sha256(_) => Summing::Sha256(Sha256::new()),
             Checksum::GitBlob(_) => Summing::GitBlob(Sha1::new_with_prefix(format!("blob {n_bytes}\0"))),
+        }
+    }
+
+    /// Whether it is the sum of what a file holds. `watch` is told how many bytes were read, again and again.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    ///
+    /// # Cost
+    /// As fast as a disk reads: about a gigabyte a second where the processor has instructions for it.
+    pub fn is_of(&self, path: &Path, n_bytes: u64, watch: &mut dyn FnMut(u64)) -> io::Result<bool> {
+        let (mut sum, mut file, mut n_read) = (self.begin(n_bytes), File::open(path)?, 0);
+        let mut chunk = vec![0; CHUNK_BYTES];
+        loop {
+            match file.read(&mut chunk)? {
+                0 => return Ok(n_read == n_bytes && sum.finish() == self.digits()),
+                n => {
+                    sum.update(&chunk[..n]);
+                    n_read += n as u64;
+                }
+            }
+            watch(n_read);
         }
     }
 
@@ -99,6 +127,13 @@ mod tests {
         assert_eq!(sum(Checksum::Sha256(String::new())), sha256);
         assert_eq!(sum(Checksum::GitBlob(String::new())), "ce013625030ba8dba906f756967f9e9ca394464a");
         assert!(Checksum::Sha256(sha256.to_owned()).is_sound());
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a");
+        std::fs::write(&path, "hello\n").unwrap();
+        let is_of = |n_bytes| Checksum::Sha256(sha256.to_owned()).is_of(&path, n_bytes, &mut |_| {}).unwrap();
+        assert!(is_of(6) && !is_of(5));
+        std::fs::write(&path, "hallo\n").unwrap();
+        assert!(!Checksum::Sha256(sha256.to_owned()).is_of(&path, 6, &mut |_| {}).unwrap());
         assert!(!Checksum::GitBlob(sha256.to_owned()).is_sound());
         assert!(!Checksum::GitBlob("../../../../../../../../../../../../../../".to_owned()).is_sound());
     }

@@ -15,7 +15,7 @@ const MAX_BYTES: u64 = 16 << 20;
 pub struct Listing {
     /// The commit that the revision stands for.
     pub commit: String,
-    /// All files, in the hub's order.
+    /// All files, in the hub's order; not all need to be what [`RemoteFile::check`] accepts.
     pub files: Vec<RemoteFile>,
 }
 
@@ -66,12 +66,18 @@ impl Listing {
     }
 
     fn parse(text: &str) -> Outcome<Self> {
+        if !text.trim_start().starts_with('{') {
+            let start: String = text.trim().chars().take(40).collect();
+            return Err(Failure::new(format!(
+                "is no list but {start:?}…; expected JSON, so HF_ENDPOINT must name a hub, and no page of one"
+            )));
+        }
         let Answer { sha, siblings } = serde_json::from_str(text)?;
         if sha.len() != 40 || !sha.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(Failure::new(format!("the commit is {sha:?}; expected 40 hexadecimal digits")));
         }
         let files = siblings.into_iter().filter(|sibling| is_inside(&sibling.rfilename)).map(RemoteFile::of);
-        Ok(Self { commit: sha, files: files.collect::<Outcome<_>>()? })
+        Ok(Self { commit: sha, files: files.collect() })
     }
 
     /// The file of a path.
@@ -81,24 +87,30 @@ impl Listing {
 }
 
 impl RemoteFile {
-    fn of(sibling: Sibling) -> Outcome<Self> {
+    /// What an answer says of a file, without a checksum where it says too little.
+    fn of(sibling: Sibling) -> Self {
         let Sibling { rfilename: path, size, blob_id, lfs } = sibling;
-        let lacks = |what: &str| Failure::new(format!("'{path}' has no {what}; the hub at HF_ENDPOINT may be too old"));
-        let (n_bytes, checksum) = match lfs {
-            Some(Large { sha256, size }) => (size, Checksum::Sha256(sha256)),
-            None => {
-                let id = blob_id.ok_or_else(|| lacks("checksum"))?;
-                (size.ok_or_else(|| lacks("size"))?, Checksum::GitBlob(id))
-            }
+        let (n_bytes, checksum) = match (lfs, size, blob_id) {
+            (Some(Large { sha256, size }), ..) => (size, Checksum::Sha256(sha256)),
+            (None, Some(size), Some(id)) => (size, Checksum::GitBlob(id)),
+            (None, ..) => (0, Checksum::GitBlob(String::new())),
         };
-        if !checksum.is_sound() {
-            return Err(Failure::new(format!(
-                "'{path}' has the {} {:?}, which is none",
-                checksum.name(),
-                checksum.digits()
-            )));
+        Self { path, n_bytes, checksum }
+    }
+
+    /// Refuses a file that could not be verified.
+    ///
+    /// # Errors
+    /// When the hub does not say its size or its checksum, or what it says is no such sum.
+    pub fn check(&self) -> Outcome<()> {
+        let Self { path, checksum, .. } = self;
+        if checksum.is_sound() {
+            return Ok(());
         }
-        Ok(Self { path, n_bytes, checksum })
+        Err(Failure::new(match checksum.digits() {
+            "" => format!("'{path}' has no checksum or no size; the hub at HF_ENDPOINT may be too old"),
+            digits => format!("'{path}' has the {} {digits:?}, which is none", checksum.name()),
+        }))
     }
 }
 
@@ -135,13 +147,15 @@ mod tests {
     #[test]
     fn what_cannot_be_checked_is_refused() {
         let check = |siblings: &str, expect: &str| {
-            let failure = format!("{:?}", listing(siblings).unwrap_err());
-            assert!(failure.contains(expect), "{failure}");
+            let failure = listing(siblings).unwrap().files[0].check().unwrap_err();
+            assert!(failure.message().contains(expect), "{failure:?}");
         };
         check(r#"{"rfilename":"a","size":5}"#, "no checksum");
         check(&format!(r#"{{"rfilename":"a","blobId":"{SHA}"}}"#), "no size");
         check(r#"{"rfilename":"a","size":5,"blobId":"../../x"}"#, "which is none");
-        check(r#"{"rfilename":"a","size":-5}"#, "-5");
+        assert!(listing(r#"{"rfilename":"a","size":-5}"#).is_err());
         assert!(Listing::parse(r#"{"sha":"../..","siblings":[]}"#).is_err());
+        let page = format!("{:?}", Listing::parse("<!doctype html><title>Hub</title>").unwrap_err());
+        assert!(page.contains("<!doctype html>") && page.contains("HF_ENDPOINT"), "{page}");
     }
 }

@@ -8,31 +8,55 @@ use std::sync::{Arc, OnceLock};
 #[derive(Clone, Debug)]
 pub struct Interrupt {
     asked: Arc<AtomicBool>,
+    /// Whether nothing is under way that could be finished.
+    is_idle: Arc<AtomicBool>,
 }
 
-static ASKED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+static LISTENING: OnceLock<Interrupt> = OnceLock::new();
+
+/// The number of the signal that Ctrl-C sends.
+const CTRL_C: i32 = 2;
 
 /// What shells expect of a program that was ended by Ctrl-C.
-const EXIT_CODE: i32 = 130;
+pub const EXIT_CODE: u8 = exit_code(CTRL_C) as u8;
+
+/// What shells expect of a program that a signal ended.
+const fn exit_code(signal: i32) -> i32 {
+    128 + signal
+}
 
 impl Interrupt {
-    /// Listens for Ctrl-C and for the signal that ends programs.
+    /// Listens for Ctrl-C and for the signals that end programs: each asks to stop.
     ///
     /// # Errors
     /// When the system does not let us.
     pub fn listen() -> Outcome<Self> {
-        if let Some(asked) = ASKED.get() {
-            return Ok(Self { asked: asked.clone() });
+        Self::start(|_| false, || {})
+    }
+
+    /// Listens for Ctrl-C; the signals that end programs do so at once. `parting` is called before the process ends.
+    ///
+    /// # Errors
+    /// When the system does not let us.
+    pub fn listen_for_ctrl_c(parting: fn()) -> Outcome<Self> {
+        Self::start(|signal| signal != CTRL_C, parting)
+    }
+
+    fn start(ends_at_once: fn(i32) -> bool, parting: fn()) -> Outcome<Self> {
+        if let Some(listening) = LISTENING.get() {
+            return Ok(listening.clone());
         }
-        let asked = Arc::new(AtomicBool::new(false));
-        let on_signal = asked.clone();
-        let handler = move || {
-            if on_signal.swap(true, Ordering::SeqCst) {
-                std::process::exit(EXIT_CODE);
+        let new = Self { asked: Arc::default(), is_idle: Arc::default() };
+        let on_signal = new.clone();
+        let handler = move |signal| {
+            let was_asked = on_signal.asked.swap(true, Ordering::SeqCst);
+            if was_asked || on_signal.is_idle.load(Ordering::SeqCst) || ends_at_once(signal) {
+                parting();
+                std::process::exit(exit_code(signal));
             }
         };
-        ctrlc::set_handler(handler).during("cannot listen for Ctrl-C")?;
-        Ok(Self { asked: ASKED.get_or_init(|| asked).clone() })
+        handle_signals(handler).during("cannot listen for Ctrl-C")?;
+        Ok(LISTENING.get_or_init(|| new).clone())
     }
 
     /// What was asked is done; the next Ctrl-C is a first one again.
@@ -44,4 +68,27 @@ impl Interrupt {
     pub fn is_asked(&self) -> bool {
         self.asked.load(Ordering::SeqCst)
     }
+
+    /// Waits for something outside, during which the first Ctrl-C ends the process: there is nothing to finish.
+    pub fn while_idle<T>(&self, wait: impl FnOnce() -> T) -> T {
+        self.is_idle.store(true, Ordering::SeqCst);
+        let got = wait();
+        self.is_idle.store(false, Ordering::SeqCst);
+        got
+    }
+}
+
+/// Calls `handler` on a thread of its own with the number of each signal that asks to stop.
+#[cfg(unix)]
+fn handle_signals(handler: impl Fn(i32) + Send + 'static) -> std::io::Result<()> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || signals.forever().for_each(handler))?;
+    Ok(())
+}
+
+/// Elsewhere the system tells of nothing but Ctrl-C.
+#[cfg(not(unix))]
+fn handle_signals(handler: impl Fn(i32) + Send + 'static) -> Result<(), ctrlc::Error> {
+    ctrlc::set_handler(move || handler(CTRL_C))
 }

@@ -39,12 +39,17 @@ impl StatusLine {
             eprintln!("{}", line());
         }
     }
+
+    /// Makes room for other output; the line comes back when it is shown next.
+    pub fn hide(&mut self) {
+        if std::mem::take(&mut self.is_shown) && self.is_terminal {
+            eprint!("\r\x1b[K");
+        }
+    }
 }
 
 impl Drop for StatusLine {
     fn drop(&mut self) {
-        if self.is_shown && self.is_terminal {
-            eprint!("\r\x1b[K");
-        }
+        self.hide();
     }
 }

@@ -35,6 +35,11 @@ impl Conversation {
         self.turns.len()
     }
 
+    /// Turns of the user.
+    pub fn n_questions(&self) -> usize {
+        self.turns.iter().filter(|turn| !turn.is_of_assistant()).count()
+    }
+
     /// The user says something.
     pub fn ask(&mut self, text: impl Into<String>) {
         self.turns.push(ChatMessage::new(USER, text));
@@ -124,6 +129,7 @@ mod tests {
         assert_eq!(said(&conversation, 2), "system:Be brief. user:b? assistant:B. ");
         assert!(conversation.take_answer_back());
         assert_eq!((conversation.last_question(), conversation.n_turns()), (Some("b?"), 3));
+        assert_eq!(conversation.n_questions(), 2);
         assert_eq!(conversation.undo().as_deref(), Some("b?"));
         assert_eq!(conversation.undo().as_deref(), Some("a?"));
         assert_eq!(conversation.undo(), None);

@@ -1,5 +1,6 @@
 //! Lines that begin with a slash: what a person asks of the program, not of the model.
 
+use super::terminal::wrapped;
 use crate::failure::{Failure, Outcome};
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -36,21 +37,24 @@ const ALL: [(&str, &str, &str); 9] = [
     ("reset", "", "forget all that was said"),
     ("undo", "", "forget the newest question and its answer"),
     ("retry", "", "answer the newest question anew"),
-    ("edit", "", "change the newest question and have it answered"),
+    ("edit", "", "change the newest question, also one that was refused, and have it answered"),
     ("save", "FILE", "write the conversation: .jsonl as a chat file to train on, else as text"),
-    ("stats", "", "turns, tokens, speed"),
+    ("stats", "", "questions, tokens, speed"),
     ("quit", "", "end, as Ctrl-D does"),
 ];
 
-/// The instructions, one a line, and how to write a message.
-pub fn help() -> String {
+/// The instructions, one a line, and how to write a message, in so many columns.
+pub fn help(width: usize) -> String {
+    const INDENT: usize = 19;
     let mut text = String::new();
     for (name, argument, summary) in ALL {
+        let line = format!("  {:<16} {summary}", format!("/{name} {argument}"));
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "  {:<16} {summary}", format!("/{name} {argument}"));
+        let _ = writeln!(text, "{}", wrapped(&line, width, INDENT));
     }
-    text + "A line that ends in \\ goes on in the next, and \"\"\" begins and ends a message of several lines.\n\
-            // begins a message with a slash. Ctrl-C stops an answer and keeps what was said of it.\n"
+    let about = "A line that ends in \\ goes on in the next, and \"\"\" begins and ends a message of several lines. \
+                 // begins a message with a slash. Ctrl-C stops an answer and keeps what was said of it.";
+    text + &wrapped(about, width, 0) + "\n"
 }
 
 /// The names of the instructions that begin with `start`, which has its slash.
@@ -121,5 +125,6 @@ mod tests {
             assert!(!matches!(Instruction::parse(&format!("/{name} {argument}")).unwrap(), Instruction::Say(_)));
         }
         assert_eq!(completions("/re"), ["/reset", "/retry"]);
+        assert!(help(60).lines().all(|line| line.len() <= 60), "{}", help(60));
     }
 }

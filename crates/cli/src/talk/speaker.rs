@@ -11,6 +11,9 @@ use genera_modality::AnswerStream;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+/// A message to try a template with.
+const PROBE: &str = "Hello!";
+
 /// Lets a model answer, turn by turn; what it has read stays read.
 pub struct Speaker<'m> {
     model: &'m SpeakingModel<'m>,
@@ -28,14 +31,21 @@ pub struct Speaker<'m> {
 pub struct Spoken {
     /// Its text.
     pub text: String,
-    /// Whether somebody stopped it.
-    pub is_stopped: bool,
-    /// Whether it ended because the context is full.
-    pub is_cut_short: bool,
+    /// Why it ended; cancelled when somebody stopped it.
+    pub finish: Finish,
+    /// Whether a stop string ended it.
+    pub is_at_stop: bool,
     /// Turns that were dropped before it.
     pub n_dropped: usize,
     /// What it took.
     pub spent: Spent,
+}
+
+impl Spoken {
+    /// Why it ended, as it is written for machines.
+    pub fn finish_name(&self) -> &'static str {
+        if self.is_at_stop { "stop" } else { answers::finish_name(&self.finish) }
+    }
 }
 
 /// Tokens and time.
@@ -88,6 +98,31 @@ impl<'m> Speaker<'m> {
         self.n_dropped = 0;
     }
 
+    /// Refuses settings and a template with which no message could be answered.
+    ///
+    /// # Errors
+    /// When a setting is out of its range, or the template cannot write a first message.
+    pub fn check(&self, conversation: &Conversation) -> Outcome<()> {
+        self.settings.sampling.validate(self.model.transformer.config().vocab_size)?;
+        self.rendered(conversation.clone()).map(drop)
+    }
+
+    /// What the template writes before the first message where nothing tells the model how to answer.
+    ///
+    /// # Errors
+    /// As the template.
+    pub fn opening(&self) -> Outcome<String> {
+        let text = self.rendered(Conversation::default())?;
+        Ok(text.split(PROBE).next().unwrap_or_default().to_owned())
+    }
+
+    /// A conversation and [`PROBE`], as the template writes them.
+    fn rendered(&self, mut conversation: Conversation) -> Outcome<String> {
+        conversation.ask(PROBE);
+        let template = self.model.codebook.chat_template();
+        Ok(template.map_or(Ok(String::new()), |template| template.render(&conversation.messages(0), true))?)
+    }
+
     /// Tokens that the model can read and write at once.
     pub fn context_len(&self) -> usize {
         self.model.transformer.config().context_len
@@ -112,25 +147,20 @@ impl<'m> Speaker<'m> {
         let n_kept = self.dialogue.begin(request)?;
         let mut spent = Spent { n_prompt, n_kept, ..Spent::default() };
         let is_asked_to_stop = || interrupt.is_some_and(Interrupt::is_asked);
-        let (text, finish) = self.speak(start, &mut spent, &is_asked_to_stop, out)?;
+        let (text, finish, is_at_stop) = self.speak(start, &mut spent, &is_asked_to_stop, out)?;
         self.total.add(spent);
-        Ok(Spoken {
-            text: text.trim().to_owned(),
-            is_stopped: is_asked_to_stop(),
-            is_cut_short: finish == Finish::ContextFull,
-            n_dropped: self.n_dropped - n_dropped_before,
-            spent,
-        })
+        let (text, n_dropped) = (text.trim().to_owned(), self.n_dropped - n_dropped_before);
+        Ok(Spoken { text, finish, is_at_stop, n_dropped, spent })
     }
 
-    /// Writes the answer that was begun at `start`, and counts; gives its text and why it ended.
+    /// Writes the answer that was begun at `start`, and counts; gives its text, why it ended, and whether at a stop string.
     fn speak(
         &mut self,
         start: Instant,
         spent: &mut Spent,
         is_asked_to_stop: &dyn Fn() -> bool,
         out: &mut dyn Write,
-    ) -> Outcome<(String, Finish)> {
+    ) -> Outcome<(String, Finish, bool)> {
         let mut stream = AnswerStream::new(self.model.codebook.as_ref(), &self.settings.stop);
         let mut text = String::new();
         let finish = loop {
@@ -155,7 +185,7 @@ impl<'m> Speaker<'m> {
         };
         spent.writing = start.elapsed() - spent.reading;
         say(&mut text, &stream.finish(), out)?;
-        Ok((text, finish))
+        Ok((text, finish, stream.is_stopped()))
     }
 
     /// The tokens of the conversation. Where they leave no room for an answer, the oldest turns are dropped until half of
