@@ -171,7 +171,7 @@ fn a_transfer_that_breaks_off_goes_on() {
     assert_eq!(std::fs::read(puller.snapshot().join("model.safetensors")).unwrap(), weights());
     let ranges: Vec<u64> = puller.hub.requests().iter().filter_map(Request::range).collect();
     assert_eq!(ranges, [500_000, 1_000_000]);
-    let failing = Behaviour { n_unavailable: 3, ..Behaviour::default() };
+    let failing = Behaviour { n_unavailable: 2, ..Behaviour::default() };
     Puller::new(&plain_files(), failing).run(&["pull", "hf:org/name"]);
 }
 
@@ -271,6 +271,27 @@ fn refusals_say_what_to_do() {
     check("404 Not Found", "", &[], &["no such model or revision"]);
     check("503 Service Unavailable", "", &[], &["503"]);
     check("418 Teapot", "Unheard", &[], &["418"]);
+}
+
+/// Who waits is told why, and a hub that fails is an error at once.
+#[test]
+fn a_failing_hub_is_told_of_at_once() {
+    let begun = |behaviour: Behaviour, endpoint: Option<&str>| {
+        let puller = Puller::new(&plain_files(), behaviour);
+        let start = std::time::Instant::now();
+        let variables: Vec<(&str, &str)> = endpoint.map(|endpoint| ("HF_ENDPOINT", endpoint)).into_iter().collect();
+        let error = puller.refusal_with(&["pull", "hf:org/name"], &variables);
+        assert!(start.elapsed() < std::time::Duration::from_secs(3), "{:?}: {error}", start.elapsed());
+        (error, puller.hub.requests().len())
+    };
+    let (error, n_requests) = begun(Behaviour { n_unavailable: 99, ..Behaviour::default() }, None);
+    assert!(error.contains("503") && error.contains("trying again in 0."), "{error}");
+    assert_eq!(n_requests, 3, "{error}");
+    let (error, n_requests) = begun(Behaviour { asks_to_wait: Some(3600), ..Behaviour::default() }, None);
+    assert!(error.contains("429") && error.contains("left alone for 1 h 00 min"), "{error}");
+    assert_eq!(n_requests, 1, "{error}");
+    let (error, _) = begun(Behaviour::default(), Some("http://127.0.0.1:1"));
+    assert!(error.contains("cannot be reached") && !error.contains("trying again"), "{error}");
 }
 
 #[test]

@@ -1,9 +1,12 @@
 //! Conversations: who said what, and the template that writes them the way a model has learned to read them.
 
+mod borders;
+mod cost;
 mod encode;
 mod functions;
 mod messages;
 mod program;
+mod renderers;
 mod template;
 mod turns;
 

@@ -3,16 +3,19 @@
 use super::settings::Settings;
 use super::tls;
 use crate::failure::{Failure, Outcome};
-use std::io::Read;
+use std::io::{ErrorKind, IsTerminal, Read};
+use std::sync::mpsc;
 use std::time::Duration;
 use ureq::http::header::{AUTHORIZATION, HeaderName, LOCATION, RANGE, RETRY_AFTER, USER_AGENT};
 use ureq::http::{Response, StatusCode, Uri};
-use ureq::{Agent, Body};
+use ureq::{Agent, Body, Timeout};
 
 /// Most addresses that one request is sent on to.
 const MAX_REDIRECTS: usize = 10;
-/// Time for a connection to be made, and for an answer to begin.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Time for a connection to be made, for an answer to begin, and between two pieces of it.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Time after which it is said who is waited for.
+const QUIET: Duration = Duration::from_millis(800);
 /// Time for one answer to arrive. One that takes longer is asked to go on from where it was.
 const MAX_TRANSFER: Duration = Duration::from_secs(300);
 /// Longest message of the hub that is repeated.
@@ -23,6 +26,8 @@ const MAX_MESSAGE: usize = 300;
 pub enum Trouble {
     /// It may go well the next time, perhaps only after a while.
     Passing(String, Option<Duration>),
+    /// There is no connection, and asking at once again would make none.
+    Unconnected(String),
     /// It will not.
     Lasting(String),
 }
@@ -30,7 +35,9 @@ pub enum Trouble {
 impl From<Trouble> for Failure {
     fn from(trouble: Trouble) -> Self {
         match trouble {
-            Trouble::Passing(message, _) | Trouble::Lasting(message) => Failure::new(message),
+            Trouble::Passing(message, _) | Trouble::Unconnected(message) | Trouble::Lasting(message) => {
+                Failure::new(message)
+            }
         }
     }
 }
@@ -56,6 +63,7 @@ impl Client {
             .http_status_as_error(false)
             .timeout_connect(Some(PATIENCE))
             .timeout_recv_response(Some(PATIENCE))
+            .timeout_per_read(Some(PATIENCE))
             .timeout_recv_body(Some(MAX_TRANSFER));
         if settings.endpoint.starts_with("https") {
             config = config.tls_config(tls::config()?);
@@ -115,10 +123,14 @@ impl Client {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
         let host = address.host().unwrap_or_default();
-        request.call().map_err(|error| match error {
+        let answer = say_if_slow(host, || request.call());
+        answer.map_err(|error| match error {
             ureq::Error::Tls(_) | ureq::Error::Rustls(_) | ureq::Error::BadUri(_) => {
                 Trouble::Lasting(format!("{host} cannot be spoken to: {error}"))
             }
+            error if is_unconnected(&error) => Trouble::Unconnected(format!(
+                "{host} cannot be reached: {error}; check the network, and HF_ENDPOINT if it is set"
+            )),
             error => Trouble::Passing(format!("{host} cannot be reached: {error}"), None),
         })
     }
@@ -167,6 +179,42 @@ impl Client {
             }
             _ => String::new(),
         }
+    }
+}
+
+/// Does something, and says who is waited for when it takes long.
+fn say_if_slow<T>(host: &str, work: impl FnOnce() -> T) -> T {
+    let (done, is_done) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            if is_done.recv_timeout(QUIET) == Err(mpsc::RecvTimeoutError::Timeout) {
+                say(&format!("waiting for {host}"));
+            }
+        });
+        let answer = work();
+        drop(done);
+        answer
+    })
+}
+
+/// A line for who waits, in the place of one that says how far it is.
+pub(super) fn say(message: &str) {
+    let clear = if std::io::stderr().is_terminal() { "\r\x1b[K" } else { "" };
+    eprintln!("{clear}genera: {message}");
+}
+
+/// Whether no connection came about because there is nobody, or no way to them.
+fn is_unconnected(error: &ureq::Error) -> bool {
+    match error {
+        ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => true,
+        ureq::Error::Timeout(timeout) => matches!(timeout, Timeout::Resolve | Timeout::Connect),
+        ureq::Error::Io(error) => {
+            use ErrorKind::{AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkDown, NetworkUnreachable};
+            let kinds = [AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkDown, NetworkUnreachable];
+            // The standard library has no kind for a name that cannot be resolved.
+            kinds.contains(&error.kind()) || error.to_string().starts_with("failed to lookup address")
+        }
+        _ => false,
     }
 }
 
@@ -223,6 +271,17 @@ mod tests {
         check("//cdn.co/x", None);
         check("c", None);
         check("", None);
+    }
+
+    #[test]
+    fn where_nobody_is_nothing_is_asked_again() {
+        let lookup = std::io::Error::other("failed to lookup address information: Name or service not known");
+        for error in [ErrorKind::ConnectionRefused.into(), ErrorKind::NetworkUnreachable.into(), lookup] {
+            assert!(is_unconnected(&ureq::Error::Io(error)));
+        }
+        assert!(is_unconnected(&ureq::Error::HostNotFound) && is_unconnected(&ureq::Error::Timeout(Timeout::Connect)));
+        assert!(!is_unconnected(&ureq::Error::Timeout(Timeout::PerRead)));
+        assert!(!is_unconnected(&ureq::Error::Io(ErrorKind::ConnectionReset.into())));
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! One file from the hub: what has arrived is kept, gone on with, and verified before it gets its name.
 
 use super::checksum::Summing;
-use super::client::{Client, Trouble, text};
+use super::client::{Client, Trouble, say, text};
 use super::listing::RemoteFile;
 use crate::failure::{Failure, Outcome, While};
+use crate::show::number;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -12,11 +13,11 @@ use ureq::http::StatusCode;
 use ureq::http::header::{CONTENT_LENGTH, CONTENT_RANGE};
 
 /// Attempts without a byte of progress before it is given up.
-const MAX_ATTEMPTS: u32 = 5;
-/// Wait before the second attempt; it doubles each time.
-const FIRST_WAIT: Duration = Duration::from_millis(300);
-/// Longest wait that a hub may ask for.
-const MAX_WAIT: Duration = Duration::from_secs(60);
+const MAX_ATTEMPTS: u32 = 3;
+/// Wait before the second attempt; it triples each time.
+const FIRST_WAIT: Duration = Duration::from_millis(150);
+/// Longest wait that a hub may ask for; who has to wait longer is told so.
+const MAX_WAIT: Duration = Duration::from_secs(5);
 /// Bytes moved at a time.
 const CHUNK_BYTES: usize = 1 << 17;
 
@@ -61,7 +62,7 @@ pub fn fetch(
     std::fs::rename(path, &target.whole).during(format!("cannot rename {}", path.display()))
 }
 
-/// Tries again while the trouble is passing, with longer and longer waits.
+/// Tries again while the trouble is passing, a few times.
 ///
 /// # Errors
 /// The last trouble, when it lasts.
@@ -69,17 +70,30 @@ pub(super) fn persist<T>(mut attempt: impl FnMut() -> Result<T, Trouble>) -> Out
     let mut n_failed = 0;
     loop {
         match attempt() {
-            Err(Trouble::Passing(_, asked)) if n_failed + 1 < MAX_ATTEMPTS => {
-                std::thread::sleep(wait(n_failed, asked));
+            Err(Trouble::Passing(message, asked)) => {
                 n_failed += 1;
+                await_next(n_failed, &message, asked)?;
             }
             other => return Ok(other?),
         }
     }
 }
 
-fn wait(n_failed: u32, asked: Option<Duration>) -> Duration {
-    asked.unwrap_or(FIRST_WAIT * 2_u32.pow(n_failed)).min(MAX_WAIT)
+/// Waits for the next attempt after `n_failed` without progress, and says so.
+///
+/// # Errors
+/// The trouble itself, when there were enough attempts or the hub asks for a long wait.
+fn await_next(n_failed: u32, message: &str, asked: Option<Duration>) -> Outcome<()> {
+    let wait = asked.unwrap_or(FIRST_WAIT * 3_u32.pow(n_failed.saturating_sub(1)));
+    if n_failed >= MAX_ATTEMPTS {
+        return Err(Failure::new(message));
+    }
+    if wait > MAX_WAIT {
+        return Err(Failure::new(format!("{message}, and asks to be left alone for {}", number::duration(wait))));
+    }
+    say(&format!("{message}; trying again in {}", number::duration(wait)));
+    std::thread::sleep(wait);
+    Ok(())
 }
 
 /// A file that is on its way.
@@ -133,12 +147,10 @@ impl<'t> Transfer<'t> {
             match self.attempt(watch) {
                 Ok(()) => {}
                 Err(Trouble::Lasting(message)) => return Err(Failure::new(format!("{}: {message}", self.file.path))),
+                Err(Trouble::Unconnected(message)) => return Err(self.interrupted(&message)),
                 Err(Trouble::Passing(message, asked)) => {
                     n_failed = if self.n_there > n_before { 0 } else { n_failed + 1 };
-                    if n_failed == MAX_ATTEMPTS {
-                        return Err(self.interrupted(&message));
-                    }
-                    std::thread::sleep(wait(n_failed.saturating_sub(1), asked));
+                    await_next(n_failed, &message, asked).map_err(|failure| self.interrupted(failure.message()))?;
                 }
             }
         }
@@ -247,6 +259,7 @@ fn escaped(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Instant;
 
     #[test]
     fn paths_become_addresses() {
@@ -255,10 +268,15 @@ mod tests {
     }
 
     #[test]
-    fn waits_grow_up_to_a_limit() {
-        assert_eq!(wait(0, None), FIRST_WAIT);
-        assert_eq!(wait(2, None), FIRST_WAIT * 4);
-        assert_eq!(wait(0, Some(Duration::from_secs(5))), Duration::from_secs(5));
-        assert_eq!(wait(0, Some(Duration::from_secs(86_400))), MAX_WAIT);
+    fn long_waits_are_told_and_not_waited_for() {
+        let start = Instant::now();
+        let hours = Some(Duration::from_secs(7200));
+        let failure = await_next(1, "hub answers 429", hours).unwrap_err();
+        assert_eq!(failure.message(), "hub answers 429, and asks to be left alone for 2 h 00 min");
+        assert_eq!(await_next(MAX_ATTEMPTS, "x", None).unwrap_err().message(), "x");
+        assert!(await_next(1, "x", Some(Duration::ZERO)).is_ok());
+        // All waits together.
+        assert!((1..MAX_ATTEMPTS).all(|n_failed| await_next(n_failed, "x", None).is_ok()));
+        assert!(start.elapsed() < Duration::from_secs(1));
     }
 }

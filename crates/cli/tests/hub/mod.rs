@@ -28,6 +28,8 @@ pub struct Behaviour {
     /// Sends requests for content on to another host; to another path of its own when empty.
     pub redirects_to: Option<String>,
     pub redirects_in_circles: bool,
+    /// Answers everything with 429 and a request to come back after so many seconds.
+    pub asks_to_wait: Option<u32>,
     /// Answers everything with a status and the hub's own code for it.
     pub refuses_with: Option<(&'static str, &'static str)>,
     /// Lists this in place of its files.
@@ -100,6 +102,9 @@ impl Served {
         let n_before = self.n_requests.fetch_add(1, Ordering::SeqCst);
         if n_before < self.behaviour.n_unavailable {
             return respond(&mut stream, "503 Service Unavailable", "", b"");
+        }
+        if let Some(seconds) = self.behaviour.asks_to_wait {
+            return respond(&mut stream, "429 Too Many Requests", &format!("Retry-After: {seconds}\r\n"), b"");
         }
         if let Some((status, code)) = self.behaviour.refuses_with {
             return respond(&mut stream, status, &format!("X-Error-Code: {code}\r\n"), b"");

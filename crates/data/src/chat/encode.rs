@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use std::collections::HashSet;
 
 /// Characters for private use, of which one that no message holds marks what must not become a special token.
-const MARKS: std::ops::RangeInclusive<char> = '\u{f0000}'..='\u{fffff}';
+pub(super) const MARKS: std::ops::RangeInclusive<char> = '\u{f0000}'..='\u{fffff}';
 
 /// The tokens of a conversation as its model reads it; with `add_generation_prompt` they end where the answer begins.
 ///
@@ -81,6 +81,11 @@ impl Marked {
         };
         let tools = tools.iter().map(|tool| spoilt_value(tool, &spoil)).collect();
         Ok((Self { messages: messages.iter().map(message).collect(), mark, names }, tools))
+    }
+
+    /// Where special tokens stand in a text that a template made of the messages.
+    pub(super) fn special_in(&self, text: &str) -> Vec<usize> {
+        self.names.in_text(text).map(|(range, _, _)| range.start).collect()
     }
 
     /// The tokens of a text that a template made of the messages.

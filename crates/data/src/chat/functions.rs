@@ -1,11 +1,13 @@
 //! What published chat templates call beyond Jinja itself, as the Hugging Face library defines it.
 
+use super::cost;
 use minijinja::value::Kwargs;
 use minijinja::{Error, ErrorKind, Output, State, Value};
 use serde::Serialize;
 use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 use std::fmt;
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Longest text that a single value becomes.
@@ -33,16 +35,62 @@ pub(super) fn raise_exception(message: &str) -> Result<Value, Error> {
 
 /// Prints a value. One that holds another twice, which holds another twice, … is as small as its text is endless, so that
 /// the text is bounded while it is written.
-pub(super) fn print(out: &mut Output<'_>, _: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
+pub(super) fn print(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
     if value.as_str().is_some() || value.as_object().is_none() {
         return write!(out, "{value}").map_err(Error::from);
     }
+    let _ = cost::pay(state, value)?;
     out.write_str(&text_of(value)?).map_err(Error::from)
 }
 
 /// The text of a value, as the filter `string` gives it.
 pub(super) fn string(value: Value) -> Result<Value, Error> {
     if value.as_str().is_some() { Ok(value) } else { text_of(&value).map(Value::from) }
+}
+
+/// What Python's methods give, paid for where the engine counts less than they do.
+pub(super) fn method(
+    state: &mut State<'_, '_>,
+    value: &Value,
+    name: &str,
+    arguments: &[Value],
+) -> Result<Value, Error> {
+    if let Some(text) = value.as_str() {
+        match name {
+            "split" => cost::parts(state, text, arguments.first().and_then(Value::as_str))?,
+            "splitlines" => cost::parts(state, text, Some("\n"))?,
+            "format" => cost::format(state, text, arguments)?,
+            _ => {}
+        }
+    }
+    minijinja_contrib::pycompat::unknown_method_callback(state, value, name, arguments)
+}
+
+/// The parts of a text, as the engine's filter gives them.
+pub(super) fn split(
+    state: &State<'_, '_>,
+    value: Value,
+    separator: Option<Arc<str>>,
+    n_max: Option<i64>,
+) -> Result<Value, Error> {
+    cost::parts(state, value.as_str().unwrap_or_default(), separator.as_deref())?;
+    minijinja::filters::split(&value, separator, n_max)
+}
+
+/// The lines of a text.
+pub(super) fn lines(state: &State<'_, '_>, value: Value) -> Result<Value, Error> {
+    cost::parts(state, value.as_str().unwrap_or_default(), Some("\n"))?;
+    minijinja::filters::lines(&value)
+}
+
+/// Letters or items from the last to the first.
+pub(super) fn reverse(state: &State<'_, '_>, value: Value) -> Result<Value, Error> {
+    if let Some(text) = value.as_str() {
+        return Ok(text.chars().rev().collect::<String>().into());
+    }
+    let mut items = cost::copied(state, &value)?;
+    items.reverse();
+    Ok(items.into())
 }
 
 /// The items of a list as one text.

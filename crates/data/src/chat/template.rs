@@ -1,11 +1,13 @@
 //! The chat template of a model: a Jinja program that writes a conversation as the text that the model was trained on.
 //!
 //! Templates come with downloaded models, so they are bounded: they see nothing but the messages, every instruction, byte
-//! and item that they handle costs fuel, of which there is a fixed amount, and there is a deadline.
+//! and item that they handle costs fuel, of which there is a fixed amount, and there is a deadline. While one runs on behind
+//! its deadline, no other is rendered.
 
 use super::ChatMessage;
 use super::functions::{self, Refusal};
 use super::program;
+use super::renderers::{ENDLESS, RENDERERS};
 use crate::{Error, Result};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Serde};
@@ -13,27 +15,20 @@ use minijinja::{Environment, ErrorKind, State, Value, context};
 use serde_json::Value as Json;
 use std::error::Error as _;
 use std::path::Path;
-use std::sync::{Arc, OnceLock, mpsc};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Longest template that is read; published ones have some kilobytes.
 const MAX_SOURCE_BYTES: usize = 1 << 20;
 /// What a template may spend: one unit is an instruction, or 64 bytes of text. Enough for a thousand turns, and gone in
 /// a tenth of a second.
-const BASE_FUEL: u64 = 300_000;
+const BASE_FUEL: u64 = 400_000;
 /// Bytes of messages that pay for one unit more.
 const BYTES_PER_FUEL: usize = 4;
 /// Calls of macros and includes within each other.
 const MAX_DEPTH: usize = 64;
-/// Stack for rendering: values that hold each other are visited and freed recursively, as deep as the fuel reaches.
-const STACK_BYTES: usize = 256 << 20;
 /// Midnight of 26 July 2024: the day that templates of Llama 3 name when they do not know the date.
 const FIXED_DAY: Duration = Duration::from_secs(1_721_952_000);
-
-/// Longest time that rendering may take; a long conversation takes some milliseconds.
-const DEADLINE: Duration = Duration::from_millis(900);
-
-const ENDLESS: &str = "it does not come to an end, or writes more text than a conversation of this length can need";
 
 /// Writes conversations as text.
 #[derive(Debug)]
@@ -118,6 +113,11 @@ impl ChatTemplate {
         self.render_at(messages, tools, true, SystemTime::now())
     }
 
+    /// Whether a template, this or another, still runs although its deadline has passed.
+    pub fn is_any_overdue() -> bool {
+        RENDERERS.overdue().is_some()
+    }
+
     /// Whether it writes tools at all.
     pub fn knows_tools(&self) -> bool {
         self.source.contains("tools")
@@ -154,7 +154,7 @@ impl ChatTemplate {
             context! { tools => Serde(tools), ..context }
         };
         let (source, compiled) = (self.source.clone(), self.compiled.clone());
-        within_deadline(move || {
+        RENDERERS.run(&self.source, move || {
             let compiled = compiled.get_or_init(|| Compiled::new(&source)).clone();
             let Compiled { mut environment, source, syntax } = compiled.map_err(problem)?;
             environment.set_fuel(Some(fuel));
@@ -207,10 +207,15 @@ fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
     program::prepare(&mut environment);
     environment.set_recursion_limit(MAX_DEPTH);
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    environment.set_unknown_method_callback(functions::method);
     environment.set_formatter(functions::print);
     environment.add_filter("string", functions::string);
     environment.add_filter("join", functions::join);
+    environment.add_filter("split", functions::split);
+    environment.add_filter("lines", functions::lines);
+    environment.add_filter("reverse", functions::reverse);
+    // It writes everything there is.
+    environment.remove_global("debug");
     // Rarely used, and each makes something long of a small value.
     for name in ["pprint", "indent", "zip", "chain", "batch", "slice", "groupby", "sum"] {
         environment.remove_filter(name);
@@ -222,22 +227,7 @@ fn environment() -> Environment<'static> {
     environment
 }
 
-/// Runs `render` on a thread with a deep stack. Everything costs fuel, so that the thread ends by itself; the deadline is for
-/// computers on which the fuel lasts longer.
-fn within_deadline(render: impl FnOnce() -> Result<String> + Send + 'static) -> Result<String> {
-    let (sender, receiver) = mpsc::channel();
-    let thread = std::thread::Builder::new().name("chat template".to_owned()).stack_size(STACK_BYTES);
-    // Nobody listens any more when the deadline has passed.
-    let spawned = thread.spawn(move || drop(sender.send(render())));
-    spawned.map_err(|error| problem(format!("there is no thread to render it: {error}")))?;
-    match receiver.recv_timeout(DEADLINE) {
-        Ok(rendered) => rendered,
-        Err(mpsc::RecvTimeoutError::Timeout) => Err(problem(ENDLESS.to_owned())),
-        Err(mpsc::RecvTimeoutError::Disconnected) => Err(problem("the template engine failed".to_owned())),
-    }
-}
-
-fn problem(problem: String) -> Error {
+pub(super) fn problem(problem: String) -> Error {
     Error::Template { problem }
 }
 

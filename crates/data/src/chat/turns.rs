@@ -1,18 +1,26 @@
 //! Conversations to learn from: the tokens of what the assistant says are the target, all others are given.
 
+use super::borders::{Place, Turns};
 use super::encode::{Marked, template_of};
 use super::{ChatMessage, ChatTemplate};
 use crate::{Error, Result, Tokenizer};
 use genera_tokens::{Role, TokenId, TokenSeq};
+use std::cell::OnceCell;
+use std::collections::HashSet;
 use std::ops::Range;
 
 /// A conversation of which every turn of the assistant is a target: the answer and the token that ends it.
 ///
-/// Where a turn begins and ends is found by rendering the conversation up to there, exactly.
+/// Where a turn begins and ends is found by rendering the conversation up to there, exactly; where there are several, or the
+/// template writes earlier turns otherwise once others follow, by marks behind the messages. A token that reaches over a border
+/// belongs to what follows it.
 ///
 /// # Errors
-/// When the tokenizer has no template, the template refuses the messages or writes the turns otherwise once others follow,
-/// or the assistant says nothing.
+/// When the tokenizer has no template, the template refuses the messages or writes them so that neither finds the turns, or the
+/// assistant says nothing.
+///
+/// # Cost
+/// A few renderings of the whole conversation.
 pub fn encode_turns(tokenizer: &dyn Tokenizer, messages: &[ChatMessage]) -> Result<TokenSeq> {
     encode(tokenizer, messages, |_| true)
 }
@@ -29,21 +37,24 @@ fn encode(tokenizer: &dyn Tokenizer, messages: &[ChatMessage], is_wanted: impl F
     let template = template_of(tokenizer)?;
     let marked = Marked::new(tokenizer, messages)?;
     let whole = template.render_dateless(&marked.messages, false)?;
-    let ids = marked.encode(tokenizer, &whole)?;
-    let special = tokenizer.special_names();
-    let is_special = |id: &TokenId| special.iter().any(|(special, _)| special == id);
+    let place = Place::new(tokenizer, &marked, &whole)?;
+    let special: HashSet<TokenId> = tokenizer.special_names().into_iter().map(|(id, _)| id).collect();
+    let wanted: Vec<usize> = (0..messages.len()).filter(|&i| messages[i].is_of_assistant() && is_wanted(i)).collect();
+    let by_marks = OnceCell::new();
+    let turns = || by_marks.get_or_init(|| Turns::new(template, &marked, &whole));
     let mut sequence = TokenSeq::default();
     let mut n_done = 0;
-    let turns = messages.iter().enumerate().filter(|(i, message)| message.is_of_assistant() && is_wanted(*i));
-    for (i, _) in turns {
-        let turn = turn(template, &marked.messages, i, &whole)?;
-        // A token that reaches over the border belongs to what follows it.
-        let place = |at: usize| Ok::<usize, Error>(n_common(&ids, &marked.encode(tokenizer, &whole[..at])?));
-        let (start, end) = (place(turn.start)?.max(n_done), place(turn.end)?);
-        let last = (start..end).rev().find(|&at| is_special(&ids[at]));
+    for &i in &wanted {
+        let exact = || exact_turn(template, &marked.messages, i, &whole);
+        let turn = match wanted.len() {
+            1 => exact().or_else(|error| turns().find(i).ok_or(error))?,
+            _ => turns().find(i).map_or_else(exact, Ok)?,
+        };
+        let (start, end) = (place.token(turn.start)?.max(n_done), place.token(turn.end)?);
+        let last = (start..end).rev().find(|&at| special.contains(&place.ids[at]));
         let end = last.map_or(end, |last| last + 1);
-        sequence.push(Role::Condition, &ids[n_done..start]);
-        sequence.push(Role::Target, &ids[start..end.max(start)]);
+        sequence.push(Role::Condition, &place.ids[n_done..start]);
+        sequence.push(Role::Target, &place.ids[start..end.max(start)]);
         n_done = end.max(start);
     }
     if n_done == 0 {
@@ -52,12 +63,12 @@ fn encode(tokenizer: &dyn Tokenizer, messages: &[ChatMessage], is_wanted: impl F
              the role \"assistant\"",
         ));
     }
-    sequence.push(Role::Condition, &ids[n_done..]);
+    sequence.push(Role::Condition, &place.ids[n_done..]);
     Ok(sequence)
 }
 
-/// Where the template writes what message `i` says.
-fn turn(template: &ChatTemplate, messages: &[ChatMessage], i: usize, whole: &str) -> Result<Range<usize>> {
+/// Where the template writes what message `i` says, by rendering up to there.
+fn exact_turn(template: &ChatTemplate, messages: &[ChatMessage], i: usize, whole: &str) -> Result<Range<usize>> {
     let before = template.render_dateless(&messages[..i], true)?;
     let after = template.render_dateless(&messages[..=i], false)?;
     if !whole.starts_with(&before) || !whole.starts_with(&after) || before.len() > after.len() {
@@ -71,11 +82,6 @@ fn turn(template: &ChatTemplate, messages: &[ChatMessage], i: usize, whole: &str
         });
     }
     Ok(before.len()..after.len())
-}
-
-/// Length of the longest common beginning.
-fn n_common(a: &[TokenId], b: &[TokenId]) -> usize {
-    a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
 #[cfg(test)]
@@ -120,6 +126,48 @@ mod tests {
         let tokenizer = tokenizer("{% for m in messages %}{{ m.content }}|{% endfor %}");
         let found = encode_turns(&tokenizer, &talk(&[("user", "x"), ("assistant", "yy")])).unwrap();
         assert_eq!(shown(&tokenizer, &found), "x|[yy|]");
+    }
+
+    /// As Qwen 3 does: what was thought is left out once the user speaks again, and the last answer has a place for it.
+    const THINKING: &str = "\
+        {%- set ns = namespace(last=0) %}{% for m in messages %}{% if m.role == 'user' %}{% set ns.last = loop.index0 %}{% endif %}\
+        {% endfor %}{% for m in messages %}{% set content = m.content %}{% set thought = '' %}\
+        {% if m.role == 'assistant' and '</think>' in content %}\
+        {% set thought = content.split('</think>')[0].rstrip('\\n').split('<think>')[-1].lstrip('\\n') %}\
+        {% set content = content.split('</think>')[-1].lstrip('\\n') %}{% endif %}\
+        <s>{{ m.role[0] }}:{% if m.role == 'assistant' and loop.index0 > ns.last %}<think>{{ thought.strip('\\n') }}</think>{% endif %}\
+        {{ content }}</s>\n{% endfor %}{% if add_generation_prompt %}<s>a:{% endif %}";
+
+    #[test]
+    fn answers_are_found_where_the_template_shortens_them_later() {
+        let tokenizer = tokenizer(THINKING);
+        let turns = [
+            ("user", "x"),
+            ("assistant", "<think>\n1\n</think>\n\ny"),
+            ("user", "<s>a:"),
+            ("assistant", "yy"),
+            ("user", "z"),
+            ("assistant", "<think>\n3\n</think>\n\nw </s>"),
+        ];
+        let found = shown(&tokenizer, &encode_turns(&tokenizer, &talk(&turns)).unwrap());
+        assert_eq!(
+            found,
+            "<s>u:x</s>\n<s>a:[y</s>]\n<s>u:<s>a:</s>\n<s>a:[yy</s>]\n<s>u:z</s>\n<s>a:[<think>3</think>w </s></s>]\n"
+        );
+        let found = shown(&tokenizer, &encode_turns(&tokenizer, &talk(&turns[..3])).unwrap());
+        assert_eq!(found, "<s>u:x</s>\n<s>a:[y</s>]\n<s>u:<s>a:</s>\n");
+    }
+
+    #[test]
+    fn a_long_conversation_takes_no_longer_for_each_turn() {
+        let tokenizer = tokenizer(PLAIN);
+        let words = "some words that are said ".repeat(20);
+        let turns: Vec<(&str, &str)> =
+            (0..2000).map(|i| (if i % 2 == 0 { "user" } else { "assistant" }, words.as_str())).collect();
+        let start = std::time::Instant::now();
+        let sequence = encode_turns(&tokenizer, &talk(&turns)).unwrap();
+        assert_eq!(sequence.spans().iter().filter(|span| span.role == Role::Target).count(), 1000);
+        assert!(start.elapsed().as_secs_f64() < 1.0, "{:?}", start.elapsed());
     }
 
     #[test]
