@@ -7,8 +7,9 @@ use crate::plan;
 use crate::run::directory::RunDirectory;
 use crate::show::word;
 use crate::tables::gan;
-use genera_data::{ChatTemplate, load_tokenizer, tokenizer_from_json};
+use genera_data::{ChatTemplate, Reads, export_tokenizer, has_tokenizer, load_tokenizer, tokenizer_from_json};
 use genera_engine::checkpoint::{Checkpoint, Rejected, latest_good};
+use genera_engine::config::Shape;
 use genera_engine::generate::{Generator, Limits};
 use genera_engine::model::Transformer;
 use genera_engine::recipe::{GenerateRecipe, Recipe};
@@ -286,7 +287,7 @@ fn of_directory(path: &Path, purpose: Purpose, device: &Device) -> Outcome<Loade
     let kind = kind_of_directory(path);
     let codebook = || match kind {
         Some(modality) => modality.load_codebook(path).map(Some),
-        None => path.join("tokenizer.json").is_file().then(|| load_tokenizer(path)).transpose(),
+        None => has_tokenizer(path).then(|| load_tokenizer(path)).transpose(),
     };
     let (transformer, codebook) = both(|| load_hf(path, device, purpose), codebook);
     let (transformer, codebook) = (transformer?, codebook?);
@@ -368,7 +369,7 @@ impl LoadedModel {
     pub fn codebook(&self) -> Outcome<&Codebook> {
         self.codebook.as_ref().ok_or_else(|| {
             Failure::new(format!(
-                "{}: the model has no tokenizer (tokenizer.json beside its config.json, or in its GGUF file), so text cannot \
+                "{}: the model has no tokenizer (tokenizer.json or the files that came before it beside its config.json, or in its GGUF file), so text cannot \
                  be turned into its tokens",
                 self.place.display()
             ))
@@ -380,6 +381,15 @@ impl LoadedModel {
     pub fn goes_on(&self) -> bool {
         let config = self.transformer.config();
         self.recipe.is_none() && config.longest(true) > config.context_len
+    }
+
+    /// Writes its tokenizer for other programs, if it has one.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn export_tokenizer(&self, directory: &Path) -> Outcome<()> {
+        let Some(codebook) = &self.codebook else { return Ok(()) };
+        Ok(export_tokenizer(&**codebook, directory, reads(&self.transformer))?)
     }
 
     /// What goes into a GGUF file of it beside its weights.
@@ -418,6 +428,11 @@ impl LoadedModel {
         let codebook = self.codebook()?;
         Ok(SpeakingModel::new(&self.transformer, codebook, self.modality, &self.special))
     }
+}
+
+/// What stands around the texts that a model reads.
+pub fn reads(transformer: &Transformer) -> Reads {
+    if transformer.config().is_encoder_decoder() { Reads::Sources } else { Reads::Beginnings }
 }
 
 /// What is known of a model beside its weights, while these are being trained.
@@ -512,6 +527,9 @@ impl<'m> SpeakingModel<'m> {
     /// # Errors
     /// When the vocabulary lacks a character of it.
     pub fn encode(&self, prompt: &str) -> Outcome<Vec<u32>> {
-        Ok(self.modality.encode_prompt(self.codebook, prompt)?)
+        Ok(match self.transformer.config().shape {
+            Shape::EncoderOnly(_) => self.codebook.encode_framed(prompt)?,
+            _ => self.modality.encode_prompt(self.codebook, prompt)?,
+        })
     }
 }

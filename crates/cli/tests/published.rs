@@ -105,7 +105,9 @@ fn minilm_encodes_sentences_as_transformers_does() {
     let Some(directory) = minilm() else { return };
     let device = Device::cpu(2);
     let model = load_hf(&directory, &device, Purpose::UseAsStored(DType::F32)).unwrap();
+    let tokenizer = load_tokenizer(&directory).unwrap();
     for Sentence { text, ids, mean } in expected().sentences {
+        assert_eq!(tokenizer.encode_framed(&text).unwrap(), ids, "{text}");
         let hidden = logits_of(&model, std::slice::from_ref(&ids), None).unwrap().to_vec();
         let found: Vec<f32> = (0..mean.len())
             .map(|i| hidden.iter().skip(i).step_by(mean.len()).sum::<f32>() / ids.len() as f32)
@@ -126,4 +128,80 @@ fn sentence_piece_reads_texts_as_other_programs_do() {
     let mut file = GgufFile::new(Reader::new(Path::new("sentence_piece.gguf"), Box::new(file)).unwrap()).unwrap();
     let files = file.take_tokenizer().files().unwrap().expect("it has a tokenizer");
     check("sentence_piece", &*tokenizer_from_json(&files.tokenizer, Some(&files.config)).unwrap(), false);
+}
+
+/// A file of metadata alone, with the bytes and a few merges of them as tokens.
+fn byte_level_gguf(pre: Option<&str>) -> Vec<u8> {
+    const MERGES: [&str; 16] = [
+        "1 2", "12 3", "123 4", "' T", "' t", "! !", "!! !", "+ =", "= b", "a +", "Ġ x", "Ċ Ċ", "Ġ Ġ", "Ġ +", "5 6",
+        "ĊĊ Ġ",
+    ];
+    let visible = |byte: &u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
+    let hidden: Vec<u8> = (0..=u8::MAX).filter(|byte| !visible(byte)).collect();
+    let character = |byte: u8| match hidden.iter().position(|hidden| *hidden == byte) {
+        Some(i) => char::from_u32(256 + i as u32).unwrap(),
+        None => char::from(byte),
+    };
+    let mut tokens: Vec<String> = ["<|endoftext|>", "<s>"].map(str::to_owned).to_vec();
+    tokens.extend((0..=u8::MAX).map(|byte| character(byte).to_string()));
+    tokens.extend(MERGES.iter().map(|merge| merge.replace(' ', "")));
+    let text = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
+    let list =
+        |kind: u32, n: usize, bytes: Vec<u8>| [&kind.to_le_bytes()[..], &(n as u64).to_le_bytes(), &bytes].concat();
+    let types = (0..tokens.len()).flat_map(|id| if id < 2 { 3_i32 } else { 1 }.to_le_bytes()).collect();
+    let mut values: Vec<(&str, u32, Vec<u8>)> = vec![
+        ("general.architecture", 8, text("llama")),
+        ("tokenizer.ggml.model", 8, text("gpt2")),
+        ("tokenizer.ggml.tokens", 9, list(8, tokens.len(), tokens.iter().flat_map(|token| text(token)).collect())),
+        ("tokenizer.ggml.token_type", 9, list(5, tokens.len(), types)),
+        ("tokenizer.ggml.merges", 9, list(8, MERGES.len(), MERGES.iter().flat_map(|merge| text(merge)).collect())),
+        ("tokenizer.ggml.bos_token_id", 4, 1_u32.to_le_bytes().to_vec()),
+        ("llama.attention.layer_norm_rms_epsilon", 6, 1e-5_f32.to_le_bytes().to_vec()),
+        ("llama.vocab_size", 4, (tokens.len() as u32).to_le_bytes().to_vec()),
+    ];
+    for key in ["context_length", "embedding_length", "feed_forward_length"] {
+        values.push((key, 4, 32_u32.to_le_bytes().to_vec()));
+    }
+    for key in ["block_count", "attention.head_count", "attention.head_count_kv"] {
+        values.push((key, 4, 1_u32.to_le_bytes().to_vec()));
+    }
+    values.extend(pre.map(|name| ("tokenizer.ggml.pre", 8, text(name))));
+    let head =
+        [b"GGUF".to_vec(), 3_u32.to_le_bytes().to_vec(), vec![0; 8], (values.len() as u64).to_le_bytes().to_vec()];
+    values.iter().fold(head.concat(), |bytes, (key, kind, value)| {
+        let key = if key.starts_with("llama.") || key.contains("general") || key.contains("tokenizer") {
+            (*key).to_owned()
+        } else {
+            format!("llama.{key}")
+        };
+        [bytes, text(&key), kind.to_le_bytes().to_vec(), value.clone()].concat()
+    })
+}
+
+/// The tokens are those of llama.cpp (llama-cpp-python 0.3.36, `tokenize` with `add_bos`).
+#[test]
+fn words_are_cut_as_by_llama_cpp() {
+    const TEXT: &str = "123456 DON'T don't!!! a+=b +=  x\n\n 7";
+    let default = "123|4|56| |D|O|N|'|T| |d|o|n|'|t|!!!| |a|+=|b| |+=| | x|\n\n| |7";
+    let llama_3 = "123|4|56| |D|O|N|'T| |d|o|n|'t|!!!| |a|+=|b| |+=| | x|\n\n| |7";
+    let gpt_2 = "1234|56| |D|O|N|'|T| |d|o|n|'t|!!!| |a|+=|b| |+=| | x|\n\n| |7";
+    for (pre, begins, expected) in [
+        (None, false, default),
+        (Some("default"), false, default),
+        (Some("dbrx"), false, llama_3),
+        (Some("smaug-bpe"), false, llama_3),
+        (Some("llama-bpe"), true, llama_3),
+        (Some("gpt-2"), false, gpt_2),
+    ] {
+        let bytes = std::io::Cursor::new(byte_level_gguf(pre));
+        let mut file = GgufFile::new(Reader::new(Path::new("m.gguf"), Box::new(bytes)).unwrap()).unwrap();
+        let files = file.take_tokenizer().files().unwrap().expect("it has a tokenizer");
+        let tokenizer = tokenizer_from_json(&files.tokenizer, Some(&files.config)).unwrap();
+        let found: Vec<String> = tokenizer.encode(TEXT).unwrap().iter().map(|&id| tokenizer.token_text(id)).collect();
+        assert_eq!(
+            (found.join("|").as_str(), tokenizer.vocab().special.begin.is_some()),
+            (expected, begins),
+            "{pre:?}"
+        );
+    }
 }

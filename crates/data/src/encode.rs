@@ -1,7 +1,7 @@
 //! From a document to its tokens.
 
 use crate::{Document, Error, Result, Tokenizer};
-use genera_tokens::{Role, TokenId, TokenSeq};
+use genera_tokens::{Role, TokenSeq};
 use std::sync::Arc;
 
 /// Turns documents of one kind into tokens.
@@ -21,8 +21,8 @@ pub trait Encode: Sync {
 /// Text by a tokenizer.
 ///
 /// A text becomes one target: the begin token (where the document begins), the text, the end token (where it ends). A
-/// pair becomes a condition (the text and the end token) and a target (the same of the pair's target). Where the
-/// vocabulary has no begin or end token, there is none.
+/// pair becomes a condition and a target, each as [`Tokenizer::encode_framed`] writes it: with the end token, if nothing else.
+/// Where the vocabulary has no begin or end token, there is none.
 #[derive(Clone)]
 pub struct TextEncoder {
     tokenizer: Arc<dyn Tokenizer>,
@@ -33,12 +33,6 @@ impl TextEncoder {
     pub fn new(tokenizer: Arc<dyn Tokenizer>) -> Self {
         Self { tokenizer }
     }
-
-    fn with_end(&self, text: &str) -> Result<Vec<TokenId>> {
-        let mut ids = self.tokenizer.encode(text)?;
-        ids.extend(self.tokenizer.vocab().special.end);
-        Ok(ids)
-    }
 }
 
 impl Encode for TextEncoder {
@@ -47,7 +41,10 @@ impl Encode for TextEncoder {
             || Error::settings(format!("{} is not text, so no text tokenizer can encode it", document.origin));
         let text = document.as_text().ok_or_else(not_text)?;
         if let Some(target) = &document.target {
-            return Ok(TokenSeq::conditioned(&self.with_end(text)?, &self.with_end(target)?));
+            return Ok(TokenSeq::conditioned(
+                &self.tokenizer.encode_framed(text)?,
+                &self.tokenizer.encode_framed(target)?,
+            ));
         }
         let special = self.tokenizer.vocab().special;
         let mut sequence = TokenSeq::default();

@@ -67,5 +67,8 @@ pub use prepare::{Preparation, Prepared, Progress, Stage, Summary, load_prepared
 pub use shard::{Shard, ShardInfo, ShardWriter};
 pub use source::{Aligned, ByteCounter, Columns, Corpus, Documents, Files, Generated, ReadOptions};
 pub use split::Split;
-pub use tokenize::{SpecialTokens, TextStream, Tokenizer, TokenizerSpec, load_tokenizer, tokenizer_from_json};
+pub use tokenize::{
+    Reads, SpecialTokens, TextStream, Tokenizer, TokenizerSpec, export_tokenizer, has_tokenizer, load_tokenizer,
+    tokenizer_from_json,
+};
 pub use write::atomically as write_atomically;

@@ -52,6 +52,24 @@ fn demo_documents(modality: &dyn Modality) -> Vec<Document> {
     modality.demos().iter().flat_map(of_demo).collect()
 }
 
+/// BART's sources and answers stand between two tokens, of which it writes the first itself.
+#[test]
+fn translation_keeps_to_what_a_published_file_puts_around_texts() {
+    let bytes = Bytes::new(&SpecialTokens::standard());
+    let mut file: serde_json::Value = serde_json::from_str(bytes.to_json()).unwrap();
+    file["post_processor"] = serde_json::json!({ "type": "RobertaProcessing", "cls": ["<s>", 257], "sep": ["</s>", 258],
+        "trim_offsets": true, "add_prefix_space": false });
+    let published = genera_data::tokenizer_from_json(&file.to_string(), None).unwrap();
+    let ours: Codebook = Arc::new(bytes);
+    assert_eq!(Translation.encode_prompt(&published, "a").unwrap(), [257, 97, 258]);
+    assert_eq!(Translation.encode_prompt(&ours, "a").unwrap(), [97, 258]);
+    assert_eq!(Translation.grammar(&published).forbidden, [256]);
+    assert_eq!(Translation.grammar(&ours).forbidden, [256, 257]);
+    let pair = Document::pair(Origin::new("pairs", 0), "a".to_owned(), "b".to_owned());
+    assert_eq!(Translation.encode(&published, &pair).unwrap().ids(), [257, 97, 258, 257, 98, 258]);
+    assert_eq!(Translation.encode(&ours, &pair).unwrap().ids(), [97, 258, 98, 258]);
+}
+
 #[test]
 fn names_are_distinct_and_found() {
     for modality in ALL {

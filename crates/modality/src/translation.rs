@@ -63,9 +63,7 @@ impl Modality for Translation {
 
     /// The source sentence as the encoder reads it.
     fn encode_prompt(&self, codebook: &Codebook, prompt: &str) -> Result<Vec<TokenId>> {
-        let mut ids = codebook.encode(prompt)?;
-        ids.extend(codebook.vocab().special.end);
-        Ok(ids)
+        codebook.encode_framed(prompt)
     }
 
     fn decode(&self, codebook: &Codebook, target: &[TokenId]) -> Artifact {
@@ -73,7 +71,11 @@ impl Modality for Translation {
     }
 
     fn grammar(&self, codebook: &Codebook) -> Grammar {
-        Grammar { forbidden: frame_tokens(codebook) }
+        let mut forbidden = frame_tokens(codebook);
+        // What stands around every text stands around answers too: BART's begin with a token of their own.
+        let around = codebook.encode_framed("").unwrap_or_default();
+        forbidden.retain(|id| !around.contains(id));
+        Grammar { forbidden }
     }
 
     fn preview(&self, artifact: &Artifact) -> Preview {

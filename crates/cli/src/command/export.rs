@@ -54,9 +54,7 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
         Layout::Hf => {
             let facts = CardFacts { name, steps: loaded.step, ..CardFacts::default() };
             let exported = export_hf(&loaded.transformer, &output, &loaded.special, &loaded.published, &facts)?;
-            if let Some(codebook) = &loaded.codebook {
-                codebook.save(&output)?;
-            }
+            loaded.export_tokenizer(&output)?;
             exported.note
         }
         Layout::Gguf => {

@@ -11,6 +11,7 @@ use crate::model::{self, LoadedModel, ModelFacts};
 use crate::run::directory::RunDirectory;
 use crate::run::interrupt::Interrupt;
 use crate::show::word;
+use genera_data::export_tokenizer;
 use genera_engine::model::Transformer;
 use genera_engine::recipe::{OptimizerKind, ScheduleKind, TrainRecipe};
 use genera_engine::train::{TrainSettings, Trainer};
@@ -299,7 +300,7 @@ fn line(round: &Round) -> String {
 fn save(transformer: &Transformer, facts: &ModelFacts, scored: &[(String, f64)], output: &Path) -> Outcome<()> {
     let card = CardFacts { name: format!("{} (optimised)", facts.modality.name()), ..CardFacts::default() };
     export_hf(transformer, output, &facts.special, &PublishedGeneration::default(), &card)?;
-    facts.codebook.save(output)?;
+    export_tokenizer(&*facts.codebook, output, model::reads(transformer))?;
     let mut sorted: Vec<&(String, f64)> = scored.iter().collect();
     sorted.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     let (mut rest, mut text) = (Vec::new(), "candidate,score\n".to_owned());

@@ -3,8 +3,8 @@
 use super::listing::{Listing, RemoteFile};
 use crate::failure::{Failure, Outcome};
 
-/// Files beside the weights that are read where they are: configuration, tokenizers of all kinds, chat templates.
-const BESIDE: [&str; 19] = [
+/// Files beside the weights that are read where they are: configuration, tokenizers, chat templates.
+const BESIDE: [&str; 18] = [
     "config.json",
     "generation_config.json",
     "tokenizer.json",
@@ -16,7 +16,6 @@ const BESIDE: [&str; 19] = [
     "merges.txt",
     "tokenizer.model",
     "spiece.model",
-    "sentencepiece.bpe.model",
     "source.spm",
     "target.spm",
     "chat_template.jinja",

@@ -3,7 +3,9 @@
 use super::log::ValidationRow;
 use super::session::origin;
 use crate::failure::Outcome;
+use crate::model::reads;
 use crate::plan;
+use genera_data::export_tokenizer;
 use genera_data::prepare::Prepared;
 use genera_engine::model::Transformer;
 use genera_engine::recipe::Recipe;
@@ -36,7 +38,7 @@ pub struct Facts<'r> {
 /// When a file cannot be written.
 pub fn write(model: &Transformer, directory: &Path, facts: &Facts<'_>) -> Outcome<Option<String>> {
     let exported = export_hf(model, directory, facts.special, &PublishedGeneration::default(), &card(facts))?;
-    facts.prepared.tokenizer.save(directory)?;
+    export_tokenizer(&*facts.prepared.tokenizer, directory, reads(model))?;
     Ok(exported.note)
 }
 

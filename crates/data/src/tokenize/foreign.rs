@@ -1,7 +1,8 @@
 //! Any other `tokenizer.json`, run by the `tokenizers` crate.
 
+use super::file::File;
 use super::json::from_byte_level;
-use super::{SpecialTokens, TextStream, Tokenizer, byte_pairs};
+use super::{SpecialTokens, TextStream, Tokenizer};
 use crate::{Error, Result};
 use genera_tokens::{TokenId, Vocab};
 use std::collections::HashSet;
@@ -23,26 +24,15 @@ impl Foreign {
     /// From the contents of its file.
     ///
     /// # Errors
-    /// When the `tokenizers` crate does not understand it.
+    /// When it is not a tokenizer, or one that the `tokenizers` crate does not understand.
     pub fn new(json: &str, special: SpecialTokens) -> Result<Self> {
-        let file = byte_pairs::File::read(json).map_err(wrong)?;
-        Self::of_file(file, json, special)
+        Self::of_file(File::read(json).map_err(wrong)?, json, special)
     }
 
-    /// The same, where the file has been read if it is of byte-pair encoding.
-    pub(super) fn of_file(file: Option<byte_pairs::File>, json: &str, special: SpecialTokens) -> Result<Self> {
-        let (mut inner, largest_id) = match file {
-            Some(file) => file.into_tokenizer().map_err(wrong)?,
-            None => {
-                let inner = tokenizers::Tokenizer::from_bytes(json.as_bytes()).map_err(wrong)?;
-                let largest_id = inner.get_vocab(true).into_values().max();
-                (inner, largest_id)
-            }
-        };
+    /// The same, where the file has been read.
+    pub(super) fn of_file(file: File, json: &str, special: SpecialTokens) -> Result<Self> {
+        let (mut inner, largest_id) = file.into_tokenizer().map_err(wrong)?;
         inner.set_encode_special_tokens(true);
-        let failed = |error: tokenizers::Error| Error::tokenizer(error.to_string());
-        inner.with_truncation(None).map_err(failed)?;
-        inner.with_padding(None);
         let added = inner.get_added_tokens_decoder();
         let special_ids = added.iter().filter(|(_, token)| token.special).map(|(&id, _)| id).collect();
         let n_ids = largest_id.map_or(0, |last| last as usize + 1);

@@ -1,18 +1,18 @@
 //! The `tokenizer.json` of each kind of tokenizer: writing it, and recognising it when it is loaded.
 
+use super::file::{self, File, Merge, Tokens};
+use super::frame::Frame;
 use super::table::Token;
-use super::{Bpe, Bytes, Characters, Foreign, SpecialTokens, Templated, Tokenizer, byte_pairs, foreign};
+use super::{Bpe, Bytes, Characters, Foreign, SpecialTokens, Templated, Tokenizer, foreign, older};
 use crate::{ChatTemplate, Error, Result};
 use genera_tokens::TokenId;
-use serde::Deserialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
-use serde_json::{Map, Value, json};
-use std::collections::{BTreeSet, HashMap};
+use serde_json::{Value, json};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
-/// Published tokenizers have at most some tens of megabytes.
-const MAX_FILE_BYTES: u64 = 1 << 28;
+/// Among published tokenizers the largest, of Gemma, has 33 MB.
+const MAX_FILE_BYTES: u64 = 1 << 26;
 
 /// The pattern by which [`Characters`] cuts: any one character, line ends too.
 const ANY_CHARACTER: &str = r"[\s\S]";
@@ -66,9 +66,11 @@ pub(crate) fn bytes(names: &[&str]) -> String {
 /// Byte-pair encoding around a trained `model`, whose first tokens are the special ones.
 pub(crate) fn bpe(model: Value, special: &SpecialTokens) -> Result<Bpe> {
     let json = whole(&special.names(), 0, byte_level_stage(true), byte_level_stage(true), model);
-    let value: Value = parse(&json)?;
-    let rows = Rows::of(&value).ok_or_else(|| Error::tokenizer("training gave a vocabulary with gaps"))?;
-    Bpe::from_tokens(rows.tokens_by_bytes()?, &rows.merges(&value)?, special.clone(), json)
+    let file = File::read(&json).map_err(foreign::wrong)?;
+    let rows = Rows::of(&file).ok_or_else(|| Error::tokenizer("training gave a vocabulary with gaps"))?;
+    let tokens =
+        rows.tokens_by_bytes().ok_or_else(|| Error::tokenizer("training gave a token that is not of bytes"))?;
+    Bpe::from_tokens(tokens, &rows.merges(&file)?, special.clone(), json.clone())
 }
 
 fn byte_level_stage(use_regex: bool) -> Value {
@@ -93,19 +95,69 @@ fn whole(names: &[&str], first_id: u32, pre_tokenizer: Value, decoder: Value, mo
     format!("{file:#}\n")
 }
 
-/// The contents of a `tokenizer_config.json`; the template itself is a file of its own.
-pub(crate) fn tokenizer_config(special: &SpecialTokens, template: Option<&ChatTemplate>) -> String {
+/// The contents of a `tokenizer_config.json`; the template itself is a file of its own. `begins` is whether the begin token
+/// stands before every text.
+pub(crate) fn tokenizer_config(special: &SpecialTokens, template: Option<&ChatTemplate>, begins: bool) -> String {
     let mut config = json!({ "tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": false });
     let roles = config_roles(special);
     for (role, name) in roles.into_iter().filter_map(|(role, name)| Some((role, name.as_ref()?))) {
         config[role] = Value::from(name.as_str());
     }
+    config["add_bos_token"] = Value::from(begins);
     // A template may write a begin token that stands before no other text.
     if let Some(begin) = template.and_then(ChatTemplate::begin) {
-        config["add_bos_token"] = Value::from(special.begin.is_some());
         config["bos_token"] = Value::from(begin);
     }
     format!("{config:#}\n")
+}
+
+/// What a model reads, which says what stands around its texts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// Texts to go on with: they open with the begin token.
+    Beginnings,
+    /// Sources, with an encoder: they close with the end token.
+    Sources,
+}
+
+/// Writes a tokenizer for other programs: as [`Tokenizer::save`] does, and where its file does not put special tokens around
+/// a text, with the stage that does so as Genera does.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn export_tokenizer(tokenizer: &dyn Tokenizer, directory: &Path, reads: Reads) -> Result<()> {
+    tokenizer.save(directory)?;
+    let path = directory.join("tokenizer.json");
+    if !path.is_file() {
+        return Ok(());
+    }
+    let (special, ids) = (tokenizer.special_tokens(), tokenizer.vocab().special);
+    let named = |name: &Option<String>, id: Option<TokenId>| name.clone().zip(id).into_iter().collect();
+    let frame = match reads {
+        Reads::Beginnings => Frame { before: named(&special.begin, ids.begin), after: Vec::new() },
+        Reads::Sources => Frame { before: Vec::new(), after: named(&special.end, ids.end) },
+    };
+    if let Some(json) = framed(tokenizer.to_json(), &frame)? {
+        crate::write::atomically(&path, json.as_bytes())?;
+    }
+    let begins = reads == Reads::Beginnings && ids.begin.is_some();
+    let config = tokenizer_config(special, tokenizer.chat_template(), begins);
+    crate::write::atomically(&directory.join("tokenizer_config.json"), config.as_bytes())
+}
+
+/// A `tokenizer.json` that puts `frame` around a text; `None` where it puts something there already, or has nothing to put.
+fn framed(json: &str, frame: &Frame) -> Result<Option<String>> {
+    let file = File::read(json).map_err(foreign::wrong)?;
+    if *frame == Frame::default() || Frame::of(&file, &Value::Null)? != Frame::default() {
+        return Ok(None);
+    }
+    let mut value: Value = serde_json::from_str(json).map_err(|error| foreign::wrong(error.into()))?;
+    let before = value["post_processor"].take();
+    value["post_processor"] = match before {
+        Value::Null => frame.stage(),
+        stage => json!({ "type": "Sequence", "processors": [stage, frame.stage()] }),
+    };
+    Ok(Some(format!("{value:#}\n")))
 }
 
 fn config_roles(special: &SpecialTokens) -> [(&'static str, &Option<String>); 4] {
@@ -117,27 +169,32 @@ fn config_roles(special: &SpecialTokens) -> [(&'static str, &Option<String>); 4]
     ]
 }
 
-/// Loads a `tokenizer.json`, or the one in a directory, with the `tokenizer_config.json` beside it if there is one.
+/// Loads a `tokenizer.json`, or the one in a directory, with the `tokenizer_config.json` beside it if there is one. Where a
+/// directory has none, the files that came before it are read.
 ///
 /// # Errors
 /// When the file is missing, or is not a tokenizer.
 pub fn load_tokenizer(path: &Path) -> Result<Arc<dyn Tokenizer>> {
     let file = if path.is_dir() { path.join("tokenizer.json") } else { path.to_owned() };
-    let json = read(&file)?;
-    let config = read_if_there(&file.with_file_name("tokenizer_config.json"))?;
-    let tokenizer = bare(&json, config.as_deref()).map_err(|error| match error {
-        Error::Tokenizer { problem } => Error::bad_file(&file, problem),
+    let directory = file.parent().unwrap_or(Path::new("."));
+    let template = ChatTemplate::load(directory)?;
+    let is_older = path.is_dir() && !file.is_file();
+    let tokenizer = match if is_older { older::load(directory)? } else { None } {
+        Some(older) => of_files(&older.json, &older.config, template),
+        None => {
+            let config = read_if_there(&file.with_file_name("tokenizer_config.json"))?;
+            of_files(&read(&file)?, &value_of(config.as_deref()), template)
+        }
+    };
+    tokenizer.map_err(|error| match error {
+        Error::Tokenizer { problem } => Error::bad_file(if is_older { directory } else { &file }, problem),
         other => other,
-    })?;
-    let template = ChatTemplate::load(file.parent().unwrap_or(Path::new(".")))?;
-    Ok(with_template(tokenizer, template))
+    })
 }
 
-fn with_template(tokenizer: Arc<dyn Tokenizer>, template: Option<ChatTemplate>) -> Arc<dyn Tokenizer> {
-    match template {
-        Some(template) => Arc::new(Templated::new(tokenizer, template)),
-        None => tokenizer,
-    }
+/// Whether a directory has the files of a tokenizer.
+pub fn has_tokenizer(directory: &Path) -> bool {
+    directory.join("tokenizer.json").is_file() || older::are_in(directory)
 }
 
 /// The contents of a small text file, when there is one.
@@ -145,13 +202,19 @@ pub(crate) fn read_if_there(path: &Path) -> Result<Option<String>> {
     if path.is_file() { read(path).map(Some) } else { Ok(None) }
 }
 
-fn read(path: &Path) -> Result<String> {
+/// The contents of a text file.
+pub(super) fn read(path: &Path) -> Result<String> {
+    String::from_utf8(read_bytes(path)?).map_err(|_| Error::bad_file(path, "is not UTF-8; is it a tokenizer?"))
+}
+
+/// The contents of a file.
+pub(super) fn read_bytes(path: &Path) -> Result<Vec<u8>> {
     let file = crate::source::open_file(path)?;
     let n_bytes = file.metadata().map_err(|source| Error::io(path, "read", source))?.len();
     if n_bytes > MAX_FILE_BYTES {
         return Err(Error::bad_file(path, format!("is bigger than {} MiB; is it a tokenizer?", MAX_FILE_BYTES >> 20)));
     }
-    std::fs::read_to_string(path).map_err(|source| Error::io(path, "read", source))
+    std::fs::read(path).map_err(|source| Error::io(path, "read", source))
 }
 
 /// A tokenizer from the contents of its `tokenizer.json` and, for the roles of the special tokens and the chat template,
@@ -160,74 +223,45 @@ fn read(path: &Path) -> Result<String> {
 /// # Errors
 /// When the first is not a tokenizer that the `tokenizers` crate reads.
 pub fn tokenizer_from_json(json: &str, config: Option<&str>) -> Result<Arc<dyn Tokenizer>> {
-    Ok(with_template(bare(json, config)?, config.and_then(ChatTemplate::of_config)))
+    of_files(json, &value_of(config), config.and_then(ChatTemplate::of_config))
 }
 
-fn bare(json: &str, config: Option<&str>) -> Result<Arc<dyn Tokenizer>> {
-    let file = byte_pairs::File::read(json).map_err(foreign::wrong)?;
-    let outline = file.as_ref().map_or_else(|| Outline::of(json), |file| Ok(file.outline()))?;
-    let config: Value = config.and_then(|config| serde_json::from_str(config).ok()).unwrap_or_default();
-    let mut special = special_tokens(&outline, &config);
-    if !begins_texts(&outline, &config) {
-        special.begin = None;
-    }
-    let kind = Kind::of(&outline);
-    if let Kind::Other = kind {
-        return Ok(Arc::new(Foreign::of_file(file, json, special)?));
-    }
-    let value = parse(json)?;
-    let Some(rows) = Rows::of(&value) else {
-        return Ok(Arc::new(Foreign::of_file(file, json, special)?));
+fn value_of(config: Option<&str>) -> Value {
+    config.and_then(|config| serde_json::from_str(config).ok()).unwrap_or_default()
+}
+
+fn of_files(json: &str, config: &Value, template: Option<ChatTemplate>) -> Result<Arc<dyn Tokenizer>> {
+    let file = File::read(json).map_err(foreign::wrong)?;
+    let frame = Frame::of(&file, config)?;
+    let known = special_tokens(&file, config);
+    let special = SpecialTokens { begin: begin_of_texts(&file, &frame, known.begin.clone(), config), ..known };
+    Ok(Templated::published(bare(file, json, special)?, template, frame))
+}
+
+fn bare(file: File, json: &str, special: SpecialTokens) -> Result<Arc<dyn Tokenizer>> {
+    let kind = Kind::of(&file);
+    let rows = if let Kind::Other = kind { None } else { Rows::of(&file) };
+    let made: Option<Arc<dyn Tokenizer>> = match (kind, rows) {
+        (Kind::Characters, Some(rows)) if rows.plain().all(|token| token.chars().count() == 1) => {
+            Some(Arc::new(Characters::from_tokens(rows.tokens(), special.clone(), json.to_owned())))
+        }
+        (Kind::ByteLevel { has_words: false }, Some(rows)) if rows.are_bytes() => {
+            let tokens = rows.tokens_by_bytes().unwrap_or_default();
+            Some(Arc::new(Bytes::from_tokens(tokens, special.clone(), json.to_owned())))
+        }
+        (Kind::ByteLevel { has_words: true }, Some(rows)) if rows.hold_all_bytes() => match rows.tokens_by_bytes() {
+            Some(tokens) => {
+                Some(Arc::new(Bpe::from_tokens(tokens, &rows.merges(&file)?, special.clone(), json.to_owned())?))
+            }
+            None => None,
+        },
+        _ => None,
     };
-    Ok(match kind {
-        Kind::Characters if rows.plain().all(|token| token.chars().count() == 1) => {
-            Arc::new(Characters::from_tokens(rows.tokens(), special, json.to_owned()))
-        }
-        Kind::ByteLevel { has_words: false } if rows.are_bytes() => {
-            Arc::new(Bytes::from_tokens(rows.tokens_by_bytes()?, special, json.to_owned()))
-        }
-        Kind::ByteLevel { has_words: true } => {
-            Arc::new(Bpe::from_tokens(rows.tokens_by_bytes()?, &rows.merges(&value)?, special, json.to_owned())?)
-        }
-        _ => Arc::new(Foreign::of_file(file, json, special)?),
-    })
-}
-
-/// A `tokenizer.json` whose vocabulary and merges, by far the most of it, are passed over.
-#[derive(Deserialize)]
-struct Outline {
-    #[serde(default)]
-    model: ModelOutline,
-    #[serde(flatten)]
-    rest: Map<String, Value>,
-}
-
-#[derive(Default, Deserialize)]
-struct ModelOutline {
-    vocab: Option<IgnoredAny>,
-    merges: Option<IgnoredAny>,
-    #[serde(flatten)]
-    rest: Map<String, Value>,
-}
-
-impl Outline {
-    /// The file with an empty list for each of the two that is there.
-    fn of(json: &str) -> Result<Value> {
-        let Self { model: ModelOutline { vocab, merges, rest: mut model }, mut rest } = parse(json)?;
-        for (name, _) in [("vocab", vocab), ("merges", merges)].into_iter().filter(|(_, part)| part.is_some()) {
-            model.insert(name.to_owned(), json!([]));
-        }
-        rest.insert("model".to_owned(), Value::Object(model));
-        Ok(Value::Object(rest))
-    }
-}
-
-fn parse<T: DeserializeOwned>(json: &str) -> Result<T> {
-    serde_json::from_str(json).map_err(|error| Error::tokenizer(format!("is not a tokenizer.json: {error}")))
+    made.map_or_else(|| Ok(Arc::new(Foreign::of_file(file, json, special)?) as Arc<dyn Tokenizer>), Ok)
 }
 
 /// The special tokens by role: as the configuration says, or else by the names that published tokenizers use.
-fn special_tokens(value: &Value, config: &Value) -> SpecialTokens {
+fn special_tokens(file: &File, config: &Value) -> SpecialTokens {
     let name = |role: &str| {
         let token = &config[role];
         token.as_str().or_else(|| token["content"].as_str()).map(str::to_owned)
@@ -241,27 +275,44 @@ fn special_tokens(value: &Value, config: &Value) -> SpecialTokens {
     if known != SpecialTokens::none() {
         return known;
     }
-    let added = value["added_tokens"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let special = added.iter().filter(|token| token["special"] == true);
-    SpecialTokens::recognise(
-        &special.filter_map(|token| token["content"].as_str().map(str::to_owned)).collect::<Vec<_>>(),
-    )
+    let special = file.added.iter().filter(|token| token.special);
+    SpecialTokens::recognise(&special.map(|token| token.content.clone()).collect::<Vec<_>>())
 }
 
-/// Whether the begin token stands before every text: as the configuration says, or else where a template puts a special
-/// token. A file without this stage is one of ours, whose begin token always does, unless its words are cut by others' rules.
-fn begins_texts(value: &Value, config: &Value) -> bool {
-    let stages = |stage: &'_ Value| match stage["processors"].as_array() {
-        Some(stages) => stages.clone(),
-        None => vec![stage.clone()],
-    };
-    let puts_one =
-        |stage: &Value| stage["type"] == "TemplateProcessing" && !stage["single"][0]["SpecialToken"].is_null();
-    match (config["add_bos_token"].as_bool(), &value["post_processor"]) {
-        (Some(says), _) => says,
-        (None, Value::Null) => !matches!(Kind::of(value), Kind::Other),
-        (None, stage) => stages(stage).iter().any(puts_one),
+/// The token that stands before every text: `known`, as the configuration says, or else what the file puts there.
+fn begin_of_texts(file: &File, frame: &Frame, known: Option<String>, config: &Value) -> Option<String> {
+    match (config["add_bos_token"].as_bool(), frame.before.first()) {
+        (Some(says), _) => known.filter(|_| says),
+        (None, Some((first, _))) => {
+            let is_there = |known: &String| frame.before.iter().any(|(name, _)| name == known);
+            Some(known.filter(is_there).unwrap_or_else(|| first.clone()))
+        }
+        (None, None) => known.filter(|_| is_made_here(file, config)),
     }
+}
+
+/// Whether a file, or the configuration beside it, is one of ours from before they said whether texts begin with the begin
+/// token, which they do. No other program leaves out this stage and writes these settings, which concern offsets alone.
+fn is_made_here(file: &File, config: &Value) -> bool {
+    let is_ours = |stage: &Value| stage["trim_offsets"] == false;
+    file.post_processor.is_null()
+        && match Kind::of(file) {
+            Kind::Characters => true,
+            Kind::ByteLevel { .. } => {
+                (is_ours(&file.pre_tokenizer) && is_ours(&file.decoder)) || is_written_here(config)
+            }
+            Kind::Other => false,
+        }
+}
+
+/// Whether a configuration is one of ours: no other program writes these entries and no more.
+fn is_written_here(config: &Value) -> bool {
+    const KEYS: [&str; 6] =
+        ["tokenizer_class", "clean_up_tokenization_spaces", "pad_token", "bos_token", "eos_token", "unk_token"];
+    let has_no_more = config.as_object().is_some_and(|map| map.keys().all(|key| KEYS.contains(&key.as_str())));
+    has_no_more
+        && config["tokenizer_class"] == "PreTrainedTokenizerFast"
+        && config["clean_up_tokenization_spaces"] == false
 }
 
 /// What the stages of a `tokenizer.json` make it.
@@ -272,31 +323,21 @@ enum Kind {
 }
 
 impl Kind {
-    fn of(value: &Value) -> Self {
-        let (before, after, model) = (&value["pre_tokenizer"], &value["decoder"], &value["model"]);
+    fn of(file: &File) -> Self {
+        let (before, after, model) = (&file.pre_tokenizer, &file.decoder, &file.model);
         let is = |stage: &Value, kind: &str| stage["type"] == kind;
-        if !value["normalizer"].is_null() {
-            return Self::Other;
-        }
+        let Some(kind) = model.kind().ok().filter(|_| file.normalizer.is_null()) else { return Self::Other };
         let by_character = is(before, "Split") && before["pattern"]["Regex"] == ANY_CHARACTER && is(after, "Fuse");
-        if is(model, "WordLevel") && by_character && before["behavior"] == "Isolated" {
+        if kind == file::Kind::WordLevel && by_character && before["behavior"] == "Isolated" {
             return Self::Characters;
         }
-        let unset = |name: &str| matches!(&model[name], Value::Null | Value::Bool(false)) || model[name] == "";
-        let is_plain = [
-            "dropout",
-            "unk_token",
-            "continuing_subword_prefix",
-            "end_of_word_suffix",
-            "byte_fallback",
-            "ignore_merges",
-        ]
-        .into_iter()
-        .all(unset);
-        // Old files, such as GPT-2's own, leave the model's type and the use of the pattern unsaid.
-        let is_bpe = is(model, "BPE") || (model["type"].is_null() && model["merges"].is_array());
+        let texts = [&model.unk_token, &model.continuing_subword_prefix, &model.end_of_word_suffix];
+        let is_plain = texts.iter().all(|text| text.as_ref().is_none_or(String::is_empty))
+            && model.dropout.is_none()
+            && [model.byte_fallback, model.ignore_merges].iter().all(|flag| *flag != Some(true));
+        // Old files, such as GPT-2's own, leave the use of the pattern unsaid.
         let by_bytes = is(before, "ByteLevel") && is(after, "ByteLevel") && before["add_prefix_space"] == false;
-        if is_bpe && is_plain && by_bytes {
+        if kind == file::Kind::BytePairs && is_plain && by_bytes {
             return Self::ByteLevel { has_words: before["use_regex"] != false };
         }
         Self::Other
@@ -309,23 +350,21 @@ struct Rows<'a>(Vec<(&'a str, bool)>);
 impl<'a> Rows<'a> {
     /// None when ids are missing or given twice, or when a token that is not special has been added, since such
     /// tokens are cut out of the text before anything else.
-    fn of(value: &'a Value) -> Option<Self> {
-        let vocab: &Map<String, Value> = value["model"]["vocab"].as_object()?;
-        let added = value["added_tokens"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let mut rows = vec![None; vocab.len() + added.len()];
-        for (token, id) in vocab {
-            let row = rows.get_mut(usize::try_from(id.as_u64()?).ok()?)?;
+    fn of(file: &'a File) -> Option<Self> {
+        let Tokens::ByName(vocab) = &file.model.vocab else { return None };
+        let mut rows = vec![None; vocab.len() + file.added.len()];
+        for (token, &id) in vocab {
+            let row = rows.get_mut(id as usize)?;
             if row.replace((token.as_str(), false)).is_some() {
                 return None;
             }
         }
-        for token in added {
-            let name = token["content"].as_str()?;
-            let row = rows.get_mut(usize::try_from(token["id"].as_u64()?).ok()?)?;
-            if token["special"] != true || row.is_some_and(|(known, _)| known != name) {
+        for token in &file.added {
+            let row = rows.get_mut(token.id as usize)?;
+            if !token.special || row.is_some_and(|(known, _)| known != token.content) {
                 return None;
             }
-            *row = Some((name, true));
+            *row = Some((token.content.as_str(), true));
         }
         let n_rows = rows.iter().position(Option::is_none).unwrap_or(rows.len());
         if n_rows == 0 || rows[n_rows..].iter().any(Option::is_some) {
@@ -353,29 +392,33 @@ impl<'a> Rows<'a> {
         self.0.iter().map(token).collect()
     }
 
-    fn tokens_by_bytes(&self) -> Result<Vec<Token>> {
+    /// Whether each byte alone is a token, so that any text can be written.
+    fn hold_all_bytes(&self) -> bool {
+        let tokens: HashSet<&str> = self.plain().collect();
+        BYTE_CHARACTERS.iter().all(|character| tokens.contains(&*character.encode_utf8(&mut [0; 4])))
+    }
+
+    /// `None` when a token is not written in byte-level characters.
+    fn tokens_by_bytes(&self) -> Option<Vec<Token>> {
         let token = |(token, is_special): &(&str, bool)| match is_special {
-            true => Ok(Token::Special((*token).to_owned())),
-            false => from_byte_level(token).map(Token::Plain).ok_or_else(|| {
-                Error::tokenizer(format!("the token {token:?} is not written in byte-level characters"))
-            }),
+            true => Some(Token::Special((*token).to_owned())),
+            false => from_byte_level(token).map(Token::Plain),
         };
         self.0.iter().map(token).collect()
     }
 
-    /// The merges of a byte-pair model by ids; each is written "left right" or as a pair.
-    fn merges(&self, value: &Value) -> Result<Vec<(TokenId, TokenId)>> {
+    /// The merges of a byte-pair model by ids.
+    fn merges(&self, file: &File) -> Result<Vec<(TokenId, TokenId)>> {
         let ids: HashMap<&str, TokenId> = self.0.iter().map(|(token, _)| *token).zip(0..).collect();
-        let merges = value["model"]["merges"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let pair = |merge: &Value| {
-            let (left, right) = match merge {
-                Value::String(both) => both.split_once(' ')?,
-                both => (both[0].as_str()?, both[1].as_str()?),
-            };
-            Some((*ids.get(left)?, *ids.get(right)?))
+        let bad = |left: &str, right: &str| {
+            Error::tokenizer(format!("the merge of '{left}' and '{right}' is not a pair of tokens of the vocabulary"))
         };
-        let bad =
-            |merge: &Value| Error::tokenizer(format!("the merge {merge} is not a pair of tokens of the vocabulary"));
-        merges.iter().map(|merge| pair(merge).ok_or_else(|| bad(merge))).collect()
+        let pairs = file.model.merges.iter().flatten().filter_map(|Merge(pair)| pair.as_ref());
+        pairs
+            .map(|(left, right)| {
+                let [first, second] = [left, right].map(|token| ids.get(token.as_str()).copied());
+                first.zip(second).ok_or_else(|| bad(left, right))
+            })
+            .collect()
     }
 }

@@ -5,11 +5,15 @@
 //! runs on the `tokenizers` crate ([`Foreign`]).
 
 mod bpe;
-mod byte_pairs;
 mod bytes;
 mod characters;
+mod charsmap;
+mod file;
 mod foreign;
+mod frame;
 mod json;
+mod older;
+mod sentence_piece;
 mod special;
 mod stream;
 mod table;
@@ -22,7 +26,7 @@ pub use bytes::Bytes;
 pub use characters::Characters;
 pub use foreign::Foreign;
 pub(crate) use json::read_if_there;
-pub use json::{load_tokenizer, tokenizer_from_json};
+pub use json::{Reads, export_tokenizer, has_tokenizer, load_tokenizer, tokenizer_from_json};
 pub(crate) use special::SpecialNames;
 pub use special::SpecialTokens;
 pub use stream::TextStream;
@@ -56,6 +60,17 @@ pub trait Tokenizer: Any + Send + Sync {
     /// As [`encode`](Self::encode).
     fn encode_with_special(&self, text: &str) -> Result<Vec<TokenId>> {
         special::encode(self, text)
+    }
+
+    /// The ids of `text` as an encoder reads it, and as a decoder answers: between the special tokens that the file of the
+    /// tokenizer puts around a text, where they close it, else with the end token behind it.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    fn encode_framed(&self, text: &str) -> Result<Vec<TokenId>> {
+        let mut ids = self.encode(text)?;
+        ids.extend(self.vocab().special.end);
+        Ok(ids)
     }
 
     /// The text of `ids`; special tokens and ids out of range give nothing, bytes that are not UTF-8 give U+FFFD.
@@ -99,7 +114,8 @@ pub trait Tokenizer: Any + Send + Sync {
     /// When a file cannot be written.
     fn save(&self, directory: &Path) -> Result<()> {
         crate::write::atomically(&directory.join("tokenizer.json"), self.to_json().as_bytes())?;
-        let config = json::tokenizer_config(self.special_tokens(), None);
+        let special = self.special_tokens();
+        let config = json::tokenizer_config(special, None, special.begin.is_some());
         crate::write::atomically(&directory.join("tokenizer_config.json"), config.as_bytes())
     }
 }

@@ -1,5 +1,6 @@
-//! A tokenizer whose model comes with a chat template.
+//! A tokenizer whose model comes with templates: of conversations, or of what stands around a text.
 
+use super::frame::Frame;
 use super::{SpecialTokens, TextStream, Tokenizer, json};
 use crate::{ChatTemplate, Result};
 use genera_tokens::{TokenId, Vocab};
@@ -7,16 +8,29 @@ use sha2::{Digest, Sha256};
 use std::path::Path;
 use std::sync::Arc;
 
-/// A tokenizer with the template by which its model reads conversations.
+/// A tokenizer with the templates by which its model reads conversations and texts.
 pub struct Templated {
     inner: Arc<dyn Tokenizer>,
-    template: ChatTemplate,
+    template: Option<ChatTemplate>,
+    frame: Frame,
 }
 
 impl Templated {
-    /// `inner` with a template.
+    /// `inner` with a template of conversations.
     pub fn new(inner: Arc<dyn Tokenizer>, template: ChatTemplate) -> Self {
-        Self { inner, template }
+        Self { inner, template: Some(template), frame: Frame::default() }
+    }
+
+    /// `inner` with what its files say, where they say anything.
+    pub(super) fn published(
+        inner: Arc<dyn Tokenizer>,
+        template: Option<ChatTemplate>,
+        frame: Frame,
+    ) -> Arc<dyn Tokenizer> {
+        if template.is_none() && !frame.closes() {
+            return inner;
+        }
+        Arc::new(Self { inner, template, frame })
     }
 }
 
@@ -35,6 +49,10 @@ impl Tokenizer for Templated {
 
     fn encode_with_special(&self, text: &str) -> Result<Vec<TokenId>> {
         self.inner.encode_with_special(text)
+    }
+
+    fn encode_framed(&self, text: &str) -> Result<Vec<TokenId>> {
+        if self.frame.closes() { Ok(self.frame.around(self.encode(text)?)) } else { self.inner.encode_framed(text) }
     }
 
     fn decode(&self, ids: &[TokenId]) -> String {
@@ -70,13 +88,14 @@ impl Tokenizer for Templated {
     }
 
     fn chat_template(&self) -> Option<&ChatTemplate> {
-        Some(&self.template)
+        self.template.as_ref()
     }
 
     fn fingerprint(&self) -> u64 {
+        let Some(template) = &self.template else { return self.inner.fingerprint() };
         let mut hash = Sha256::new();
         let of_tokens = self.inner.fingerprint().to_le_bytes();
-        for part in [&of_tokens[..], self.template.source().as_bytes()] {
+        for part in [&of_tokens[..], template.source().as_bytes()] {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);
         }
@@ -85,8 +104,10 @@ impl Tokenizer for Templated {
 
     fn save(&self, directory: &Path) -> Result<()> {
         self.inner.save(directory)?;
-        let config = json::tokenizer_config(self.special_tokens(), Some(&self.template));
+        let Some(template) = &self.template else { return Ok(()) };
+        let special = self.special_tokens();
+        let config = json::tokenizer_config(special, Some(template), special.begin.is_some());
         crate::write::atomically(&directory.join("tokenizer_config.json"), config.as_bytes())?;
-        crate::write::atomically(&directory.join("chat_template.jinja"), self.template.source().as_bytes())
+        crate::write::atomically(&directory.join("chat_template.jinja"), template.source().as_bytes())
     }
 }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::Error;
+use serde_json::{Value, json};
 
 const SAMPLES: &[&str] = &[
     "",
@@ -154,6 +155,118 @@ fn roles_come_from_the_configuration() {
     let config = r#"{"eos_token": {"content": "</s>"}, "pad_token": "<unk>"}"#;
     let special = tokenizer_from_json(METASPACE, Some(config)).unwrap().vocab().special;
     assert_eq!((special.padding, special.end, special.unknown), (Some(0), Some(1), None));
+}
+
+/// The stage of a file that puts `<s>` (1) and `</s>` (2) around a text.
+fn stages_around() -> [Value; 4] {
+    let template = json!({
+        "type": "TemplateProcessing",
+        "single": [
+            { "SpecialToken": { "id": "<s>", "type_id": 0 } }, { "Sequence": { "id": "A", "type_id": 0 } },
+            { "SpecialToken": { "id": "</s>", "type_id": 0 } },
+        ],
+        "pair": [{ "Sequence": { "id": "A", "type_id": 0 } }, { "Sequence": { "id": "B", "type_id": 0 } }],
+        "special_tokens": {
+            "<s>": { "id": "<s>", "ids": [1], "tokens": ["<s>"] }, "</s>": { "id": "</s>", "ids": [2], "tokens": ["</s>"] },
+        },
+    });
+    let roberta = json!({
+        "type": "RobertaProcessing", "sep": ["</s>", 2], "cls": ["<s>", 1], "trim_offsets": true, "add_prefix_space": false,
+    });
+    let bert = json!({ "type": "BertProcessing", "sep": ["</s>", 2], "cls": ["<s>", 1] });
+    let offsets = json!({ "type": "ByteLevel", "add_prefix_space": true, "trim_offsets": false, "use_regex": true });
+    let sequence = json!({ "type": "Sequence", "processors": [offsets, template] });
+    [template, roberta, bert, sequence]
+}
+
+/// A byte-level `tokenizer.json` in another program's hand.
+fn byte_level(post_processor: &Value) -> String {
+    let bpe = train_bpe(&["aa aa aa".to_owned()], 260, &SpecialTokens::standard()).unwrap();
+    let mut file: Value = serde_json::from_str(bpe.to_json()).unwrap();
+    file["post_processor"] = post_processor.clone();
+    file["pre_tokenizer"]["trim_offsets"] = json!(true);
+    file["decoder"]["trim_offsets"] = json!(true);
+    file.to_string()
+}
+
+#[test]
+fn an_encoder_reads_what_the_file_puts_around_a_text() {
+    for stage in stages_around() {
+        let json = byte_level(&stage);
+        let tokenizer = tokenizer_from_json(&json, None).unwrap();
+        let reference = tokenizers::Tokenizer::from_bytes(json.as_bytes()).unwrap();
+        let expected = reference.encode("aa", true).unwrap().get_ids().to_vec();
+        assert_eq!((expected.len(), expected[0], expected[2]), (3, 1, 2));
+        assert_eq!(tokenizer.encode_framed("aa").unwrap(), expected, "{stage}");
+        assert_eq!(tokenizer.encode("aa").unwrap(), expected[1..2]);
+        assert_eq!(tokenizer.vocab().special.begin, Some(1));
+    }
+    let far = json!({ "type": "BertProcessing", "sep": ["</s>", 2], "cls": ["<s>", 999] });
+    let error = tokenizer_from_json(&byte_level(&far), None).err().expect("there is no such token").to_string();
+    assert!(error.contains("'<s>' with the id 999"), "{error}");
+    let end_alone = tokenizer_from_json(METASPACE, None).unwrap();
+    assert_eq!(end_alone.encode_framed("to").unwrap(), [2, 1]);
+}
+
+#[test]
+fn models_like_bert_frame_their_texts_without_a_stage() {
+    let json = byte_level(&Value::Null);
+    let framed = |class: &str| {
+        let config = json!({ "tokenizer_class": class, "cls_token": "<s>", "sep_token": { "content": "</s>" } });
+        tokenizer_from_json(&json, Some(&config.to_string())).unwrap().encode_framed("aa").unwrap().len()
+    };
+    assert_eq!((framed("BertTokenizer"), framed("PreTrainedTokenizerFast")), (3, 2));
+}
+
+#[test]
+fn texts_begin_as_the_files_say() {
+    let begin =
+        |json: &str, config: Value| tokenizer_from_json(json, Some(&config.to_string())).unwrap().vocab().special.begin;
+    let [bos, nothing] = [json!({ "bos_token": "<s>" }), json!({})];
+    let elsewhere = byte_level(&Value::Null);
+    assert_eq!((begin(&elsewhere, bos.clone()), begin(&elsewhere, nothing.clone())), (None, None));
+    assert_eq!(begin(&elsewhere, json!({ "bos_token": "<s>", "add_bos_token": true })), Some(1));
+    let run_of_old = json!({
+        "tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": false, "bos_token": "<s>",
+    });
+    assert_eq!(begin(&elsewhere, run_of_old), Some(1));
+    let ours = Bytes::new(&SpecialTokens::standard());
+    assert_eq!((begin(ours.to_json(), bos), begin(ours.to_json(), nothing)), (Some(257), Some(257)));
+    let [template, ..] = stages_around();
+    assert_eq!(begin(&byte_level(&template), json!({ "eos_token": "</s>" })), Some(1));
+}
+
+#[test]
+fn exported_files_put_the_special_tokens_around_texts() {
+    let directory = tempfile::tempdir().unwrap();
+    let read = |path: &str| std::fs::read(directory.path().join(path)).unwrap();
+    for tokenizer in made_here() {
+        for (reads, before, after) in [(Reads::Beginnings, true, false), (Reads::Sources, false, true)] {
+            export_tokenizer(&*tokenizer, directory.path(), reads).unwrap();
+            let special = tokenizer.vocab().special;
+            let mut expected = tokenizer.encode("a").unwrap();
+            expected.splice(0..0, special.begin.filter(|_| before));
+            expected.extend(special.end.filter(|_| after));
+            let theirs = tokenizers::Tokenizer::from_bytes(read("tokenizer.json")).unwrap();
+            assert_eq!(theirs.encode("a", true).unwrap().get_ids(), expected, "{} {reads:?}", tokenizer.name());
+            let config: Value = serde_json::from_slice(&read("tokenizer_config.json")).unwrap();
+            assert_eq!(config["add_bos_token"], special.begin.is_some() && before);
+            let loaded = load_tokenizer(directory.path()).unwrap();
+            assert_eq!((loaded.name(), loaded.vocab().size), (tokenizer.name(), tokenizer.vocab().size));
+            assert_eq!(loaded.vocab().special.begin, special.begin.filter(|_| before));
+            assert_eq!(loaded.encode_framed("a").unwrap(), tokenizer.encode_framed("a").unwrap());
+        }
+    }
+}
+
+#[test]
+fn byte_level_vocabularies_without_all_bytes_are_left_to_the_tokenizers_crate() {
+    let bpe = train_bpe(&["aa aa aa".to_owned()], 260, &SpecialTokens::none()).unwrap();
+    let mut file: Value = serde_json::from_str(bpe.to_json()).unwrap();
+    file["model"]["vocab"] = json!({ "a": 0, "b": 1, "aa": 2 });
+    file["model"]["merges"] = json!([["a", "a"]]);
+    let tokenizer = tokenizer_from_json(&file.to_string(), None).unwrap();
+    assert_eq!((tokenizer.name(), tokenizer.encode("aab").unwrap()), ("foreign", vec![2, 1]));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use crate::problem::Problem;
 use crate::state::{State, unless_closing};
 use crate::wire::attention::{self, WITHOUT_EFFECT};
 use crate::wire::parse;
+use genera_engine::config::Shape;
 use genera_tokens::TokenId;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
@@ -25,7 +26,9 @@ pub async fn create(request: Request<Incoming>, state: &Arc<State>, room: &Room)
 fn prepare(asked: &attention::Request, state: &State) -> Result<(Arc<Served>, Vec<TokenId>, usize), Problem> {
     let model = state.model(asked.model.as_deref())?.clone();
     let layer = whole_in_range("layer", asked.layer, 0, 10_000)?;
-    let tokens = if model.codebook.chat_template().is_some() {
+    let tokens = if let Shape::EncoderOnly(_) = model.config.shape {
+        model.codebook.encode_framed(&asked.text)
+    } else if model.codebook.chat_template().is_some() {
         // As it stands, without what a conversation has around it.
         model.codebook.encode(&asked.text)
     } else {

@@ -8,6 +8,7 @@ use crate::problem::Problem;
 use crate::state::{State, unless_closing};
 use crate::wire::embeddings::{self, WITHOUT_EFFECT};
 use crate::wire::{Prompts, parse};
+use genera_engine::config::Shape;
 use genera_tokens::TokenId;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
@@ -52,9 +53,11 @@ fn prepare(asked: embeddings::Request, state: &State) -> Result<Prepared, Proble
 
 fn encoded(model: &Served, text: &str) -> Result<Vec<TokenId>, Problem> {
     model.check_bytes(text.len(), "input")?;
-    let prompt = model.modality.encode_prompt(&model.codebook, text);
-    let is_talk = model.modality.name() == "chat";
-    // What a model of conversations would read around the text is no part of it.
-    let tokens = if is_talk { model.codebook.encode(text) } else { prompt };
+    let tokens = match model.config.shape {
+        Shape::EncoderOnly(_) => model.codebook.encode_framed(text),
+        // What a model of conversations would read around the text is no part of it.
+        _ if model.modality.name() == "chat" => model.codebook.encode(text),
+        _ => model.modality.encode_prompt(&model.codebook, text),
+    };
     tokens.map_err(|error| Problem::invalid("input", error.to_string()))
 }

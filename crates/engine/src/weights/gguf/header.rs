@@ -1,12 +1,14 @@
 //! The beginning of a GGUF file: metadata by key, and where each tensor lies.
 //!
-//! Everything is counted against the length of the file before memory is asked for, so that a file cannot make its reader
-//! take more than a small multiple of its metadata.
+//! Everything is counted against the length of the file before memory is asked for, and lists that nobody asks for are passed
+//! over, so that a file cannot make its reader take more memory than its metadata have bytes.
 
 use crate::weights::content::Content;
+use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::io::{BufReader, Read};
+use std::io::{self, BufReader, Read};
+use std::ops::Index;
 
 /// Most bytes of metadata and names: a vocabulary of 256,000 tokens takes about 10 MB.
 const MAX_HEADER_BYTES: u64 = 48 << 20;
@@ -16,6 +18,13 @@ const MAX_ENTRIES: u64 = 1 << 16;
 const MAX_AXES: u32 = 4;
 /// Most elements of a list; the largest vocabularies have 262,144 tokens.
 const MAX_LIST: u64 = 1 << 20;
+/// The long lists that are read: those of a tokenizer.
+const ASKED: [&str; 4] =
+    ["tokenizer.ggml.tokens", "tokenizer.ggml.token_type", "tokenizer.ggml.scores", "tokenizer.ggml.merges"];
+/// Most elements of a list under another key, such as one with a number for each layer; longer ones are passed over.
+const MAX_SHORT_LIST: u64 = 1 << 12;
+/// Most memory for lists, in bytes.
+const MAX_LIST_BYTES: u64 = 64 << 20;
 /// Longest key or name.
 const MAX_NAME_BYTES: u64 = 1 << 12;
 /// Where tensors begin, when the metadata does not say.
@@ -42,7 +51,70 @@ pub enum Value {
     /// Flags.
     Flags(Vec<bool>),
     /// Texts.
-    Texts(Vec<String>),
+    Texts(Texts),
+}
+
+/// Texts one behind another, so that a short one takes little more than its bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Texts {
+    joined: String,
+    /// Where each ends.
+    ends: Vec<u32>,
+}
+
+impl Texts {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// One of them.
+    pub fn get(&self, i: usize) -> Option<&str> {
+        let end = *self.ends.get(i)? as usize;
+        let start = if i == 0 { 0 } else { self.ends[i - 1] as usize };
+        self.joined.get(start..end)
+    }
+
+    /// All of them in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &str> {
+        (0..self.len()).map(|i| &self[i])
+    }
+
+    /// # Panics
+    /// When all together have 4 GiB.
+    fn push(&mut self, text: &str) {
+        self.joined.push_str(text);
+        self.ends.push(u32::try_from(self.joined.len()).expect("the texts of a header have less than 4 GiB"));
+    }
+}
+
+impl Index<usize> for Texts {
+    type Output = str;
+
+    /// # Panics
+    /// When there are not that many.
+    fn index(&self, i: usize) -> &str {
+        self.get(i).expect("an index within the list")
+    }
+}
+
+impl<T: AsRef<str>> FromIterator<T> for Texts {
+    fn from_iter<I: IntoIterator<Item = T>>(list: I) -> Self {
+        let mut texts = Self::default();
+        list.into_iter().for_each(|text| texts.push(text.as_ref()));
+        texts
+    }
+}
+
+impl Serialize for Texts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
+    }
 }
 
 impl Value {
@@ -86,8 +158,13 @@ pub(super) struct Header {
 /// # Errors
 /// What is wrong with it, in words.
 pub(super) fn read(content: &mut dyn Content, file_len: u64) -> Sound<Header> {
-    let mut bytes =
-        Bytes { reader: BufReader::new(content), position: 0, end: file_len.min(MAX_HEADER_BYTES), file_len };
+    let mut bytes = Bytes {
+        reader: BufReader::new(content),
+        position: 0,
+        end: file_len.min(MAX_HEADER_BYTES),
+        file_len,
+        list_bytes: MAX_LIST_BYTES,
+    };
     if &bytes.array::<4>("the first four bytes")? != b"GGUF" {
         return Err("it does not begin with 'GGUF'".to_owned());
     }
@@ -101,7 +178,7 @@ pub(super) fn read(content: &mut dyn Content, file_len: u64) -> Sound<Header> {
     for _ in 0..n_values {
         let key = bytes.text("a key", MAX_NAME_BYTES)?;
         let kind = bytes.u32(format_args!("the type of '{key}'"))?;
-        let value = bytes.value(&key, kind)?;
+        let Some(value) = bytes.value(&key, kind)? else { continue };
         if metadata.insert(key.clone(), value).is_some() {
             return Err(format!("the metadata has '{key}' twice"));
         }
@@ -122,6 +199,8 @@ struct Bytes<'c> {
     /// Where reading stops: the end of the file, or of what is read of it.
     end: u64,
     file_len: u64,
+    /// Memory that is left for lists.
+    list_bytes: u64,
 }
 
 impl Bytes<'_> {
@@ -188,13 +267,15 @@ impl Bytes<'_> {
         String::from_utf8(bytes).map_err(|_| format!("{what} that ends at byte {} is not UTF-8", self.position))
     }
 
-    fn value(&mut self, key: &str, kind: u32) -> Sound<Value> {
+    /// A value; `None` for a long list that nobody asks for.
+    fn value(&mut self, key: &str, kind: u32) -> Sound<Option<Value>> {
         let what = format!("the value of '{key}'");
-        Ok(match kind {
+        Ok(Some(match kind {
             ARRAY => {
                 let kind = self.u32(&what)?;
                 let n = self.u64(&what)?;
-                return self.list(&what, kind, n);
+                let is_kept = n <= MAX_SHORT_LIST || ASKED.contains(&key);
+                return self.list(&what, kind, n, is_kept);
             }
             TEXT => Value::Text(self.text(&what, MAX_HEADER_BYTES)?),
             FLAG => Value::Flag(flag(self.array::<1>(&what)?[0], &what)?),
@@ -202,10 +283,10 @@ impl Bytes<'_> {
                 NumberType::Whole { n_bytes, signed } => Value::Integer(whole(&self.read(n_bytes, &what)?, signed)),
                 NumberType::Real { n_bytes } => Value::Float(real(&self.read(n_bytes, &what)?)),
             },
-        })
+        }))
     }
 
-    fn list(&mut self, what: &str, kind: u32, n: u64) -> Sound<Value> {
+    fn list(&mut self, what: &str, kind: u32, n: u64, is_kept: bool) -> Sound<Option<Value>> {
         let element_bytes = match kind {
             TEXT => 8,
             FLAG => 1,
@@ -217,12 +298,17 @@ impl Bytes<'_> {
         }
         let n_bytes = n * element_bytes;
         self.reserve(n_bytes, what)?;
-        if kind == TEXT {
-            return (0..n).map(|_| self.text(what, MAX_HEADER_BYTES)).collect::<Sound<_>>().map(Value::Texts);
+        if !is_kept {
+            return self.pass_over(what, kind, n, n_bytes).map(|()| None);
         }
+        if kind == TEXT {
+            return self.texts(what, n).map(|texts| Some(Value::Texts(texts)));
+        }
+        // Whole numbers are kept in 8 bytes.
+        self.take_memory(8 * n, what)?;
         let bytes = self.read(n_bytes, what)?;
         let elements = bytes.chunks_exact(element_bytes as usize);
-        Ok(match number_type(kind) {
+        Ok(Some(match number_type(kind) {
             None => Value::Flags(bytes.iter().map(|&byte| flag(byte, what)).collect::<Sound<_>>()?),
             Some(NumberType::Whole { signed, .. }) => {
                 let small = |element: &[u8]| {
@@ -232,7 +318,53 @@ impl Bytes<'_> {
                 Value::Integers(elements.map(small).collect::<Sound<_>>()?)
             }
             Some(NumberType::Real { .. }) => Value::Floats(elements.map(|element| real(element) as f32).collect()),
-        })
+        }))
+    }
+
+    fn texts(&mut self, what: &str, n: u64) -> Sound<Texts> {
+        self.take_memory(4 * n, what)?;
+        let mut texts = Texts { joined: String::new(), ends: Vec::with_capacity(n as usize) };
+        let mut bytes = Vec::new();
+        for _ in 0..n {
+            let len = self.u64(what)?;
+            self.reserve(len, what)?;
+            self.take_memory(len, what)?;
+            bytes.resize(len as usize, 0);
+            self.fill(&mut bytes, what)?;
+            let text = str::from_utf8(&bytes);
+            texts.push(text.map_err(|_| format!("{what} that ends at byte {} is not UTF-8", self.position))?);
+        }
+        Ok(texts)
+    }
+
+    /// Leaves out a list of `n` elements, which take `n_bytes` where they are numbers.
+    fn pass_over(&mut self, what: &str, kind: u32, n: u64, n_bytes: u64) -> Sound<()> {
+        if kind != TEXT {
+            return self.skip(n_bytes, what);
+        }
+        for _ in 0..n {
+            let len = self.u64(what)?;
+            self.skip(len, what)?;
+        }
+        Ok(())
+    }
+
+    fn skip(&mut self, n: u64, what: &str) -> Sound<()> {
+        self.reserve(n, what)?;
+        let passed = io::copy(&mut self.reader.by_ref().take(n), &mut io::sink());
+        match passed.map_err(|error| format!("{what} cannot be read: {error}"))? {
+            passed if passed == n => self.position += n,
+            passed => return Err(format!("{what} ends after {passed} of {n} bytes")),
+        }
+        Ok(())
+    }
+
+    /// Counts memory for a list against what all of them may take.
+    fn take_memory(&mut self, n: u64, what: &str) -> Sound<()> {
+        self.list_bytes = self.list_bytes.checked_sub(n).ok_or_else(|| {
+            format!("its lists take more than {MAX_LIST_BYTES} bytes of memory, the most that is spent, at {what}")
+        })?;
+        Ok(())
     }
 
     fn entry(&mut self) -> Sound<RawEntry> {

@@ -1,6 +1,6 @@
 //! The metadata of a GGUF file by key and type.
 
-use super::header::{Sound, Value};
+use super::header::{Sound, Texts, Value};
 use std::collections::BTreeMap;
 
 /// Looks keys up. A key that is not there is `None`; one of another type is an error that names it.
@@ -29,7 +29,7 @@ impl<'a> Metadata<'a> {
         flag, Flag(value) => *value, bool);
     getter!(
         /// Texts.
-        texts, Texts(value) => value.as_slice(), &'a [String]);
+        texts, Texts(value) => value, &'a Texts);
     getter!(
         /// Whole numbers.
         integers, Integers(value) => value.as_slice(), &'a [i64]);
@@ -65,10 +65,10 @@ impl<'a> Metadata<'a> {
     }
 
     /// The token that an id stands for.
-    pub(super) fn token(&self, key: &str, tokens: &'a [String]) -> Sound<Option<&'a str>> {
+    pub(super) fn token(&self, key: &str, tokens: &'a Texts) -> Sound<Option<&'a str>> {
         let Some(id) = self.id(key)? else { return Ok(None) };
         let token =
             tokens.get(id as usize).ok_or_else(|| format!("'{key}' is {id}, but there are {} tokens", tokens.len()))?;
-        Ok(Some(token.as_str()))
+        Ok(Some(token))
     }
 }

@@ -15,7 +15,7 @@ mod write;
 
 pub use dialect::{DIALECTS, Dialect};
 pub use export::{GgufFacts, export_gguf};
-pub use header::Value;
+pub use header::{Texts, Value};
 pub use reader::{Entry, Reader};
 pub use tokenizer::TokenizerFiles;
 

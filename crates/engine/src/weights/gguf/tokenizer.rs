@@ -1,6 +1,6 @@
 //! The tokenizer in a GGUF file's metadata, as the two files that the Hugging Face library keeps.
 
-use super::header::{Sound, Value};
+use super::header::{Sound, Texts, Value};
 use super::metadata::Metadata;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value as Json, json};
@@ -21,17 +21,25 @@ const USER_DEFINED: i64 = 4;
 
 /// How text is cut into words before the merges, by the name that llama.cpp has for it in `tokenizer.ggml.pre`.
 ///
-/// Each pattern is the one in the `tokenizer.json` that the model was published with.
+/// Each pattern is the one in the `tokenizer.json` that the model was published with; files without a name, or with
+/// "default", are cut as llama.cpp cuts them.
 fn pre_tokenizer(name: &str) -> Option<Json> {
     let split = |pattern: &str| json!({ "type": "Split", "pattern": { "Regex": pattern }, "behavior": "Isolated", "invert": false });
     let bytes = |use_regex: bool| json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex });
     let sequence = |stages: &[Json]| json!({ "type": "Sequence", "pretokenizers": stages });
     Some(match name {
-        "default" | "gpt-2" | "olmo" | "dbrx" | "phi-2" | "jais" => bytes(true),
+        "default" => sequence(&[
+            split(r"[\p{P}\$\+<=>\^~\|]+"),
+            split(r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"),
+            split(r"\p{N}+"),
+            split("[0-9][0-9][0-9]"),
+            bytes(false),
+        ]),
+        "gpt-2" | "olmo" | "phi-2" | "jais" => bytes(true),
         "smollm" | "starcoder" | "refact" | "command-r" | "codeshell" => {
             sequence(&[json!({ "type": "Digits", "individual_digits": true }), bytes(true)])
         }
-        "llama-bpe" | "llama3" | "llama-v3" | "falcon3" | "pixtral" => sequence(&[
+        "llama-bpe" | "llama3" | "llama-v3" | "falcon3" | "pixtral" | "dbrx" | "smaug-bpe" => sequence(&[
             split(
                 r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
             ),
@@ -48,8 +56,21 @@ fn pre_tokenizer(name: &str) -> Option<Json> {
 }
 
 /// The names that [`pre_tokenizer`] knows, for messages.
-const KNOWN: &str =
-    "default, gpt-2, smollm, starcoder, refact, command-r, olmo, dbrx, llama-bpe, llama3, falcon3, qwen2";
+const KNOWN: &str = "default, gpt-2, smollm, starcoder, refact, command-r, olmo, dbrx, smaug-bpe, llama-bpe, llama3, \
+                     falcon3, qwen2";
+
+/// Whether a name is of Llama 3: words that are tokens stay whole, and texts begin with the begin token.
+fn is_llama_3(name: &str) -> bool {
+    matches!(name, "llama-bpe" | "llama3" | "llama-v3" | "falcon3" | "pixtral")
+}
+
+/// Longest token of SentencePiece, in bytes; published ones have some hundred at most.
+const MAX_TOKEN_BYTES: usize = 1 << 10;
+/// Most bytes that are looked at in search of the merges, the square of each token's length; the largest vocabularies need
+/// a tenth.
+const MAX_SEARCHED_BYTES: usize = 1 << 29;
+/// Most merges; the largest vocabularies have 600,000.
+const MAX_MERGES: usize = 1 << 21;
 
 /// The tokenizer of a file; `None` when it has none.
 ///
@@ -77,13 +98,14 @@ pub(super) fn files(metadata: &Metadata<'_>) -> Sound<Option<TokenizerFiles>> {
         "llama" => sentence_piece(metadata, tokens)?,
         other => return Err(format!("its tokenizer is of the kind '{other}'; known are gpt2 and llama")),
     };
-    let file = TokenizerFile { version: "1.0", added_tokens: added, stages, ..TokenizerFile::default() };
+    let (truncation, padding, post_processor) = ((), (), ());
+    let file = TokenizerFile { version: "1.0", truncation, padding, added_tokens: added, post_processor, stages };
     let tokenizer = serde_json::to_string(&file).map_err(|error| error.to_string())?;
     Ok(Some(TokenizerFiles { tokenizer, config: config(metadata, tokens)?.to_string() }))
 }
 
 /// What a `tokenizer.json` holds. Written as it is, without a copy of the vocabulary in between.
-#[derive(Default, Serialize)]
+#[derive(Serialize)]
 struct TokenizerFile<'m> {
     version: &'static str,
     truncation: (),
@@ -94,7 +116,7 @@ struct TokenizerFile<'m> {
     stages: Stages<'m>,
 }
 
-#[derive(Default, Serialize)]
+#[derive(Serialize)]
 struct Stages<'m> {
     normalizer: Json,
     pre_tokenizer: Json,
@@ -103,7 +125,7 @@ struct Stages<'m> {
 }
 
 /// Byte-pair encoding.
-#[derive(Default, Serialize)]
+#[derive(Serialize)]
 struct MergeModel<'m> {
     r#type: &'static str,
     dropout: (),
@@ -114,7 +136,7 @@ struct MergeModel<'m> {
     byte_fallback: bool,
     ignore_merges: bool,
     #[serde(serialize_with = "by_name")]
-    vocab: &'m [String],
+    vocab: &'m Texts,
     merges: Merges<'m>,
 }
 
@@ -122,50 +144,52 @@ struct MergeModel<'m> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Merges<'m> {
-    Texts(&'m [String]),
+    Texts(&'m Texts),
     Pairs(Vec<[&'m str; 2]>),
 }
 
-impl Default for Merges<'_> {
-    fn default() -> Self {
-        Self::Texts(&[])
+impl<'m> MergeModel<'m> {
+    fn new(vocab: &'m Texts, merges: Merges<'m>) -> Self {
+        Self {
+            r#type: "BPE",
+            dropout: (),
+            unk_token: None,
+            continuing_subword_prefix: (),
+            end_of_word_suffix: (),
+            fuse_unk: false,
+            byte_fallback: false,
+            ignore_merges: false,
+            vocab,
+            merges,
+        }
     }
 }
 
 /// Tokens with their ids.
-fn by_name<S: Serializer>(tokens: &[String], serializer: S) -> Result<S::Ok, S::Error> {
+fn by_name<S: Serializer>(tokens: &Texts, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_map(tokens.iter().zip(0_u32..))
 }
 
 /// Byte-pair encoding over bytes, with its list of merges.
-fn byte_level<'m>(metadata: &'m Metadata<'_>, tokens: &'m [String]) -> Sound<Stages<'m>> {
+fn byte_level<'m>(metadata: &'m Metadata<'_>, tokens: &'m Texts) -> Sound<Stages<'m>> {
     let merges = metadata.texts("tokenizer.ggml.merges")?.ok_or("its tokenizer has no merges")?;
     let name = metadata.text("tokenizer.ggml.pre")?.unwrap_or("default");
     let pre_tokenizer = pre_tokenizer(name).ok_or_else(|| {
         format!("its tokenizer cuts words in the way '{name}', which is not known; known are {KNOWN}")
     })?;
-    let ignore_merges = matches!(name, "llama-bpe" | "llama3" | "llama-v3" | "falcon3" | "pixtral");
     let decoder = json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true });
-    let merges = Merges::Texts(merges);
-    let model = MergeModel { r#type: "BPE", ignore_merges, vocab: tokens, merges, ..MergeModel::default() };
+    let model = MergeModel { ignore_merges: is_llama_3(name), ..MergeModel::new(tokens, Merges::Texts(merges)) };
     Ok(Stages { normalizer: Json::Null, pre_tokenizer, decoder, model })
 }
 
 /// SentencePiece's byte-pair encoding: the merge that makes the token of the highest score goes first.
-fn sentence_piece<'m>(metadata: &'m Metadata<'_>, tokens: &'m [String]) -> Sound<Stages<'m>> {
+fn sentence_piece<'m>(metadata: &'m Metadata<'_>, tokens: &'m Texts) -> Sound<Stages<'m>> {
     let scores = metadata.floats("tokenizer.ggml.scores")?.unwrap_or_default();
     if scores.len() != tokens.len() {
         return Err(format!("its tokenizer has {} tokens, and scores for {}", tokens.len(), scores.len()));
     }
-    let ids: HashMap<&str, usize> = tokens.iter().enumerate().map(|(id, token)| (token.as_str(), id)).collect();
-    let mut merges = Vec::new();
-    for (id, token) in tokens.iter().enumerate() {
-        let cuts = token.char_indices().skip(1).map(|(at, _)| token.split_at(at));
-        let pairs = cuts.filter_map(|(left, right)| Some((*ids.get(left)?, *ids.get(right)?)));
-        merges.extend(pairs.map(|(left, right)| (scores[id], left, right)));
-    }
-    merges.sort_by(|a, b| b.0.total_cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2))));
-    let merges = merges.iter().map(|&(_, left, right)| [left, right].map(|id| tokens[id].as_str())).collect();
+    let merges = merges_of_scores(tokens, scores)?;
+    let merges = merges.iter().map(|&(left, right)| [&tokens[left], &tokens[right]]).collect();
     let has_space = metadata.flag("tokenizer.ggml.add_space_prefix")?.unwrap_or(true);
     let to_mark = json!({ "type": "Replace", "pattern": { "String": " " }, "content": "▁" });
     let prepend = has_space.then(|| json!({ "type": "Prepend", "prepend": "▁" }));
@@ -182,15 +206,36 @@ fn sentence_piece<'m>(metadata: &'m Metadata<'_>, tokens: &'m [String]) -> Sound
         pre_tokenizer: Json::Null,
         decoder: json!({ "type": "Sequence", "decoders": decoders }),
         model: MergeModel {
-            r#type: "BPE",
             unk_token: unknown,
             fuse_unk: true,
             byte_fallback: true,
-            vocab: tokens,
-            merges: Merges::Pairs(merges),
-            ..MergeModel::default()
+            ..MergeModel::new(tokens, Merges::Pairs(merges))
         },
     })
+}
+
+/// Every pair of tokens that makes a token, by the score of what it makes.
+fn merges_of_scores(tokens: &Texts, scores: &[f32]) -> Sound<Vec<(usize, usize)>> {
+    let longest = tokens.iter().map(str::len).max().unwrap_or(0);
+    if longest > MAX_TOKEN_BYTES {
+        return Err(format!("its tokenizer has a token of {longest} bytes; at most {MAX_TOKEN_BYTES} are read"));
+    }
+    let too_much = |what: &str, most: usize| Err(format!("its tokenizer has {what}; at most {most} are read"));
+    if tokens.iter().map(|token| token.len() * token.len()).sum::<usize>() > MAX_SEARCHED_BYTES {
+        return too_much("too many long tokens to look for merges in", MAX_SEARCHED_BYTES);
+    }
+    let ids: HashMap<&str, usize> = tokens.iter().enumerate().map(|(id, token)| (token, id)).collect();
+    let mut merges = Vec::new();
+    for (token, &score) in tokens.iter().zip(scores) {
+        let cuts = token.char_indices().skip(1).map(|(at, _)| token.split_at(at));
+        let pairs = cuts.filter_map(|(left, right)| Some((*ids.get(left)?, *ids.get(right)?)));
+        merges.extend(pairs.map(|(left, right)| (score, left, right)));
+        if merges.len() > MAX_MERGES {
+            return too_much("too many merges", MAX_MERGES);
+        }
+    }
+    merges.sort_by(|a, b| b.0.total_cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2))));
+    Ok(merges.into_iter().map(|(_, left, right)| (left, right)).collect())
 }
 
 /// A tokenizer as metadata, for a model of `n_rows` tokens.
@@ -225,11 +270,15 @@ pub(super) fn metadata(files: &TokenizerFiles, n_rows: usize) -> Sound<Vec<(Stri
     let mut list = vec![("tokenizer.ggml.token_type".to_owned(), Value::Integers(types))];
     let mut push = |key: &str, value: Value| list.push((format!("tokenizer.ggml.{key}"), value));
     if is_sentence_piece {
-        let has_space = file["normalizer"].to_string().contains("Prepend");
+        let has_space = begins_with_space(&file)?;
         push("model", Value::Text("llama".to_owned()));
         push("scores", Value::Floats(scores(&tokens, &pairs)));
         push("add_space_prefix", Value::Flag(has_space));
     } else {
+        // llama.cpp leaves composition (NFC) to those who write the text.
+        if !matches!(file["normalizer"]["type"].as_str(), None | Some("NFC")) {
+            return Err(no_words_for("normalizer", &file["normalizer"]));
+        }
         let before = &file["pre_tokenizer"];
         let name = PUBLISHED.iter().find(|name| pre_tokenizer(name).is_some_and(|stage| is_same(&stage, before)));
         let name = name.ok_or("it cuts words in a way that llama.cpp has no name for")?;
@@ -246,11 +295,59 @@ pub(super) fn metadata(files: &TokenizerFiles, n_rows: usize) -> Sound<Vec<(Stri
         }
     }
     push("add_bos_token", Value::Flag(config["add_bos_token"] == true));
-    push("tokens", Value::Texts(tokens));
+    push("tokens", Value::Texts(tokens.iter().collect()));
     if let Some(template) = config["chat_template"].as_str() {
         list.push(("tokenizer.chat_template".to_owned(), Value::Text(template.to_owned())));
     }
     Ok(list)
+}
+
+fn no_words_for(stage: &str, value: &Json) -> String {
+    format!("GGUF has no words for its {stage} {value}")
+}
+
+/// Whether a tokenizer of SentencePiece's kind puts a space before a text.
+///
+/// # Errors
+/// When it changes or cuts texts in another way than llama.cpp does, which writes spaces as U+2581 and no more.
+fn begins_with_space(file: &Json) -> Sound<bool> {
+    let mut has_space = false;
+    for stage in stages(&file["normalizer"], "normalizers") {
+        match stage["type"].as_str() {
+            Some("Prepend") if stage["prepend"] == "▁" => has_space = true,
+            Some("Replace") if stage["pattern"]["String"] == " " && stage["content"] == "▁" => {}
+            _ => return Err(no_words_for("normalizer", stage)),
+        }
+    }
+    let inner_mark = || {
+        let tokens = file["model"]["vocab"].as_object().into_iter().flat_map(Map::keys);
+        tokens.into_iter().any(|token| token.char_indices().skip(1).any(|(_, character)| character == '▁'))
+    };
+    for stage in stages(&file["pre_tokenizer"], "pretokenizers") {
+        match stage["type"].as_str() {
+            // Without the words cut apart, tokens that reach into the next one would be made.
+            Some("Metaspace") if stage["split"] != false && inner_mark() => {
+                return Err(no_words_for("pre_tokenizer", stage));
+            }
+            Some("Metaspace") if stage["replacement"] == "▁" => {
+                let scheme = stage["prepend_scheme"].as_str();
+                has_space |= scheme.map_or(stage["add_prefix_space"] != false, |scheme| scheme != "never");
+            }
+            // Spaces have been written otherwise by then.
+            Some("Split") if stage["pattern"]["String"] == " " => {}
+            _ => return Err(no_words_for("pre_tokenizer", stage)),
+        }
+    }
+    Ok(has_space)
+}
+
+/// The stages of a sequence, or the one that there is.
+fn stages<'s>(stage: &'s Json, list: &str) -> Vec<&'s Json> {
+    match stage[list].as_array() {
+        _ if stage.is_null() => Vec::new(),
+        Some(stages) => stages.iter().collect(),
+        None => vec![stage],
+    }
 }
 
 /// One name of llama.cpp for each way of cutting words.
@@ -307,7 +404,7 @@ fn scores(tokens: &[String], merges: &[(String, String)]) -> Vec<f32> {
     tokens.iter().map(|token| rank.get(token).copied().unwrap_or(-1e6)).collect()
 }
 
-fn config(metadata: &Metadata<'_>, tokens: &[String]) -> Sound<Json> {
+fn config(metadata: &Metadata<'_>, tokens: &Texts) -> Sound<Json> {
     let mut config =
         object(json!({ "tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": false }));
     for (role, key) in [("bos_token", "bos"), ("eos_token", "eos"), ("pad_token", "padding"), ("unk_token", "unknown")]
@@ -316,9 +413,9 @@ fn config(metadata: &Metadata<'_>, tokens: &[String]) -> Sound<Json> {
         config.extend(token.map(|token| (role.to_owned(), json!(token))));
     }
     // SentencePiece's models have always begun with it.
-    let begins = metadata
-        .flag("tokenizer.ggml.add_bos_token")?
-        .unwrap_or(metadata.text("tokenizer.ggml.model")? == Some("llama"));
+    let begins_by_itself = metadata.text("tokenizer.ggml.model")? == Some("llama")
+        || metadata.text("tokenizer.ggml.pre")?.is_some_and(is_llama_3);
+    let begins = metadata.flag("tokenizer.ggml.add_bos_token")?.unwrap_or(begins_by_itself);
     config.insert("add_bos_token".to_owned(), json!(begins));
     let template = metadata.text("tokenizer.chat_template")?;
     config.extend(template.map(|template| ("chat_template".to_owned(), json!(template))));
@@ -329,5 +426,47 @@ fn object(value: Json) -> Map<String, Json> {
     match value {
         Json::Object(map) => map,
         other => panic!("expected an object, found {other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_space_before_the_text_is_found_where_it_stands() {
+        let metaspace = |scheme: &str, split: bool| json!({ "type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": split });
+        let replace = json!({ "type": "Replace", "pattern": { "String": " " }, "content": "▁" });
+        let prepend = json!({ "type": "Prepend", "prepend": "▁" });
+        let older = json!({ "type": "Sequence", "normalizers": [prepend, replace] });
+        let split = json!({ "type": "Split", "pattern": { "String": " " }, "behavior": "MergedWithPrevious" });
+        let model = |token: &str| json!({ "vocab": { token: 0 } });
+        let check = |normalizer: &Json, pre_tokenizer: &Json, token: &str, expected: Option<bool>| {
+            let file = json!({ "normalizer": normalizer, "pre_tokenizer": pre_tokenizer, "model": model(token) });
+            let found = begins_with_space(&file);
+            assert_eq!(found.clone().ok(), expected, "{file} {found:?}");
+            assert!(expected.is_some() || found.unwrap_err().contains("GGUF has no words for its"));
+        };
+        check(&older, &Json::Null, "a▁b", Some(true));
+        check(&replace, &split, "a▁b", Some(false));
+        check(&Json::Null, &metaspace("first", false), "a▁b", Some(true));
+        check(&Json::Null, &metaspace("always", true), "▁b", Some(true));
+        check(&Json::Null, &metaspace("never", false), "▁b", Some(false));
+        check(&Json::Null, &json!({ "type": "Metaspace", "replacement": "▁" }), "▁b", Some(true));
+        check(&Json::Null, &metaspace("always", true), "a▁b", None);
+        check(&json!({ "type": "Lowercase" }), &metaspace("always", false), "▁b", None);
+        check(&older, &json!({ "type": "Whitespace" }), "▁b", None);
+    }
+
+    #[test]
+    fn merges_take_bounded_time_and_memory() {
+        let refusal = |tokens: &[String]| {
+            merges_of_scores(&tokens.iter().collect(), &vec![0.0; tokens.len()]).expect_err("it is too much")
+        };
+        assert!(refusal(&["a".repeat(1025)]).contains("a token of 1025 bytes; at most 1024"));
+        let long: Vec<String> = (0..600).map(|i| format!("{i:0>1000}")).collect();
+        assert!(refusal(&long).contains("too many long tokens"));
+        let tokens = ["a", "b", "ab", "aab"].into_iter().collect();
+        assert_eq!(merges_of_scores(&tokens, &[0.0, 0.0, -1.0, -2.0]).unwrap(), [(0, 1), (0, 2)]);
     }
 }

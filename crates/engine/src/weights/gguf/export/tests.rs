@@ -254,7 +254,10 @@ fn tokenizers_come_back() {
     });
     let sentence_piece = json!({
         "added_tokens": [{ "id": 0, "content": "<unk>", "special": true }],
-        "normalizer": { "type": "Prepend", "prepend": "▁" },
+        "normalizer": { "type": "Sequence", "normalizers": [
+            { "type": "Prepend", "prepend": "▁" },
+            { "type": "Replace", "pattern": { "String": " " }, "content": "▁" },
+        ] },
         "model": {
             "type": "BPE", "vocab": vocab(&["<unk>", "<0x0A>", "▁", "a", "b", "▁a", "ab"]),
             "merges": ["a b", "▁ a"], "byte_fallback": true, "unk_token": "<unk>",

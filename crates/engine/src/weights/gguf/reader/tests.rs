@@ -79,7 +79,7 @@ fn what_is_written_is_read() {
         ("general.architecture", Value::Text("llama".to_owned())),
         ("small", Value::Integer(-1)),
         ("theta", Value::Float(1e5)),
-        ("tokens", Value::Texts(vec!["a".to_owned(), "bc".to_owned()])),
+        ("tokens", Value::Texts(["a", "bc"].into_iter().collect())),
         ("types", Value::Integers(vec![3])),
     ];
     assert_eq!(values, expected);
@@ -88,6 +88,30 @@ fn what_is_written_is_read() {
     let b: Vec<f32> = (-16..16).map(|i| i as f32).collect();
     assert_eq!(reader.read("b").unwrap(), b);
     assert!(reader.read("c").unwrap_err().to_string().contains("no tensor 'c'"));
+}
+
+/// Long lists are read under the keys of a tokenizer alone, and others passed over.
+#[test]
+fn long_lists_that_nobody_asks_for_take_no_memory() {
+    let n = 5000_u64;
+    let empty = [&8_u32.to_le_bytes()[..], &n.to_le_bytes(), &vec![0; 8 * n as usize]].concat();
+    let bytes = [&0_u32.to_le_bytes()[..], &n.to_le_bytes(), &vec![7; n as usize]].concat();
+    let mut file = File::sound();
+    for (key, value) in [("tokenizer.ggml.tokens", &empty), ("texts", &empty), ("bytes", &bytes)] {
+        file.values.push((key.to_owned(), 9, value.clone()));
+    }
+    file.values.push(("last".to_owned(), 7, vec![1]));
+    let reader = open(file.bytes()).unwrap();
+    let Some(Value::Texts(tokens)) = reader.metadata().get("tokenizer.ggml.tokens") else { panic!("it is read") };
+    assert_eq!((tokens.len(), tokens.get(4999), tokens.get(5000)), (5000, Some(""), None));
+    assert_eq!(reader.metadata().get("last"), Some(&Value::Flag(true)));
+    assert!(!reader.metadata().contains_key("texts") && !reader.metadata().contains_key("bytes"));
+    file.values.truncate(6);
+    for i in 0..3000 {
+        let short = [&0_u32.to_le_bytes()[..], &4096_u64.to_le_bytes(), &[7; 4096]].concat();
+        file.values.push((format!("list {i}"), 9, short));
+    }
+    assert!(open(file.bytes()).unwrap_err().to_string().contains("lists take more than 67108864 bytes"));
 }
 
 /// Cut off anywhere, a file is refused; it is never read as if it were whole.
