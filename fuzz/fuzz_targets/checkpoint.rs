@@ -10,7 +10,7 @@ use std::path::Path;
 fuzz_target!(|bytes: &[u8]| {
     let path = Path::new("fuzz");
     let _ = Manifest::parse(path, bytes);
-    let Ok(mut reader) = Reader::new(path, Box::new(Cursor::new(bytes.to_vec()))) else { return };
+    let Ok(reader) = Reader::new(path, Box::new(Cursor::new(bytes.to_vec()))) else { return };
     let names: Vec<String> = reader.entries().iter().map(|entry| entry.name.clone()).collect();
     for name in names {
         let _ = reader.read_any(&name);

@@ -7,7 +7,7 @@ use std::io::Cursor;
 use std::path::Path;
 
 fuzz_target!(|bytes: &[u8]| {
-    let Ok(mut reader) = Reader::new(Path::new("fuzz"), Box::new(Cursor::new(bytes.to_vec()))) else { return };
+    let Ok(reader) = Reader::new(Path::new("fuzz"), Box::new(Cursor::new(bytes.to_vec()))) else { return };
     let names: Vec<String> = reader.entries().iter().map(|entry| entry.name.clone()).collect();
     for name in names {
         let _ = reader.read(&name);

@@ -70,7 +70,7 @@ fn found(name: &str, run: &RunDirectory) -> Outcome<PathBuf> {
         return Ok(place.into_owned());
     }
     let directory = std::path::absolute(run.path()).during("cannot tell the current directory")?;
-    directory.ancestors().map(|above| above.join(&place)).find(|path| path.exists()).ok_or_else(|| {
+    directory.ancestors().skip(1).map(|above| above.join(&place)).find(|path| path.exists()).ok_or_else(|| {
         Failure::new(format!(
             "the base of {} is missing: {} records it as base.path = \"{name}\", and there is nothing; put it back there, \
              or set base.path to where it lies now",

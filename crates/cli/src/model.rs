@@ -287,7 +287,14 @@ fn of_directory(path: &Path, purpose: Purpose, device: &Device) -> Outcome<Loade
     let kind = kind_of_directory(path);
     let codebook = || match kind {
         Some(modality) => modality.load_codebook(path).map(Some),
-        None => has_tokenizer(path).then(|| load_tokenizer(path)).transpose(),
+        None => has_tokenizer(path).then(|| load_tokenizer(path)).transpose().or_else(|error| {
+            // Of files older than tokenizer.json not all kinds are read; ids of tokens do without.
+            if path.join("tokenizer.json").is_file() {
+                return Err(error);
+            }
+            eprintln!("genera: {error}; only ids of tokens can be read and written");
+            Ok(None)
+        }),
     };
     let (transformer, codebook) = both(|| load_hf(path, device, purpose), codebook);
     let (transformer, codebook) = (transformer?, codebook?);

@@ -203,6 +203,10 @@ fn a_tokenizer_with_more_tokens_than_the_model_is_refused() {
     assert!(error.contains(&expected), "{error}");
 }
 
+/// What is sent to a terminal when a line begins to be edited.
+#[cfg(unix)]
+const EDITED: &str = "\x1b[?2004h";
+
 /// A terminal with the program in it.
 #[cfg(unix)]
 struct Terminal {
@@ -242,7 +246,7 @@ impl Terminal {
     }
 
     /// How it ended.
-    fn end(mut self) -> std::process::ExitStatus {
+    fn end(&mut self) -> std::process::ExitStatus {
         self.child.wait().unwrap()
     }
 }
@@ -274,8 +278,10 @@ fn a_message_that_was_refused_can_be_edited() {
     let mut terminal = talk(&bench);
     terminal.send(&format!("{}\r", "3 birds sat ".repeat(4)));
     terminal.expect("this message alone takes", 1);
+    terminal.expect(EDITED, 2);
     terminal.send("/edit\r");
-    // All of it is deleted but for its beginning, and that is sent.
+    // All of it is deleted but for its beginning, and that is sent. Deletions need a line that is edited.
+    terminal.expect(EDITED, 3);
     terminal.send(&format!("{}\r/stats\r/quit\r", "\x7f".repeat(41)));
     terminal.expect("questions     1", 1);
     assert!(terminal.end().success());
@@ -289,7 +295,7 @@ fn a_signal_ends_a_conversation_and_leaves_the_terminal_as_it_was() {
     use std::os::unix::process::ExitStatusExt;
     let bench = model(Some(TEMPLATE));
     for (signal, code) in [(Signal::TERM, 143), (Signal::HUP, 129)] {
-        let terminal = talk(&bench);
+        let mut terminal = talk(&bench);
         let side = std::fs::File::open(&terminal.name).unwrap();
         let is_edited = || !tcgetattr(&side).unwrap().local_modes.contains(LocalModes::ICANON);
         assert!(is_edited(), "the line is edited");

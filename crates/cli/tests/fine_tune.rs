@@ -182,7 +182,7 @@ fn what_learned_from_conversations_is_quantised() {
     bench.write("short.txt", "3 birds sat");
     let (_, told) = quantize("q4_k", "d.gguf", &["--text", "short.txt"]);
     assert!(told.contains("tokens are too few to judge by"), "{told}");
-    assert!(told.contains("14 of 1") && told.contains("in q5_0 instead of q4_k, whose blocks of 256"), "{told}");
+    assert!(told.contains("q5_0") && told.contains("instead of q4_k, whose blocks of 256"), "{told}");
     bench.write("one.txt", "3");
     let refused = bench.refusal(&["quantize", "--model", "run", "--to", "q8_0", "e.gguf", "--text", "one.txt"]);
     assert!(refused.contains("at least two") && !bench.path("e.gguf").exists(), "{refused}");
@@ -203,10 +203,10 @@ fn long_conversations_end_no_run() {
     let said = bench.run(&with(&[&arguments, &few, &["--lora", "2", "--run", "run"]]));
     assert!(said.contains("conversations are longer than a row of 32 tokens"), "{said}");
     assert!(said.contains("do not fit the model's context of 32"), "{said}");
-    assert!(
-        said.contains("trained (LoRA, rank 2: q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj)"),
-        "{said}"
-    );
+    assert!(said.contains("of them trained (LoRA, rank 2: "), "{said}");
+    for module in ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"] {
+        assert!(said.contains(module), "{said}");
+    }
     let said = bench.run(&with(&[&arguments, &few, &["--set", "train.sample_every=0", "--run", "my run"]]));
     assert!(!said.contains("a sample") && said.contains("--model 'my run'"), "{said}");
     assert_eq!(common::names(&bench.path("my run/samples")), [""; 0]);

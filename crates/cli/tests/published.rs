@@ -130,7 +130,7 @@ fn sentence_piece_reads_texts_as_other_programs_do() {
     check("sentence_piece", &*tokenizer_from_json(&files.tokenizer, Some(&files.config)).unwrap(), false);
 }
 
-/// A file of metadata alone, with the bytes and a few merges of them as tokens.
+/// A file of metadata and an embedding of zeros, with the bytes and a few merges of them as tokens.
 fn byte_level_gguf(pre: Option<&str>) -> Vec<u8> {
     const MERGES: [&str; 16] = [
         "1 2", "12 3", "123 4", "' T", "' t", "! !", "!! !", "+ =", "= b", "a +", "Ġ x", "Ċ Ċ", "Ġ Ġ", "Ġ +", "5 6",
@@ -166,16 +166,21 @@ fn byte_level_gguf(pre: Option<&str>) -> Vec<u8> {
         values.push((key, 4, 1_u32.to_le_bytes().to_vec()));
     }
     values.extend(pre.map(|name| ("tokenizer.ggml.pre", 8, text(name))));
-    let head =
-        [b"GGUF".to_vec(), 3_u32.to_le_bytes().to_vec(), vec![0; 8], (values.len() as u64).to_le_bytes().to_vec()];
-    values.iter().fold(head.concat(), |bytes, (key, kind, value)| {
+    let counts = [1_u64, values.len() as u64].map(u64::to_le_bytes).concat();
+    let head = [b"GGUF".to_vec(), 3_u32.to_le_bytes().to_vec(), counts].concat();
+    let mut bytes = values.iter().fold(head, |bytes, (key, kind, value)| {
         let key = if key.starts_with("llama.") || key.contains("general") || key.contains("tokenizer") {
             (*key).to_owned()
         } else {
             format!("llama.{key}")
         };
         [bytes, text(&key), kind.to_le_bytes().to_vec(), value.clone()].concat()
-    })
+    });
+    // Its axes, the last first; f32; at the beginning of the data.
+    let axes = [32, tokens.len() as u64].map(u64::to_le_bytes).concat();
+    bytes.extend([text("token_embd.weight"), 2_u32.to_le_bytes().to_vec(), axes, vec![0; 4 + 8]].concat());
+    bytes.resize(bytes.len().next_multiple_of(32) + tokens.len() * 32 * 4, 0);
+    bytes
 }
 
 /// The tokens are those of llama.cpp (llama-cpp-python 0.3.36, `tokenize` with `add_bos`).

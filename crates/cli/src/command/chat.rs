@@ -147,14 +147,16 @@ impl Chat<'_> {
         match Instruction::parse(message)? {
             Instruction::Say(text) => self.ask(text)?,
             Instruction::Quit => return Ok(false),
-            Instruction::Help => print!("{}", help(width())),
+            Instruction::Help => print!("{}", help(if self.manner == Manner::Person { width() } else { usize::MAX })),
             Instruction::Stats => self.print_stats(),
-            Instruction::System(None) => match self.conversation.system() {
-                Some(text) => println!("{text}"),
-                None => {
-                    println!("(nothing; before your message the model's template writes {:?})", self.speaker.opening()?)
-                }
-            },
+            Instruction::System(None) => {
+                let nothing = || -> Outcome<String> {
+                    let opening = self.speaker.opening()?;
+                    Ok(format!("(nothing; before your message the model's template writes {opening:?})"))
+                };
+                let told = self.conversation.system().map_or_else(nothing, |text| Ok(text.to_owned()))?;
+                println!("{}", self.fitted(&told, 0));
+            }
             Instruction::System(Some(text)) => {
                 self.conversation.set_system(&text);
                 self.hint("the model is told so from now on");
@@ -260,17 +262,22 @@ impl Chat<'_> {
         println!("  not reread    {} tokens", total.n_kept);
     }
 
+    /// A text for the terminal of a person; anything else gets it as it is.
+    fn fitted(&self, text: &str, indent: usize) -> String {
+        if self.manner == Manner::Person { wrapped(text, width(), indent) } else { text.to_owned() }
+    }
+
     /// Says what went otherwise than it was asked for.
     fn warn(&self, text: &str) {
-        let text = format!("genera: {text}");
-        eprintln!("{}", if self.manner == Manner::Person { wrapped(&text, width(), 0) } else { text });
+        eprintln!("{}", self.fitted(&format!("genera: {text}"), 0));
     }
 
     /// Says something beside the conversation to a person; a pipe gets the answers alone.
     fn hint(&self, text: &str) {
+        let text = self.fitted(&format!("  {text}"), 2);
         match self.manner {
-            Manner::Person if std::io::stdout().is_terminal() => println!("\x1b[2m  {text}\x1b[0m"),
-            Manner::Person => println!("  {text}"),
+            Manner::Person if std::io::stdout().is_terminal() => println!("\x1b[2m{text}\x1b[0m"),
+            Manner::Person => println!("{text}"),
             Manner::Pipe | Manner::Json => {}
         }
     }

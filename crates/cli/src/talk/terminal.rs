@@ -71,7 +71,11 @@ mod modes {
     impl Quiet {
         /// Begins.
         pub fn begin() -> Self {
-            set(|modes| modes.local_modes.remove(LocalModes::ECHO));
+            set(|modes| {
+                modes.local_modes.remove(LocalModes::ECHO);
+                // Ctrl-C stops the answer, and what was typed stays.
+                modes.local_modes.insert(LocalModes::NOFLSH);
+            });
             Self
         }
     }

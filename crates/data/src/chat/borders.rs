@@ -11,6 +11,7 @@ use std::ops::Range;
 /// Finds turns by marks behind what the messages say.
 pub(super) struct Turns<'t> {
     template: &'t ChatTemplate,
+    marked: &'t Marked,
     whole: &'t str,
     messages: Vec<ChatMessage>,
     marks: Vec<char>,
@@ -24,7 +25,7 @@ pub(super) struct Turns<'t> {
 
 impl<'t> Turns<'t> {
     /// For the text `whole`, as the template writes the messages.
-    pub(super) fn new(template: &'t ChatTemplate, marked: &Marked, whole: &'t str) -> Self {
+    pub(super) fn new(template: &'t ChatTemplate, marked: &'t Marked, whole: &'t str) -> Self {
         let texts = marked.messages.iter().map(|message| message.content.as_str()).chain([whole, template.source()]);
         let used: HashSet<char> = texts.flat_map(str::chars).filter(|mark| MARKS.contains(mark)).collect();
         let marks: Vec<char> = MARKS.filter(|mark| !used.contains(mark)).take(marked.messages.len()).collect();
@@ -36,7 +37,7 @@ impl<'t> Turns<'t> {
         let messages: Vec<ChatMessage> = messages.collect();
         let ends =
             template.render_dateless(&messages, false).map(|text| ends(&text, &marks, whole)).unwrap_or_default();
-        Self { template, whole, messages, marks, ends, openings: RefCell::default(), closing: OnceCell::new() }
+        Self { template, marked, whole, messages, marks, ends, openings: RefCell::default(), closing: OnceCell::new() }
     }
 
     /// Where message `i` of the assistant is written: from where the model begins to answer up to the next message.
@@ -48,8 +49,19 @@ impl<'t> Turns<'t> {
         }
         let is_empty = self.messages[i].content.trim().is_empty();
         let end = if is_empty { start } else { self.end(i).filter(|&end| end >= start)? };
-        let closing = self.closing(i).filter(|closing| self.whole[end..].starts_with(closing))?;
-        Some(start..end + closing.len())
+        Some(start..end + self.n_closing(i, &self.whole[end..])?)
+    }
+
+    /// Length of what stands behind answer `i`, where `rest` begins. What the template writes at a conversation's end alone is
+    /// missing there; then the turn goes up to the special token that ends it.
+    fn n_closing(&self, i: usize, rest: &str) -> Option<usize> {
+        let closing = self.closing(i)?;
+        if rest.starts_with(closing) {
+            return Some(closing.len());
+        }
+        let n_same: usize =
+            closing.chars().zip(rest.chars()).take_while(|(a, b)| a == b).map(|(letter, _)| letter.len_utf8()).sum();
+        self.marked.last_special_in(&rest[..n_same])
     }
 
     fn end(&self, i: usize) -> Option<usize> {

@@ -73,7 +73,7 @@ pub(super) fn settled(state: &State<'_, '_>, value: Value) -> Result<Value, Erro
 pub(super) fn copied(state: &State<'_, '_>, value: &Value) -> Result<Vec<Value>, Error> {
     let mut items = Vec::new();
     for item in value.try_iter()? {
-        if items.len() as u64 % COPIES_PER_FUEL == 0 {
+        if (items.len() as u64).is_multiple_of(COPIES_PER_FUEL) {
             state.consume_fuel(1)?;
         }
         items.push(item);

@@ -88,6 +88,11 @@ impl Marked {
         self.names.in_text(text).map(|(range, _, _)| range.start).collect()
     }
 
+    /// Where the last special token in such a text ends.
+    pub(super) fn last_special_in(&self, text: &str) -> Option<usize> {
+        self.names.in_text(text).last().map(|(range, ..)| range.end)
+    }
+
     /// The tokens of a text that a template made of the messages.
     pub(super) fn encode(&self, tokenizer: &dyn Tokenizer, text: &str) -> Result<Vec<TokenId>> {
         let mut parts = text.split(self.mark);

@@ -158,6 +158,17 @@ mod tests {
         assert_eq!(found, "<s>u:x</s>\n<s>a:[y</s>]\n<s>u:<s>a:</s>\n");
     }
 
+    /// As Phi 3.5 does: the whole conversation is closed too, where no answer is asked for.
+    #[test]
+    fn answers_are_found_where_the_template_closes_the_conversation() {
+        let closing = "{% for m in messages %}<s>{{ m.role[0] }}:{{ m.content }}</s>\n{% endfor %}\
+                       {% if add_generation_prompt %}<s>a:{% else %}<pad>{% endif %}";
+        let tokenizer = tokenizer(closing);
+        let turns = [("user", "x"), ("assistant", "y"), ("user", "z"), ("assistant", "w")];
+        let found = shown(&tokenizer, &encode_turns(&tokenizer, &talk(&turns)).unwrap());
+        assert_eq!(found, "<s>u:x</s>\n<s>a:[y</s>]\n<s>u:z</s>\n<s>a:[w</s>\n<pad>]");
+    }
+
     #[test]
     fn a_long_conversation_takes_no_longer_for_each_turn() {
         let tokenizer = tokenizer(PLAIN);

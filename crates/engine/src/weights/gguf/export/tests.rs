@@ -152,11 +152,6 @@ fn what_would_compute_otherwise_is_refused() {
     assert!(relu.contains("the activation relu instead of silu, which has no place in a GGUF file of llama"), "{relu}");
     let scale = refused("gpt2", &|config| attention(config).scale = ScoreScale::One);
     assert!(scale.contains("a scale of attention scores other than"), "{scale}");
-    let odd = refused("gpt_neox", &|config| {
-        let Position::Rotary(rotary) = &mut config.position else { panic!("rotary positions") };
-        rotary.n_rotated = 5;
-    });
-    assert!(odd.contains("an odd number of rotated features of a head (5)"), "{odd}");
 }
 
 /// Makes layers compute with another activation.
