@@ -49,7 +49,7 @@ pub(in crate::backend::cpu) fn pack(
     parts: &[BlockRows<'_>],
 ) -> PackedMatrix {
     let layout = layout(isa, half, k, parts);
-    matrix(half, k, layout, Packed::at_once(pack_all(pool, isa, half, &layout, parts)))
+    matrix(half, k, layout, Packed::at_once(pack_all(pool, isa, &layout, parts)))
 }
 
 /// As [`pack`], done when the matrix is used again.
@@ -77,23 +77,21 @@ fn matrix(half: Half, k: usize, layout: PanelLayout, words: Packed<Scratch>) -> 
     PackedMatrix { n_rows: k, n_columns, elements: Elements::Halves(half), n_bytes, panels }
 }
 
+fn half_of(parts: &[BlockRows<'_>]) -> Half {
+    Half::of_parts(parts).expect("rows of numbers of 16 bits")
+}
+
 /// The words of all panels.
-pub(super) fn pack_all(pool: &Pool, isa: Isa, half: Half, layout: &PanelLayout, parts: &[BlockRows<'_>]) -> Scratch {
+pub(super) fn pack_all(pool: &Pool, isa: Isa, layout: &PanelLayout, parts: &[BlockRows<'_>]) -> Scratch {
     let mut words = Scratch::default();
     let panels = chunks(words.words(layout.n_words()), layout.n_panel_words().max(1));
-    pool.for_each(panels, |panel, words| read_panel(isa, half, layout, parts, panel, words));
+    pool.for_each(panels, |panel, words| read_panel(isa, layout, parts, panel, words));
     words
 }
 
 /// Fills the words of a panel, which are 0, from rows as they are stored.
-pub(super) fn read_panel(
-    isa: Isa,
-    half: Half,
-    layout: &PanelLayout,
-    parts: &[BlockRows<'_>],
-    panel: usize,
-    words: &mut [u32],
-) {
+pub(super) fn read_panel(isa: Isa, layout: &PanelLayout, parts: &[BlockRows<'_>], panel: usize, words: &mut [u32]) {
+    let half = half_of(parts);
     with_columns(parts, layout.columns(panel), |columns, k| match half {
         Half::Bf16 if k.is_multiple_of(2) && cfg!(target_endian = "little") => pack_words(isa, layout, columns, words),
         _ => pack_panel(half, layout, bytemuck::cast_slice(columns), k, words),
@@ -101,7 +99,8 @@ pub(super) fn read_panel(
 }
 
 /// The numbers of a column, from rows as they are stored.
-pub(super) fn read_column(half: Half, parts: &[BlockRows<'_>], column: usize, out: &mut [f32]) {
+pub(super) fn read_column(parts: &[BlockRows<'_>], column: usize, out: &mut [f32]) {
+    let half = half_of(parts);
     with_columns(parts, column..column + 1, |words, _| {
         let (numbers, _) = bytemuck::cast_slice::<_, u8>(words).as_chunks();
         out.iter_mut().zip(numbers).for_each(|(out, &number)| *out = half.widen(u16::from_le_bytes(number)));

@@ -10,7 +10,7 @@ use crate::backend::cpu::packed::Found;
 use crate::backend::cpu::pool::Pool;
 use crate::backend::{Elements, Matmul, Matrix, PackedMatrix, Rhs};
 use crate::dtype::View;
-use crate::quant::{BlockRows, Half};
+use crate::quant::BlockRows;
 use std::ops::Range;
 
 /// What the elements of a product are stored as while they are multiplied.
@@ -128,7 +128,7 @@ enum RhsSource<'a> {
     /// A matrix as it is multiplied.
     Matrix(Operand<'a>),
     /// Rows as a file stores them.
-    Stored(Half, &'a [BlockRows<'static>]),
+    Stored(&'a [BlockRows<'static>]),
 }
 
 impl<'a> RhsPanels<'a> {
@@ -139,10 +139,9 @@ impl<'a> RhsPanels<'a> {
             Rhs::Packed(b) => {
                 // Of more rows than a task takes, each task would pack its panels again.
                 let may_be_stored = call.m <= BLOCK_ROWS;
-                match (PackedPanels::of(b, pool, format.isa, format.operands, may_be_stored), b.elements) {
-                    (Found::Packed(words), _) => RhsSource::Packed(words.as_ptr()),
-                    (Found::Stored(parts), Elements::Halves(half)) => RhsSource::Stored(half, parts),
-                    (Found::Stored(_), _) => panic!("only numbers of 16 bits are packed when used"),
+                match PackedPanels::of(b, pool, format.isa, format.operands, may_be_stored) {
+                    Found::Packed(words) => RhsSource::Packed(words.as_ptr()),
+                    Found::Stored(parts) => RhsSource::Stored(parts),
                 }
             }
         };
@@ -165,13 +164,13 @@ impl<'a> RhsPanels<'a> {
             RhsSource::Matrix(b) => unsafe {
                 self.layout.pack(self.format.isa, self.format.b_word, b, panel, steps, start);
             },
-            RhsSource::Stored(half, parts) => {
+            RhsSource::Stored(parts) => {
                 assert_eq!(steps, 0..self.layout.n_steps, "columns are read whole");
                 let n_words = self.layout.width(panel) * steps.len();
                 // SAFETY: so many words has the panel, and all are this caller's.
                 let words = unsafe { std::slice::from_raw_parts_mut(start, n_words) };
                 words.fill(0);
-                halves::read_panel(self.format.isa, *half, &self.layout, parts, panel, words);
+                halves::read_panel(self.format.isa, &self.layout, parts, panel, words);
             }
         }
     }

@@ -115,7 +115,7 @@ impl PackedPanels {
         let own = Self::in_matrix(packed);
         let kernels = KernelSet::of(isa, operands);
         assert_eq!(own.layout.full_width, kernels.panel_width(), "a matrix is packed for other vector instructions");
-        match own.find(pool, isa, packed.elements, Use::Product, may_be_stored) {
+        match own.find(pool, isa, Use::Product, may_be_stored) {
             Found::Packed(words) if operands == Operands::Bf16 && packed.elements != Elements::Plain(DType::Bf16) => {
                 Found::Packed(own.rounded.get_or_init(|| own.round(pool, isa, packed.n_rows, words, kernels)))
             }
@@ -127,11 +127,8 @@ impl PackedPanels {
         packed.panels.downcast_ref().expect("a matrix packed by a cpu backend")
     }
 
-    fn find(&self, pool: &Pool, isa: Isa, elements: Elements, wanted: Use, may_be_stored: bool) -> Found<'_, Scratch> {
-        self.words.find(wanted, may_be_stored, |parts| {
-            let Elements::Halves(half) = elements else { panic!("only numbers of 16 bits are packed when used") };
-            halves::pack_all(pool, isa, half, &self.layout, parts)
-        })
+    fn find(&self, pool: &Pool, isa: Isa, wanted: Use, may_be_stored: bool) -> Found<'_, Scratch> {
+        self.words.find(wanted, may_be_stored, |parts| halves::pack_all(pool, isa, &self.layout, parts))
     }
 
     fn round(&self, pool: &Pool, isa: Isa, k: usize, words: &Scratch, kernels: &KernelSet) -> Scratch {
@@ -180,13 +177,10 @@ pub(in crate::backend::cpu) fn pack(pool: &Pool, isa: Isa, b: Matrix<'_>, k: usi
 pub(in crate::backend::cpu) fn unpack(pool: &Pool, isa: Isa, packed: &PackedMatrix, columns: &[u32], out: &mut [f32]) {
     let own = PackedPanels::in_matrix(packed);
     let (layout, k) = (own.layout, packed.n_rows);
-    let words = match own.find(pool, isa, packed.elements, Use::Unpack, true) {
+    let words = match own.find(pool, isa, Use::Unpack, true) {
         Found::Packed(words) => words,
         Found::Stored(parts) => {
-            let Elements::Halves(half) = packed.elements else {
-                panic!("only numbers of 16 bits are packed when used")
-            };
-            let read = |i: usize, out: &mut [f32]| halves::read_column(half, parts, columns[i] as usize, out);
+            let read = |i: usize, out: &mut [f32]| halves::read_column(parts, columns[i] as usize, out);
             return pool.for_each(chunks(out, k.max(1)), read);
         }
     };
