@@ -3,10 +3,11 @@
 
     pytorch_train.py a --dtype bf16 --compile --steps 10
 
-Models a, b and c are GPT-2's architecture, `encoder-decoder` is torch.nn.Transformer with one embedding table for both sides and
-the head. The sizes are those of recipes/bench-*.toml. AdamW, gradients clipped at 1, no dropout, as in those recipes.
+Models a, b and c are GPT-2's architecture, `encoder-decoder` is Marian's: torch.nn.Transformer without the norms that it puts
+after both stacks, with one embedding table for both sides and the head, which has a bias. The sizes are those of
+recipes/bench-*.toml. AdamW, gradients clipped at 1, no dropout, as in those recipes.
 
-Needs: pip install torch
+Needs: pip install -r requirements.txt
 """
 
 import argparse
@@ -69,8 +70,14 @@ class Pair(nn.Module):
         super().__init__()
         self.tokens = nn.Embedding(vocabulary, width)
         nn.init.normal_(self.tokens.weight, std=width**-0.5)
+        self.bias = nn.Parameter(torch.zeros(vocabulary))
+        # Blocks with the norm after each part end in one: nn.Transformer would put another after each stack.
+        layer = dict(dim_feedforward=inner, dropout=0.0, activation=functional.silu, batch_first=True)
+        encoder_layer = nn.TransformerEncoderLayer(width, n_heads, **layer)
+        encoder = nn.TransformerEncoder(encoder_layer, n_layers, norm=None, enable_nested_tensor=False)
+        decoder = nn.TransformerDecoder(nn.TransformerDecoderLayer(width, n_heads, **layer), n_layers, norm=None)
         self.transformer = nn.Transformer(
-            width, n_heads, n_layers, n_layers, inner, 0.0, functional.silu, batch_first=True
+            width, n_heads, custom_encoder=encoder, custom_decoder=decoder, batch_first=True
         )
         angles = torch.arange(context)[:, None] / 10_000 ** (torch.arange(width // 2) * 2 / width)
         self.register_buffer("positions", torch.cat([angles.sin(), angles.cos()], dim=1))
@@ -80,7 +87,7 @@ class Pair(nn.Module):
     def forward(self, source, x, y):
         embed = lambda ids: self.tokens(ids) * self.tokens.embedding_dim**0.5 + self.positions
         h = self.transformer(embed(source), embed(x), tgt_mask=self.mask, tgt_is_causal=True)
-        logits = functional.linear(h, self.tokens.weight)
+        logits = functional.linear(h, self.tokens.weight, self.bias)
         return functional.cross_entropy(logits.flatten(0, 1), y.flatten())
 
     def batch(self, vocabulary):
@@ -122,8 +129,10 @@ def main():
                 "tokens_per_s": n_tokens / median,
                 "seconds_per_step": median,
                 "peak_memory_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+                "n_parameters": sum(parameter.numel() for parameter in model.parameters()),
                 "loss": loss.item(),
                 "version": torch.__version__,
+                "device": f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads",
             }
         )
     )
