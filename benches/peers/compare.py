@@ -1,32 +1,33 @@
 #!/usr/bin/env python3
 """Compares the speed of `genera bench train` with that of PyTorch, candle and burn on the same work, in interleaved rounds.
 
-    compare.py GENERA [--quick] [--models a,b] [--peers pytorch,burn]
+    compare.py GENERA [--quick] [--models a,b] [--peers pytorch,burn] [--threads N]
 
 Every round runs each program once, so that what else the machine does meets all of them. Prints for each program the median
 over the rounds, and how many times as fast Genera is: as PyTorch in the same storage type, as the fastest of PyTorch's modes,
-and as the fastest of candle's and of burn's. Those two train models a, b and c, in f32.
+and as the fastest of candle's and of burn's. Those two train models a and b, in f32. Each peer runs as it is, and with freed
+memory kept, in large pages where the system has them, as Genera does by itself.
 
-Needs: pip install torch (and a C++ compiler for torch.compile); cargo for candle and burn, whose first build takes minutes
+A row that fails is named with the reason. The exit code is 1 where that is one of Genera's, or a peer has no row at all.
+
+Needs: pip install -r requirements.txt, and a C++ compiler for torch.compile; cargo for candle and burn, whose first build takes
+minutes
 """
 
 import argparse
-import json
-import os
 import pathlib
 import statistics
 import subprocess
 import sys
 
+from programs import KEEP_MEMORY, Failed, kept, machine, measure, reason, some_of, threads, version
+
 HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parent.parent
-# Keeps freed memory in the process: worth 10 to 25 % to PyTorch, so it gets it.
-KEEP_MEMORY = {
-    "MALLOC_TOP_PAD_": "2000000000",
-    "MALLOC_TRIM_THRESHOLD_": "4000000000",
-    "MALLOC_MMAP_THRESHOLD_": "4000000000",
-}
-PEERS = ["pytorch", "candle", "burn"]
+MODELS = ["a", "b", "c", "encoder-decoder"]
+# The models that each peer trains.
+PEERS = {"pytorch": MODELS, "candle": ["a", "b"], "burn": ["a", "b"]}
+PYTORCH_MODES = {"eager": [], "compile": ["--compile"]}
 # Title, the peer whose rows Genera's are related to, and whether only to those of the same storage type.
 RATIOS = [
     ("to the best of its type", "pytorch", True),
@@ -37,73 +38,113 @@ RATIOS = [
 
 
 def build(peer):
-    """The program of a peer that is written in Rust; None where it cannot be built."""
+    """The program of a peer that is written in Rust."""
     target = HERE / peer / "target"
-    command = ["cargo", "build", "--release", "--quiet", "--target-dir", str(target)]
+    command = ["cargo", "build", "--release", "--quiet", "--locked", "--target-dir", str(target)]
     print(f"building {peer}", file=sys.stderr)
     try:
         # In its own directory: cargo reads the flags of the compiler from there.
         done = subprocess.run(command, cwd=HERE / peer, capture_output=True, text=True)
     except OSError as error:
-        print(f"{peer} is left out: cannot start cargo: {error}", file=sys.stderr)
-        return None
+        raise Failed(f"cannot start cargo: {error}")
     if done.returncode != 0:
-        print(f"{peer} is left out, for it cannot be built:\n{done.stderr.strip()}", file=sys.stderr)
-        return None
+        print(done.stderr, file=sys.stderr)
+        raise Failed(f"cannot be built: {reason(done)}")
     return target / "release" / f"genera-peer-{peer}"
 
 
-def modes(name, command, quick):
+def build_all(peers):
+    """Peer -> its program, and peer -> why there is none."""
+    built, failures = {}, {}
+    for peer in peers:
+        try:
+            built[peer] = build(peer)
+        except Failed as why:
+            failures[peer] = why
+    return built, failures
+
+
+def modes(name, command, environment, is_quick):
     """A peer's rows: as it is, which a quick comparison leaves out, and with freed memory kept."""
-    as_it_is = {} if quick else {name: (command, {})}
-    return as_it_is | {f"{name}, memory kept": (command, KEEP_MEMORY)}
+    as_it_is = {} if is_quick else {name: (command, environment)}
+    return as_it_is | {f"{name}, {kept()}": (command, environment | KEEP_MEMORY)}
 
 
 def programs(arguments, model, steps):
-    """Name -> (command, environment)."""
+    """Name of the row -> (command, environment)."""
     table = {}
+    recipe = ROOT / "recipes" / f"bench-{model}.toml"
+    given = ["--threads", arguments.threads] if arguments.threads else []
     for dtype in ["f32", "bf16"]:
-        recipe = ROOT / "recipes" / f"bench-{model}.toml"
-        options = ["--set", f"train.dtype={dtype}", "--steps", str(steps), "--json"]
-        table[f"genera {dtype}"] = ([arguments.genera, "bench", "train", recipe, *options], {})
-        if "pytorch" in arguments.peers:
-            peer = [sys.executable, HERE / "pytorch_train.py", model, "--dtype", dtype, "--steps", str(steps)]
-            if not arguments.quick:
-                table |= modes(f"pytorch eager {dtype}", peer, quick=False)
-            table |= modes(f"pytorch compile {dtype}", [*peer, "--compile"], arguments.quick)
-    for peer, program in arguments.built.items() if model in ["a", "b", "c"] else []:
-        # A step of candle takes several times as long as one of the others.
-        n_steps = max(3, steps // 3) if peer == "candle" else steps
-        table |= modes(f"{peer} f32", [program, model, "--steps", str(n_steps)], arguments.quick)
+        ours = [arguments.genera, "bench", "train", recipe, "--set", f"train.dtype={dtype}", "--steps", steps, "--json"]
+        table[f"genera {dtype}"] = ([*ours, *given], {})
+        for mode, options in PYTORCH_MODES.items() if "pytorch" in arguments.peers else []:
+            peer = [sys.executable, HERE / "pytorch_train.py", model, "--dtype", dtype, "--steps", steps, *given, *options]
+            table |= modes(f"pytorch {mode} {dtype}", peer, {}, arguments.quick)
+    for peer, program in arguments.built.items():
+        if model in PEERS[peer]:
+            # A step of candle takes several times as long as one of the others.
+            n_steps = max(3, steps // 3) if peer == "candle" else steps
+            environment = {"RAYON_NUM_THREADS": str(arguments.threads)} if arguments.threads else {}
+            table |= modes(f"{peer} f32", [program, model, "--steps", n_steps], environment, arguments.quick)
     return table
 
 
-def measure(command, environment):
-    done = subprocess.run([str(part) for part in command], env=os.environ | environment, capture_output=True, text=True)
-    if done.returncode != 0:
-        print(f"  failed: {done.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
-        return None
-    return json.loads(done.stdout.strip().splitlines()[-1])
+def measure_rounds(table, model, n_rounds):
+    """Row -> its results, and row -> the reasons for those that lack."""
+    results, failures, n_parameters = {name: [] for name in table}, {}, None
+    for i in range(n_rounds):
+        for name, (command, environment) in table.items():
+            print(f"model {model}, round {i + 1} of {n_rounds}: {name}", file=sys.stderr)
+            try:
+                result = measure(command, environment)
+                # Genera's come first.
+                n_parameters = n_parameters or result.get("n_parameters")
+                if result.get("n_parameters", n_parameters) != n_parameters:
+                    raise Failed(f"another model: {result['n_parameters']:,} weights instead of {n_parameters:,}")
+                results[name].append(result)
+            except Failed as why:
+                print(f"  failed: {why}", file=sys.stderr)
+                failures.setdefault(name, []).append(str(why))
+    return {name: rows for name, rows in results.items() if rows}, failures
+
+
+def versions(genera, results):
+    """What was run, in one line."""
+    found = {}
+    for name, (row, *_) in results.items():
+        device = f" ({row['device']})" if "device" in row else ""
+        found[name.split()[0]] = f"{row.get('version', genera)}{device}"
+    return ", ".join(f"{program} {version}" for program, version in found.items())
 
 
 def compare(arguments, model):
-    steps, rounds = (5, 2) if arguments.quick else (10, 5)
+    """Prints the table of a model; returns what is missing from it."""
+    steps, n_rounds = (5, 2) if arguments.quick else (10, 5)
     table = programs(arguments, model, steps)
-    results = {name: [] for name in table}
-    for i in range(rounds):
-        for name, (command, environment) in table.items():
-            print(f"model {model}, round {i + 1} of {rounds}: {name}", file=sys.stderr)
-            result = measure(command, environment)
-            if result is not None:
-                results[name].append(result)
+    results, failures = measure_rounds(table, model, n_rounds)
+    unbuilt = {peer: [str(why)] for peer, why in arguments.unbuilt.items() if model in PEERS[peer]}
+    print(f"\n{machine()}\n{versions(arguments.version, results)}")
+    print(f"model {model}, medians of {n_rounds} rounds of {steps} steps")
+    show(results, failures | unbuilt, n_rounds)
+    ours = [f"model {model}: {name} failed" for name in failures if name.startswith("genera")]
+    peers = [peer for peer in arguments.peers if model in PEERS[peer]]
+    return ours + [f"model {model}: {peer} has no row" for peer in peers if not any(name.startswith(peer) for name in results)]
+
+
+def show(results, failures, n_rounds):
+    """Prints a line for each row that there is, and one for each that failed."""
     median = lambda name, key: statistics.median(result[key] for result in results[name])
-    speeds = {name: median(name, "tokens_per_s") for name in table if results[name]}
-    print(f"\nmodel {model}, medians of {rounds} rounds of {steps} steps")
+    speeds = {name: median(name, "tokens_per_s") for name in results}
+    width = max(map(len, results | failures))
     titles = "".join(f" {title:>{len(title) + 1}}" for title, _, _ in RATIOS)
-    print(f"{'':<34} {'tokens/s':>9}{titles} {'memory':>9}")
+    print(f"{'':<{width}} {'tokens/s':>9}{titles} {'memory':>9}")
     for name, speed in speeds.items():
         ratios = "".join(f" {ratio(speeds, name, *of):>{len(title) + 1}}" for title, *of in RATIOS)
-        print(f"{name:<34} {speed:>9,.0f}{ratios} {median(name, 'peak_memory_bytes') / 1e9:>6.2f} GB")
+        print(f"{name:<{width}} {speed:>9,.0f}{ratios} {median(name, 'peak_memory_bytes') / 1e9:>6.2f} GB")
+    for name, reasons in failures.items():
+        how_often = "" if name not in results else f" in {len(reasons)} of {n_rounds} rounds"
+        print(f"{name:<{width}}    failed{how_often}: {reasons[-1]}", flush=True)
 
 
 def ratio(speeds, name, peer, is_same_type):
@@ -115,20 +156,32 @@ def ratio(speeds, name, peer, is_same_type):
     return f"{speeds[name] / max(others):.2f}" if program == "genera" and others else ""
 
 
-def main():
+def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("genera", help="the program, built with --release")
-    parser.add_argument("--quick", action="store_true", help="each peer's fastest mode alone, two rounds")
-    parser.add_argument("--models", default="a,b,c,encoder-decoder", help="comma between")
-    parser.add_argument("--peers", default=",".join(PEERS), help="comma between")
+    parser.add_argument("--quick", action="store_true", help="each peer with freed memory kept alone, two rounds")
+    parser.add_argument("--models", type=some_of(MODELS), default=MODELS, help=f"of {', '.join(MODELS)}; comma between")
+    parser.add_argument("--peers", type=some_of(PEERS), help=f"of {', '.join(PEERS)}; comma between")
+    parser.add_argument("--threads", type=threads, help="of every program (default: as many as each of them takes)")
     arguments = parser.parse_args()
-    arguments.peers = arguments.peers.split(",")
-    if unknown := set(arguments.peers) - set(PEERS):
-        parser.error(f"--peers: {', '.join(unknown)} is none of {', '.join(PEERS)}")
-    built = {peer: build(peer) for peer in arguments.peers if peer != "pytorch"}
-    arguments.built = {peer: program for peer, program in built.items() if program}
-    for model in arguments.models.split(","):
-        compare(arguments, model)
+    trains = lambda peer: set(PEERS[peer]) & set(arguments.models)
+    for peer in arguments.peers or []:
+        if not trains(peer):
+            parser.error(f"--peers: {peer} trains {' and '.join(PEERS[peer])} alone, of which --models has none")
+    arguments.peers = arguments.peers or [peer for peer in PEERS if trains(peer)]
+    return arguments
+
+
+def main():
+    arguments = parse_arguments()
+    try:
+        arguments.version = version(arguments.genera)
+    except Failed as why:
+        sys.exit(str(why))
+    arguments.built, arguments.unbuilt = build_all(peer for peer in arguments.peers if peer != "pytorch")
+    missing = [line for model in arguments.models for line in compare(arguments, model)]
+    if missing:
+        sys.exit("\n".join(missing))
 
 
 if __name__ == "__main__":

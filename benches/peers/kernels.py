@@ -1,56 +1,36 @@
 #!/usr/bin/env python3
 """Compares Genera's matrix products and attention with those of PyTorch and of the Rust crates gemm and faer, shape by shape.
 
-    kernels.py GENERA [--quick]
+    kernels.py GENERA [--quick] [--peers pytorch,gemm] [--threads N]
 
 The shapes are those of `genera bench machine --all`. The programs take turns, and each figure is the best over all rounds, since
 what else the machine does can only make one slower. A ratio says how many times as fast Genera is. A peer that cannot be built or
-started is left out, with the reason.
+started is left out, with the reason, and the exit code is 1.
 
-Needs: pip install torch; cargo
+Needs: pip install -r requirements.txt; cargo
 """
 
 import argparse
 import json
-import os
 import pathlib
 import statistics
-import subprocess
 import sys
 
-from compare import KEEP_MEMORY
+from programs import KEEP_MEMORY, Failed, machine, measure, some_of, threads, version
 
 HERE = pathlib.Path(__file__).parent
 CARGO = ["cargo", "run", "--release", "--quiet", "--locked"]
-# Command, directory (where cargo looks for its settings), environment.
+# Command, environment, directory (where cargo looks for its settings).
 PEERS = {
-    "PyTorch": ([sys.executable, HERE / "pytorch_kernels.py"], HERE, KEEP_MEMORY),
-    "gemm": (CARGO, HERE / "products", {}),
-    "faer": ([*CARGO, "--features", "own-kernels"], HERE / "products", {}),
+    "pytorch": ([sys.executable, HERE / "pytorch_kernels.py"], KEEP_MEMORY, HERE),
+    "gemm": (CARGO, {}, HERE / "products"),
+    "faer": ([*CARGO, "--features", "own-kernels"], {}, HERE / "products"),
 }
 LABELS = {
     "products": "{layer:<10} {n_tokens:>6} {n_in:>6} {n_out:>6}  {product:<16}",
     "attention": "{n_heads} heads of {d_head}, T = {context_len}",
 }
 DTYPES = ["f32", "bf16"]
-
-
-class Failed(Exception):
-    pass
-
-
-def measure(command, directory, environment, shapes=None):
-    done = subprocess.run(
-        [str(part) for part in command],
-        cwd=directory,
-        env=os.environ | environment,
-        input=json.dumps(shapes),
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode != 0:
-        raise Failed(done.stderr.strip() or f"exit code {done.returncode}")
-    return json.loads(done.stdout)
 
 
 def keep_best(table, measured):
@@ -65,24 +45,26 @@ def keep_best(table, measured):
                     rows[name] = row
 
 
-def measure_all(genera, n_rounds):
-    """Name of the program -> table of its best rows."""
-    tables = {"Genera": {}} | {name: {} for name in PEERS}
+def measure_all(arguments, n_rounds):
+    """Name of the program -> table of its best rows, -> what it says of itself, and -> why a peer is left out."""
+    tables = {"genera": {}} | {name: {} for name in arguments.peers}
+    devices, failures = {}, {}
+    given = ["--threads", arguments.threads] if arguments.threads else []
     for i in range(n_rounds):
         for name in list(tables):
             print(f"kernels, round {i + 1} of {n_rounds}: {name}", file=sys.stderr)
-            if name == "Genera":
-                measured = shapes = measure([genera, "bench", "machine", "--all", "--json"], None, {})
+            if name == "genera":
+                measured = shapes = measure([arguments.genera, "bench", "machine", "--all", "--json", *given])
             else:
                 try:
-                    measured = measure(*PEERS[name], shapes)
-                except (Failed, OSError) as reason:
-                    print(f"{name} is left out: {reason}", file=sys.stderr)
+                    measured = measure(*PEERS[name], given=json.dumps(shapes))
+                except Failed as why:
+                    failures[name] = why
                     del tables[name]
                     continue
-            print(f"  {measured['device']}", file=sys.stderr)
+            devices[name] = measured["device"]
             keep_best(tables[name], measured)
-    return tables
+    return tables, {name: devices[name] for name in tables}, failures
 
 
 def show(tables, kind, dtype, unit, figure):
@@ -91,7 +73,7 @@ def show(tables, kind, dtype, unit, figure):
     ours, *peers = ((name, table[kind, dtype]) for name, table in tables.items() if table[kind, dtype])
     ratios = {name: {label: ours[1][label][rate] / row[rate] for label, row in rows.items()} for name, rows in peers}
     width = max(map(len, ours[1]))
-    print(f"\n{f'{kind} in {dtype}, {unit}':<{width}} {'Genera':>8}" + "".join(f" {name:>9} ratio" for name in ratios))
+    print(f"\n{f'{kind} in {dtype}, {unit}':<{width}} {'genera':>8}" + "".join(f" {name:>9} ratio" for name in ratios))
     for label, row in ours[1].items():
         line = f"{label:<{width}} {figure(row, dtype):>8.1f}"
         for name, rows in peers:
@@ -107,11 +89,22 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("genera", help="the program, built with --release")
     parser.add_argument("--quick", action="store_true", help="two rounds instead of three")
+    parser.add_argument("--peers", type=some_of(PEERS), default=list(PEERS), help=f"of {', '.join(PEERS)}; comma between")
+    parser.add_argument("--threads", type=threads, help="of every program (default: all cores)")
     arguments = parser.parse_args()
-    tables = measure_all(arguments.genera, 2 if arguments.quick else 3)
+    try:
+        tables, devices, failures = measure_all(arguments, 2 if arguments.quick else 3)
+    except Failed as why:
+        sys.exit(f"genera: {why}")
+    devices["genera"] = f"{version(arguments.genera)}, {devices['genera']}"
+    print(f"\n{machine()}\n" + "\n".join(f"{name}: {device}" for name, device in devices.items()))
     for dtype in DTYPES:
         show(tables, "products", dtype, "GFLOP/s", lambda row, dtype: row[f"{dtype}_flops_per_s"] / 1e9)
         show(tables, "attention", dtype, "ms", lambda row, dtype: row[f"{dtype}_seconds"] * 1e3)
+    for name, why in failures.items():
+        print(f"\n{name} is left out: {why}", flush=True)
+    if failures:
+        sys.exit(f"kernels: no rows of {', '.join(failures)}")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ mod full;
 mod fuzz;
 mod links;
 mod process;
+mod python;
 mod reference;
 mod soak;
 
@@ -19,8 +20,9 @@ Developer tasks of Genera.
   cargo xtask check --full   the same, and what needs PyTorch: exported models in transformers, loss curves
   cargo xtask docs           writes docs/reference from the lists in the code
   cargo xtask bench peers    the speed of training beside that of PyTorch, candle and burn, then bench kernels
-                             (--help: its options)
+                             (bench --help: the options of each)
   cargo xtask bench kernels  products and attention beside those of PyTorch and Rust crates (--quick: two rounds)
+  cargo xtask bench scaling  the speed of training on one thread and on all cores (--quick: two short rounds)
   cargo xtask bench generate MODEL.gguf
                              reading and writing beside llama.cpp, in every format (--quick: two of them, once)
   cargo xtask clients        the official clients of the OpenAI and Anthropic interfaces, and the page in Chromium, against a
@@ -36,9 +38,7 @@ fn main() -> ExitCode {
     let outcome = match words[..] {
         ["check"] => check::run_all(false),
         ["check", "--full"] => check::run_all(true),
-        ["bench", "peers", ref options @ ..] => bench::peers(options),
-        ["bench", "kernels", ref options @ ..] => bench::kernels(options),
-        ["bench", "generate", ref options @ ..] => bench::generate(options),
+        ["bench", ref words @ ..] => bench::run_all(words),
         ["docs"] => reference::write(),
         ["clients", ref options @ ..] => clients::run_all(options),
         ["soak", ref options @ ..] => soak::run_all(options),

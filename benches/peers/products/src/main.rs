@@ -26,7 +26,8 @@ fn main() -> Result<(), serde_json::Error> {
             products.push(product);
         }
     }
-    let device = if OWN_KERNELS { "faer" } else { "gemm, called by faer" };
+    let (gemm, faer) = (locked_version("gemm"), locked_version("faer"));
+    let device = if OWN_KERNELS { format!("faer {faer}") } else { format!("gemm {gemm}, called by faer {faer}") };
     println!("{}", json!({ "device": device, "n_threads": n_threads, "products": products }));
     Ok(())
 }
@@ -73,6 +74,12 @@ fn fastest(mut call: impl FnMut()) -> f64 {
 /// Numbers in 0..1.
 fn numbers(len: usize) -> Vec<f32> {
     (0..len).map(|i| (i * 37 % 101) as f32 / 101.0).collect()
+}
+
+/// The version of a package that this is built with.
+fn locked_version(package: &str) -> &'static str {
+    let entry = include_str!("../Cargo.lock").split_once(&format!("name = \"{package}\"\nversion = \""));
+    entry.and_then(|(_, rest)| rest.split('"').next()).expect("a locked package")
 }
 
 fn size(object: &Value, name: &str) -> usize {
