@@ -238,9 +238,8 @@ fn block_bytes(config: &ModelConfig, stack: &Stack, c: usize) -> usize {
 /// Results of a part's norms.
 fn norm_bytes(config: &ModelConfig, c: usize) -> usize {
     match config.placement {
-        Placement::Pre | Placement::Parallel => config.d_model * c,
+        Placement::Pre | Placement::Parallel | Placement::Post => config.d_model * c,
         Placement::ResPost => config.d_model * (c + 4),
-        Placement::Post => config.d_model * 4,
         Placement::Sandwich => config.d_model * (2 * c + 4),
     }
 }
@@ -378,10 +377,12 @@ mod tests {
             ("gpt2", DType::F32, 1),
             ("marian", DType::F32, 0),
             ("marian", DType::F32, 3),
+            ("marian", DType::Bf16, 0),
             ("t5", DType::Bf16, 0),
             ("experts", DType::F32, 0),
             ("norms of heads", DType::F32, 0),
             ("res-post", DType::F32, 0),
+            ("res-post", DType::Bf16, 0),
             ("parallel", DType::F32, 0),
         ] {
             let (config, device, rows) = (config(preset), Device::cpu(1), 16);

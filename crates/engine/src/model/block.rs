@@ -9,7 +9,7 @@ use super::stack::Context;
 use super::transformer::Transformer;
 use crate::config::{ModelConfig, Placement, Stack};
 use crate::params::Params;
-use genera_tensor::op::{add, dropout, dropout_add};
+use genera_tensor::op::{add, cast, dropout, dropout_add};
 use genera_tensor::{DType, Tape, Var};
 
 /// How a sub-layer's last product ends: with what added, stored how.
@@ -123,7 +123,8 @@ impl Norms {
         let compute = params.compute_dtype();
         let from = beside.unwrap_or(&x);
         let input = match &self.before {
-            None => from.clone(),
+            // The products would round it each for itself.
+            None => cast(tape, from, compute),
             Some(norm) => norm.forward(tape, params, from, compute),
         };
         let dropout_of = context.mode.dropout.map(|(p, key)| (p, key.fold(salt)));

@@ -9,7 +9,7 @@ use super::{Probe, visibility};
 use crate::config::{ModelConfig, Shape};
 use crate::params::Params;
 use genera_tensor::backend::{Heads, PAGE_TOKENS, PageLayout};
-use genera_tensor::op::{HeadLoss, LossSpec};
+use genera_tensor::op::{HeadLoss, LossSpec, cast};
 use genera_tensor::{DType, Device, Key, Tape, Tensor, Var};
 use genera_tokens::{Batch, Source};
 use std::sync::Arc;
@@ -202,12 +202,15 @@ impl Transformer {
         let Some((embeddings, decoder)) = &self.decoder else { return self.encode(tape, rows, mode).hidden };
         let x = embeddings.embed(tape, &self.params, &self.positions, rows, mode);
         let n_encoder = self.encoder.as_ref().map_or(0, |(_, encoder)| encoder.n_blocks());
+        // Once for the keys and values of all blocks.
+        let rounded =
+            |memory: Memory| Memory { hidden: cast(tape, &memory.hidden, self.params.compute_dtype()), ..memory };
         let mode = Mode { recomputed_blocks: mode.recomputed_blocks.saturating_sub(n_encoder), ..mode };
         let context = Context {
             rows: rows.clone(),
             mask: visibility::of_decoder(rows, self.config.last_stack()),
             angles: self.positions.angles(rows),
-            memory,
+            memory: memory.map(rounded),
             mode,
             salt: 0,
         };

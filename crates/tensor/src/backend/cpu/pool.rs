@@ -33,6 +33,8 @@ thread_local! {
 pub(crate) struct Pool {
     shared: Arc<Shared>,
     workers: Vec<Worker>,
+    /// The processor that is left for the caller where the workers are pinned.
+    callers_cpu: Option<usize>,
 }
 
 struct Worker {
@@ -79,7 +81,7 @@ impl Pool {
         let cpus = cpus_to_pin(n_threads);
         let spawn = |i: usize| Worker::spawn(i, shared.clone(), cpus.get(i).copied());
         let workers = (1..n_threads.min(OPEN as usize)).map_while(spawn).collect();
-        Self { shared, workers }
+        Self { shared, workers, callers_cpu: cpus.first().copied() }
     }
 
     /// Number of threads, the caller's included.
@@ -99,6 +101,9 @@ impl Pool {
         if inline || self.shared.busy.swap(true, Ordering::Acquire) {
             (0..n_tasks).for_each(task);
             return;
+        }
+        if let Some(cpu) = self.callers_cpu {
+            leave_for(cpu);
         }
         self.open(n_tasks, task);
         self.shared.work(n_tasks, task);
@@ -373,7 +378,7 @@ split_tuple!(A 0, B 1, C 2, D 3);
 /// The processors to pin the threads to, one each: all that this process may use, and only when there are just as many.
 ///
 /// Unpinned, the system now and then leaves two threads on one core for dozens of calls. `GENERA_PIN=0` turns it off.
-/// The calling thread is never pinned: it belongs to somebody else, and finds the core that the workers leave free.
+/// The first is the calling thread's, which is never pinned, since it belongs to somebody else; see [`leave_for`].
 #[cfg(target_os = "linux")]
 fn cpus_to_pin(n_threads: usize) -> Vec<usize> {
     if n_threads < 2 || std::env::var("GENERA_PIN").is_ok_and(|value| value == "0") {
@@ -411,6 +416,28 @@ fn pin_to(cpu: usize) {
 
 #[cfg(not(target_os = "linux"))]
 fn pin_to(_cpu: usize) {}
+
+/// Moves the current thread to `cpu` when it runs on another, and leaves it free to be moved again: beside a pinned thread
+/// the system has been seen to leave it for seconds while `cpu` was idle, which halves the speed.
+#[cfg(target_os = "linux")]
+fn leave_for(cpu: usize) {
+    // SAFETY: it takes nothing and reads the number of the processor.
+    if unsafe { libc::sched_getcpu() } == cpu as libc::c_int {
+        return;
+    }
+    // SAFETY: a zeroed set is valid, `cpu` is below CPU_SETSIZE, and the calls read or write at most the size given.
+    unsafe {
+        let mut allowed: libc::cpu_set_t = std::mem::zeroed();
+        let size = size_of::<libc::cpu_set_t>();
+        if libc::sched_getaffinity(0, size, &mut allowed) == 0 && libc::CPU_ISSET(cpu, &allowed) {
+            pin_to(cpu);
+            libc::sched_setaffinity(0, size, &allowed);
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn leave_for(_cpu: usize) {}
 
 #[cfg(test)]
 mod tests {

@@ -227,11 +227,20 @@ impl Isa {
     /// Some nanoseconds for the check: call it once for a chunk of work, not for a vector.
     pub(crate) fn run<P: Program>(self, program: P) -> P::Output {
         assert!(self.is_available(), "this processor lacks the instructions {}", self.name());
+        // SAFETY: just checked.
+        unsafe { self.run_unchecked(program) }
+    }
+
+    /// As [`Isa::run`], for short work.
+    ///
+    /// # Safety
+    /// This processor has the instructions.
+    pub(crate) unsafe fn run_unchecked<P: Program>(self, program: P) -> P::Output {
         match self {
-            // SAFETY: just checked.
+            // SAFETY: the caller vouches for it.
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => unsafe { avx2::run(program) },
-            // SAFETY: just checked.
+            // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 | Isa::Avx512Bf16 => unsafe { avx512::run(program) },
             _ => program.run(portable::F32xN::ZERO),

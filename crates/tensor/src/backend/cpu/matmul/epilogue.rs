@@ -1,7 +1,7 @@
 //! What happens to a tile of sums on its way to memory: bias, activation, residual, accumulation, rounding.
 
 use crate::backend::cpu::isa::Isa;
-use crate::backend::cpu::lanes::{Lanes, Program, activate, typed};
+use crate::backend::cpu::lanes::{Element, Lanes, Program, activate, typed};
 use crate::backend::cpu::matmul::prefetch;
 use crate::backend::{Activation, Matmul};
 use crate::dtype::{View, ViewMut};
@@ -115,9 +115,23 @@ impl<'a> Epilogue<'a> {
     /// Finishes the sums and stores them.
     ///
     /// # Safety
-    /// The call that this was made of had been checked; nobody else uses these elements of the results.
+    /// The processor has the instructions; the call that this was made of had been checked; nobody else uses these elements
+    /// of the results.
     pub(in crate::backend::cpu) unsafe fn finish(&self, isa: Isa, sums: Sums<'_>) {
-        isa.run(Finish { epilogue: self, sums });
+        let n_columns = sums.columns.len();
+        let is_plain = self.pre_activation.is_none()
+            && self.activation.is_none()
+            && self.residual.is_none()
+            && !self.accumulate
+            && n_columns == sums.width;
+        // SAFETY: the caller's to vouch for.
+        unsafe {
+            match (is_plain, self.c) {
+                (true, Shared::F32(c)) => isa.run_unchecked(Store { sums, c, stride: self.n, bias: self.bias }),
+                (true, Shared::Bf16(c)) => isa.run_unchecked(Store { sums, c, stride: self.n, bias: self.bias }),
+                _ => isa.run_unchecked(Finish { epilogue: self, sums }),
+            }
+        }
     }
 
     /// Finishes the sums of row `i`, which end in columns from `first_column` on.
@@ -165,6 +179,35 @@ impl Program for Finish<'_> {
         for (i, values) in rows.zip(values.chunks_exact_mut(width)) {
             // SAFETY: whoever called `finish` vouches for it.
             unsafe { self.epilogue.finish_row(v, i, columns.start, &mut values[..columns.len()]) };
+        }
+    }
+}
+
+/// Stores the sums of whole vectors of columns, with a bias at most: all there is to most products.
+struct Store<'a, E> {
+    sums: Sums<'a>,
+    /// The result, in rows of `stride` elements.
+    c: *mut E,
+    stride: usize,
+    bias: Option<View<'a>>,
+}
+
+impl<E: Element> Program for Store<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Lanes>(self, v: V) {
+        let Sums { values, width, rows, columns } = self.sums;
+        let bias = self.bias.map(|bias| bias.slice(columns.clone()));
+        for (i, values) in rows.zip(values.chunks_exact_mut(width)) {
+            if let Some(bias) = bias {
+                add(v, values, bias);
+            }
+            // SAFETY: whoever called `finish` vouches for these elements of row i.
+            let c = unsafe { std::slice::from_raw_parts_mut(self.c.add(i * self.stride + columns.start), width) };
+            for (c, values) in c.chunks_exact_mut(V::N).zip(values.chunks_exact(V::N)) {
+                E::store(v.load(values), c);
+            }
         }
     }
 }

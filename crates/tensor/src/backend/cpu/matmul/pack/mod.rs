@@ -131,7 +131,7 @@ trait Words: Copy {
 }
 
 /// Steps between a prefetch and its use: on the way down a panel, and from block to block.
-const STEPS_AHEAD: usize = 12;
+const STEPS_AHEAD: usize = 6;
 const BLOCK_STEPS_AHEAD: usize = 2 * N;
 
 /// What is to be packed where.
