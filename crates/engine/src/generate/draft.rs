@@ -22,8 +22,12 @@ const READ_AT_ONCE: usize = 512;
 /// wrong guess is replaced by another draw, here it is simply not the choice.
 pub(super) struct Draft<'m> {
     model: &'m Transformer,
+    /// Tokens of the model that it guesses for.
+    n_tokens: usize,
     /// What the model has read of each request.
     held: HashMap<RequestId, Held>,
+    /// Logits of all of these tokens.
+    logits: Vec<f32>,
     scratch: Scratch,
 }
 
@@ -37,15 +41,18 @@ struct Guessing {
 }
 
 impl<'m> Draft<'m> {
-    pub(super) fn new(model: &'m Transformer) -> Self {
-        Self { model, held: HashMap::new(), scratch: Scratch::default() }
+    /// A draft model for one of so many tokens.
+    pub(super) fn new(model: &'m Transformer, n_tokens: usize) -> Self {
+        Self { model, n_tokens, held: HashMap::new(), logits: Vec::new(), scratch: Scratch::default() }
     }
 
     /// What each request may go on with: at most so many tokens.
     pub(super) fn guesses(&mut self, wanted: &[(RequestId, &Progress, usize)]) -> HashMap<RequestId, Vec<TokenId>> {
         let begin = |&(id, progress, n): &(RequestId, &Progress, usize)| {
             let text = progress.context.clone();
-            let n_left = n.min(self.room(text.len()));
+            let n_known = self.model.config().vocab_size;
+            let is_readable = text.iter().all(|&token| (token as usize) < n_known);
+            let n_left = if is_readable { n.min(self.room(text.len())) } else { 0 };
             let mut held = self.held.remove(&id).unwrap_or_default();
             held.truncate(held.n_common(&text));
             Guessing { text, sampler: progress.sampler().clone(), n_left, held }
@@ -96,6 +103,11 @@ impl<'m> Draft<'m> {
             let Guessing { text, held, .. } = guessing;
             held.row = row;
             held.tokens.extend_from_slice(&text[held.tokens.len()..]);
+            // The tables of the two may be padded differently; what only one of them has is never guessed.
+            self.logits.clear();
+            self.logits.extend(logits.values.iter().take(self.n_tokens));
+            self.logits.resize(self.n_tokens, f32::NEG_INFINITY);
+            let logits = Logits { values: &self.logits, ..logits };
             match guessing.sampler.choose(logits, None, 0, &mut self.scratch) {
                 Ok(choice) => {
                     guessing.text.push(choice.token);

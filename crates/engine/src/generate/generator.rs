@@ -156,20 +156,17 @@ impl<'m> Generator<'m> {
     }
 
     /// Lets a smaller model guess ahead for requests that ask for guesses, instead of looking up what came before in the text.
+    /// The tokens of one are those of the other as far as both have them: tables are padded to different sizes.
     ///
     /// # Errors
     /// [`Error::Request`](crate::Error::Request) when it cannot guess for this model.
     #[must_use = "the generator is given back"]
     pub fn with_draft(mut self, draft: &'m Transformer) -> Result<Self> {
-        let (n, n_draft) = (self.model.config().vocab_size, draft.config().vocab_size);
-        refuse_if(n != n_draft, || {
-            format!("the draft model has {n_draft} tokens, the model {n}; a draft model must have the same tokens")
-        })?;
         refuse_if(!matches!(draft.config().shape, Shape::DecoderOnly(_)), || {
             "the draft model is not decoder-only; only such a model can guess ahead".to_owned()
         })?;
         refuse_if(self.model.config().is_encoder_decoder(), || "an encoder-decoder takes no draft model".to_owned())?;
-        self.draft = Some(Draft::new(draft));
+        self.draft = Some(Draft::new(draft, self.model.config().vocab_size));
         Ok(self)
     }
 
