@@ -10,7 +10,7 @@ use genera_data::chat::first_messages;
 use genera_data::{ChatMessage, encode_chat};
 use genera_engine::generate::{
     Allowed, BeamInput, BeamSettings, Constraint, Ending, Event, Fault, Finish, Hypothesis, Limits, Request, RequestId,
-    Rules, Sampling, WhenFull, beam_search,
+    Rules, Sampling, WhenFull, beam_search_by_group,
 };
 use genera_engine::model::Transformer;
 use genera_engine::recipe::GenerateRecipe;
@@ -18,6 +18,7 @@ use genera_engine::weights::PublishedGeneration;
 use genera_modality::AnswerStream;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::time::Instant;
 
 /// How answers are made.
@@ -110,7 +111,7 @@ impl Settings {
         add(is_sampled && top_k > 0, format!("top-k {top_k}"));
         add(is_sampled && top_p < 1.0, format!("top-p {top_p}"));
         add(is_sampled && min_p > 0.0, format!("min-p {min_p}"));
-        add(self.beam.is_none() && repetition_penalty != 1.0, format!("repetition penalty {repetition_penalty}"));
+        add(repetition_penalty != 1.0, format!("repetition penalty {repetition_penalty}"));
         let Rules { no_repeat_ngram, min_tokens, min_len, .. } = self.rules;
         add(no_repeat_ngram > 0, format!("no run of {no_repeat_ngram} tokens twice"));
         add(min_tokens > 0, format!("at least {min_tokens} tokens"));
@@ -389,12 +390,7 @@ fn each(
     audience: &mut dyn Audience,
 ) -> Outcome<()> {
     match settings.beam {
-        Some(n_beams) => {
-            let answers = by_beam(model, prompts, settings, n_beams)?.into_iter().flatten();
-            answers.enumerate().try_for_each(|(index, answer)| audience.take(index, answer))?;
-            audience.goes_on(0);
-            Ok(())
-        }
+        Some(n_beams) => by_beam(model, prompts, settings, n_beams, audience),
         None => by_sampling(model, prompts, settings, audience),
     }
 }
@@ -542,7 +538,8 @@ fn by_beam(
     prompts: Vec<Vec<u32>>,
     settings: &Settings,
     n_beams: usize,
-) -> Outcome<Vec<Vec<Answer>>> {
+    audience: &mut dyn Audience,
+) -> Outcome<()> {
     let goes_on = |prompt: &Vec<u32>| settings.when_full(model, prompt.len()) == WhenFull::GoOn;
     let is_long: Vec<bool> = prompts.iter().map(goes_on).collect();
     let input = |prompt: Vec<u32>| {
@@ -553,20 +550,61 @@ fn by_beam(
         })
     };
     let inputs = prompts.into_iter().map(input).collect::<Outcome<Vec<BeamInput>>>()?;
-    let mut answers = vec![Vec::new(); inputs.len()];
+    let mut waiting = Waiting { n: settings.n as usize, n_passed: 0, answers: BTreeMap::new() };
+    let (mut passed, mut is_stopped) = (Ok(()), false);
     for goes_on in [false, true] {
-        let chosen: Vec<usize> = (0..inputs.len()).filter(|&i| is_long[i] == goes_on).collect();
+        let chosen: Vec<usize> = (0..inputs.len()).filter(|&i| is_long[i] == goes_on && !is_stopped).collect();
         let chosen_inputs: Vec<BeamInput> = chosen.iter().map(|&i| inputs[i].clone()).collect();
-        let found = beam_search(model.transformer, &chosen_inputs, &beams(model, settings, n_beams, goes_on))?;
-        for (i, best) in chosen.into_iter().zip(found) {
-            answers[i] = best.into_iter().map(|hypothesis| answer_of(model, settings, hypothesis)).collect();
+        let take = |found: Vec<(usize, Vec<Hypothesis>)>| {
+            let n_tokens = found.iter().flat_map(|(_, best)| best).map(|hypothesis| hypothesis.tokens.len()).sum();
+            for (i, best) in found {
+                let best = best.into_iter().map(|hypothesis| answer_of(model, settings, hypothesis));
+                waiting.answers.insert(chosen[i], best.collect());
+            }
+            passed = waiting.pass_on(audience);
+            is_stopped = !audience.goes_on(n_tokens) || passed.is_err();
+            if is_stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        beam_search_by_group(model.transformer, &chosen_inputs, &beams(model, settings, n_beams, goes_on), take)?;
+    }
+    passed?;
+    waiting.pass_on_rest(audience)
+}
+
+/// Answers to whole prompts, found in any order.
+struct Waiting {
+    /// Answers to each prompt.
+    n: usize,
+    /// Prompts whose answers were passed on.
+    n_passed: usize,
+    answers: BTreeMap<usize, Vec<Answer>>,
+}
+
+impl Waiting {
+    /// Passes on what no earlier prompt is missing for.
+    fn pass_on(&mut self, audience: &mut dyn Audience) -> Outcome<()> {
+        while let Some(answers) = self.answers.remove(&self.n_passed) {
+            self.give(self.n_passed, answers, audience)?;
+            self.n_passed += 1;
         }
     }
-    Ok(answers)
 }
 
 fn beams(model: &SpeakingModel<'_>, settings: &Settings, n_beams: usize, goes_on: bool) -> BeamSettings {
     BeamSettings {
+        Ok(())
+    }
+
+    /// Passes on the rest after a stop.
+    fn pass_on_rest(mut self, audience: &mut dyn Audience) -> Outcome<()> {
+        let rest = std::mem::take(&mut self.answers);
+        rest.into_iter().try_for_each(|(prompt, answers)| self.give(prompt, answers, audience))
+    }
+
+    fn give(&self, prompt: usize, mut answers: Vec<Answer>, audience: &mut dyn Audience) -> Outcome<()> {
+        // Rules may leave fewer than are asked for, and those to the next prompt keep their places.
+        answers.resize_with(self.n, || Answer { finish: finish_name(&Finish::NothingAllowed), ..Answer::default() });
+        answers.into_iter().enumerate().try_for_each(|(i, answer)| audience.take(prompt * self.n + i, answer))
         n_beams,
         n_best: settings.n as usize,
         length_penalty: settings.length_penalty,
@@ -578,6 +616,7 @@ fn beams(model: &SpeakingModel<'_>, settings: &Settings, n_beams: usize, goes_on
         goes_on,
         ..BeamSettings::default()
     }
+        repetition_penalty: settings.sampling.repetition_penalty,
 }
 
 fn answer_of(model: &SpeakingModel<'_>, settings: &Settings, hypothesis: Hypothesis) -> Answer {

@@ -4,13 +4,15 @@ use super::prefill::{read, read_sources};
 use super::request::{check_input, refuse_if};
 use super::rules::{Place, Rules, Ruling};
 use super::sampler::Logits;
-use super::sampling::check_token;
+use super::sampling::{Sampling, check_token};
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::model::{CacheRow, Transformer};
 use genera_tensor::Tensor;
 use genera_tokens::TokenId;
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
 /// What a search starts from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,6 +41,9 @@ pub struct BeamSettings {
     pub forbidden: Vec<TokenId>,
     /// What is asked of its tokens beside that. A forced token adds nothing to the sum that an answer is ranked by.
     pub rules: Rules,
+    /// Above 1 makes every token less likely that stands in the prompt or the answer; 1 for none. It multiplies their ln p,
+    /// and nothing is scaled to sum to 1 after that, as in the Hugging Face library.
+    pub repetition_penalty: f32,
     /// When the search is over.
     pub ending: Ending,
     /// Whether inputs and answers may be longer than the model was made for, as far as its positions reach.
@@ -83,6 +88,7 @@ impl Default for BeamSettings {
             stop: Vec::new(),
             forbidden: Vec::new(),
             rules: Rules::default(),
+            repetition_penalty: 1.0,
             ending: Ending::Likely,
             goes_on: false,
             n_rows: 128,
@@ -101,6 +107,8 @@ impl BeamSettings {
         refuse_if(!self.length_penalty.is_finite(), || {
             format!("length_penalty is {}; it must be a number", self.length_penalty)
         })?;
+        let sampling = Sampling { repetition_penalty: self.repetition_penalty, ..Sampling::default() };
+        sampling.validate(config.vocab_size)?;
         refuse_if(self.max_tokens == 0, || "max_tokens is 0; ask for at least 1 token".to_owned())?;
         let mut tokens = self.stop.iter().map(|&token| ("stop", token));
         tokens.try_for_each(|(what, token)| check_token(what, token, config.vocab_size))?;
@@ -121,6 +129,28 @@ impl BeamSettings {
 /// # Determinism
 /// The answers to an input do not depend on the other inputs. Among equals the earlier beam, then the lower token wins.
 pub fn beam_search(model: &Transformer, inputs: &[BeamInput], settings: &BeamSettings) -> Result<Vec<Vec<Hypothesis>>> {
+    let mut results = vec![Vec::new(); inputs.len()];
+    beam_search_by_group(model, inputs, settings, |found| {
+        found.into_iter().for_each(|(i, found)| results[i] = found);
+        ControlFlow::Continue(())
+    })?;
+    Ok(results)
+}
+
+/// As [`beam_search`], for somebody who does not wait for all inputs: `take` gets the answers to those that were searched
+/// together, each with the place of its input, and says whether to go on with others.
+///
+/// # Errors
+/// As [`beam_search`].
+///
+/// # Determinism
+/// As [`beam_search`].
+pub fn beam_search_by_group(
+    model: &Transformer,
+    inputs: &[BeamInput],
+    settings: &BeamSettings,
+    mut take: impl FnMut(Vec<(usize, Vec<Hypothesis>)>) -> ControlFlow<()>,
+) -> Result<()> {
     settings.validate(model.config())?;
     for input in inputs {
         check_input(model.config(), model.config().longest(settings.goes_on), input.source.as_deref(), &input.prompt)?;
@@ -128,14 +158,14 @@ pub fn beam_search(model: &Transformer, inputs: &[BeamInput], settings: &BeamSet
     // Inputs of about equal length together waste little on padding.
     let mut order: Vec<usize> = (0..inputs.len()).collect();
     order.sort_by_key(|&i| (inputs[i].source.as_ref().map_or(0, Vec::len), inputs[i].prompt.len()));
-    let mut results = vec![Vec::new(); inputs.len()];
     for group in order.chunks((settings.n_rows / settings.n_beams).max(1)) {
         let group_inputs: Vec<&BeamInput> = group.iter().map(|&i| &inputs[i]).collect();
-        for (&i, found) in group.iter().zip(search_group(model, &group_inputs, settings)?) {
-            results[i] = found;
+        let found = search_group(model, &group_inputs, settings)?;
+        if take(group.iter().copied().zip(found).collect()).is_break() {
+            break;
         }
     }
-    Ok(results)
+    Ok(())
 }
 
 fn search_group(model: &Transformer, inputs: &[&BeamInput], settings: &BeamSettings) -> Result<Vec<Vec<Hypothesis>>> {
@@ -310,12 +340,15 @@ impl<'s> Search<'s> {
                 Ruling::Without(tokens) => tokens,
             };
             let is_forbidden = |token: &TokenId| self.settings.forbidden.contains(token) || without.contains(token);
-            let with_logprob = |(token, logit): (TokenId, f32)| Candidate {
-                logprob: beam.logprob + f64::from(logit - log_sum),
-                parent,
-                token,
-            };
-            candidates.extend(largest(logits, n_wanted, is_forbidden).into_iter().map(with_logprob));
+            let penalised = self.penalised(beam);
+            let is_apart = |token: &TokenId| is_forbidden(token) || penalised.contains(token);
+            let others = largest(logits, n_wanted, is_apart).into_iter();
+            let others = others.map(|(token, logit)| (token, f64::from(logit - log_sum)));
+            let penalty = f64::from(self.settings.repetition_penalty);
+            let repeated = penalised.iter().filter(|token| !is_forbidden(token));
+            let repeated = repeated.map(|&token| (token, penalty * f64::from(logits[token as usize] - log_sum)));
+            let with_sum = |(token, logprob)| Candidate { logprob: beam.logprob + logprob, parent, token };
+            candidates.extend(others.chain(repeated).map(with_sum));
         }
         candidates.sort_unstable_by(Candidate::order);
         candidates.truncate(n_wanted);
@@ -327,6 +360,12 @@ impl<'s> Search<'s> {
         let text = [self.prompt, &beam.tokens].concat();
         let BeamSettings { rules, stop, .. } = self.settings;
         rules.next(&Place { text: &text, n_prompt: self.prompt.len(), room: self.room, stop })
+    }
+
+    /// The tokens of a text that are made less likely, each once.
+    fn penalised(&self, beam: &Beam) -> BTreeSet<TokenId> {
+        let is_idle = self.settings.repetition_penalty == 1.0;
+        if is_idle { BTreeSet::new() } else { self.prompt.iter().chain(&beam.tokens).copied().collect() }
     }
 
     fn finish(&mut self, tokens: Vec<TokenId>, logprob: f64, is_complete: bool) {

@@ -30,7 +30,7 @@ mod score;
 pub(crate) mod tests;
 
 pub use attend::attend;
-pub use beam::{BeamInput, BeamSettings, Ending, Hypothesis, beam_search};
+pub use beam::{BeamInput, BeamSettings, Ending, Hypothesis, beam_search, beam_search_by_group};
 pub use constraint::{Allowed, Constraint, TokenMask};
 pub use dialogue::Dialogue;
 pub use embed::embed;

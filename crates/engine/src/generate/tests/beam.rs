@@ -44,7 +44,8 @@ fn exhaustive(model: &Transformer, input: &BeamInput, settings: &BeamSettings) -
         let logits = logits.view().f32();
         let log_sum = Logits::of(logits).log_sum_exp;
         for token in (0..logits.len() as u32).filter(|token| !settings.forbidden.contains(token)) {
-            let logprob = logprob + f64::from(logits[token as usize] - log_sum);
+            let penalty = if context.contains(&token) { settings.repetition_penalty } else { 1.0 };
+            let logprob = logprob + f64::from(penalty) * f64::from(logits[token as usize] - log_sum);
             let length = (answer.len() + 1) as f64;
             let score = logprob / length.powf(f64::from(settings.length_penalty));
             let longer = [answer.as_slice(), &[token]].concat();
@@ -69,11 +70,14 @@ fn a_wide_beam_finds_what_exhaustive_search_finds() {
         let small = |tokens: Vec<u32>| tokens.into_iter().map(|token| token % 5).collect::<Vec<_>>();
         let input = input(&config, 1);
         let input = BeamInput { source: input.source.map(small), prompt: small(input.prompt) };
-        for length_penalty in [1.0, 0.0, -0.5, 2.0] {
+        for (length_penalty, repetition_penalty) in
+            [(1.0, 1.0), (0.0, 1.0), (-0.5, 1.3), (2.0, 1.0), (1.0, 2.0), (1.0, 0.7)]
+        {
             let settings = BeamSettings {
                 n_beams: 64,
                 n_best: 10,
                 length_penalty,
+                repetition_penalty,
                 max_tokens: 3,
                 stop: vec![STOP],
                 forbidden: vec![4],

@@ -80,6 +80,10 @@ fn searches_scores_and_logits() {
     assert!(search(BeamSettings { n_beams: 0, ..BeamSettings::default() }).starts_with("n_beams is 0"));
     assert!(search(BeamSettings { n_best: 5, ..BeamSettings::default() }).contains("from 1 to n_beams, 4"));
     assert!(search(BeamSettings { length_penalty: f32::NAN, ..BeamSettings::default() }).contains("length_penalty"));
+    assert!(
+        search(BeamSettings { repetition_penalty: 0.0, ..BeamSettings::default() })
+            .starts_with("repetition_penalty is 0")
+    );
     assert!(search(BeamSettings { stop: vec![23], ..BeamSettings::default() }).starts_with("stop: token 23"));
 
     let scored = |scored: Scored, stride| {
