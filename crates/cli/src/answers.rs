@@ -176,8 +176,8 @@ pub fn write(
     let n_all = matches!(prompts, Prompts::One(_)).then_some(settings.n);
     let mut progress = Progress { status: StatusLine::new(), start: Instant::now(), n_tokens: 0, n_all };
     let (mut longest, mut is_whole) = (0, false);
-    while !interrupt.is_asked() {
-        let Some(group) = interrupt.while_idle(|| prompts.next_group())? else {
+    while let Some(group) = interrupt.while_idle(|| prompts.next_group()) {
+        let Some(group) = group? else {
             is_whole = true;
             break;
         };

@@ -69,10 +69,12 @@ impl Interrupt {
         self.asked.load(Ordering::SeqCst)
     }
 
-    /// Waits for something outside, during which the first Ctrl-C ends the process: there is nothing to finish.
-    pub fn while_idle<T>(&self, wait: impl FnOnce() -> T) -> T {
+    /// Waits for something outside, during which the first Ctrl-C ends the process: there is nothing to finish. `None` where
+    /// somebody has asked to stop before.
+    pub fn while_idle<T>(&self, wait: impl FnOnce() -> T) -> Option<T> {
         self.is_idle.store(true, Ordering::SeqCst);
-        let got = wait();
+        // Whoever asks from here on ends the process; looked at before, a signal in between would only be noted.
+        let got = (!self.is_asked()).then(wait);
         self.is_idle.store(false, Ordering::SeqCst);
         got
     }
@@ -91,4 +93,18 @@ fn handle_signals(handler: impl Fn(i32) + Send + 'static) -> std::io::Result<()>
 #[cfg(not(unix))]
 fn handle_signals(handler: impl Fn(i32) + Send + 'static) -> Result<(), ctrlc::Error> {
     ctrlc::set_handler(move || handler(CTRL_C))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_waited_for_once_somebody_asked_to_stop() {
+        let interrupt = Interrupt { asked: Arc::default(), is_idle: Arc::default() };
+        assert_eq!(interrupt.while_idle(|| interrupt.is_idle.load(Ordering::SeqCst)), Some(true));
+        interrupt.asked.store(true, Ordering::SeqCst);
+        assert_eq!(interrupt.while_idle(|| unreachable!("there may be nothing to read")), None::<()>);
+        assert!(!interrupt.is_idle.load(Ordering::SeqCst));
+    }
 }
