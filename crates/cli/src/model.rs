@@ -403,6 +403,19 @@ impl LoadedModel {
     pub fn gguf_facts(&self, name: &str) -> GgufFacts {
         let tokenizer = self.codebook.as_ref().map(|codebook| {
             let (special, template) = (codebook.special_tokens(), codebook.chat_template());
+    /// Whether it is used as models made elsewhere are: it has no recipe, and its kind of data is none of ours alone.
+    pub fn is_published(&self) -> bool {
+        self.recipe.is_none() && kind_of_directory(&self.place).is_none()
+    }
+
+    /// Says what its authors want of answers and do not get.
+    pub fn note_of_ignored(&self) {
+        let ignored = &self.published.ignored;
+        if !ignored.is_empty() {
+            eprintln!("genera: the model's authors ask for what is not done here: {}", ignored.join(", "));
+        }
+    }
+
             let config = serde_json::json!({
                 "bos_token": special.begin.as_deref().or(template.and_then(ChatTemplate::begin)),
                 "eos_token": special.end,

@@ -235,6 +235,7 @@ fn lines_are_translated_and_evaluated() {
     let answers = bench.run(&["generate", "--model", "run", "--input", "ask.txt"]);
     assert_eq!(answers.lines().count(), 2);
     assert_eq!(bench.run(&["generate", "--model", "run", "--prompt", "3 and 4", "--beam", "3"]).lines().count(), 1);
+    as_its_authors_want_it(&bench);
     let evaluate =
         ["evaluate", "--model", "run", "--task", "translation", "--file", "a.txt", "--target", "b.txt", "--json"];
     let report = bench.json(&evaluate);
@@ -251,6 +252,31 @@ fn lines_are_translated_and_evaluated() {
         let message = bench.refusal(&[command, &["--model", "run"]].concat());
         assert!(message.contains("ask.txt, line 2: 20 tokens"), "{message}");
     }
+}
+
+/// Beams and samples of a model whose files ask for them, and options beside that.
+fn as_its_authors_want_it(bench: &Bench) {
+    let ask = |more: &[&str]| {
+        let output = bench.output(&[&["generate", "--model", "run/model", "--prompt", "3 and 4"], more].concat());
+        assert!(output.status.success(), "{more:?}: {output:?}");
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap())
+    };
+    bench.write("run/model/generation_config.json", r#"{ "num_beams": 2, "max_new_tokens": 8 }"#);
+    let [_, said] = ask(&["--repetition-penalty", "1.5"]);
+    assert!(said.contains("2 beams, repetition penalty 1.5"), "{said}");
+    let measured = ["--json", "--logprobs", "2"];
+    let refused =
+        bench.refusal(&[&["generate", "--model", "run/model", "--prompt", "3 and 4"], &measured[..]].concat());
+    assert!(refused.contains("--logprobs: without effect on beam search, and 2 beams"), "{refused}");
+    let [greedy, _] = ask(&["--beam", "1"]);
+    let [printed, said] = ask(&[&measured[..], &["--beam", "1"]].concat());
+    let answer: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(answer["text"].as_str().unwrap().trim(), greedy.trim());
+    assert!(said.contains("the most probable token each time"), "{said}");
+    bench
+        .write("run/model/generation_config.json", r#"{ "do_sample": true, "temperature": 0.7, "max_new_tokens": 8 }"#);
+    let [_, said] = ask(&[]);
+    assert!(said.contains("temperature 0.7, top-k 50, at most 8 tokens"), "{said}");
 }
 
 #[test]

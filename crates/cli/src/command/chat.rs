@@ -47,6 +47,7 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     let model = arguments.model.load_to_answer(&device)?;
     check(&model, &arguments.model.path)?;
     let settings = settings(&arguments.sampling, &model);
+    model.note_of_ignored();
     let model = model.speaking()?;
     let speaker = Speaker::new(&model, &settings);
     let conversation = Conversation::new(arguments.system);

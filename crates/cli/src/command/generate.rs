@@ -63,8 +63,7 @@ pub struct Arguments {
     sampling: SamplingOptions,
     /// Beam search with B beams: the most probable whole answer instead of a random one.
     #[arg(long, value_name = "B", value_parser = clap::value_parser!(u16).range(1..=256),
-        conflicts_with_all = ["temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty",
-        "frequency_penalty", "logprobs"])]
+        conflicts_with_all = ["temperature", "top_k", "top_p", "min_p"])]
     beam: Option<u16>,
     /// Beam search divides the score by length to this power: above 1 favours long answers.
     #[arg(long, value_name = "A")]
@@ -86,7 +85,7 @@ pub struct Arguments {
 
 impl Arguments {
     fn asks_for_samples(&self) -> bool {
-        self.sampling.asks_for_samples() || self.n.is_some() || self.logprobs.is_some()
+        self.sampling.asks_for_samples() || self.n.is_some()
     }
 
     /// The options that not every kind of model takes and that are given, beside those that are for one kind alone.
@@ -168,6 +167,18 @@ fn refuse_ineffective(arguments: &Arguments, kind: Kind) -> Outcome<()> {
 fn check(arguments: &Arguments, common: Common) -> Outcome<()> {
     arguments.sampling.over(Sampling::default()).validate(usize::MAX)?;
     if arguments.logprobs.is_some() && !common.json {
+/// Refuses what beam search does not know, by name; perhaps nobody but the model's authors asked for beams.
+fn refuse_beside_beams(arguments: &Arguments, settings: &answers::Settings) -> Outcome<()> {
+    let Some(n_beams) = settings.beam else { return Ok(()) };
+    let unknown = ["presence-penalty", "frequency-penalty", "logprobs", "guess-ahead", "draft"];
+    arguments.given().find(|name| unknown.contains(name)).map_or(Ok(()), |name| {
+        Err(Failure::new(format!(
+            "--{name}: without effect on beam search, and {n_beams} beams are followed here; leave it out, or add --beam 1 for \
+             the most probable token each time"
+        )))
+    })
+}
+
         return Err(Failure::new("--logprobs is reported with --json only; add it"));
     }
     if arguments.draft.is_some() && arguments.guess_ahead == Some(0) {
@@ -220,6 +231,7 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     if arguments.length_penalty.is_some() && settings.beam.is_none() {
         return Err(Failure::new("--length-penalty is for beam search; add --beam B, or leave it out"));
     }
+    refuse_beside_beams(&arguments, &settings)?;
     let by_line = arguments.lines || model.modality.is_paired();
     let mut prompts = prompts(&arguments, model.modality.is_paired(), by_line)?;
     let shape = match (common.json, by_line) {
@@ -283,6 +295,7 @@ fn say_what_is_used(arguments: &Arguments, model: &LoadedModel, settings: &answe
 
 /// Rows of a table, made anew or filled in.
 fn rows(arguments: &Arguments, model: &LoadedModel, common: Common) -> Outcome {
+    model.note_of_ignored();
     let sampling = arguments.sampling.over(answers::sampling_of(&model.defaults));
     let output = arguments.output.as_deref();
     arguments.table.write(&model.speaking()?, &arguments.model.path, arguments.n, sampling, output, common.json)
@@ -311,11 +324,12 @@ fn settings(arguments: &Arguments, model: &LoadedModel) -> answers::Settings {
     };
     let mut sampling = defaults.sampling;
     if is_paired {
-        let is_greedy = sampling.temperature == 0.0;
+        // Who translates wants the best answer, unless the model's authors or an option say otherwise.
+        let (is_open, is_greedy) = (model.published.temperature.is_none(), sampling.temperature == 0.0);
         sampling.temperature = match arguments.asks_for_samples() {
-            false => 0.0,
+            false if is_open => 0.0,
             true if is_greedy => 1.0,
-            true => sampling.temperature,
+            _ => sampling.temperature,
         };
     }
     let max_tokens = arguments.sampling.max_tokens;

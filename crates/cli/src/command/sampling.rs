@@ -46,9 +46,7 @@ pub struct SamplingOptions {
 impl SamplingOptions {
     /// Whether anything asks for samples instead of the one best answer.
     pub fn asks_for_samples(&self) -> bool {
-        let cuts = [self.temperature, self.top_p, self.min_p];
-        let penalties = [self.repetition_penalty, self.presence_penalty, self.frequency_penalty];
-        cuts.iter().chain(&penalties).any(Option::is_some) || self.top_k.is_some()
+        [self.temperature, self.top_p, self.min_p].iter().any(Option::is_some) || self.top_k.is_some()
     }
 
     /// The options by name, and whether each is given.

@@ -95,7 +95,8 @@ impl SpecialIds {
     }
 }
 
-/// Reads `config.json` and, where there is one, `generation_config.json`, whose ids go before.
+/// Reads `config.json` and, where there is one, `generation_config.json`, whose ids go before. Without one `config.json` says
+/// how answers are made, as it did before there was another file for that.
 ///
 /// # Errors
 /// When a file cannot be read or is not JSON, when the architecture is unknown, and when a value is missing, of another
@@ -118,6 +119,15 @@ pub fn read_config(dir: &Path) -> Result<PublishedConfig> {
 
 /// Understands a `config.json`; `path` is for messages.
 ///
+/// How a model is to answer by a file like `generation_config.json`; `None` when there is no such file.
+///
+/// # Errors
+/// As [`read_config`].
+pub fn read_generation(path: &Path, is_encoder_decoder: bool) -> Result<Option<PublishedGeneration>> {
+    let map = read_object(path)?;
+    map.map(|map| PublishedGeneration::read(&Fields::new(path, &map), is_encoder_decoder)).transpose()
+}
+
 /// # Errors
 /// As [`read_config`].
 pub fn parse(path: &Path, map: &Map<String, Value>) -> Result<PublishedConfig> {
@@ -135,12 +145,25 @@ pub fn parse(path: &Path, map: &Map<String, Value>) -> Result<PublishedConfig> {
         Some(text) => special_ids(&text, defaults)?,
         None => defaults,
     };
-    let (special, generation) = (special_ids(&fields, defaults)?, PublishedGeneration::default());
+    let (special, generation) = (special_ids(&fields, defaults)?, generation(&fields, family, &model)?);
     Ok(PublishedConfig { model, family, special, generation })
 }
 
 fn own_config(fields: &Fields<'_>) -> Result<ModelConfig> {
     let value = fields.map.get(OWN_TYPE).unwrap_or(&Value::Null);
+/// How a model is to answer by its `config.json`.
+fn generation(
+    fields: &Fields<'_>,
+    family: Option<&'static Family>,
+    model: &ModelConfig,
+) -> Result<PublishedGeneration> {
+    let mut generation = PublishedGeneration::read(fields, model.is_encoder_decoder())?;
+    if !fields.is_given("forced_eos_token_id") {
+        generation.rules.forced_last = family.and_then(|family| family.forced_end);
+    }
+    Ok(generation)
+}
+
     ModelConfig::deserialize(value).map_err(|error| fields.error(format!("its '{OWN_TYPE}' table: {error}")))
 }
 
@@ -250,6 +273,11 @@ impl<'a> Fields<'a> {
 
     /// Whether nothing is given.
     pub(super) fn is_empty(&self) -> bool {
+    /// The value of a key; `None` when left out.
+    pub(super) fn value_if_given(&self, key: &str) -> Option<&'a Value> {
+        self.get(key)
+    }
+
         self.map.is_empty()
     }
 
@@ -433,7 +461,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn short(value: &Value) -> String {
+pub(super) fn short(value: &Value) -> String {
     let text = value.to_string();
     match text.char_indices().nth(60) {
         Some((end, _)) => format!("{}…", &text[..end]),

@@ -1,6 +1,6 @@
 //! How the authors of a model want it to answer: `generation_config.json`, and the same in the metadata of a GGUF file.
 
-use super::config_json::Fields;
+use super::config_json::{Fields, short};
 use crate::error::Result;
 use crate::generate::{Ending, Rules};
 use crate::recipe::GenerateRecipe;
@@ -9,9 +9,9 @@ use serde_json::{Map, Value, json};
 /// Settings of generation that a model comes with; `None` for what it leaves open.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PublishedGeneration {
-    /// `temperature`, or 0 where `do_sample` is false, and for an encoder-decoder that says nothing of sampling.
+    /// `temperature`, or 0 where `do_sample` is false, and for an encoder-decoder that does not say that it is true.
     pub temperature: Option<f64>,
-    /// `top_k`
+    /// `top_k`, or 50 where `do_sample` is true and nothing is said of it, as in the library.
     pub top_k: Option<usize>,
     /// `top_p`
     pub top_p: Option<f64>,
@@ -29,7 +29,31 @@ pub struct PublishedGeneration {
     pub ending: Option<Ending>,
     /// What is asked of the tokens of every answer.
     pub rules: Rules,
+    /// What the file asks for beside that and does not get, each with its value.
+    pub ignored: Vec<String>,
 }
+
+/// Keys that change what is answered and have no equal here, with the values beside null with which they change nothing.
+const IGNORED: [(&str, &[f64]); 15] = [
+    ("diversity_penalty", &[0.0]),
+    ("encoder_no_repeat_ngram_size", &[0.0]),
+    ("encoder_repetition_penalty", &[1.0]),
+    ("epsilon_cutoff", &[0.0]),
+    ("eta_cutoff", &[0.0]),
+    ("exponential_decay_length_penalty", &[]),
+    ("force_words_ids", &[]),
+    ("guidance_scale", &[1.0]),
+    ("num_beam_groups", &[1.0]),
+    ("penalty_alpha", &[0.0]),
+    ("sequence_bias", &[]),
+    ("stop_strings", &[]),
+    ("top_h", &[]),
+    ("typical_p", &[1.0]),
+    ("watermarking_config", &[]),
+];
+
+/// Among so many most probable tokens the library draws where nobody says how many.
+const DEFAULT_TOP_K: usize = 50;
 
 /// Tokens that a rule may name at most.
 const MAX_RULE_TOKENS: usize = 1 << 16;
@@ -50,26 +74,36 @@ impl PublishedGeneration {
             length_penalty: fields.number_if_given("length_penalty", -1e3..=1e3)?,
             ending: ending(fields)?,
             rules: rules(fields)?,
+            ignored: ignored(fields),
         };
-        match fields.flag_if_given("do_sample")? {
+        let is_sampled = fields.flag_if_given("do_sample")?;
+        match is_sampled {
             Some(false) => published.temperature = Some(0.0),
             // Only who can be taken to be greedy otherwise has to say it.
             Some(true) if is_encoder_decoder => published.temperature = published.temperature.or(Some(1.0)),
-            None if is_encoder_decoder && !published.is_of_sampling() => published.temperature = Some(0.0),
+            None if is_encoder_decoder => published.temperature = Some(0.0),
             _ => {}
+        }
+        if is_sampled == Some(true) {
+            published.top_k = published.top_k.or(Some(DEFAULT_TOP_K));
+        }
+        if is_sampled == Some(true) && published.beam.is_some_and(|n_beams| n_beams > 1) {
+            published.ignored.push("do_sample = true of beams".to_owned());
         }
         Ok(published)
     }
 
     /// The same as the keys of a `generation_config.json`.
-    pub(super) fn to_json(&self) -> Map<String, Value> {
+    pub fn to_json(&self) -> Map<String, Value> {
         let Self { temperature, top_k, top_p, min_p, repetition_penalty, .. } = *self;
         let mut map = Map::new();
         let mut set = |key: &str, value: Option<Value>| map.extend(value.map(|value| (key.to_owned(), value)));
         let is_greedy = temperature == Some(0.0);
         set("do_sample", self.is_of_sampling().then(|| json!(!is_greedy)));
         set("temperature", temperature.filter(|_| !is_greedy).map(Value::from));
-        set("top_k", top_k.map(Value::from));
+        // Nothing would mean the library's own number.
+        let is_unlimited = self.is_of_sampling() && !is_greedy;
+        set("top_k", top_k.or(is_unlimited.then_some(0)).map(Value::from));
         set("top_p", top_p.map(Value::from));
         set("min_p", min_p.map(Value::from));
         set("repetition_penalty", repetition_penalty.map(Value::from));
@@ -111,6 +145,37 @@ impl PublishedGeneration {
             ..defaults
         }
     }
+
+    /// A recipe with what is set here where it says nothing else than every recipe: that of a run that began with this model.
+    pub fn beneath(&self, recipe: &GenerateRecipe) -> GenerateRecipe {
+        let (left, theirs) = (GenerateRecipe::default(), self.over(GenerateRecipe::default()));
+        GenerateRecipe {
+            temperature: chosen(recipe.temperature, left.temperature, theirs.temperature),
+            top_k: chosen(recipe.top_k, left.top_k, theirs.top_k),
+            top_p: chosen(recipe.top_p, left.top_p, theirs.top_p),
+            min_p: chosen(recipe.min_p, left.min_p, theirs.min_p),
+            repetition_penalty: chosen(recipe.repetition_penalty, left.repetition_penalty, theirs.repetition_penalty),
+            max_tokens: chosen(recipe.max_tokens, left.max_tokens, theirs.max_tokens),
+            beam: chosen(recipe.beam, left.beam, theirs.beam),
+            length_penalty: chosen(recipe.length_penalty, left.length_penalty, theirs.length_penalty),
+            ..recipe.clone()
+        }
+    }
+}
+
+/// What is ours, unless it is as it was left.
+fn chosen<T: PartialEq>(ours: T, left: T, theirs: T) -> T {
+    if ours == left { theirs } else { ours }
+}
+
+fn ignored(fields: &Fields<'_>) -> Vec<String> {
+    let of_key = |(key, neutral): (&str, &[f64])| {
+        let value = fields.value_if_given(key)?;
+        let is_neutral = *value == json!(false) || value.as_f64().is_some_and(|number| neutral.contains(&number));
+        (!is_neutral && value.as_array().is_none_or(|list| !list.is_empty()))
+            .then(|| format!("{key} = {}", short(value)))
+    };
+    IGNORED.into_iter().filter_map(of_key).collect()
 }
 
 fn ending(fields: &Fields<'_>) -> Result<Option<Ending>> {
@@ -170,10 +235,54 @@ mod tests {
         let recipe = published.over(GenerateRecipe { top_p: 0.5, ..GenerateRecipe::default() });
         assert_eq!((recipe.temperature, recipe.top_k, recipe.top_p, recipe.max_tokens), (0.6, 20, 0.5, 7));
         assert!(published.is_of_sampling());
+        let recipe =
+            published.beneath(&GenerateRecipe { top_k: 3, stop: vec!["x".to_owned()], ..GenerateRecipe::default() });
+        assert_eq!((recipe.temperature, recipe.top_k, recipe.max_tokens, recipe.stop.len()), (0.6, 3, 7, 1));
         let nothing = read(json!({ "eos_token_id": 2, "top_p": null })).unwrap();
         assert_eq!(nothing, PublishedGeneration::default());
         assert!(!nothing.is_of_sampling());
         assert_eq!(read(json!({ "do_sample": false, "temperature": 0.6 })).unwrap().temperature, Some(0.0));
+    }
+
+    /// As transformers 5 takes them.
+    #[test]
+    fn what_samples_says_so() {
+        let check = |json: Value, is_encoder_decoder, temperature, top_k| {
+            let published = read_of(json.clone(), is_encoder_decoder).unwrap();
+            assert_eq!((published.temperature, published.top_k), (temperature, top_k), "{json}");
+        };
+        for is_encoder_decoder in [false, true] {
+            check(json!({ "do_sample": true, "temperature": 0.6 }), is_encoder_decoder, Some(0.6), Some(50));
+            check(json!({ "do_sample": true, "top_k": 0, "temperature": 1.0 }), is_encoder_decoder, Some(1.0), Some(0));
+            check(json!({ "do_sample": false, "top_k": 9 }), is_encoder_decoder, Some(0.0), Some(9));
+        }
+        check(json!({ "temperature": 0.6, "top_k": 9 }), true, Some(0.0), Some(9));
+        check(json!({ "do_sample": true }), true, Some(1.0), Some(50));
+        check(json!({ "temperature": 0.6 }), false, Some(0.6), None);
+        let unlimited = read(json!({ "temperature": 0.6 })).unwrap().to_json();
+        assert_eq!((&unlimited["do_sample"], &unlimited["top_k"]), (&json!(true), &json!(0)));
+    }
+
+    #[test]
+    fn what_is_ignored_is_named() {
+        let neutral = json!({
+            "typical_p": 1.0, "epsilon_cutoff": 0.0, "eta_cutoff": 0, "sequence_bias": null, "stop_strings": [],
+            "encoder_no_repeat_ngram_size": 0, "encoder_repetition_penalty": 1, "num_beam_groups": 1,
+            "diversity_penalty": 0.0, "guidance_scale": null, "num_beams": 4, "exponential_decay_length_penalty": null,
+        });
+        assert_eq!(read(neutral).unwrap().ignored, Vec::<String>::new());
+        let asking = json!({
+            "typical_p": 0.2, "stop_strings": ["x"], "exponential_decay_length_penalty": [9, 1.5], "penalty_alpha": 0.6,
+        });
+        let expected = [
+            "exponential_decay_length_penalty = [9,1.5]",
+            "penalty_alpha = 0.6",
+            "stop_strings = [\"x\"]",
+            "typical_p = 0.2",
+        ];
+        assert_eq!(read(asking).unwrap().ignored, expected);
+        let drawn = read_of(json!({ "do_sample": true, "num_beams": 4 }), true).unwrap();
+        assert_eq!(drawn.ignored, ["do_sample = true of beams"]);
     }
 
     /// As facebook/bart-large-cnn has it, and more.

@@ -22,7 +22,7 @@ pub mod torch;
 
 pub use adapter::{AdapterFacts, LoraSettings, attach_new, export_adapter, load_adapter};
 pub use card::CardFacts;
-pub use config_json::{PublishedConfig, SpecialIds, read_config};
+pub use config_json::{PublishedConfig, SpecialIds, read_config, read_generation};
 pub use export::{Exported, export_hf};
 pub use express::architecture_of;
 pub use family::{FAMILIES, Family};

@@ -29,6 +29,7 @@ pub(super) static BART: Family = Family {
     ignored: &["encoder.version", "decoder.version"],
     cuts: &[],
     ids: [Some(1), Some(0), Some(2), Some(2)],
+    forced_end: Some(2),
     read,
     write,
     embedding_copy: no_copy,

@@ -18,6 +18,7 @@ pub(super) static GEMMA2: Family = Family {
     covers: "Gemma 2: norms around each part, caps on scores and logits, a window on every other layer or on any",
     rows: &[NORMS, COMMON, GATED],
     ids: [Some(0), Some(2), Some(1), None],
+    forced_end: None,
     read: read_gemma2,
     write: write_gemma2,
     ..KIN
@@ -33,6 +34,7 @@ pub(super) static GEMMA3: Family = Family {
     // What turns images into vectors beside those of tokens.
     ignored: &["vision_tower.*", "multi_modal_projector.*"],
     ids: [Some(0), Some(2), Some(1), None],
+    forced_end: None,
     read: read_gemma3,
     write: write_gemma3,
     ..KIN

@@ -30,6 +30,7 @@ pub(super) static GPT2: Family = Family {
     ignored: &["h.*.attn.bias", "h.*.attn.masked_bias"],
     cuts: &[],
     ids: [None, Some(50256), Some(50256), None],
+    forced_end: None,
     read,
     write,
     embedding_copy: no_copy,

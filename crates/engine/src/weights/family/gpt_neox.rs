@@ -30,6 +30,7 @@ pub(super) static GPT_NEOX: Family = Family {
     ignored: &["layers.*.attention.bias", "layers.*.attention.masked_bias", "layers.*.attention.rotary_emb.inv_freq"],
     cuts: &[],
     ids: [None, Some(0), Some(2), None],
+    forced_end: None,
     read,
     write,
     embedding_copy: no_copy,

@@ -74,6 +74,8 @@ pub struct Family {
     pub(super) cuts: &'static [Cut],
     /// The ids of padding, begin and end, and the decoder's start, where `config.json` leaves them out.
     pub(super) ids: [Option<TokenId>; 4],
+    /// The token that closes an answer without room for more, where no file says.
+    pub(super) forced_end: Option<TokenId>,
     /// Understands a `config.json`.
     pub(super) read: fn(&Fields<'_>) -> Result<ModelConfig>,
     /// The architecture's part of a `config.json`, without `vocab_size`.

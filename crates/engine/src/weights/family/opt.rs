@@ -38,6 +38,7 @@ pub(super) static OPT: Family = Family {
     ignored: &[],
     cuts: &[],
     ids: [Some(1), Some(2), Some(2), None],
+    forced_end: None,
     read,
     write,
     embedding_copy: no_copy,

@@ -75,6 +75,7 @@ pub(super) static T5: Family = Family {
     ignored: &["decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"],
     cuts: &[],
     ids: [Some(0), None, Some(1), Some(0)],
+    forced_end: None,
     read,
     write,
     embedding_copy,

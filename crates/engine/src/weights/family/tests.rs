@@ -4,8 +4,9 @@ use super::FAMILIES;
 use crate::config::{
     FeedForward, ModelConfig, Placement, Position, QkNorm, RotaryScaling, ScoreScale, Window, long_rope_factor,
 };
-use crate::weights::architecture_of;
+use crate::generate::{Ending, Rules};
 use crate::weights::config_json::{Fields, parse};
+use crate::weights::{PublishedGeneration, architecture_of};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
@@ -246,6 +247,30 @@ fn ids_are_read_from_both_objects() {
 }
 
 /// What a family reads, it writes so that it reads the same; the same or a plainer family is found for it.
+/// As older files of facebook/bart-large-cnn and Helsinki-NLP/opus-mt say it, which have no `generation_config.json`.
+#[test]
+fn without_another_file_the_configuration_says_how_to_answer() {
+    let generation = |json: Value| parse(Path::new("config.json"), json.as_object().unwrap()).unwrap().generation;
+    let rules = |forced_last| Rules { forced_last, ..Rules::default() };
+    for (model_type, forced_last) in [("bart", Some(2)), ("marian", Some(0)), ("pegasus", Some(1)), ("t5", None)] {
+        let by_default = generation(json!({ "model_type": model_type }));
+        assert_eq!((by_default.temperature, by_default.rules), (Some(0.0), rules(forced_last)), "{model_type}");
+        let none = generation(json!({ "model_type": model_type, "forced_eos_token_id": null }));
+        assert_eq!(none.rules, rules(None), "{model_type}");
+    }
+    let bart = generation(json!({
+        "model_type": "bart", "num_beams": 4, "min_length": 56, "max_length": 142, "no_repeat_ngram_size": 3,
+        "length_penalty": 2.0, "early_stopping": true, "forced_bos_token_id": 0,
+    }));
+    assert_eq!((bart.beam, bart.max_tokens, bart.length_penalty), (Some(4), Some(141), Some(2.0)));
+    let expected = Rules { no_repeat_ngram: 3, min_len: 56, forced_first: Some(0), ..rules(Some(2)) };
+    assert_eq!((bart.ending, bart.rules), (Some(Ending::First), expected));
+    let sampled = json!({ "model_type": "gpt2", "do_sample": true, "temperature": 0.7, "bad_words_ids": [[5]] });
+    let sampled = generation(sampled);
+    assert_eq!((sampled.temperature, sampled.rules.bad_words), (Some(0.7), vec![vec![5]]));
+    assert_eq!(generation(json!({ "model_type": "gpt2" })), PublishedGeneration::default());
+}
+
 #[test]
 fn every_family_writes_what_it_reads() {
     for family in FAMILIES {
