@@ -15,7 +15,7 @@ use genera_engine::generate::{
 use genera_engine::model::Transformer;
 use genera_engine::recipe::GenerateRecipe;
 use genera_engine::weights::PublishedGeneration;
-use genera_modality::AnswerStream;
+use genera_modality::{AnswerStream, Chat, Modality};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -49,6 +49,8 @@ pub struct Settings {
     pub n_guesses: usize,
     /// What tells a model that is talked to how to answer.
     pub system: Option<String>,
+    /// Whether the names of special tokens in prompts stand for these.
+    pub reads_special: bool,
 }
 
 impl Settings {
@@ -68,6 +70,7 @@ impl Settings {
             top_logprobs: 0,
             n_guesses: 0,
             system: None,
+            reads_special: false,
         }
     }
 
@@ -291,9 +294,11 @@ pub fn encode(model: &SpeakingModel<'_>, group: &Group, settings: &Settings) -> 
         } else {
             format!("{}, line {}", group.name, group.n_before + i + 1)
         };
+        let is_message = model.modality.name() == Chat.name();
         let ids = match &settings.system {
-            Some(system) => encode_told(model, system, prompt),
-            None => model.encode(prompt),
+            None if settings.reads_special => model.encode_with_special(prompt),
+            None if !is_message || !group.is_by_line => model.encode(prompt),
+            system => encode_told(model, system.as_deref(), prompt, group.is_by_line),
         };
         let ids = ids.during(place.clone())?;
         warn_of_unknown(&place, model.n_unknown(&ids), ids.len());
@@ -320,10 +325,11 @@ pub fn note_of_length(transformer: &Transformer, n_tokens: usize) {
     }
 }
 
-/// The tokens of a message to a model that is told how to answer.
-fn encode_told(model: &SpeakingModel<'_>, system: &str, prompt: &str) -> Outcome<Vec<u32>> {
-    let mut messages = vec![ChatMessage::new("system", system)];
-    messages.extend(first_messages(prompt)?);
+/// The tokens of a message to a model, which may be told how to answer.
+fn encode_told(model: &SpeakingModel<'_>, system: Option<&str>, prompt: &str, is_text: bool) -> Outcome<Vec<u32>> {
+    let mut messages: Vec<ChatMessage> = system.map(|text| ChatMessage::new("system", text)).into_iter().collect();
+    // Lines come from others: none of them may speak for the system.
+    messages.extend(if is_text { vec![ChatMessage::new("user", prompt)] } else { first_messages(prompt)? });
     Ok(encode_chat(model.codebook.as_ref(), &messages, true)?)
 }
 
@@ -634,3 +640,6 @@ fn cut(mut text: String, stops: &[String]) -> String {
     text.truncate(at.unwrap_or(text.len()));
     text
 }
+
+#[cfg(test)]
+mod tests;

@@ -553,3 +553,24 @@ impl<'m> SpeakingModel<'m> {
         })
     }
 }
+    /// The tokens of a prompt in which the names of special tokens stand for these, such as a mask or marks around a gap.
+    ///
+    /// # Errors
+    /// As [`Self::encode`].
+    pub fn encode_with_special(&self, prompt: &str) -> Outcome<Vec<u32>> {
+        let ids = self.codebook.encode_with_special(prompt)?;
+        let empty = self.encode("")?;
+        let is_closed = self.modality.is_paired() || matches!(self.transformer.config().shape, Shape::EncoderOnly(_));
+        // What stands before a text stands before an empty one too, and behind that something else.
+        let n_before = |some: Vec<u32>| empty.iter().zip(&some).take_while(|(a, b)| a == b).count();
+        let n_before = if is_closed { self.encode("a").map_or(0, n_before) } else { empty.len() };
+        let (before, after) = empty.split_at(n_before);
+        // Who writes them out does not want them twice.
+        let before = if ids.starts_with(before) { &[] } else { before };
+        let after = if ids.ends_with(after) { &[] } else { after };
+        Ok([before, &ids, after].concat())
+    }
+
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -35,6 +35,8 @@ pub struct Group {
     pub name: String,
     /// Prompts before the first of these.
     pub n_before: usize,
+    /// Whether each is a line of a file, and so a text whatever it looks like.
+    pub is_by_line: bool,
 }
 
 impl Prompts {
@@ -79,7 +81,7 @@ impl Prompts {
             }
             Self::Lines { reader, name, n_taken } => (reader, name, n_taken),
         };
-        let mut group = Group { prompts: Vec::new(), name: name.clone(), n_before: *n_taken };
+        let mut group = Group { prompts: Vec::new(), name: name.clone(), n_before: *n_taken, is_by_line: true };
         while group.prompts.is_empty() || (group.prompts.len() < GROUP && reader.buffer().contains(&b'\n')) {
             let mut line = String::new();
             let n_bytes = reader.read_line(&mut line).during(format!("{name}, line {}", *n_taken + 1))?;

@@ -237,7 +237,7 @@ fn aligned(file: &Path, target: &Path) -> Outcome<Pairs> {
         sources.push(document.as_text().unwrap_or_default().to_owned());
         references.push(document.target.unwrap_or_default());
     }
-    let sources = Group { prompts: sources, name: file.display().to_string(), n_before: 0 };
+    let sources = Group { prompts: sources, name: file.display().to_string(), n_before: 0, is_by_line: true };
     Ok(Pairs { sources, references, is_exercise: false })
 }
 
@@ -245,7 +245,7 @@ fn aligned(file: &Path, target: &Path) -> Outcome<Pairs> {
 fn fresh(kind: SequenceTaskKind, n: u32) -> Pairs {
     let task = SequenceTask::new(kind);
     let (prompts, references) = (0..u64::from(n)).map(|index| task.sample(EVALUATION_SEED, index)).unzip();
-    let sources = Group { prompts, name: kind.name().to_owned(), n_before: 0 };
+    let sources = Group { prompts, name: kind.name().to_owned(), ..Group::default() };
     Pairs { sources, references, is_exercise: true }
 }
 

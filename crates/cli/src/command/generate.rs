@@ -43,6 +43,9 @@ pub struct Arguments {
     /// Say the prompt to the model as a message, in the words of its own chat template, instead of going on with it.
     #[arg(long)]
     chat: bool,
+    /// Read the names of special tokens in the prompt as these tokens: <mask>, <|im_start|>, marks around a gap to be filled.
+    #[arg(long, conflicts_with = "chat")]
+    special: bool,
     /// With --chat: tell the model how to answer.
     #[arg(long, value_name = "TEXT", requires = "chat")]
     system: Option<String>,
@@ -95,6 +98,7 @@ impl Arguments {
             ("precision", self.model.precision != Precision::default()),
             ("prompt", self.prompt.is_some()),
             ("chat", self.chat),
+            ("special", self.special),
             ("system", self.system.is_some()),
             ("input", self.input.is_some()),
             ("lines", self.lines),
@@ -219,6 +223,11 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     }
     if arguments.chat {
         model.modality = as_chat(&model)?;
+    }
+    if arguments.special && model.modality.name() == Chat.name() {
+        return Err(Failure::new(
+            "--special: this model reads every prompt as a message, in which no text stands for a special token; leave it out",
+        ));
     }
     let settings = settings(&arguments, &model);
     say_what_is_used(&arguments, &model, &settings);
@@ -351,6 +360,7 @@ fn settings(arguments: &Arguments, model: &LoadedModel) -> answers::Settings {
         stop: if arguments.sampling.stop.is_empty() { defaults.stop } else { arguments.sampling.stop.clone() },
         top_logprobs: arguments.logprobs.unwrap_or(0),
         system: arguments.system.clone(),
+        reads_special: arguments.special,
         n_guesses: arguments.guess_ahead.map_or(if arguments.draft.is_some() { 4 } else { 0 }, usize::from),
     }
 }
@@ -390,12 +400,13 @@ mod tests {
 
     #[test]
     fn options_without_effect_are_refused_by_name() {
-        let of_texts: [&[&str]; 10] = [
+        let of_texts: [&[&str]; 11] = [
             &["--max-tokens", "9"],
             &["--min-tokens", "2"],
             &["--no-repeat-ngram-size", "3"],
             &["--stop", "x"],
             &["--chat"],
+            &["--special"],
             &["--draft", "small"],
             &["--guess-ahead", "3"],
             &["--length-penalty", "1"],

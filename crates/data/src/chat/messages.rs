@@ -18,13 +18,21 @@ pub fn messages_from_json(json: &str) -> Result<Vec<ChatMessage>> {
 /// The messages with which something begins that is either a JSON list of them or the plain text of a user.
 ///
 /// # Errors
-/// As [`messages_from_json`], for a text that begins with a list of objects.
+/// As [`messages_from_json`], for a list of objects of which each has a speaker and something said.
 pub fn first_messages(text: &str) -> Result<Vec<ChatMessage>> {
-    let mut rest = text.trim_start().chars().filter(|character| !character.is_whitespace());
-    if (rest.next(), rest.next()) == (Some('['), Some('{')) {
+    // Most texts are seen to be none without being read as JSON.
+    let may_be_list = text.trim_start().starts_with('[');
+    let list = may_be_list.then(|| serde_json::from_str::<Vec<Value>>(text).ok()).flatten().unwrap_or_default();
+    if !list.is_empty() && list.iter().all(is_said) {
         return messages_from_json(text);
     }
     Ok(vec![ChatMessage::new("user", text)])
+}
+
+/// Whether something is meant as a message, be it a good one.
+fn is_said(message: &Value) -> bool {
+    let has = |keys: [&str; 2]| keys.iter().all(|key| message.get(key).is_some());
+    has(["role", "content"]) || has(["from", "value"])
 }
 
 /// Who may speak: what else templates write they pass over, or write as nobody has learned it.
@@ -81,7 +89,18 @@ mod tests {
             assert_eq!(messages_from_json(json).unwrap(), expected);
             assert_eq!(first_messages(json).unwrap(), expected);
         }
-        assert_eq!(first_messages("[a]").unwrap(), [ChatMessage::new("user", "[a]")]);
+        for text in [
+            "[a]",
+            "[]",
+            "[1, 2]",
+            r#"[{"a": 1}, {"a": 2}] sort this list"#,
+            r#"[{"a": 1}, {"a": 2}]"#,
+            r#"[{"role": "user", "content": "a"}, {"role": "user"}]"#,
+        ] {
+            assert_eq!(first_messages(text).unwrap(), [ChatMessage::new("user", text)]);
+        }
+        let unknown = first_messages(r#"[{"role": "pirate", "content": "a"}]"#).unwrap_err().to_string();
+        assert!(unknown.contains("unknown role \"pirate\""), "{unknown}");
     }
 
     #[test]
