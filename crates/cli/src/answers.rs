@@ -301,6 +301,7 @@ pub fn encode(model: &SpeakingModel<'_>, group: &Group, settings: &Settings) -> 
             system => encode_told(model, system.as_deref(), prompt, group.is_by_line),
         };
         let ids = ids.during(place.clone())?;
+        model.check_tokens(&ids).during(place.clone())?;
         warn_of_unknown(&place, model.n_unknown(&ids), ids.len());
         if model.modality.is_paired() && ids.len() > longest {
             let n = ids.len();
@@ -521,8 +522,7 @@ pub fn request(model: &SpeakingModel<'_>, prompt: Vec<u32>, settings: &Settings,
     request.top_logprobs = settings.top_logprobs;
     request.n_guesses = settings.n_guesses;
     request.when_full = when_full;
-    let forbidden = model.modality.grammar(model.codebook).forbidden;
-    let allowed = Box::new(Allowed::except(&forbidden, model.transformer.config().vocab_size));
+    let allowed = Box::new(Allowed::except(&model.forbidden(), model.transformer.config().vocab_size));
     request.constraint = Some(match model.modality.constraint(model.codebook) {
         Some(grammar) => Box::new(vec![allowed as Box<dyn Constraint>, grammar]),
         None => allowed,
@@ -593,11 +593,6 @@ impl Waiting {
             self.give(self.n_passed, answers, audience)?;
             self.n_passed += 1;
         }
-    }
-}
-
-fn beams(model: &SpeakingModel<'_>, settings: &Settings, n_beams: usize, goes_on: bool) -> BeamSettings {
-    BeamSettings {
         Ok(())
     }
 
@@ -611,18 +606,23 @@ fn beams(model: &SpeakingModel<'_>, settings: &Settings, n_beams: usize, goes_on
         // Rules may leave fewer than are asked for, and those to the next prompt keep their places.
         answers.resize_with(self.n, || Answer { finish: finish_name(&Finish::NothingAllowed), ..Answer::default() });
         answers.into_iter().enumerate().try_for_each(|(i, answer)| audience.take(prompt * self.n + i, answer))
+    }
+}
+
+fn beams(model: &SpeakingModel<'_>, settings: &Settings, n_beams: usize, goes_on: bool) -> BeamSettings {
+    BeamSettings {
         n_beams,
         n_best: settings.n as usize,
         length_penalty: settings.length_penalty,
         ending: settings.ending,
         rules: settings.rules.clone(),
+        repetition_penalty: settings.sampling.repetition_penalty,
         max_tokens: settings.max_tokens.min(model.transformer.config().longest(goes_on) - 1),
         stop: model.stop_ids(),
-        forbidden: model.modality.grammar(model.codebook).forbidden,
+        forbidden: model.forbidden(),
         goes_on,
         ..BeamSettings::default()
     }
-        repetition_penalty: settings.sampling.repetition_penalty,
 }
 
 fn answer_of(model: &SpeakingModel<'_>, settings: &Settings, hypothesis: Hypothesis) -> Answer {

@@ -20,6 +20,8 @@ use genera_engine::weights::{
 use genera_modality::{Codebook, Modality, Molecule, Table, Text, Translation};
 use genera_tensor::quant::Format;
 use genera_tensor::{DType, Device};
+use serde::Deserialize;
+use std::collections::HashSet;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -341,16 +343,34 @@ fn of_gguf(path: &Path, purpose: Purpose, device: &Device) -> Outcome<LoadedMode
     })
 }
 
-/// Refuses a tokenizer with more tokens than the model has; fewer are usual, since tables of tokens are padded.
+/// Refuses a tokenizer with more tokens than the model has; fewer are usual, since tables of tokens are padded. Tokens that
+/// were added to it may lie beyond, such as the mask that models are trained without.
 fn check_tokens(path: &Path, transformer: &Transformer, codebook: Option<&Codebook>) -> Outcome<()> {
     let (n_tokens, n_rows) = (codebook.map_or(0, |codebook| codebook.vocab().size), transformer.config().vocab_size);
-    if n_tokens <= n_rows {
+    let Some(codebook) = codebook.filter(|_| n_tokens > n_rows) else { return Ok(()) };
+    let added = added_tokens(codebook)?;
+    if (n_rows..n_tokens).all(|id| added.contains(&(id as u64)) || codebook.token_text(id as u32).is_empty()) {
         return Ok(());
     }
     let path = path.display();
     Err(Failure::new(format!(
         "{path}: its tokenizer has {n_tokens} tokens, but the model only {n_rows}; do its files belong together?"
     )))
+}
+
+/// The ids of the tokens that were added to a vocabulary, the special ones among them.
+fn added_tokens(codebook: &Codebook) -> Outcome<HashSet<u64>> {
+    #[derive(Deserialize)]
+    struct File {
+        #[serde(default)]
+        added_tokens: Vec<Added>,
+    }
+    #[derive(Deserialize)]
+    struct Added {
+        id: u64,
+    }
+    let file: File = serde_json::from_str(codebook.to_json())?;
+    Ok(file.added_tokens.into_iter().map(|token| token.id).collect())
 }
 
 /// Does two things at the same time. Reading weights keeps one processor busy, and reading a tokenizer another.
@@ -446,7 +466,8 @@ impl LoadedModel {
     /// When it has no tokenizer.
     pub fn speaking(&self) -> Outcome<SpeakingModel<'_>> {
         let codebook = self.codebook()?;
-        Ok(SpeakingModel::new(&self.transformer, codebook, self.modality, &self.special))
+        let model = SpeakingModel::new(&self.transformer, codebook, self.modality, &self.special);
+        Ok(SpeakingModel { is_published: self.is_published(), ..model })
     }
 }
 
@@ -479,6 +500,7 @@ pub struct SpeakingModel<'m> {
     special: &'m SpecialIds,
     draft: Option<&'m Transformer>,
 }
+    is_published: bool,
 
 impl<'m> SpeakingModel<'m> {
     /// A model that is being trained.
@@ -488,7 +510,7 @@ impl<'m> SpeakingModel<'m> {
         modality: &'m dyn Modality,
         special: &'m SpecialIds,
     ) -> Self {
-        Self { transformer, codebook, modality, special, draft: None }
+        Self { transformer, codebook, modality, special, is_published: false, draft: None }
     }
 
     /// Lets a smaller model guess ahead.
@@ -523,7 +545,33 @@ impl<'m> SpeakingModel<'m> {
 
     /// Ids that end an answer.
     pub fn stop_ids(&self) -> Vec<u32> {
-        self.special.stop_ids(&self.codebook.vocab().special)
+        self.special.stop_ids(&self.codebook.vocab().special, self.transformer.config().vocab_size)
+    }
+
+    /// Tokens that it never makes: of a published model none, as elsewhere; else those that its kind of data forbids, less
+    /// those that end an answer.
+    pub fn forbidden(&self) -> Vec<u32> {
+        if self.is_published {
+            return Vec::new();
+        }
+        let (stop, n_rows) = (self.stop_ids(), self.transformer.config().vocab_size);
+        let mut ids = self.modality.grammar(self.codebook).forbidden;
+        ids.retain(|id| !stop.contains(id) && (*id as usize) < n_rows);
+        ids
+    }
+
+    /// Refuses tokens that its tokenizer has and it has not.
+    ///
+    /// # Errors
+    /// When there is one: which.
+    pub fn check_tokens(&self, ids: &[u32]) -> Outcome<()> {
+        let n_rows = self.transformer.config().vocab_size;
+        ids.iter().find(|&&id| id as usize >= n_rows).map_or(Ok(()), |&id| {
+            let text = self.codebook.token_text(id);
+            Err(Failure::new(format!(
+                "the token {text:?} ({id}) is beyond the {n_rows} that the model has learned; leave it out"
+            )))
+        })
     }
 
     /// What the decoder of an encoder-decoder reads first.

@@ -161,6 +161,12 @@ fn a_model_brings_its_settings() {
         said.contains("the most probable token each time, at most 5 tokens (as the model's authors set it"),
         "{said}"
     );
+    config["typical_p"] = 0.2.into();
+    config["eos_token_id"] = serde_json::json!([500]);
+    bench.write("run/model/generation_config.json", config.to_string());
+    let [published, said] = generate(&[]);
+    assert_eq!(published, greedy, "ends that the model does not have");
+    assert!(said.contains("authors ask for what is not done here: typical_p = 0.2"), "{said}");
     let [_, said] = generate(&["--temperature", "0.5", "--top-k", "3"]);
     assert!(said.contains("temperature 0.5, top-k 3, at most 5 tokens"), "{said}");
     let tokens = |more: &[&str]| -> Vec<u32> {
@@ -189,14 +195,22 @@ fn a_model_brings_its_settings() {
 #[test]
 fn a_tokenizer_with_more_tokens_than_the_model_is_refused() {
     let bench = model(None);
-    let mut tokenizer: serde_json::Value = serde_json::from_str(&bench.read_text("run/model/tokenizer.json")).unwrap();
+    let original: serde_json::Value = serde_json::from_str(&bench.read_text("run/model/tokenizer.json")).unwrap();
+    let mut tokenizer = original.clone();
     let config: serde_json::Value = serde_json::from_str(&bench.read_text("run/model/config.json")).unwrap();
     let n_rows = config["vocab_size"].as_u64().unwrap();
     let token = serde_json::json!({
         "id": n_rows, "content": "<one more>", "single_word": false, "lstrip": false, "rstrip": false,
         "normalized": false, "special": true,
     });
+    // One that was added, such as a mask, is only refused where a text has it.
     tokenizer["added_tokens"].as_array_mut().unwrap().push(token);
+    bench.write("run/model/tokenizer.json", tokenizer.to_string());
+    bench.run(&["generate", "--model", "run/model", "--prompt", "3 birds", "--max-tokens", "2"]);
+    let error = bench.refusal(&["generate", "--model", "run/model", "--prompt", "3 birds<one more>", "--special"]);
+    assert!(error.contains(&format!("\"<one more>\" ({n_rows}) is beyond the {n_rows} that the model has")), "{error}");
+    tokenizer = original;
+    tokenizer["model"]["vocab"]["ou"] = n_rows.into();
     bench.write("run/model/tokenizer.json", tokenizer.to_string());
     let error = bench.refusal(&["generate", "--model", "run/model", "--prompt", "3 birds"]);
     let expected = format!("its tokenizer has {} tokens, but the model only {n_rows}", n_rows + 1);

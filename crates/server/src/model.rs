@@ -26,6 +26,8 @@ pub struct Model {
     pub modality: &'static dyn Modality,
     /// Ids that open, close and fill.
     pub special: SpecialIds,
+    /// Whether it was made elsewhere; then no token is forbidden for being special.
+    pub is_published: bool,
     /// How its recipe wants answers made.
     pub defaults: GenerateRecipe,
     /// What its authors ask of the tokens of every answer.
@@ -66,15 +68,17 @@ impl Served {
     /// # Errors
     /// When the system has no thread to give.
     pub fn start(model: Model, settings: &Settings) -> std::io::Result<Self> {
-        let Model { name, transformer, codebook, modality, special, defaults, rules, created, about } = model;
+        let Model { name, transformer, codebook, modality, special, is_published, defaults, rules, created, about } =
+            model;
         let config = transformer.config().clone();
         let n_params = ParamCount::of(&config).total();
         let context_len = settings.context_len.map_or(config.context_len, |asked| asked.min(config.context_len));
         let longest = codebook.token_bytes().iter().copied().max().unwrap_or(0).max(LEAST_LONGEST) as usize;
         let limits = generation_limits(settings, &transformer, context_len);
         let worker = Worker::start(transformer, limits, settings.n_waiting)?;
-        let mut forbidden = modality.grammar(&codebook).forbidden;
-        forbidden.retain(|&id| (id as usize) < config.vocab_size);
+        let stop = special.stop_ids(&codebook.vocab().special, config.vocab_size);
+        let mut forbidden = if is_published { Vec::new() } else { modality.grammar(&codebook).forbidden };
+        forbidden.retain(|id| !stop.contains(id) && (*id as usize) < config.vocab_size);
         // Matrices are often padded beyond the tokens that there are.
         forbidden.extend((codebook.vocab().size..config.vocab_size).map(|id| id as TokenId));
         let fingerprint =
@@ -118,9 +122,7 @@ impl Served {
 
     /// Ids that end an answer.
     pub fn stop_ids(&self) -> Vec<TokenId> {
-        let mut ids = self.special.stop_ids(&self.codebook.vocab().special);
-        ids.retain(|&id| (id as usize) < self.config.vocab_size);
-        ids
+        self.special.stop_ids(&self.codebook.vocab().special, self.config.vocab_size)
     }
 
     /// What compiles schemas and grammars for its tokens; made when first needed.

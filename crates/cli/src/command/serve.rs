@@ -193,7 +193,8 @@ fn name_of(model: &str) -> String {
 fn served(name: &str, path: &Path, precision: Precision, device: &Device) -> Outcome<Model> {
     let model = load(path, None, precision.purpose(), device)?;
     model.codebook()?;
-    let about = about(&model, path);
+    model.note_of_ignored();
+    let (about, is_published) = (about(&model, path), model.is_published());
     let LoadedModel { mut transformer, codebook, modality, special, defaults, published, .. } = model;
     let codebook = codebook.ok_or_else(|| Failure::new(format!("{} has no tokenizer", path.display())))?;
     transformer.params_mut().pack();
@@ -201,7 +202,7 @@ fn served(name: &str, path: &Path, precision: Precision, device: &Device) -> Out
         std::fs::metadata(path).and_then(|metadata| metadata.modified()).unwrap_or_else(|_| SystemTime::now());
     let created = changed.duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
     let (name, rules) = (name.to_owned(), published.rules);
-    Ok(Model { name, transformer, codebook, modality, special, defaults, rules, created, about })
+    Ok(Model { name, transformer, codebook, modality, special, is_published, defaults, rules, created, about })
 }
 
 /// What is known of where a model comes from.

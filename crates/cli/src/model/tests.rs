@@ -32,6 +32,18 @@ pub(crate) fn untrained(preset: &str, end: Vec<u32>) -> LoadedModel {
     }
 }
 
+/// Qwen2.5 ends at its padding; files name ends that the model does not have.
+#[test]
+fn a_published_model_may_say_all_and_no_model_is_kept_from_ending() {
+    let mut model = untrained("llama", vec![PADDING, 500]);
+    let (ends, forbidden) = (model.speaking().unwrap().stop_ids(), model.speaking().unwrap().forbidden());
+    assert_eq!((ends, forbidden), (vec![PADDING, END], vec![]));
+    model.recipe = Some(Recipe::parse("").unwrap());
+    assert_eq!(model.speaking().unwrap().forbidden(), [BEGIN]);
+    model.special.end = vec![];
+    assert_eq!(model.speaking().unwrap().forbidden(), [PADDING, BEGIN]);
+}
+
 #[test]
 fn special_tokens_are_read_where_that_is_asked_for() {
     let check = |preset: &str, text: &str, plain: bool, expect: &[u32]| {

@@ -82,10 +82,12 @@ impl SpecialIds {
         }
     }
 
-    /// Ids that end an answer: the model's, and that of its tokenizer.
-    pub fn stop_ids(&self, of_tokenizer: &Special) -> Vec<TokenId> {
+    /// Ids that end an answer of a model of `n_rows` tokens: its own, and that of its tokenizer. Files may name the tokens of
+    /// a larger vocabulary than the model has.
+    pub fn stop_ids(&self, of_tokenizer: &Special, n_rows: usize) -> Vec<TokenId> {
         let mut ids = self.end.clone();
         ids.extend(of_tokenizer.end.filter(|id| !self.end.contains(id)));
+        ids.retain(|&id| (id as usize) < n_rows);
         ids
     }
 
@@ -117,8 +119,6 @@ pub fn read_config(dir: &Path) -> Result<PublishedConfig> {
     Ok(published)
 }
 
-/// Understands a `config.json`; `path` is for messages.
-///
 /// How a model is to answer by a file like `generation_config.json`; `None` when there is no such file.
 ///
 /// # Errors
@@ -128,6 +128,8 @@ pub fn read_generation(path: &Path, is_encoder_decoder: bool) -> Result<Option<P
     map.map(|map| PublishedGeneration::read(&Fields::new(path, &map), is_encoder_decoder)).transpose()
 }
 
+/// Understands a `config.json`; `path` is for messages.
+///
 /// # Errors
 /// As [`read_config`].
 pub fn parse(path: &Path, map: &Map<String, Value>) -> Result<PublishedConfig> {
@@ -149,8 +151,6 @@ pub fn parse(path: &Path, map: &Map<String, Value>) -> Result<PublishedConfig> {
     Ok(PublishedConfig { model, family, special, generation })
 }
 
-fn own_config(fields: &Fields<'_>) -> Result<ModelConfig> {
-    let value = fields.map.get(OWN_TYPE).unwrap_or(&Value::Null);
 /// How a model is to answer by its `config.json`.
 fn generation(
     fields: &Fields<'_>,
@@ -164,6 +164,8 @@ fn generation(
     Ok(generation)
 }
 
+fn own_config(fields: &Fields<'_>) -> Result<ModelConfig> {
+    let value = fields.map.get(OWN_TYPE).unwrap_or(&Value::Null);
     ModelConfig::deserialize(value).map_err(|error| fields.error(format!("its '{OWN_TYPE}' table: {error}")))
 }
 
@@ -271,13 +273,13 @@ impl<'a> Fields<'a> {
         self.map.get(key).filter(|value| !value.is_null())
     }
 
-    /// Whether nothing is given.
-    pub(super) fn is_empty(&self) -> bool {
     /// The value of a key; `None` when left out.
     pub(super) fn value_if_given(&self, key: &str) -> Option<&'a Value> {
         self.get(key)
     }
 
+    /// Whether nothing is given.
+    pub(super) fn is_empty(&self) -> bool {
         self.map.is_empty()
     }
 

@@ -81,6 +81,7 @@ fn random_model(name: &str, codebook: Codebook, modality: &'static dyn Modality)
         codebook,
         modality,
         special,
+        is_published: false,
         defaults: GenerateRecipe::default(),
         rules: Rules::default(),
         created: 1,

@@ -260,7 +260,9 @@ pub(super) fn metadata(files: &TokenizerFiles, n_rows: usize) -> Sound<Vec<(Stri
     for (token, id) in model["vocab"].as_object().ok_or("it has no vocabulary")? {
         put(token, id, kind_of(token, is_sentence_piece))?;
     }
-    for token in file["added_tokens"].as_array().into_iter().flatten() {
+    // The model has learned nothing of added tokens beyond its own, and nobody else can read one.
+    let is_known = |token: &&Json| token["id"].as_u64().is_none_or(|id| id < n_rows as u64);
+    for token in file["added_tokens"].as_array().into_iter().flatten().filter(is_known) {
         let kind = if token["special"] == true { CONTROL } else { USER_DEFINED };
         put(token["content"].as_str().unwrap_or_default(), &token["id"], kind)?;
     }
