@@ -6,7 +6,7 @@ use crate::{hub, model};
 use genera_engine::checkpoint::latest_good;
 use genera_engine::model::Transformer;
 use genera_engine::recipe::Recipe;
-use genera_engine::weights::{LoraSettings, Purpose, SpecialIds, attach_new};
+use genera_engine::weights::{LoraSettings, PublishedGeneration, Purpose, SpecialIds, attach_new, read_generation};
 use genera_modality::Codebook;
 use genera_tensor::{DType, Device};
 use sha2::{Digest, Sha256};
@@ -22,6 +22,8 @@ pub struct Base {
     pub codebook: Codebook,
     /// Ids that open, close and fill.
     pub special: SpecialIds,
+    /// How its authors want answers made.
+    pub generation: PublishedGeneration,
 }
 
 /// Loads the base that a recipe names; `None` when it names none. A recipe that knows its checksum gets no other. `run` is the
@@ -50,16 +52,13 @@ pub fn open(
              the old files back, or train anew"
         )));
     }
-    let (mut transformer, mut special) = (loaded.transformer, loaded.special);
-    // Files may name the tokens of a larger vocabulary than the model has.
-    let n_rows = transformer.config().vocab_size;
-    special.end.retain(|&id| (id as usize) < n_rows);
+    let (mut transformer, special, generation) = (loaded.transformer, loaded.special, loaded.published);
     // A base that was adapted itself is one model from here on.
     transformer.params_mut().merge();
     if let Some(settings) = lora_settings(recipe) {
         attach_new(&mut transformer, &settings)?;
     }
-    Ok(Some(Base { transformer, codebook, special }))
+    Ok(Some(Base { transformer, codebook, special, generation }))
 }
 
 /// The base of a run by the path in its recipe. A relative one starts where the run was begun: here, or somewhere above its
@@ -108,7 +107,7 @@ pub fn lora_settings(recipe: &Recipe) -> Option<LoraSettings> {
 }
 
 impl Base {
-    /// Keeps what a run needs of its base beside the weights: the tokenizer, and the ids with a meaning.
+    /// Keeps what a run needs of its base beside the weights: the tokenizer, the ids with a meaning, and how it is to answer.
     ///
     /// # Errors
     /// When a file cannot be written.
@@ -117,7 +116,9 @@ impl Base {
         std::fs::create_dir_all(&directory).during(format!("cannot make {}", directory.display()))?;
         self.codebook.save(&directory)?;
         let json = serde_json::to_vec_pretty(&self.special)?;
-        Ok(genera_data::write_atomically(&special_file(run), &json)?)
+        genera_data::write_atomically(&special_file(run), &json)?;
+        let json = serde_json::to_vec_pretty(&self.generation.to_json())?;
+        Ok(genera_data::write_atomically(&generation_file(run), &json)?)
     }
 }
 
@@ -132,6 +133,18 @@ pub fn special_of(run: &RunDirectory) -> Outcome<Option<SpecialIds>> {
     }
     let json = std::fs::read(&path).during(format!("cannot read {}", path.display()))?;
     Ok(Some(serde_json::from_slice(&json).during(format!("{} is damaged", path.display()))?))
+}
+
+/// How the authors of a run's base want answers made; of a run without a base, or one that is older than this file, nothing.
+///
+/// # Errors
+/// When the file is damaged.
+pub fn generation_of(run: &RunDirectory, model: &Transformer) -> Outcome<PublishedGeneration> {
+    Ok(read_generation(&generation_file(run), model.config().is_encoder_decoder())?.unwrap_or_default())
+}
+
+fn generation_file(run: &RunDirectory) -> PathBuf {
+    run.base().join("generation_config.json")
 }
 
 fn special_file(run: &RunDirectory) -> PathBuf {

@@ -40,7 +40,7 @@ pub struct LoadedModel {
     pub special: SpecialIds,
     /// How its recipe, or its authors, want answers made.
     pub defaults: GenerateRecipe,
-    /// What of that its authors say; nothing for a model with a recipe.
+    /// What of that its authors say, or those of the base that it was made from.
     pub published: PublishedGeneration,
     /// The recipe it was trained by, where there is one.
     pub recipe: Option<Recipe>,
@@ -278,8 +278,8 @@ fn of_checkpoint(
     let special = base::special_of(run)?;
     let special = special.unwrap_or_else(|| SpecialIds::of(&codebook.vocab().special, transformer.config()));
     let step = Some(checkpoint.manifest.step);
-    let (codebook, defaults, recipe) = (Some(codebook), recipe.generate.clone(), Some(recipe));
-    let published = PublishedGeneration::default();
+    let published = base::generation_of(run, &transformer)?;
+    let (codebook, defaults, recipe) = (Some(codebook), published.beneath(&recipe.generate), Some(recipe));
     let place = run.path().to_owned();
     Ok(LoadedModel { place, transformer, codebook, modality, special, defaults, published, recipe, step })
 }
@@ -403,6 +403,19 @@ impl LoadedModel {
         })
     }
 
+    /// Whether it is used as models made elsewhere are: it has no recipe, and its kind of data is none of ours alone.
+    pub fn is_published(&self) -> bool {
+        self.recipe.is_none() && kind_of_directory(&self.place).is_none()
+    }
+
+    /// Says what its authors want of answers and do not get.
+    pub fn note_of_ignored(&self) {
+        let ignored = &self.published.ignored;
+        if !ignored.is_empty() {
+            eprintln!("genera: the model's authors ask for what is not done here: {}", ignored.join(", "));
+        }
+    }
+
     /// Whether texts may be longer than it was made for. A published model goes on where its positions do, as it does
     /// elsewhere; one of one's own has learned nothing beyond.
     pub fn goes_on(&self) -> bool {
@@ -423,19 +436,6 @@ impl LoadedModel {
     pub fn gguf_facts(&self, name: &str) -> GgufFacts {
         let tokenizer = self.codebook.as_ref().map(|codebook| {
             let (special, template) = (codebook.special_tokens(), codebook.chat_template());
-    /// Whether it is used as models made elsewhere are: it has no recipe, and its kind of data is none of ours alone.
-    pub fn is_published(&self) -> bool {
-        self.recipe.is_none() && kind_of_directory(&self.place).is_none()
-    }
-
-    /// Says what its authors want of answers and do not get.
-    pub fn note_of_ignored(&self) {
-        let ignored = &self.published.ignored;
-        if !ignored.is_empty() {
-            eprintln!("genera: the model's authors ask for what is not done here: {}", ignored.join(", "));
-        }
-    }
-
             let config = serde_json::json!({
                 "bos_token": special.begin.as_deref().or(template.and_then(ChatTemplate::begin)),
                 "eos_token": special.end,
@@ -456,8 +456,8 @@ impl LoadedModel {
     /// When it has no tokenizer.
     pub fn split(self) -> Outcome<(Transformer, ModelFacts)> {
         let codebook = self.codebook()?.clone();
-        let Self { transformer, modality, special, defaults, .. } = self;
-        Ok((transformer, ModelFacts { codebook, modality, special, defaults }))
+        let Self { transformer, modality, special, defaults, published, .. } = self;
+        Ok((transformer, ModelFacts { codebook, modality, special, defaults, published }))
     }
 
     /// The model as answers need it.
@@ -486,6 +486,8 @@ pub struct ModelFacts {
     pub special: SpecialIds,
     /// How its recipe, or its authors, want answers made.
     pub defaults: GenerateRecipe,
+    /// What of that its authors say.
+    pub published: PublishedGeneration,
 }
 
 /// A model with its tokenizer, ready to answer; a loaded one or one that is being trained.
@@ -498,9 +500,9 @@ pub struct SpeakingModel<'m> {
     /// The kind of data it makes.
     pub modality: &'m dyn Modality,
     special: &'m SpecialIds,
+    is_published: bool,
     draft: Option<&'m Transformer>,
 }
-    is_published: bool,
 
 impl<'m> SpeakingModel<'m> {
     /// A model that is being trained.
@@ -590,17 +592,6 @@ impl<'m> SpeakingModel<'m> {
         ids.iter().filter(|&&id| Some(id) == unknown).count()
     }
 
-    /// The tokens of a prompt.
-    ///
-    /// # Errors
-    /// When the vocabulary lacks a character of it.
-    pub fn encode(&self, prompt: &str) -> Outcome<Vec<u32>> {
-        Ok(match self.transformer.config().shape {
-            Shape::EncoderOnly(_) => self.codebook.encode_framed(prompt)?,
-            _ => self.modality.encode_prompt(self.codebook, prompt)?,
-        })
-    }
-}
     /// The tokens of a prompt in which the names of special tokens stand for these, such as a mask or marks around a gap.
     ///
     /// # Errors
@@ -619,6 +610,17 @@ impl<'m> SpeakingModel<'m> {
         Ok([before, &ids, after].concat())
     }
 
+    /// The tokens of a prompt.
+    ///
+    /// # Errors
+    /// When the vocabulary lacks a character of it.
+    pub fn encode(&self, prompt: &str) -> Outcome<Vec<u32>> {
+        Ok(match self.transformer.config().shape {
+            Shape::EncoderOnly(_) => self.codebook.encode_framed(prompt)?,
+            _ => self.modality.encode_prompt(self.codebook, prompt)?,
+        })
+    }
+}
 
 #[cfg(test)]
 pub(crate) mod tests;

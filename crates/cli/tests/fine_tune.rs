@@ -102,6 +102,26 @@ fn an_adapter_is_trained_loaded_and_merged() {
 }
 
 #[test]
+fn a_run_answers_as_the_authors_of_its_base_want_it() {
+    let bench = bench();
+    let wanted = r#"{ "do_sample": false, "max_new_tokens": 5, "no_repeat_ngram_size": 3 }"#;
+    bench.write("base/generation_config.json", wanted);
+    bench.run(&with(&[&CHAT, &["--set", "train.steps=2", "--run", "run"]]));
+    let exported: serde_json::Value =
+        serde_json::from_str(&bench.read_text("run/model/generation_config.json")).unwrap();
+    let found = ["do_sample", "max_new_tokens", "no_repeat_ngram_size"].map(|key| exported[key].to_string());
+    assert_eq!(found, ["false", "5", "3"]);
+    let n_tokens = || {
+        let answer = bench.json(&["generate", "--model", "run", "--prompt", "3 birds", "--json"]);
+        answer["tokens"].as_array().unwrap().len()
+    };
+    assert_eq!(n_tokens(), 5);
+    // As in runs that are older.
+    std::fs::remove_file(bench.path("run/base/generation_config.json")).unwrap();
+    assert!(n_tokens() > 5);
+}
+
+#[test]
 fn an_adapter_that_was_killed_ends_the_same() {
     check_resume(&bench(), &with(&[&CHAT, &LORA]), "adapter/adapter_model.safetensors");
 }

@@ -167,10 +167,6 @@ fn refuse_ineffective(arguments: &Arguments, kind: Kind) -> Outcome<()> {
     Err(Failure::new(format!("{idle}: without effect on {what}; leave {them} out, and {instead}")))
 }
 
-/// Looks at what can be wrong without the model, before it is loaded.
-fn check(arguments: &Arguments, common: Common) -> Outcome<()> {
-    arguments.sampling.over(Sampling::default()).validate(usize::MAX)?;
-    if arguments.logprobs.is_some() && !common.json {
 /// Refuses what beam search does not know, by name; perhaps nobody but the model's authors asked for beams.
 fn refuse_beside_beams(arguments: &Arguments, settings: &answers::Settings) -> Outcome<()> {
     let Some(n_beams) = settings.beam else { return Ok(()) };
@@ -183,6 +179,10 @@ fn refuse_beside_beams(arguments: &Arguments, settings: &answers::Settings) -> O
     })
 }
 
+/// Looks at what can be wrong without the model, before it is loaded.
+fn check(arguments: &Arguments, common: Common) -> Outcome<()> {
+    arguments.sampling.over(Sampling::default()).validate(usize::MAX)?;
+    if arguments.logprobs.is_some() && !common.json {
         return Err(Failure::new("--logprobs is reported with --json only; add it"));
     }
     if arguments.draft.is_some() && arguments.guess_ahead == Some(0) {
@@ -231,6 +231,7 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     }
     let settings = settings(&arguments, &model);
     say_what_is_used(&arguments, &model, &settings);
+    refuse_beside_beams(&arguments, &settings)?;
     let is_greedy = settings.beam.is_none() && settings.sampling.temperature == 0.0;
     if is_greedy && settings.n > 1 {
         return Err(Failure::new(
@@ -240,7 +241,6 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     if arguments.length_penalty.is_some() && settings.beam.is_none() {
         return Err(Failure::new("--length-penalty is for beam search; add --beam B, or leave it out"));
     }
-    refuse_beside_beams(&arguments, &settings)?;
     let by_line = arguments.lines || model.modality.is_paired();
     let mut prompts = prompts(&arguments, model.modality.is_paired(), by_line)?;
     let shape = match (common.json, by_line) {
@@ -295,6 +295,7 @@ fn say_what_is_used(arguments: &Arguments, model: &LoadedModel, settings: &answe
     if model.published != PublishedGeneration::default() {
         eprintln!("genera: {} (as the model's authors set it; options go before)", settings.line());
     }
+    model.note_of_ignored();
     let has_template = model.codebook.as_ref().is_some_and(|codebook| codebook.chat_template().is_some());
     let is_prompted = arguments.prompt.is_some() || arguments.input.is_some();
     if has_template && is_prompted && model.modality.name() == Text.name() {
@@ -304,7 +305,6 @@ fn say_what_is_used(arguments: &Arguments, model: &LoadedModel, settings: &answe
 
 /// Rows of a table, made anew or filled in.
 fn rows(arguments: &Arguments, model: &LoadedModel, common: Common) -> Outcome {
-    model.note_of_ignored();
     let sampling = arguments.sampling.over(answers::sampling_of(&model.defaults));
     let output = arguments.output.as_deref();
     arguments.table.write(&model.speaking()?, &arguments.model.path, arguments.n, sampling, output, common.json)

@@ -15,7 +15,7 @@ use genera_data::export_tokenizer;
 use genera_engine::model::Transformer;
 use genera_engine::recipe::{OptimizerKind, ScheduleKind, TrainRecipe};
 use genera_engine::train::{TrainSettings, Trainer};
-use genera_engine::weights::{CardFacts, PublishedGeneration, Purpose, export_hf};
+use genera_engine::weights::{CardFacts, Purpose, export_hf};
 use genera_modality::table::csv_line;
 use genera_tensor::DType;
 use std::path::{Component, Path, PathBuf};
@@ -299,7 +299,7 @@ fn line(round: &Round) -> String {
 /// Writes the model and every candidate with its score, best first.
 fn save(transformer: &Transformer, facts: &ModelFacts, scored: &[(String, f64)], output: &Path) -> Outcome<()> {
     let card = CardFacts { name: format!("{} (optimised)", facts.modality.name()), ..CardFacts::default() };
-    export_hf(transformer, output, &facts.special, &PublishedGeneration::default(), &card)?;
+    export_hf(transformer, output, &facts.special, &facts.published, &card)?;
     export_tokenizer(&*facts.codebook, output, model::reads(transformer))?;
     let mut sorted: Vec<&(String, f64)> = scored.iter().collect();
     sorted.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));

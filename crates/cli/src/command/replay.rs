@@ -10,7 +10,7 @@ use crate::run::session::loader_settings;
 use genera_data::Loader;
 use genera_engine::model::{Transformer, initial_params};
 use genera_engine::recipe::Recipe;
-use genera_engine::weights::SpecialIds;
+use genera_engine::weights::{PublishedGeneration, SpecialIds};
 use genera_tensor::DType;
 use genera_tokens::{Batch, IGNORE};
 use serde::Serialize;
@@ -73,6 +73,7 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
         recipe: &recipe,
         prepared: &prepared,
         special: &special,
+        generation: &PublishedGeneration::default(),
         step: 0,
         n_tokens: 0,
         n_flops: 0.0,

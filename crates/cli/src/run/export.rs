@@ -20,6 +20,8 @@ pub struct Facts<'r> {
     pub prepared: &'r Prepared,
     /// Ids that open, close and fill.
     pub special: &'r SpecialIds,
+    /// How the authors of its base want answers made.
+    pub generation: &'r PublishedGeneration,
     /// Steps done.
     pub step: u64,
     /// Tokens seen.
@@ -37,7 +39,7 @@ pub struct Facts<'r> {
 /// # Errors
 /// When a file cannot be written.
 pub fn write(model: &Transformer, directory: &Path, facts: &Facts<'_>) -> Outcome<Option<String>> {
-    let exported = export_hf(model, directory, facts.special, &PublishedGeneration::default(), &card(facts))?;
+    let exported = export_hf(model, directory, facts.special, facts.generation, &card(facts))?;
     export_tokenizer(&*facts.prepared.tokenizer, directory, reads(model))?;
     Ok(exported.note)
 }

@@ -22,7 +22,7 @@ use genera_engine::model::{Transformer, initial_params};
 use genera_engine::params::{ParamCount, Params};
 use genera_engine::recipe::{self, Reasons, Recipe};
 use genera_engine::train::{StepReport, TrainSettings, Trainer};
-use genera_engine::weights::{AdapterFacts, SpecialIds, export_adapter};
+use genera_engine::weights::{AdapterFacts, PublishedGeneration, SpecialIds, export_adapter};
 use genera_modality::{Chat, Codebook, Modality};
 use genera_tensor::{DType, Device};
 use genera_tokens::Batch;
@@ -42,6 +42,7 @@ pub struct Session {
     modality: &'static dyn Modality,
     /// Ids that open, close and fill.
     special: SpecialIds,
+    generation: PublishedGeneration,
     trainer: Trainer,
     loader: Arc<Loader>,
     /// Pairs of answers, where it learns from those.
@@ -204,6 +205,7 @@ impl Session {
         let (modality, _) = plan::data::modality_of(&recipe.data)?;
         let of_tokenizer = || SpecialIds::of(&prepared.tokenizer.vocab().special, trainer.model().config());
         let special = base::special_of(&run)?.unwrap_or_else(of_tokenizer);
+        let generation = base::generation_of(&run, trainer.model())?;
         let settings = loader_settings(&recipe, &prepared, &special);
         let private = match trainer.settings().privacy {
             None => None,
@@ -246,6 +248,7 @@ impl Session {
             private,
             first_validation,
             special,
+            generation,
             clock: Clock { earlier: Duration::from_secs_f64(earlier), started: Instant::now(), first_step: step },
             interrupt: Interrupt::listen()?,
             since_row: SinceRow::default(),
@@ -484,6 +487,7 @@ impl Session {
             recipe: &self.recipe,
             prepared: &self.prepared,
             special: &self.special,
+            generation: &self.generation,
             step: self.trainer.n_steps(),
             n_tokens: self.trainer.n_tokens(),
             n_flops: super::log::n_flops(rows.iter().filter_map(Row::steps)),
