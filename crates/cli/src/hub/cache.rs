@@ -40,22 +40,31 @@ impl Cache {
         self.of_model(name).join("snapshots").join(commit)
     }
 
-    /// Gives a file that has arrived its name in the directory of its commit.
+    /// Gives a file that has arrived its name in the directory of its commit, where it does not have it. Who reads the
+    /// directory meanwhile finds it under this name, before or after.
     ///
     /// # Errors
     /// When that cannot be written.
     pub fn link(&self, name: &ModelName, listing: &Listing, file: &RemoteFile) -> Outcome<()> {
         let link = self.snapshot(name, &listing.commit).join(&file.path);
         let blob = self.blob(name, file);
+        // From snapshots/COMMIT/PATH up to the directory of the model.
+        let up: PathBuf = std::iter::repeat_n("..", 2 + file.path.matches('/').count()).collect();
+        let relative = up.join("blobs").join(file.checksum.digits());
+        if leads_to(&link, &relative, &blob) {
+            return Ok(());
+        }
+        let mut beside = link.file_name().unwrap_or_default().to_owned();
+        beside.push(format!(".{}.tmp", std::process::id()));
+        let beside = link.with_file_name(beside);
         let make = || {
             fs::create_dir_all(link.parent().unwrap_or(&link))?;
-            match fs::remove_file(&link) {
+            match fs::remove_file(&beside) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
-            // From snapshots/COMMIT/PATH up to the directory of the model.
-            let up: PathBuf = std::iter::repeat_n("..", 2 + file.path.matches('/').count()).collect();
-            link_file(&up.join("blobs").join(file.checksum.digits()), &blob, &link)
+            link_file(&relative, &blob, &beside)?;
+            fs::rename(&beside, &link).inspect_err(|_| drop(fs::remove_file(&beside)))
         };
         make().during(format!("cannot link {}", link.display()))
     }
@@ -65,15 +74,12 @@ impl Cache {
     /// # Errors
     /// When that cannot be written.
     pub fn note(&self, name: &ModelName, commit: &str) -> Outcome<()> {
-        if name.is_pinned() {
+        if name.is_pinned() || self.commit_of(name).is_some_and(|known| known == commit) {
             return Ok(());
         }
         let path = self.of_model(name).join("refs").join(&name.revision);
-        let write = || {
-            fs::create_dir_all(path.parent().unwrap_or(&path))?;
-            fs::write(&path, commit)
-        };
-        write().during(format!("cannot write {}", path.display()))
+        fs::create_dir_all(path.parent().unwrap_or(&path)).during(format!("cannot write {}", path.display()))?;
+        Ok(genera_data::write_atomically(&path, commit.as_bytes())?)
     }
 
     /// The directory of a model that was pulled, or its only GGUF file.
@@ -140,6 +146,19 @@ fn gguf_files(directory: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+/// Whether a file has its name already.
+#[cfg(unix)]
+fn leads_to(link: &Path, relative: &Path, _blob: &Path) -> bool {
+    fs::read_link(link).is_ok_and(|target| target == relative)
+}
+
+/// Whether a file has its name already; what is in it is looked at only by its length.
+#[cfg(not(unix))]
+fn leads_to(link: &Path, _relative: &Path, blob: &Path) -> bool {
+    let n_bytes = |path| fs::metadata(path).map(|found| found.len()).ok();
+    n_bytes(link).is_some_and(|n| Some(n) == n_bytes(blob))
+}
+
 #[cfg(unix)]
 fn link_file(relative: &Path, _blob: &Path, link: &Path) -> io::Result<()> {
     std::os::unix::fs::symlink(relative, link)
@@ -149,4 +168,53 @@ fn link_file(relative: &Path, _blob: &Path, link: &Path) -> io::Result<()> {
 #[cfg(not(unix))]
 fn link_file(_relative: &Path, blob: &Path, link: &Path) -> io::Result<()> {
     fs::hard_link(blob, link).or_else(|_| fs::copy(blob, link).map(drop))
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::super::checksum::Checksum;
+    use super::*;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+    const COMMIT: &str = "0123456789012345678901234567890123456789";
+
+    /// What is right is left alone, and what is not is never missing in between.
+    #[test]
+    fn names_are_given_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache { directory: directory.path().to_owned() };
+        let name: ModelName = "hf:org/name".parse().unwrap();
+        let checksum = Checksum::GitBlob("0".repeat(40));
+        let file = RemoteFile { path: "1_Pooling/config.json".to_owned(), n_bytes: 2, checksum };
+        let listing = Listing { commit: COMMIT.to_owned(), files: Vec::new() };
+        let link = cache.snapshot(&name, COMMIT).join(&file.path);
+        let reference = cache.of_model(&name).join("refs/main");
+        let make = || {
+            cache.link(&name, &listing, &file).unwrap();
+            cache.note(&name, COMMIT).unwrap();
+            [&link, &reference].map(|path| fs::symlink_metadata(path).unwrap().ino())
+        };
+        fs::create_dir_all(cache.of_model(&name).join("blobs")).unwrap();
+        fs::write(cache.blob(&name, &file), "{}").unwrap();
+        let first = make();
+        assert_eq!(
+            (fs::read_to_string(&link).unwrap(), cache.commit_of(&name)),
+            ("{}".to_owned(), Some(COMMIT.to_owned()))
+        );
+        assert_eq!(make(), first, "neither is written again");
+        // A directory that cannot be written is enough for what is there.
+        let parent = link.parent().unwrap();
+        fs::set_permissions(parent, PermissionsExt::from_mode(0o555)).unwrap();
+        assert_eq!(make(), first);
+        fs::set_permissions(parent, PermissionsExt::from_mode(0o755)).unwrap();
+        fs::remove_file(&link).unwrap();
+        symlink("elsewhere", &link).unwrap();
+        fs::write(&reference, "f".repeat(40)).unwrap();
+        make();
+        assert_eq!(
+            (fs::read_to_string(&link).unwrap(), cache.commit_of(&name)),
+            ("{}".to_owned(), Some(COMMIT.to_owned()))
+        );
+        assert_eq!(fs::read_dir(parent).unwrap().count(), 1, "nothing is left beside it");
+    }
 }
