@@ -3,8 +3,9 @@
 use super::listing::{Listing, RemoteFile};
 use crate::failure::{Failure, Outcome};
 
-/// Files beside the weights that are read where they are: configuration, tokenizers, chat templates.
-const BESIDE: [&str; 18] = [
+/// Files beside the weights that are read where they are: configuration, tokenizers, chat templates, and how a
+/// text becomes one vector.
+const BESIDE: [&str; 21] = [
     "config.json",
     "generation_config.json",
     "tokenizer.json",
@@ -21,6 +22,9 @@ const BESIDE: [&str; 18] = [
     "chat_template.jinja",
     "chat_template.json",
     "processor_config.json",
+    "modules.json",
+    "sentence_bert_config.json",
+    "1_Pooling/config.json",
     "adapter_config.json",
     "adapter_model.safetensors",
 ];
@@ -115,6 +119,9 @@ mod tests {
             ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", index, "consolidated.safetensors"];
         check(&parts, None, &[index, parts[0], parts[1]]);
         check(&["a.gguf", "README.md"], None, &["a.gguf"]);
+        let pooling = ["modules.json", "1_Pooling/config.json"];
+        let sentences = ["2_Normalize/config.json", pooling[1], "model.safetensors", pooling[0]];
+        check(&sentences, None, &[pooling[0], pooling[1], "model.safetensors"]);
         check(&["a.gguf", "q/b.gguf"], Some("q/b.gguf"), &["q/b.gguf"]);
     }
 

@@ -3,6 +3,7 @@
 use super::cache::{CacheRow, Continuation, PageShape};
 use super::embedding::Embeddings;
 use super::head::HeadLayer;
+use super::pooling::Pooling;
 use super::position::{Positions, Switch};
 use super::stack::{Context, Memory, StackLayers};
 use super::{Probe, visibility};
@@ -22,6 +23,8 @@ pub struct Transformer {
     device: Device,
     /// The `model_type` of the files it was loaded from.
     published_as: Option<&'static str>,
+    /// How its files say that texts become vectors.
+    pooling: Option<Pooling>,
     positions: Positions,
     encoder: Option<(Embeddings, StackLayers)>,
     decoder: Option<(Embeddings, StackLayers)>,
@@ -137,6 +140,7 @@ impl Transformer {
             params,
             device: device.clone(),
             published_as: None,
+            pooling: None,
         }
     }
 
@@ -149,6 +153,16 @@ impl Transformer {
     /// The `model_type` of the files that it was loaded from, where there were any.
     pub fn published_as(&self) -> Option<&'static str> {
         self.published_as
+    }
+
+    /// Remembers how the files that it was loaded from say that texts become vectors.
+    pub(crate) fn set_pooling(&mut self, pooling: Option<Pooling>) {
+        self.pooling = pooling;
+    }
+
+    /// How the files that it was loaded from say that texts become vectors, where they do.
+    pub fn pooling(&self) -> Option<&Pooling> {
+        self.pooling.as_ref()
     }
 
     /// The architecture.

@@ -230,7 +230,7 @@ fn special_ids(fields: &Fields<'_>, defaults: SpecialIds) -> Result<SpecialIds> 
 ///
 /// # Errors
 /// When it cannot be read, is too long, or is no JSON object.
-fn read_object(path: &Path) -> Result<Option<Map<String, Value>>> {
+pub(super) fn read_object(path: &Path) -> Result<Option<Map<String, Value>>> {
     read_json(path, MAX_JSON_BYTES)
 }
 

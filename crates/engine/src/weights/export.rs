@@ -7,6 +7,7 @@ use super::family::Family;
 use super::generation::PublishedGeneration;
 use super::load::{head_blocks, transpose};
 use super::names::{Lie, Sources};
+use super::pooling;
 use super::safetensors::{self, NamedView};
 use crate::config::ModelConfig;
 use crate::disk;
@@ -68,6 +69,9 @@ pub fn export_hf(
     write_weights(&dir.join("model.safetensors"), tensors)?;
     write_json(&dir.join("generation_config.json"), &generation_config(special, generation, config))?;
     write_file(&dir.join("README.md"), |out| out.write_all(readme.as_bytes()))?;
+    if let Some(pooling) = model.pooling() {
+        pooling::write(pooling, config.d_model, dir)?;
+    }
     write_json(&dir.join("config.json"), &json)?;
     disk::settle(dir);
     Ok(exported)

@@ -4,6 +4,7 @@ use super::config_json::{PublishedConfig, read_config};
 use super::content::StoredRows;
 use super::family::Family;
 use super::names::{Lie, Names, Source, Sources};
+use super::pooling;
 use super::shards::Shards;
 use crate::config::{FeedForward, Head, ModelConfig, Position, Rotary, RotaryScaling};
 use crate::error::{Error, Result};
@@ -66,8 +67,10 @@ impl Purpose {
 /// what products need.
 pub fn load_hf(dir: &Path, device: &Device, purpose: Purpose) -> Result<Transformer> {
     let PublishedConfig { model, family, .. } = read_config(dir)?;
+    let pooling = pooling::read(dir)?;
     let mut model = load_from(model, family.map(Family::names), Box::new(Shards::open(dir)?), device, purpose)?;
     model.set_published_as(family.map(|family| family.model_type));
+    model.set_pooling(pooling);
     Ok(model)
 }
 

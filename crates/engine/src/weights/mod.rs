@@ -16,6 +16,7 @@ mod generation;
 pub mod gguf;
 pub mod load;
 mod names;
+mod pooling;
 pub mod safetensors;
 mod shards;
 pub mod torch;

@@ -78,7 +78,7 @@ pub const ALL: &[Route] = &[
     ),
     post(
         "/v1/embeddings",
-        "Makes vectors of texts: the mean of the last hidden states, of length 1.",
+        "Makes vectors of texts: as the model's files say, or else the mean of the last hidden states, of length 1.",
         reads::<embeddings::Request>(embeddings::WITHOUT_EFFECT),
         "A list of `embedding`s.",
     ),

@@ -7,8 +7,10 @@ use super::metadata::Metadata;
 use super::reader::Reader;
 use crate::config::{Head, ModelConfig, Position, Rotary, RotaryScaling, ScoreScale, long_rope_factor};
 use crate::error::{Error, Result};
+use crate::model::Pooling;
 use crate::weights::config_json::{activation_name, shortest};
 use crate::weights::family::ORIGINAL_CONTEXT_LEN;
+use crate::weights::pooling;
 use genera_tensor::Visibility;
 use serde_json::{Map, Value as Json, json};
 
@@ -98,6 +100,19 @@ fn of_metadata(reader: &Reader, dialect: &Dialect, factors: Factors) -> Sound<Ma
 /// Keys of architectures that are not read, each changing the result where it is not 0.
 const OTHER_SCALES: [&str; 5] =
     ["logit_scale", "embedding_scale", "residual_scale", "attention.clamp_kqv", "attention.max_alibi_bias"];
+/// The key of how texts become vectors.
+pub(super) const POOLING: &str = "pooling_type";
+
+/// How texts become vectors, where the file says it.
+///
+/// # Errors
+/// When it says it by something else than a number.
+pub(super) fn pooling(reader: &Reader) -> Result<Option<Pooling>> {
+    let key = format!("{}.{POOLING}", dialect_of(reader)?.name);
+    let number = Metadata(reader.metadata()).whole(&key).map_err(|message| Error::file(reader.path(), message))?;
+    Ok(number.and_then(pooling::of_gguf))
+}
+
 
 fn refuse_other_scales(dialect: &Dialect, metadata: &Metadata<'_>) -> Sound<()> {
     for key in OTHER_SCALES {

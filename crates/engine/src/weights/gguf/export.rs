@@ -16,6 +16,7 @@ use crate::weights::export::{Written, split, values};
 use crate::weights::express::{Expression, express_as};
 use crate::weights::generation::PublishedGeneration;
 use crate::weights::names::Sources;
+use crate::weights::pooling;
 use genera_tensor::quant::Format;
 use std::path::Path;
 
@@ -53,6 +54,9 @@ pub fn export_gguf(model: &Transformer, path: &Path, format: Format, facts: &Ggu
         ("general.quantization_version".to_owned(), Value::Integer(2)),
     ];
     metadata.extend(architecture::metadata(dialect, &json, config));
+    let pooling = model.pooling().and_then(pooling::to_gguf).map(|number| Value::Integer(number.into()));
+    let key = format!("{}.{}", dialect.name, architecture::POOLING);
+    metadata.extend(pooling.map(|number| (key, number)));
     metadata.extend(sampling_metadata(&facts.generation));
     let SpecialIds { begin, padding, end, .. } = &facts.special;
     let ids = [("bos", *begin), ("eos", end.first().copied()), ("padding", *padding)];

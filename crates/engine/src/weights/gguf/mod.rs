@@ -23,7 +23,7 @@ use super::config_json::{self, Fields, PublishedConfig, SpecialIds};
 use super::generation::PublishedGeneration;
 use super::load::{Purpose, load_from};
 use crate::error::{Error, Result};
-use crate::model::Transformer;
+use crate::model::{Pooling, Transformer};
 use genera_tensor::Device;
 use genera_tokens::TokenId;
 use header::Sound;
@@ -48,6 +48,7 @@ pub struct GgufModel {
 pub struct GgufFile {
     reader: Reader,
     published: PublishedConfig,
+    pooling: Option<Pooling>,
 }
 
 impl GgufFile {
@@ -65,7 +66,8 @@ impl GgufFile {
     /// When a value is missing, of another type, out of range, or asks for something that is not supported.
     pub fn new(mut reader: Reader) -> Result<Self> {
         let published = understand(&mut reader)?;
-        Ok(Self { reader, published })
+        let pooling = architecture::pooling(&reader)?;
+        Ok(Self { reader, published, pooling })
     }
 
     /// What the file says of its tokenizer, which can be understood while the weights are read.
@@ -90,6 +92,7 @@ impl GgufFile {
         Ok(GgufModel { transformer, special, generation })
     }
 }
+        transformer.set_pooling(self.pooling);
 
 /// What a file says of its tokenizer.
 #[derive(Debug)]

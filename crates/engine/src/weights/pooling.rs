@@ -1,0 +1,189 @@
+//! How texts become vectors, in the files that the sentence-transformers library reads beside a model.
+//!
+//! # Source
+//! sentence-transformers, `sentence_transformers/models/Pooling.py` and `SentenceTransformer.py`.
+
+use super::config_json::{read_json, read_object};
+use super::export::{write_file, write_json};
+use crate::disk;
+use crate::error::{Error, Result};
+use crate::model::{Pooling, Taken};
+use serde_json::{Map, Value, json};
+use std::path::{Component, Path};
+
+const MODULES: &str = "modules.json";
+const OF_TEXTS: &str = "sentence_bert_config.json";
+const DIRECTORY: &str = "1_Pooling";
+/// Most bytes of a list of modules.
+const MAX_BYTES: u64 = 1 << 16;
+/// Ways of pooling, and what begins their flags and names them.
+const MODES: [(&str, &str, Taken); 4] = [
+    ("pooling_mode_cls_token", "cls", Taken::First),
+    ("pooling_mode_mean_tokens", "mean", Taken::Mean),
+    ("pooling_mode_max_tokens", "max", Taken::Largest),
+    ("pooling_mode_lasttoken", "lasttoken", Taken::Last),
+];
+
+/// What a directory says; none where it is not one of a model of sentences.
+///
+/// # Errors
+/// When a file cannot be read or is malformed. What is only not computed here becomes [`Taken::Unknown`].
+pub(super) fn read(dir: &Path) -> Result<Option<Pooling>> {
+    let path = dir.join(MODULES);
+    let Some(modules) = read_json::<Vec<Map<String, Value>>>(&path, MAX_BYTES)? else { return Ok(None) };
+    let texts = read_object(&dir.join(OF_TEXTS))?.unwrap_or_default();
+    let text =
+        |module: &Map<String, Value>, key: &str| module.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let kinds: Vec<String> =
+        modules.iter().map(|module| text(module, "type").rsplit('.').next().unwrap_or_default().to_owned()).collect();
+    let kinds: Vec<&str> = kinds.iter().map(String::as_str).collect();
+    let (place, normalizes) = match kinds[..] {
+        ["Transformer", "Pooling"] => (text(&modules[1], "path"), false),
+        ["Transformer", "Pooling", "Normalize"] => (text(&modules[1], "path"), true),
+        _ => {
+            let taken = Taken::Unknown(format!("the modules {}", kinds.join(", ")));
+            return Ok(Some(Pooling { taken, normalizes: true, texts }));
+        }
+    };
+    if !Path::new(&place).components().all(|part| matches!(part, Component::Normal(_))) {
+        return Err(Error::file(&path, format!("names the folder '{place}'; expected one beside it")));
+    }
+    let config = dir.join(&place).join("config.json");
+    let said = read_object(&config)?.ok_or_else(|| {
+        Error::file(&config, format!("is missing, but {MODULES} names it; fetch it, or remove {MODULES}"))
+    })?;
+    let lowers = texts.get("do_lower_case") == Some(&Value::Bool(true));
+    let taken = if lowers { Taken::Unknown("texts in lower case".to_owned()) } else { taken(&said) };
+    Ok(Some(Pooling { taken, normalizes, texts }))
+}
+
+/// As the settings of pooling say.
+fn taken(said: &Map<String, Value>) -> Taken {
+    if let Some(name) = said.get("pooling_mode").and_then(Value::as_str) {
+        let known = MODES.into_iter().find(|(_, known, _)| *known == name);
+        return known.map_or_else(|| Taken::Unknown(format!("pooling '{name}'")), |(.., taken)| taken);
+    }
+    let is_set = |key: &&String| key.starts_with("pooling_mode_") && said[*key] == true;
+    let flags: Vec<&str> = said.keys().filter(is_set).map(String::as_str).collect();
+    match flags[..] {
+        // What the library does unless told otherwise.
+        [] => Taken::Mean,
+        [flag] => {
+            let known = MODES.into_iter().find(|(known, ..)| *known == flag);
+            known.map_or_else(|| Taken::Unknown(flag.to_owned()), |(.., taken)| taken)
+        }
+        _ => Taken::Unknown(flags.join(" together with ")),
+    }
+}
+
+/// Writes the same files for vectors of `width` numbers; none where what is taken is not known.
+///
+/// # Errors
+/// When a file cannot be written.
+pub(super) fn write(pooling: &Pooling, width: usize, dir: &Path) -> Result<()> {
+    if let Taken::Unknown(_) = pooling.taken {
+        return Ok(());
+    }
+    let folder = dir.join(DIRECTORY);
+    disk::make_dir(&folder).map_err(|source| Error::io("cannot create", &folder, source))?;
+    let flags = MODES.into_iter().map(|(flag, _, taken)| (flag.to_owned(), json!(taken == pooling.taken)));
+    let mut said: Map<String, Value> = flags.collect();
+    for other in ["pooling_mode_mean_sqrt_len_tokens", "pooling_mode_weightedmean_tokens"] {
+        said.insert(other.to_owned(), json!(false));
+    }
+    said.insert("word_embedding_dimension".to_owned(), json!(width));
+    write_json(&folder.join("config.json"), &said)?;
+    disk::settle(&folder);
+    write_json(&dir.join(OF_TEXTS), &pooling.texts)?;
+    let module = |i: usize, path: &str, kind: &str| json!({ "idx": i, "name": i.to_string(), "path": path, "type": format!("sentence_transformers.models.{kind}") });
+    let mut modules = vec![module(0, "", "Transformer"), module(1, DIRECTORY, "Pooling")];
+    if pooling.normalizes {
+        modules.push(module(2, "2_Normalize", "Normalize"));
+    }
+    write_file(&dir.join(MODULES), |out| {
+        serde_json::to_writer_pretty(&mut *out, &modules)?;
+        out.write_all(b"\n")
+    })
+}
+
+/// The numbers of `pooling_type` in GGUF files. llama.cpp scales vectors to length 1.
+const GGUF: [(u64, Taken); 3] = [(1, Taken::Mean), (2, Taken::First), (3, Taken::Last)];
+
+/// What a GGUF file says by a number, of which 0 is nothing.
+pub(super) fn of_gguf(number: u64) -> Option<Pooling> {
+    let known = GGUF.into_iter().find(|(known, _)| *known == number).map(|(_, taken)| taken);
+    let taken = known.unwrap_or_else(|| Taken::Unknown(format!("pooling_type {number}")));
+    (number > 0).then(|| Pooling { taken, ..Pooling::default() })
+}
+
+/// The number for a GGUF file.
+pub(super) fn to_gguf(pooling: &Pooling) -> Option<u64> {
+    GGUF.iter().find(|(_, taken)| *taken == pooling.taken).map(|(number, _)| *number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn read_files(files: &[(&str, Value)]) -> Result<Option<Pooling>> {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, value) in files {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, value.to_string()).unwrap();
+        }
+        read(dir.path())
+    }
+
+    fn modules(kinds: &[&str]) -> (&'static str, Value) {
+        let module = |(i, kind): (usize, &&str)| {
+            let path = if *kind == "Transformer" { String::new() } else { format!("{i}_{kind}") };
+            json!({ "idx": i, "name": i.to_string(), "path": path, "type": format!("sentence_transformers.models.{kind}") })
+        };
+        (MODULES, kinds.iter().enumerate().map(module).collect())
+    }
+
+    #[test]
+    fn what_is_said_is_read_and_written() {
+        let all = modules(&["Transformer", "Pooling", "Normalize"]);
+        let plain = modules(&["Transformer", "Pooling"]);
+        let check = |modules: &(&str, Value), said: Value, taken: Taken, normalizes: bool| {
+            let texts = json!({ "max_seq_length": 512, "do_lower_case": false });
+            let files = [(modules.0, modules.1.clone()), ("1_Pooling/config.json", said), (OF_TEXTS, texts.clone())];
+            let pooling = read_files(&files).unwrap().unwrap();
+            assert_eq!((&pooling.taken, pooling.normalizes), (&taken, normalizes), "{files:?}");
+            assert_eq!(Value::Object(pooling.texts.clone()), texts);
+            if !matches!(taken, Taken::Unknown(_)) {
+                let dir = tempfile::tempdir().unwrap();
+                write(&pooling, 8, dir.path()).unwrap();
+                assert_eq!(read(dir.path()).unwrap(), Some(pooling));
+            }
+        };
+        let bge = json!({ "word_embedding_dimension": 384, "pooling_mode_cls_token": true,
+            "pooling_mode_mean_tokens": false, "pooling_mode_max_tokens": false });
+        check(&all, bge.clone(), Taken::First, true);
+        check(&plain, bge, Taken::First, false);
+        check(&all, json!({ "pooling_mode_mean_tokens": true }), Taken::Mean, true);
+        check(&all, json!({}), Taken::Mean, true);
+        check(&all, json!({ "pooling_mode_max_tokens": true }), Taken::Largest, true);
+        check(&all, json!({ "pooling_mode": "lasttoken" }), Taken::Last, true);
+        let both = json!({ "pooling_mode_cls_token": true, "pooling_mode_max_tokens": true });
+        let both_names = "pooling_mode_cls_token together with pooling_mode_max_tokens";
+        check(&all, both, Taken::Unknown(both_names.to_owned()), true);
+        let roots = "pooling_mode_mean_sqrt_len_tokens";
+        check(&all, json!({ roots: true }), Taken::Unknown(roots.to_owned()), true);
+        check(
+            &modules(&["Transformer", "Pooling", "Dense"]),
+            json!({}),
+            Taken::Unknown("the modules Transformer, Pooling, Dense".to_owned()),
+            true,
+        );
+        assert_eq!(read_files(&[]).unwrap(), None);
+        let missing = read_files(&[all]).unwrap_err().to_string();
+        assert!(missing.contains("is missing, but modules.json names it"), "{missing}");
+        let kinds = ["x.Transformer", "x.Pooling"].map(|kind| json!({ "path": "../..", "type": kind }));
+        let outside = read_files(&[(MODULES, json!(kinds))]).unwrap_err().to_string();
+        assert!(outside.contains("expected one beside it"), "{outside}");
+    }
+}
