@@ -1,10 +1,11 @@
 //! What published chat templates call beyond Jinja itself, as the Hugging Face library defines it.
 
 use super::cost;
-use minijinja::value::Kwargs;
+use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{Error, ErrorKind, Output, State, Value};
 use serde::Serialize;
-use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
+use serde::ser::{SerializeMap, SerializeSeq};
+use serde_json::ser::{Formatter, Serializer};
 use std::fmt;
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -14,6 +15,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 const MAX_TEXT_BYTES: usize = 4 << 20;
 /// Bytes of JSON for one unit of fuel: writing them costs about as much as four bytes of plain output.
 const JSON_BYTES_PER_FUEL: usize = 16;
+/// Widest indent of JSON, in bytes.
+const MAX_INDENT: usize = 256;
 const SECONDS_PER_DAY: u64 = 24 * 60 * 60;
 
 /// What a template says when it refuses the messages, as by `raise_exception`.
@@ -116,26 +119,17 @@ fn too_long() -> Error {
     Error::new(ErrorKind::InvalidOperation, format!("a value takes more than {MAX_TEXT_BYTES} bytes as text"))
 }
 
-/// JSON as Python's `json.dumps(…, ensure_ascii=False)` writes it.
+/// JSON as Python's `json.dumps(…, ensure_ascii=False)` writes it, or with the options of that call.
 pub(super) fn tojson(state: &State<'_, '_>, value: Value, options: Kwargs) -> Result<Value, Error> {
-    let indent: Option<usize> = options.get("indent")?;
-    // The other options of `json.dumps` change nothing for what templates write.
-    for name in ["ensure_ascii", "separators", "sort_keys"] {
-        let _: Option<Value> = options.get(name)?;
-    }
-    options.assert_all_used()?;
-    let failed = |error: serde_json::Error| {
-        Error::new(ErrorKind::InvalidOperation, "this value cannot be written as JSON").with_source(error)
-    };
     let mut out = Bounded::default();
-    match indent {
-        Some(n) => {
-            let spaces = " ".repeat(n.min(16));
-            let formatter = PrettyFormatter::with_indent(spaces.as_bytes());
-            value.serialize(&mut Serializer::with_formatter(&mut out, formatter)).map_err(failed)?;
-        }
-        None => value.serialize(&mut Serializer::with_formatter(&mut out, Spaced)).map_err(failed)?,
-    }
+    let formatter = Python::new(&options)?;
+    let sorts = options.get::<Option<bool>>("sort_keys")?.unwrap_or(false);
+    options.assert_all_used()?;
+    let mut serializer = Serializer::with_formatter(&mut out, formatter);
+    let written = if sorts { Sorted(&value).serialize(&mut serializer) } else { value.serialize(&mut serializer) };
+    written.map_err(|error| {
+        Error::new(ErrorKind::InvalidOperation, "this value cannot be written as JSON").with_source(error)
+    })?;
     state.consume_fuel((out.0.len() / JSON_BYTES_PER_FUEL) as u64)?;
     Ok(String::from_utf8_lossy(&out.0).into_owned().into())
 }
@@ -158,20 +152,147 @@ impl Write for Bounded {
     }
 }
 
-/// A space after every comma and colon, as Python writes.
-struct Spaced;
+/// A value whose maps are written by the order of their keys. Who writes one has paid for it ([`cost`]), which bounds how
+/// deep values hold each other.
+struct Sorted<'v>(&'v Value);
 
-impl Formatter for Spaced {
+impl Serialize for Sorted<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let items = || self.0.try_iter().into_iter().flatten();
+        match self.0.kind() {
+            ValueKind::Map => {
+                let mut keys: Vec<Value> = items().collect();
+                keys.sort();
+                let item = |key: Value| (self.0.get_item(&key).unwrap_or_default(), key);
+                let mut map = serializer.serialize_map(Some(keys.len()))?;
+                for (item, key) in keys.into_iter().map(item) {
+                    map.serialize_entry(&key, &Sorted(&item))?;
+                }
+                map.end()
+            }
+            ValueKind::Seq | ValueKind::Iterable => {
+                let mut list = serializer.serialize_seq(None)?;
+                items().try_for_each(|item| list.serialize_element(&Sorted(&item)))?;
+                list.end()
+            }
+            _ => self.0.serialize(serializer),
+        }
+    }
+}
+
+/// What Python's `json.dumps` writes between the values.
+struct Python {
+    between_items: String,
+    behind_key: String,
+    /// Put before each item on a line of its own, once for each value around it.
+    indent: Option<String>,
+    is_ascii: bool,
+    n_around: usize,
+    is_empty: bool,
+}
+
+impl Python {
+    fn new(options: &Kwargs) -> Result<Self, Error> {
+        let wrong = |what: &str| Error::new(ErrorKind::InvalidOperation, format!("tojson expects {what}"));
+        let given = |name: &str| -> Result<Option<Value>, Error> {
+            let value: Option<Value> = options.get(name)?;
+            Ok(value.filter(|value| !value.is_none() && !value.is_undefined()))
+        };
+        let indent = match given("indent")? {
+            None => None,
+            Some(text) if text.as_str().is_some_and(|text| text.len() <= MAX_INDENT) => Some(text.to_string()),
+            Some(n) => {
+                let n = i64::try_from(n).ok().filter(|&n| n <= MAX_INDENT as i64);
+                let n = n.ok_or_else(|| wrong(&format!("an indent of at most {MAX_INDENT} spaces")))?;
+                Some(" ".repeat(n.max(0) as usize))
+            }
+        };
+        let separators = match given("separators")? {
+            None => [if indent.is_some() { "," } else { ", " }, ": "].map(str::to_owned),
+            Some(pair) => {
+                let both: Vec<Value> = pair.try_iter()?.take(3).collect();
+                let both = both.iter().map(|text| text.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>();
+                let both = both.and_then(|both| <[String; 2]>::try_from(both).ok());
+                both.ok_or_else(|| wrong("two separators: what stands between items, and behind a key"))?
+            }
+        };
+        let [between_items, behind_key] = separators;
+        let is_ascii = options.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false);
+        Ok(Self { between_items, behind_key, indent, is_ascii, n_around: 0, is_empty: true })
+    }
+
+    fn open<W: ?Sized + Write>(&mut self, out: &mut W, bracket: &[u8]) -> io::Result<()> {
+        self.n_around += 1;
+        self.is_empty = true;
+        out.write_all(bracket)
+    }
+
+    fn close<W: ?Sized + Write>(&mut self, out: &mut W, bracket: &[u8]) -> io::Result<()> {
+        self.n_around -= 1;
+        if !self.is_empty {
+            self.begin_line(out)?;
+        }
+        self.is_empty = false;
+        out.write_all(bracket)
+    }
+
+    fn begin_item<W: ?Sized + Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
+        if !first {
+            out.write_all(self.between_items.as_bytes())?;
+        }
+        self.is_empty = false;
+        self.begin_line(out)
+    }
+
+    fn begin_line<W: ?Sized + Write>(&self, out: &mut W) -> io::Result<()> {
+        let Some(indent) = &self.indent else { return Ok(()) };
+        out.write_all(b"\n")?;
+        (0..self.n_around).try_for_each(|_| out.write_all(indent.as_bytes()))
+    }
+}
+
+impl Formatter for Python {
+    fn begin_array<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.open(out, b"[")
+    }
+
+    fn end_array<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.close(out, b"]")
+    }
+
     fn begin_array_value<W: ?Sized + Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
-        if first { Ok(()) } else { out.write_all(b", ") }
+        self.begin_item(out, first)
+    }
+
+    fn begin_object<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.open(out, b"{")
+    }
+
+    fn end_object<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.close(out, b"}")
     }
 
     fn begin_object_key<W: ?Sized + Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
-        if first { Ok(()) } else { out.write_all(b", ") }
+        self.begin_item(out, first)
     }
 
     fn begin_object_value<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
-        out.write_all(b": ")
+        out.write_all(self.behind_key.as_bytes())
+    }
+
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, out: &mut W, fragment: &str) -> io::Result<()> {
+        if !self.is_ascii {
+            return out.write_all(fragment.as_bytes());
+        }
+        for character in fragment.chars() {
+            if matches!(character, ' '..='~') {
+                out.write_all(&[character as u8])?;
+            } else {
+                let units = character.encode_utf16(&mut [0; 2]).to_vec();
+                units.into_iter().try_for_each(|unit| write!(out, "\\u{unit:04x}"))?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{Error, Result};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Serde};
 use minijinja::{Environment, ErrorKind, State, Value, context};
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 use std::error::Error as _;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -27,6 +27,12 @@ const BASE_FUEL: u64 = 400_000;
 const BYTES_PER_FUEL: usize = 4;
 /// Calls of macros and includes within each other.
 const MAX_DEPTH: usize = 64;
+/// Special tokens that a template can write besides those that open and close a text.
+const FURTHER_ROLES: [&str; 5] = ["unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+/// The list of those without a role.
+const MORE_TOKENS: &str = "additional_special_tokens";
+/// Those with a role that other models do not have.
+const OWN_TOKENS: &str = "extra_special_tokens";
 /// Midnight of 26 July 2024: the day that templates of Llama 3 name when they do not know the date.
 const FIXED_DAY: Duration = Duration::from_secs(1_721_952_000);
 
@@ -36,6 +42,8 @@ pub struct ChatTemplate {
     source: Arc<str>,
     begin: Option<String>,
     end: Option<String>,
+    /// Its further special tokens by their names in `tokenizer_config.json`.
+    further: Map<String, Json>,
     compiled: Arc<OnceLock<Result<Compiled, String>>>,
 }
 
@@ -43,7 +51,7 @@ impl ChatTemplate {
     /// A template with the names of the tokens that open and close a text. What is wrong with it is said when it is used
     /// first, so that a model with a broken template can still go on with a text.
     pub fn new(source: impl Into<Arc<str>>, begin: Option<String>, end: Option<String>) -> Self {
-        Self { source: source.into(), begin, end, compiled: Arc::default() }
+        Self { source: source.into(), begin, end, further: Map::new(), compiled: Arc::default() }
     }
 
     /// The template in the contents of a `tokenizer_config.json`: a text, or the one named "default" of several.
@@ -73,11 +81,29 @@ impl ChatTemplate {
     }
 
     fn with_tokens_of(source: String, config: &Json) -> Self {
-        let name = |role: &str| {
-            let token = &config[role];
-            token.as_str().or_else(|| token["content"].as_str()).map(str::to_owned)
-        };
-        Self::new(source, name("bos_token"), name("eos_token"))
+        let name = |token: &Json| token.as_str().or_else(|| token["content"].as_str()).map(str::to_owned);
+        let mut further = Map::new();
+        for role in FURTHER_ROLES {
+            further.extend(name(&config[role]).map(|name| (role.to_owned(), Json::from(name))));
+        }
+        for (role, token) in config[OWN_TOKENS].as_object().into_iter().flatten() {
+            further.extend(name(token).map(|name| (role.clone(), Json::from(name))));
+        }
+        if let Some(more) = config[MORE_TOKENS].as_array() {
+            further.insert(MORE_TOKENS.to_owned(), more.iter().filter_map(name).collect());
+        }
+        Self { further, ..Self::new(source, name(&config["bos_token"]), name(&config["eos_token"])) }
+    }
+
+    /// What a `tokenizer_config.json` says of its special tokens besides those that open and close a text.
+    pub(crate) fn further_tokens(&self) -> Map<String, Json> {
+        let is_usual = |role: &str| role == MORE_TOKENS || FURTHER_ROLES.contains(&role);
+        let all = self.further.iter().map(|(role, token)| (role.clone(), token.clone()));
+        let (mut usual, own): (Map<_, _>, Map<_, _>) = all.partition(|(role, _)| is_usual(role));
+        if !own.is_empty() {
+            usual.insert(OWN_TOKENS.to_owned(), Json::Object(own));
+        }
+        usual
     }
 
     /// Its source.
@@ -146,13 +172,11 @@ impl ChatTemplate {
             add_generation_prompt,
             bos_token => self.begin.as_deref().unwrap_or_default(),
             eos_token => self.end.as_deref().unwrap_or_default(),
+            // The Hugging Face library defines them always: templates ask whether they are none.
+            tools => (!tools.is_empty()).then(|| Value::from(Serde(tools))),
+            documents => Value::from(()),
         };
-        // Templates ask whether there are tools by whether the name is defined.
-        let context = if tools.is_empty() {
-            context
-        } else {
-            context! { tools => Serde(tools), ..context }
-        };
+        let context = context! { ..context, ..Value::from(Serde(&self.further)) };
         let (source, compiled) = (self.source.clone(), self.compiled.clone());
         RENDERERS.run(&self.source, move || {
             let compiled = compiled.get_or_init(|| Compiled::new(&source)).clone();

@@ -108,6 +108,11 @@ pub(crate) fn tokenizer_config(special: &SpecialTokens, template: Option<&ChatTe
     if let Some(begin) = template.and_then(ChatTemplate::begin) {
         config["bos_token"] = Value::from(begin);
     }
+    for (role, token) in template.into_iter().flat_map(ChatTemplate::further_tokens) {
+        if config[&role].is_null() {
+            config[&role] = token;
+        }
+    }
     format!("{config:#}\n")
 }
 

@@ -1,5 +1,6 @@
 use super::super::renderers::DEADLINE;
 use super::*;
+use crate::tokenize::{Bytes, SpecialTokens, Templated, Tokenizer};
 use std::time::Instant;
 
 const CHATML: &str = "\
@@ -108,13 +109,47 @@ fn pythons_methods_and_json_are_there() {
     );
     check("{% macro f(x) %}[{{ x }}]{% endmacro %}{{ f('a') }}{{ f(2) }}", "[a][2]");
     check("{{ messages | selectattr('role', 'equalto', 'user') | list | length }}", "2");
-    check("{{ messages[0].tool_calls is defined }}{{ tools is defined }}{{ tools is none }}", "FalseFalseFalse");
+    check("{{ messages[0].tool_calls is defined }}{{ tools is defined }}{{ tools is none }}", "FalseTrueTrue");
+    check("{{ documents is defined }}{{ documents is none }}{{ pad_token is defined }}", "TrueTrueFalse");
+    let mixed = "{{ {'b': {'d': 'é😀\\x7f', 'c': []}, 'a': [1, {}]} | tojson(OPTIONS) }}";
+    let json = |options: &str, expect: &str| check(&mixed.replace("OPTIONS", options), expect);
+    json("", "{\"b\": {\"d\": \"é😀\u{7f}\", \"c\": []}, \"a\": [1, {}]}");
+    json("ensure_ascii=false, indent=none", "{\"b\": {\"d\": \"é😀\u{7f}\", \"c\": []}, \"a\": [1, {}]}");
+    json(
+        "sort_keys=true, ensure_ascii=true",
+        "{\"a\": [1, {}], \"b\": {\"c\": [], \"d\": \"\\u00e9\\ud83d\\ude00\\u007f\"}}",
+    );
+    json("separators=(',', ':')", "{\"b\":{\"d\":\"é😀\u{7f}\",\"c\":[]},\"a\":[1,{}]}");
+    json(
+        "sort_keys=true, indent=1, separators=(' ;', '=')",
+        "{\n \"a\"=[\n  1 ;\n  {}\n ] ;\n \"b\"={\n  \"c\"=[] ;\n  \"d\"=\"é😀\u{7f}\"\n }\n}",
+    );
+    check("{{ [1, [2]] | tojson(indent='\t') }}", "[\n\t1,\n\t[\n\t\t2\n\t]\n]");
+    check("{{ [1] | tojson(indent=0) }}", "[\n1\n]");
     check(
         "{{ messages[-1]['content'] }}{{ messages[::-1][0].content }}{{ 'Bye' in messages[-1].content }}",
         "ByeByeTrue",
     );
     check("a{%- generation -%} b {% endgeneration %} c", "ab  c");
     check("a\n", "a");
+}
+
+/// All that the Hugging Face library gives to a template.
+#[test]
+fn every_special_token_has_its_name() {
+    let config = r#"{
+        "bos_token": "<s>", "pad_token": {"content": "<pad>"}, "sep_token": "<sep>", "unk_token": null,
+        "additional_special_tokens": ["<a>", {"content": "<b>"}], "extra_special_tokens": {"image_token": "<image>"},
+        "chat_template": "{{ bos_token }}{{ eos_token }}{{ pad_token }}{{ sep_token }}{{ additional_special_tokens[1] }}{{ image_token }}{{ unk_token is defined }}"
+    }"#;
+    let template = ChatTemplate::of_config(config).unwrap();
+    assert_eq!(template.render(&[], false).unwrap(), "<s><pad><sep><b><image>False");
+    let directory = tempfile::tempdir().unwrap();
+    Templated::new(Arc::new(Bytes::new(&SpecialTokens::none())), template).save(directory.path()).unwrap();
+    let again = ChatTemplate::load(directory.path()).unwrap().unwrap();
+    assert_eq!(again.render(&[], false).unwrap(), "<s><pad><sep><b><image>False");
+    let refused = refused("{{ [1] | tojson(indent=999) }}", &TALK);
+    assert!(refused.contains("an indent of at most 256 spaces"), "{refused}");
 }
 
 #[test]
