@@ -19,6 +19,8 @@ use std::collections::HashSet;
 
 /// Most tokens between two braces: making the program takes the square of it. Published templates have some hundred.
 const MAX_TOKENS: usize = 4096;
+/// Most `elif`s: each is read, translated and freed inside the one before. Published templates have a dozen.
+const MAX_ELIFS: usize = 1024;
 /// The function that adds. No template can have another of that name.
 const ADD: &str = "+";
 /// The functions of [`cost`]; no template can call or replace them.
@@ -50,6 +52,7 @@ pub(super) fn prepare(environment: &mut Environment<'_>) {
 pub(super) fn source(source: &str, syntax: &SyntaxConfig) -> Result<String, Error> {
     let mut tokenizer = Tokenizer::new(source, "chat", false, syntax.clone());
     let (mut text, mut n_copied, mut n_tokens) = (String::with_capacity(source.len()), 0, 0);
+    let mut n_elifs = 0;
     // Where an operand ends, if the token before was the end of one.
     let mut operand = None;
     while let Some((token, span)) = tokenizer.next_token()? {
@@ -57,6 +60,10 @@ pub(super) fn source(source: &str, syntax: &SyntaxConfig) -> Result<String, Erro
         if n_tokens > MAX_TOKENS {
             let message = format!("an expression has more than {MAX_TOKENS} parts");
             return Err(Error::new(ErrorKind::SyntaxError, message));
+        }
+        n_elifs += usize::from(matches!(token, Token::Ident("elif")));
+        if n_elifs > MAX_ELIFS {
+            return Err(Error::new(ErrorKind::SyntaxError, format!("it has more than {MAX_ELIFS} elifs")));
         }
         if let (Token::Mul, Some(end)) = (&token, operand) {
             text += &source[n_copied..end];

@@ -2,7 +2,9 @@
 
 use super::template::problem;
 use crate::Result;
-use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
+use std::mem;
+use std::sync::{Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Longest time that rendering may take; a long conversation takes some milliseconds.
@@ -28,9 +30,9 @@ pub(super) struct Renderers {
     overdue: Mutex<Vec<Overdue>>,
 }
 
-/// A template that was given up, and whether its thread is still there.
+/// A template that was given up, and its thread.
 struct Overdue {
-    thread: Weak<()>,
+    thread: JoinHandle<()>,
     beginning: String,
 }
 
@@ -42,7 +44,9 @@ impl Renderers {
     /// The beginning of a template that runs on behind its deadline.
     pub(super) fn overdue(&self) -> Option<String> {
         let mut given_up = self.overdue.lock().unwrap_or_else(PoisonError::into_inner);
-        given_up.retain(|overdue| overdue.thread.strong_count() > 0);
+        let (ended, running) = mem::take(&mut *given_up).into_iter().partition(|overdue| overdue.thread.is_finished());
+        *given_up = running;
+        ended.into_iter().for_each(|overdue: Overdue| drop(overdue.thread.join()));
         given_up.first().map(|overdue| overdue.beginning.clone())
     }
 
@@ -55,17 +59,19 @@ impl Renderers {
             )));
         }
         let (sender, receiver) = mpsc::channel();
-        let running = Arc::new(());
-        let thread = Arc::downgrade(&running);
         let builder = std::thread::Builder::new().name("chat template".to_owned()).stack_size(STACK_BYTES);
         let spawned = builder.spawn(move || {
             // Nobody listens any more when the deadline has passed.
             drop(sender.send(render()));
-            drop(running);
         });
-        spawned.map_err(|error| problem(format!("there is no thread to render it: {error}")))?;
+        let thread = spawned.map_err(|error| problem(format!("there is no thread to render it: {error}")))?;
         match receiver.recv_timeout(self.deadline) {
-            Ok(rendered) => rendered,
+            Ok(rendered) => {
+                // It only clears up after itself: a thread that outlives its rendering would keep its stack, and could still
+                // run while the process ends.
+                let _ = thread.join();
+                rendered
+            }
             Err(mpsc::RecvTimeoutError::Timeout) => {
                 let beginning = source.chars().take(SHOWN_LETTERS).collect();
                 self.overdue.lock().unwrap_or_else(PoisonError::into_inner).push(Overdue { thread, beginning });
@@ -79,6 +85,9 @@ impl Renderers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::RefCell;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[test]
     fn one_that_runs_on_stops_all_others_until_it_ends() {
@@ -97,5 +106,30 @@ mod tests {
             std::thread::yield_now();
         }
         assert_eq!(renderers.run("{{ other }}", || Ok("a".to_owned())).unwrap(), "a");
+    }
+
+    #[test]
+    fn no_thread_outlives_its_rendering() {
+        /// Says that its thread is ending, after a while.
+        struct Last(Arc<AtomicUsize>);
+
+        impl Drop for Last {
+            fn drop(&mut self) {
+                (0..10_000).for_each(|_| std::thread::yield_now());
+                self.0.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+
+        thread_local!(static LAST: RefCell<Option<Last>> = const { RefCell::new(None) });
+        let (renderers, n_ended) = (Renderers::new(DEADLINE), Arc::new(AtomicUsize::new(0)));
+        for n in 1..=10 {
+            let last = Last(n_ended.clone());
+            let render = move || {
+                LAST.set(Some(last));
+                Ok(String::new())
+            };
+            renderers.run("", render).unwrap();
+            assert_eq!(n_ended.load(Ordering::SeqCst), n);
+        }
     }
 }
