@@ -245,6 +245,11 @@ impl Added {
             .rstrip(self.rstrip)
             .normalized(self.normalized.unwrap_or(!self.special))
     }
+    /// Whether what stands around it counts.
+    pub(super) fn is_bounded(&self) -> bool {
+        self.single_word || self.lstrip || self.rstrip
+    }
+
 }
 
 impl Model {

@@ -354,7 +354,7 @@ struct Rows<'a>(Vec<(&'a str, bool)>);
 
 impl<'a> Rows<'a> {
     /// None when ids are missing or given twice, or when a token that is not special has been added, since such
-    /// tokens are cut out of the text before anything else.
+    /// tokens are cut out of the text before anything else, or one that takes the white space around it.
     fn of(file: &'a File) -> Option<Self> {
         let Tokens::ByName(vocab) = &file.model.vocab else { return None };
         let mut rows = vec![None; vocab.len() + file.added.len()];
@@ -366,7 +366,7 @@ impl<'a> Rows<'a> {
         }
         for token in &file.added {
             let row = rows.get_mut(token.id as usize)?;
-            if !token.special || row.is_some_and(|(known, _)| known != token.content) {
+            if !token.special || token.is_bounded() || row.is_some_and(|(known, _)| known != token.content) {
                 return None;
             }
             *row = Some((token.content.as_str(), true));

@@ -40,6 +40,13 @@ pub(super) fn load(directory: &Path) -> Result<Option<Older>> {
     let class = Class::of(directory, &said)?;
     let mut config = class.defaults();
     config.extend(said);
+    if class == Class::Roberta
+        && let Some(mask) = config.get("mask_token").and_then(Value::as_str)
+    {
+        // The mask stands for a word with the space before it.
+        let mask = json!({ "content": mask, "lstrip": true, "normalized": false });
+        config.insert("mask_token".to_owned(), mask);
+    }
     let config = Value::Object(config);
     let parts = match class {
         Class::Gpt2 | Class::Roberta => byte_level(directory, &config)?,
@@ -198,7 +205,12 @@ fn unknown(directory: &Path, what: &str) -> Error {
 
 /// The name of the token of a role.
 fn role_of<'c>(config: &'c Value, role: &str) -> Option<&'c str> {
-    config[role].as_str().or_else(|| config[role]["content"].as_str())
+    name_of(&config[role])
+}
+
+/// The name in what is said of a token.
+fn name_of(said: &Value) -> Option<&str> {
+    said.as_str().or_else(|| said["content"].as_str())
 }
 
 /// The parts of a `tokenizer.json` that depend on the class.
@@ -215,34 +227,42 @@ struct Parts {
 
 /// The special tokens and those that are cut out of texts first, by id.
 fn added_tokens(directory: &Path, parts: &Parts, config: &Value) -> Result<Vec<Value>> {
-    let mut all = parts.marked.clone();
+    let texts = json!({ "normalized": false });
+    let marked = parts.marked.iter().map(|(&id, (name, special))| (id, added_token(id, name, *special, &texts)));
+    let mut all: BTreeMap<u32, Value> = marked.collect();
     let roles = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
     let more = config["additional_special_tokens"].as_array().into_iter().flatten();
-    let more = more.filter_map(|token| token.as_str().or_else(|| token["content"].as_str()));
-    let names: Vec<&str> = roles.into_iter().filter_map(|role| role_of(config, role)).chain(more).collect();
+    let said: Vec<&Value> = roles.into_iter().map(|role| &config[role]).chain(more).collect();
+    let named = || said.iter().filter_map(|said| Some((name_of(said)?, *said)));
     let path = directory.join("added_tokens.json");
     let later: HashMap<String, u32> =
         read_if_there(&path)?.map(|text| parse(&path, &text)).transpose()?.unwrap_or_default();
     for (name, id) in later {
-        let is_special = names.contains(&name.as_str());
-        all.insert(id, (name, is_special));
+        let special = named().any(|(known, _)| known == name);
+        all.insert(id, added_token(id, &name, special, &Value::Null));
     }
-    let known = all.values().map(|(name, _)| name.clone()).collect::<Vec<_>>();
-    for name in names.iter().filter(|name| !known.iter().any(|known| known == *name)) {
-        all.extend(parts.ids.get(*name).map(|&id| (id, ((*name).to_owned(), true))));
+    for (name, said) in named() {
+        let known = all.iter().find(|(_, token)| token["content"] == name).map(|(&id, _)| id);
+        // A mere name says nothing of a token that is known.
+        let id = if said.is_object() { known } else { None };
+        let new = parts.ids.get(name).copied().filter(|_| known.is_none());
+        all.extend(id.or(new).map(|id| (id, added_token(id, name, true, said))));
     }
     for (id, token) in config["added_tokens_decoder"].as_object().into_iter().flatten() {
         if let (Ok(id), Some(content)) = (id.parse(), token["content"].as_str()) {
-            all.insert(id, (content.to_owned(), token["special"] == true));
+            all.insert(id, added_token(id, content, token["special"] == true, token));
         }
     }
-    let token = |(id, (content, special)): (u32, (String, bool))| {
-        json!({
-            "id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
-            "special": special,
-        })
-    };
-    Ok(all.into_iter().map(token).collect())
+    Ok(all.into_values().collect())
+}
+
+/// An entry of `added_tokens`, with what is said of the token and otherwise as the Hugging Face library has it.
+fn added_token(id: u32, content: &str, special: bool, said: &Value) -> Value {
+    json!({
+        "id": id, "content": content, "single_word": said["single_word"] == true, "lstrip": said["lstrip"] == true,
+        "rstrip": said["rstrip"] == true, "normalized": said["normalized"].as_bool().unwrap_or(!special),
+        "special": special,
+    })
 }
 
 /// A file that the class needs.

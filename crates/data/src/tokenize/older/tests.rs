@@ -32,6 +32,28 @@ fn byte_pairs_of_bart_and_opt() {
     assert_eq!(gpt_2.vocab().special.begin, None);
 }
 
+/// What is said of white space around a token holds.
+#[test]
+fn tokens_take_white_space_as_their_files_say() {
+    let load = |config: &str| {
+        let config = ("tokenizer_config.json", config.as_bytes());
+        load(&[("vocab.json", VOCAB), ("merges.txt", MERGES), ("config.json", br#"{"model_type": "opt"}"#), config])
+            .unwrap()
+    };
+    let decoder = |flags: &str| {
+        load(&format!(r#"{{"added_tokens_decoder": {{"2": {{"content": "</s>", "special": true{flags}}}}}}}"#))
+    };
+    assert_eq!(decoder("").encode_with_special("a </s> b").unwrap(), [4, 6, 2, 6, 5]);
+    assert_eq!(decoder(r#", "rstrip": true"#).encode_with_special("a </s> b").unwrap(), [4, 6, 2, 5]);
+    assert_eq!(decoder(r#", "lstrip": true"#).encode_with_special("a </s> b").unwrap(), [4, 2, 6, 5]);
+    let word = r#"{"added_tokens_decoder": {"7": {"content": "ab", "special": false, "single_word": true}}}"#;
+    assert_eq!(load(word).encode("ab abb").unwrap(), [7, 8, 5]);
+    let role = load(r#"{"eos_token": {"content": "</s>", "rstrip": true}}"#);
+    assert_eq!(role.encode_with_special("a</s> b").unwrap(), [4, 2, 5]);
+    let bart = load(r#"{"tokenizer_class": "BartTokenizer", "mask_token": "<mask>"}"#);
+    assert_eq!(bart.encode_with_special("a <mask> b").unwrap(), [4, 9, 6, 5]);
+}
+
 #[test]
 fn words_of_bert() {
     const LINES: &[u8] = b"[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nab\n##c\nAB\n!\n";
