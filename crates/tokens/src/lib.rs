@@ -3,10 +3,12 @@
 //! Nothing in this crate knows a file format, a tensor or a kind of data. Start with [`TokenSeq`].
 
 mod batch;
+mod merges;
 mod sequence;
 mod vocab;
 
 pub use batch::{Batch, IGNORE, Source};
+pub use merges::{MAX_PIECE_BYTES, merges_of_scores};
 pub use sequence::{Role, Span, TokenSeq};
 pub use vocab::{Special, Vocab, VocabSpan};
 

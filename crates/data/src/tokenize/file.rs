@@ -6,6 +6,7 @@ use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use std::collections::HashSet;
 use std::fmt;
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::models::unigram::Unigram;
@@ -222,8 +223,14 @@ impl File {
             "model": { "type": "BPE", "vocab": {}, "merges": [] },
         });
         let mut tokenizer: Tokenizer = serde_json::from_value(stages)?;
+        let special = self.added.iter().filter(|token| token.special).map(|token| token.content.clone()).collect();
+        // Where texts are cut otherwise, the added tokens have been given their ids by the whole vocabulary.
+        let (model, of_texts) = model.for_texts(&special)?;
         tokenizer.with_model(model.build()?);
         tokenizer.add_tokens(self.added.into_iter().map(Added::into_token))?;
+        if let Some(of_texts) = of_texts {
+            tokenizer.with_model(of_texts.build()?);
+        }
         let largest_added = tokenizer.get_added_tokens_decoder().into_keys().max();
         Ok((tokenizer, largest_id.max(largest_added)))
     }
@@ -238,6 +245,11 @@ fn stage(name: &str, json: Option<&RawValue>) -> Result<Value> {
 }
 
 impl Added {
+    /// Whether what stands around it counts.
+    pub(super) fn is_bounded(&self) -> bool {
+        self.single_word || self.lstrip || self.rstrip
+    }
+
     fn into_token(self) -> AddedToken {
         AddedToken::from(self.content, self.special)
             .single_word(self.single_word)
@@ -245,11 +257,6 @@ impl Added {
             .rstrip(self.rstrip)
             .normalized(self.normalized.unwrap_or(!self.special))
     }
-    /// Whether what stands around it counts.
-    pub(super) fn is_bounded(&self) -> bool {
-        self.single_word || self.lstrip || self.rstrip
-    }
-
 }
 
 impl Model {
@@ -272,6 +279,34 @@ impl Model {
             (None, _) if self.max_input_chars_per_word.is_some() => Kind::WordPiece,
             (None, _) => Kind::WordLevel,
         })
+    }
+
+    /// The model, and the one to cut texts by where that is another. Unigram keeps special tokens among its pieces, and with
+    /// scores better than any: their names are taken out, so that no text is cut into them. Then the first is only a table of
+    /// the ids.
+    fn for_texts(mut self, special: &HashSet<String>) -> Result<(Self, Option<Self>)> {
+        let is_unigram = self.kind()? == Kind::Unigram;
+        let Tokens::Scored(list) = &mut self.vocab else { return Ok((self, None)) };
+        if !is_unigram || !list.iter().any(|(token, _)| special.contains(token)) {
+            return Ok((self, None));
+        }
+        let ids = list.iter().map(|(token, _)| token.clone()).zip(0..).collect();
+        list.iter_mut().filter(|(token, _)| special.contains(token)).for_each(|(token, _)| token.clear());
+        let table = Self {
+            kind: Some("WordLevel".to_owned()),
+            vocab: Tokens::ByName(ids),
+            merges: None,
+            dropout: None,
+            unk_token: None,
+            unk_id: None,
+            continuing_subword_prefix: None,
+            end_of_word_suffix: None,
+            max_input_chars_per_word: None,
+            fuse_unk: None,
+            byte_fallback: None,
+            ignore_merges: None,
+        };
+        Ok((table, Some(self)))
     }
 
     fn build(self) -> Result<ModelWrapper> {
@@ -362,6 +397,7 @@ impl Tokens {
 mod tests {
     use super::*;
     use crate::tokenize::SpecialTokens;
+    use crate::tokenize::Tokenizer as _;
     use crate::tokenize::foreign::Foreign;
 
     fn file(model: Value, added: Value) -> String {
@@ -422,6 +458,22 @@ mod tests {
             let ids = |tokenizer: &tokenizers::Tokenizer| tokenizer.encode("abc1x", false).unwrap().get_ids().to_vec();
             assert_eq!(ids(&ours), ids(&theirs));
         }
+    }
+
+    #[test]
+    fn texts_are_not_cut_into_special_tokens_of_unigram() {
+        let vocab = json!([["<unk>", 0.0], ["</s>", 0.0], ["<", -9.0], ["/s>", -9.0], ["s", -9.0], ["ab", -1.0]]);
+        let model = json!({ "type": "Unigram", "unk_id": 0, "byte_fallback": false, "vocab": vocab });
+        let added = [(0, "<unk>", true), (1, "</s>", true), (9, "<later>", true), (10, "ss", false)];
+        let json = file(model, added.into_iter().map(|(id, content, special)| token(id, content, special)).collect());
+        let tokenizer = Foreign::new(&json, SpecialTokens::none()).unwrap();
+        let encode = |text: &str| tokenizer.encode(text).unwrap();
+        assert_eq!(encode("ab</s>"), [5, 2, 3]);
+        assert_eq!(encode("<unk>ss"), [2, 0, 7], "the letters are not in the vocabulary");
+        assert_eq!(tokenizer.encode_with_special("ab</s>x<later>").unwrap(), [5, 1, 0, 6]);
+        assert_eq!(tokenizer.decode(&[5, 1, 2, 6]), "ab<");
+        assert_eq!((tokenizer.token_text(1), tokenizer.vocab().size), ("</s>".to_owned(), 8));
+        assert_eq!(tokenizer.special_names().len(), 3);
     }
 
     #[test]

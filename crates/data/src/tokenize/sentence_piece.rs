@@ -4,15 +4,8 @@
 
 use super::charsmap::to_base64;
 use crate::{Error, Result};
+use genera_tokens::{MAX_PIECE_BYTES, merges_of_scores};
 use serde_json::{Value, json};
-use std::collections::HashMap;
-
-/// Longest piece, in bytes; published ones have some hundred at most.
-const MAX_PIECE_BYTES: usize = 1 << 10;
-/// Most bytes that are looked at in search of the merges: the square of each piece's length.
-const MAX_SEARCHED_BYTES: usize = 1 << 29;
-/// Most merges; the largest vocabularies have 600,000.
-const MAX_MERGES: usize = 1 << 21;
 
 /// A model as its file describes it.
 #[derive(Debug, PartialEq)]
@@ -159,22 +152,9 @@ impl SentencePiece {
 
     /// Every pair of pieces that makes a piece, by the score of what it makes.
     fn merges(&self) -> Result<Vec<[&str; 2]>> {
-        let normal = || self.pieces.iter().filter(|piece| piece.kind == PieceKind::Normal);
-        if normal().map(|piece| piece.text.len().pow(2)).sum::<usize>() > MAX_SEARCHED_BYTES {
-            return Err(wrong("it has too many long pieces"));
-        }
-        let ids: HashMap<&str, usize> = normal().map(|piece| piece.text.as_str()).zip(0..).collect();
-        let mut merges = Vec::new();
-        for piece in normal() {
-            let cuts = piece.text.char_indices().skip(1).map(|(at, _)| piece.text.split_at(at));
-            let pairs = cuts.filter_map(|(left, right)| Some(((*ids.get(left)?, *ids.get(right)?), [left, right])));
-            merges.extend(pairs.map(|(order, pair)| (piece.score, order, pair)));
-            if merges.len() > MAX_MERGES {
-                return Err(wrong("it has too many merges"));
-            }
-        }
-        merges.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-        Ok(merges.into_iter().map(|(_, _, pair)| pair).collect())
+        let normal = self.pieces.iter().filter(|piece| piece.kind == PieceKind::Normal);
+        merges_of_scores(normal.map(|piece| (piece.text.as_str(), piece.score)))
+            .map_err(|problem| wrong(format!("it has {problem}")))
     }
 }
 

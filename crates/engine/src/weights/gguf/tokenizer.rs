@@ -2,6 +2,7 @@
 
 use super::header::{Sound, Texts, Value};
 use super::metadata::Metadata;
+use genera_tokens::merges_of_scores;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value as Json, json};
 use std::collections::HashMap;
@@ -16,8 +17,19 @@ pub struct TokenizerFiles {
 }
 
 /// Kinds of tokens, as `tokenizer.ggml.token_type` numbers them.
-const CONTROL: i64 = 3;
-const USER_DEFINED: i64 = 4;
+const NORMAL: i64 = 1;
+const UNKNOWN: i64 = 2;
+pub(super) const CONTROL: i64 = 3;
+pub(super) const USER_DEFINED: i64 = 4;
+const UNUSED: i64 = 5;
+const BYTE: i64 = 6;
+
+/// The key that says what a model is called.
+pub(super) const NAME: &str = "general.name";
+/// Parts of names of models whose tokens take the white space behind them, as in llama.cpp: no file says it of a token.
+const PHI_3: [&str; 2] = ["phi-3", "phi3"];
+/// Their tokens that do not.
+const KEEP_SPACE_OF_PHI_3: [&str; 3] = ["<unk>", "<s>", "<|endoftext|>"];
 
 /// How text is cut into words before the merges, by the name that llama.cpp has for it in `tokenizer.ggml.pre`.
 ///
@@ -64,14 +76,6 @@ fn is_llama_3(name: &str) -> bool {
     matches!(name, "llama-bpe" | "llama3" | "llama-v3" | "falcon3" | "pixtral")
 }
 
-/// Longest token of SentencePiece, in bytes; published ones have some hundred at most.
-const MAX_TOKEN_BYTES: usize = 1 << 10;
-/// Most bytes that are looked at in search of the merges, the square of each token's length; the largest vocabularies need
-/// a tenth.
-const MAX_SEARCHED_BYTES: usize = 1 << 29;
-/// Most merges; the largest vocabularies have 600,000.
-const MAX_MERGES: usize = 1 << 21;
-
 /// The tokenizer of a file; `None` when it has none.
 ///
 /// # Errors
@@ -83,19 +87,22 @@ pub(super) fn files(metadata: &Metadata<'_>) -> Sound<Option<TokenizerFiles>> {
     if !types.is_empty() && types.len() != tokens.len() {
         return Err(format!("it has {} tokens, and types for {}", tokens.len(), types.len()));
     }
-    let kind = |id: usize| types.get(id).copied().unwrap_or(1);
+    let kind = |id: usize| types.get(id).copied().unwrap_or(NORMAL);
+    let name = metadata.text(NAME)?.unwrap_or_default().to_lowercase();
+    let is_phi_3 = PHI_3.iter().any(|part| name.contains(part));
     let added: Vec<Json> = (0..tokens.len())
         .filter(|&id| matches!(kind(id), CONTROL | USER_DEFINED))
         .map(|id| {
+            let rstrip = is_phi_3 && !KEEP_SPACE_OF_PHI_3.contains(&&tokens[id]);
             json!({
-                "id": id, "content": tokens[id], "single_word": false, "lstrip": false, "rstrip": false,
+                "id": id, "content": tokens[id], "single_word": false, "lstrip": false, "rstrip": rstrip,
                 "normalized": false, "special": kind(id) == CONTROL,
             })
         })
         .collect();
     let stages = match model {
         "gpt2" => byte_level(metadata, tokens)?,
-        "llama" => sentence_piece(metadata, tokens)?,
+        "llama" => sentence_piece(metadata, tokens, &kind)?,
         other => return Err(format!("its tokenizer is of the kind '{other}'; known are gpt2 and llama")),
     };
     let (truncation, padding, post_processor) = ((), (), ());
@@ -183,13 +190,17 @@ fn byte_level<'m>(metadata: &'m Metadata<'_>, tokens: &'m Texts) -> Sound<Stages
 }
 
 /// SentencePiece's byte-pair encoding: the merge that makes the token of the highest score goes first.
-fn sentence_piece<'m>(metadata: &'m Metadata<'_>, tokens: &'m Texts) -> Sound<Stages<'m>> {
+fn sentence_piece<'m>(
+    metadata: &'m Metadata<'_>,
+    tokens: &'m Texts,
+    kind: &impl Fn(usize) -> i64,
+) -> Sound<Stages<'m>> {
     let scores = metadata.floats("tokenizer.ggml.scores")?.unwrap_or_default();
     if scores.len() != tokens.len() {
         return Err(format!("its tokenizer has {} tokens, and scores for {}", tokens.len(), scores.len()));
     }
-    let merges = merges_of_scores(tokens, scores)?;
-    let merges = merges.iter().map(|&(left, right)| [&tokens[left], &tokens[right]]).collect();
+    let texts = tokens.iter().zip(scores.iter().copied()).enumerate().filter(|&(id, _)| kind(id) == NORMAL);
+    let merges = merges_of_scores(texts.map(|(_, text)| text)).map_err(|what| format!("its tokenizer has {what}"))?;
     let has_space = metadata.flag("tokenizer.ggml.add_space_prefix")?.unwrap_or(true);
     let to_mark = json!({ "type": "Replace", "pattern": { "String": " " }, "content": "▁" });
     let prepend = has_space.then(|| json!({ "type": "Prepend", "prepend": "▁" }));
@@ -212,30 +223,6 @@ fn sentence_piece<'m>(metadata: &'m Metadata<'_>, tokens: &'m Texts) -> Sound<St
             ..MergeModel::new(tokens, Merges::Pairs(merges))
         },
     })
-}
-
-/// Every pair of tokens that makes a token, by the score of what it makes.
-fn merges_of_scores(tokens: &Texts, scores: &[f32]) -> Sound<Vec<(usize, usize)>> {
-    let longest = tokens.iter().map(str::len).max().unwrap_or(0);
-    if longest > MAX_TOKEN_BYTES {
-        return Err(format!("its tokenizer has a token of {longest} bytes; at most {MAX_TOKEN_BYTES} are read"));
-    }
-    let too_much = |what: &str, most: usize| Err(format!("its tokenizer has {what}; at most {most} are read"));
-    if tokens.iter().map(|token| token.len() * token.len()).sum::<usize>() > MAX_SEARCHED_BYTES {
-        return too_much("too many long tokens to look for merges in", MAX_SEARCHED_BYTES);
-    }
-    let ids: HashMap<&str, usize> = tokens.iter().enumerate().map(|(id, token)| (token, id)).collect();
-    let mut merges = Vec::new();
-    for (token, &score) in tokens.iter().zip(scores) {
-        let cuts = token.char_indices().skip(1).map(|(at, _)| token.split_at(at));
-        let pairs = cuts.filter_map(|(left, right)| Some((*ids.get(left)?, *ids.get(right)?)));
-        merges.extend(pairs.map(|(left, right)| (score, left, right)));
-        if merges.len() > MAX_MERGES {
-            return too_much("too many merges", MAX_MERGES);
-        }
-    }
-    merges.sort_by(|a, b| b.0.total_cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2))));
-    Ok(merges.into_iter().map(|(_, left, right)| (left, right)).collect())
 }
 
 /// A tokenizer as metadata, for a model of `n_rows` tokens.
@@ -282,8 +269,13 @@ pub(super) fn metadata(files: &TokenizerFiles, n_rows: usize) -> Sound<Vec<(Stri
             return Err(no_words_for("normalizer", &file["normalizer"]));
         }
         let before = &file["pre_tokenizer"];
-        let name = PUBLISHED.iter().find(|name| pre_tokenizer(name).is_some_and(|stage| is_same(&stage, before)));
-        let name = name.ok_or("it cuts words in a way that llama.cpp has no name for")?;
+        let keeps_words = model["ignore_merges"] == true;
+        let cuts_so = |name: &&&str| pre_tokenizer(name).is_some_and(|stage| is_same(&stage, before));
+        let mut names = PUBLISHED.iter().filter(cuts_so).peekable();
+        names.peek().ok_or("it cuts words in a way that llama.cpp has no name for")?;
+        let name = names.find(|name| is_llama_3(name) == keeps_words).ok_or_else(|| {
+            format!("llama.cpp has no name for its way of cutting words together with ignore_merges {keeps_words}")
+        })?;
         push("model", Value::Text("gpt2".to_owned()));
         push("pre", Value::Text((*name).to_owned()));
         push("merges", Value::Texts(pairs.iter().map(|(left, right)| format!("{left} {right}")).collect()));
@@ -352,14 +344,8 @@ fn stages<'s>(stage: &'s Json, list: &str) -> Vec<&'s Json> {
     }
 }
 
-/// One name of llama.cpp for each way of cutting words.
-const PUBLISHED: [&str; 4] = ["gpt-2", "smollm", "llama-bpe", "qwen2"];
-
-/// Kinds of tokens.
-const NORMAL: i64 = 1;
-const UNKNOWN: i64 = 2;
-const UNUSED: i64 = 5;
-const BYTE: i64 = 6;
+/// One name of llama.cpp for each way of cutting words, and of making tokens of them.
+const PUBLISHED: [&str; 5] = ["gpt-2", "smollm", "llama-bpe", "dbrx", "qwen2"];
 
 fn kind_of(token: &str, is_sentence_piece: bool) -> i64 {
     let is_byte = token.len() == 6 && token.starts_with("<0x") && token.ends_with('>');
@@ -434,6 +420,7 @@ fn object(value: Json) -> Map<String, Json> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
 
     #[test]
     fn a_space_before_the_text_is_found_where_it_stands() {
@@ -460,15 +447,24 @@ mod tests {
         check(&older, &json!({ "type": "Whitespace" }), "▁b", None);
     }
 
+    /// As SentencePiece has it: only texts are made of others.
     #[test]
-    fn merges_take_bounded_time_and_memory() {
-        let refusal = |tokens: &[String]| {
-            merges_of_scores(&tokens.iter().collect(), &vec![0.0; tokens.len()]).expect_err("it is too much")
+    fn texts_do_not_become_control_tokens() {
+        let tokens: Texts = ["<unk>", "</s>", "</", "s>", "<x>", "x>", "<"].into_iter().collect();
+        let types = [UNKNOWN, CONTROL, NORMAL, NORMAL, USER_DEFINED, NORMAL, NORMAL];
+        let metadata = |types: &[i64]| {
+            let mut map = BTreeMap::from([
+                ("tokenizer.ggml.model".to_owned(), Value::Text("llama".to_owned())),
+                ("tokenizer.ggml.tokens".to_owned(), Value::Texts(tokens.clone())),
+                ("tokenizer.ggml.scores".to_owned(), Value::Floats(vec![0.0; tokens.len()])),
+            ]);
+            map.extend(
+                (!types.is_empty()).then(|| ("tokenizer.ggml.token_type".to_owned(), Value::Integers(types.to_vec()))),
+            );
+            let files = files(&Metadata(&map)).unwrap().unwrap();
+            serde_json::from_str::<Json>(&files.tokenizer).unwrap()["model"]["merges"].clone()
         };
-        assert!(refusal(&["a".repeat(1025)]).contains("a token of 1025 bytes; at most 1024"));
-        let long: Vec<String> = (0..600).map(|i| format!("{i:0>1000}")).collect();
-        assert!(refusal(&long).contains("too many long tokens"));
-        let tokens = ["a", "b", "ab", "aab"].into_iter().collect();
-        assert_eq!(merges_of_scores(&tokens, &[0.0, 0.0, -1.0, -2.0]).unwrap(), [(0, 1), (0, 2)]);
+        assert_eq!(metadata(&types), json!([]));
+        assert_eq!(metadata(&[]), json!([["</", "s>"], ["<", "x>"]]));
     }
 }
