@@ -17,6 +17,9 @@ use serde_json::{Map, Value as Json, json};
 /// Layers of the largest Gemma 2 and Gemma 3, whose scores llama.cpp divides by another number.
 const LAYERS_OF_27B: [(&str, usize); 2] = [("gemma2", 46), ("gemma3", 62)];
 
+/// Positions that a layer of Gemma 2 looks back where the file does not say it.
+const USUAL_WINDOW_OF_GEMMA_2: u64 = 4096;
+
 /// The architecture of a file.
 ///
 /// # Errors
@@ -97,9 +100,6 @@ fn of_metadata(reader: &Reader, dialect: &Dialect, factors: Factors) -> Sound<Ma
     Ok(map)
 }
 
-/// Keys of architectures that are not read, each changing the result where it is not 0.
-const OTHER_SCALES: [&str; 5] =
-    ["logit_scale", "embedding_scale", "residual_scale", "attention.clamp_kqv", "attention.max_alibi_bias"];
 /// The key of how texts become vectors.
 pub(super) const POOLING: &str = "pooling_type";
 
@@ -113,6 +113,9 @@ pub(super) fn pooling(reader: &Reader) -> Result<Option<Pooling>> {
     Ok(number.and_then(pooling::of_gguf))
 }
 
+/// Keys of architectures that are not read, each changing the result where it is not 0.
+const OTHER_SCALES: [&str; 5] =
+    ["logit_scale", "embedding_scale", "residual_scale", "attention.clamp_kqv", "attention.max_alibi_bias"];
 
 fn refuse_other_scales(dialect: &Dialect, metadata: &Metadata<'_>) -> Sound<()> {
     for key in OTHER_SCALES {
@@ -145,9 +148,10 @@ fn complete(dialect: &Dialect, metadata: &Metadata<'_>, map: &mut Map<String, Js
     {
         map.insert("num_key_value_heads".to_owned(), n_heads);
     }
-    // 0 means none.
-    if dialect.full_every.is_some() && whole(map, "sliding_window").is_none_or(|tokens| tokens == 0) {
-        map.insert("sliding_window".to_owned(), Json::Null);
+    // 0 means none, and so does no key but for Gemma 2, whose older files leave the usual one out.
+    let window = whole(map, "sliding_window").or((dialect.name == "gemma2").then_some(USUAL_WINDOW_OF_GEMMA_2));
+    if dialect.full_every.is_some() {
+        map.insert("sliding_window".to_owned(), json!(window.filter(|&tokens| tokens > 0)));
     }
     let (Some(width), Some(n_heads)) = (whole(map, "hidden_size"), whole(map, "num_attention_heads")) else {
         return Ok(());
@@ -339,6 +343,10 @@ pub(super) fn metadata(dialect: &Dialect, json: &Map<String, Json>, config: &Mod
             Kind::Flag => value.as_bool().map(Value::Flag),
         };
         value.into_iter().for_each(|value| push(key.gguf, value));
+    }
+    if dialect.name == "gemma2" && config.last_stack().attention.window.is_none() {
+        // No key would mean the usual one, and 0 is no window only here.
+        push("attention.sliding_window", Value::Integer(config.context_len as i128));
     }
     push("attention.value_length", Value::Integer(config.last_stack().attention.d_head as i128));
     push("vocab_size", Value::Integer(config.vocab_size as i128));

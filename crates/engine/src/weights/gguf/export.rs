@@ -6,7 +6,7 @@ use super::header::Value;
 use super::pairs;
 use super::tokenizer::{self, TokenizerFiles};
 use super::write::{self, Planned};
-use super::{further_ends, sampling_metadata};
+use super::{ends, sampling_metadata};
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::model::Transformer;
@@ -49,7 +49,7 @@ pub fn export_gguf(model: &Transformer, path: &Path, format: Format, facts: &Ggu
     let dialect = architecture::dialect(family.model_type, config)?;
     let mut metadata = vec![
         ("general.architecture".to_owned(), Value::Text(dialect.name.to_owned())),
-        ("general.name".to_owned(), Value::Text(facts.name.clone())),
+        (tokenizer::NAME.to_owned(), Value::Text(facts.name.clone())),
         ("general.file_type".to_owned(), Value::Integer(file_type(format))),
         ("general.quantization_version".to_owned(), Value::Integer(2)),
     ];
@@ -61,7 +61,7 @@ pub fn export_gguf(model: &Transformer, path: &Path, format: Format, facts: &Ggu
     let SpecialIds { begin, padding, end, .. } = &facts.special;
     let ids = [("bos", *begin), ("eos", end.first().copied()), ("padding", *padding)];
     let ids = ids.into_iter().filter_map(|(key, id)| Some((format!("tokenizer.ggml.{key}_token_id"), id?)));
-    let ids = ids.chain(further_ends(end).map(|(key, id)| (key.to_owned(), id)));
+    let ids = ids.chain(ends::keys(end).map(|(key, id)| (key.to_owned(), id)));
     // Some published files name ids that the vocabulary lacks.
     let ids = ids.filter(|&(_, id)| (id as usize) < config.vocab_size);
     metadata.extend(ids.map(|(key, id)| (key, Value::Integer(id.into()))));

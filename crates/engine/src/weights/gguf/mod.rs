@@ -5,6 +5,7 @@
 
 mod architecture;
 mod dialect;
+mod ends;
 mod export;
 mod header;
 mod metadata;
@@ -25,7 +26,6 @@ use super::load::{Purpose, load_from};
 use crate::error::{Error, Result};
 use crate::model::{Pooling, Transformer};
 use genera_tensor::Device;
-use genera_tokens::TokenId;
 use header::Sound;
 use metadata::Metadata;
 use serde_json::{Map, Value as Json, json};
@@ -72,7 +72,10 @@ impl GgufFile {
 
     /// What the file says of its tokenizer, which can be understood while the weights are read.
     pub fn take_tokenizer(&mut self) -> GgufTokenizer {
-        GgufTokenizer { path: self.reader.path().to_owned(), metadata: self.reader.take_metadata("tokenizer.") }
+        let name = self.reader.metadata().get(tokenizer::NAME).cloned();
+        let mut metadata = self.reader.take_metadata("tokenizer.");
+        metadata.extend(name.map(|name| (tokenizer::NAME.to_owned(), name)));
+        GgufTokenizer { path: self.reader.path().to_owned(), metadata }
     }
 
     /// Reads the weights.
@@ -89,10 +92,10 @@ impl GgufFile {
         let store = Box::new(pairs::Turned::new(self.reader, dialect, model.last_stack().attention.d_head));
         let mut transformer = load_from(model, Some(dialect.names()), store, device, purpose)?;
         transformer.set_published_as(family.map(|family| family.model_type));
+        transformer.set_pooling(self.pooling);
         Ok(GgufModel { transformer, special, generation })
     }
 }
-        transformer.set_pooling(self.pooling);
 
 /// What a file says of its tokenizer.
 #[derive(Debug)]
@@ -118,22 +121,13 @@ fn understand(reader: &mut Reader) -> Result<PublishedConfig> {
     let mut published = config_json::parse(&path, &map)?;
     let metadata = Metadata(reader.metadata());
     let end = &mut published.special.end;
-    for key in FURTHER_ENDS {
-        let further = metadata.id(key).map_err(unknown)?.filter(|id| !end.contains(id));
-        end.extend(further);
+    for id in ends::further(&metadata).map_err(unknown)? {
+        end.extend((!end.contains(&id)).then_some(id));
     }
     let sampling = sampling(&metadata).map_err(unknown)?;
     published.generation =
         PublishedGeneration::read(&Fields::new(&path, &sampling), published.model.is_encoder_decoder())?;
     Ok(published)
-}
-
-/// Ids that end an answer beside the first one: of a turn, and of a message.
-const FURTHER_ENDS: [&str; 2] = ["tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"];
-
-/// The same for ids in the order of a `generation_config.json`, of which the last ends a turn.
-fn further_ends(end: &[TokenId]) -> impl Iterator<Item = (&'static str, TokenId)> {
-    FURTHER_ENDS.into_iter().zip(end.iter().skip(1).rev().copied())
 }
 
 /// Settings of sampling after `general.sampling.`, and what they are called in `generation_config.json`.

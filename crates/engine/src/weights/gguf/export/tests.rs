@@ -3,6 +3,7 @@ use super::*;
 use crate::config::{FeedForward, Position, QkNorm, RotaryScaling, ScoreScale, Shape, long_rope_factor};
 use crate::generate::logits_of;
 use crate::generate::tests::models::model;
+use crate::model::{Pooling, Taken};
 use crate::presets::{self, Sizes};
 use crate::weights::config_json;
 use crate::weights::{GgufFile, GgufModel, Purpose};
@@ -280,13 +281,23 @@ fn tokenizers_come_back() {
 
 /// The configuration of a Llama's file with further keys.
 fn config_with(keys: &[(&str, Value)]) -> Result<ModelConfig> {
+    let more = keys.iter().map(|(key, value)| (format!("llama.{key}"), value.clone()));
+    config_after(&config("llama"), "llama", |metadata| metadata.extend(more))
+}
+
+/// The configuration that comes back from a file whose metadata were changed.
+fn config_after(
+    config: &ModelConfig,
+    model_type: &str,
+    change: impl FnOnce(&mut Vec<(String, Value)>),
+) -> Result<ModelConfig> {
     let (device, directory) = (Device::cpu(1), tempfile::tempdir().unwrap());
-    let (model, path) = (model(&config("llama"), DType::F32, &device), directory.path().join("x.gguf"));
-    let Expression { json, model: theirs, .. } = express_as(model.config(), Some("llama")).unwrap();
-    let dialect = architecture::dialect("llama", model.config())?;
-    let mut metadata = vec![("general.architecture".to_owned(), Value::Text("llama".to_owned()))];
+    let (model, path) = (model(config, DType::F32, &device), directory.path().join("x.gguf"));
+    let Expression { json, model: theirs, .. } = express_as(model.config(), Some(model_type)).unwrap();
+    let dialect = architecture::dialect(model_type, model.config())?;
+    let mut metadata = vec![("general.architecture".to_owned(), Value::Text(dialect.name.to_owned()))];
     metadata.extend(architecture::metadata(dialect, &json, model.config()));
-    metadata.extend(keys.iter().map(|(key, value)| (format!("llama.{key}"), value.clone())));
+    change(&mut metadata);
     write::write(&path, &metadata, &tensors(&model, &theirs, dialect, Format::F32))?;
     let loaded = GgufFile::open(&path)?.load(&device, Purpose::Use(DType::F32))?;
     Ok(loaded.transformer.config().clone())
@@ -321,5 +332,98 @@ fn keys_that_change_the_result_are_used_or_refused() {
     ] {
         let error = config_with(&[(key, Value::Float(value))]).unwrap_err().to_string();
         assert!(error.contains(&format!("'llama.{key}' is ")) && error.contains("not supported"), "{error}");
+    }
+}
+
+/// How texts become vectors comes and goes with the file, as far as it has a number there.
+#[test]
+fn pooling_comes_back() {
+    let (device, directory) = (Device::cpu(1), tempfile::tempdir().unwrap());
+    let (mut model, path) = (model(&config("llama"), DType::F32, &device), directory.path().join("x.gguf"));
+    for (taken, expected) in [
+        (None, None),
+        (Some(Taken::Mean), Some(Taken::Mean)),
+        (Some(Taken::First), Some(Taken::First)),
+        (Some(Taken::Last), Some(Taken::Last)),
+        (Some(Taken::Largest), None),
+    ] {
+        model.set_pooling(taken.map(|taken| Pooling { taken, ..Pooling::default() }));
+        export_gguf(&model, &path, Format::F32, &facts()).unwrap();
+        let loaded = GgufFile::open(&path).unwrap().load(&device, Purpose::Use(DType::F32)).unwrap().transformer;
+        assert_eq!(loaded.pooling().map(|pooling| pooling.taken.clone()), expected);
+    }
+    assert_eq!(pooling::of_gguf(4).unwrap().taken, Taken::Unknown("pooling_type 4".to_owned()));
+}
+
+/// llama.cpp takes the usual window where a file of Gemma 2 names none.
+#[test]
+fn gemma_2_has_a_window_in_files_that_do_not_say_so() {
+    const KEY: &str = "gemma2.attention.sliding_window";
+    let config = published("gemma2");
+    let window = |config: &ModelConfig, change: &dyn Fn(&mut Vec<(String, Value)>)| {
+        let found = config_after(config, "gemma2", change).unwrap();
+        found.last_stack().attention.window.as_ref().map(|window| window.tokens)
+    };
+    assert_eq!(window(&config, &|_| {}), Some(5));
+    assert_eq!(window(&config, &|metadata| metadata.retain(|(key, _)| key != KEY)), Some(4096));
+    let none = |metadata: &mut Vec<(String, Value)>| {
+        metadata.retain(|(key, _)| key != KEY);
+        metadata.push((KEY.to_owned(), Value::Integer(0)));
+    };
+    assert_eq!(window(&config, &none), None);
+    let mut without = config.clone();
+    let Shape::DecoderOnly(stack) = &mut without.shape else { panic!("a decoder") };
+    stack.attention.window = None;
+    assert_eq!(window(&without, &|_| {}), Some(config.context_len), "all there is");
+}
+
+/// The name under which llama.cpp cuts in the same way says too whether words that are tokens stay whole.
+#[test]
+fn the_way_of_cutting_has_a_name_by_what_it_does_with_merges() {
+    let llama = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+    let bytes = |use_regex: bool| json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex });
+    let split = json!({ "type": "Split", "pattern": { "Regex": llama }, "behavior": "Isolated", "invert": false });
+    let of_llama = json!({ "type": "Sequence", "pretokenizers": [split, bytes(false)] });
+    for (pre_tokenizer, ignores, expected) in [
+        (&of_llama, json!(true), Some("llama-bpe")),
+        (&of_llama, json!(false), Some("dbrx")),
+        (&of_llama, Json::Null, Some("dbrx")),
+        (&bytes(true), json!(false), Some("gpt-2")),
+        (&bytes(true), json!(true), None),
+    ] {
+        let tokenizer = json!({
+            "added_tokens": [], "normalizer": null, "pre_tokenizer": pre_tokenizer,
+            "model": { "type": "BPE", "ignore_merges": ignores, "vocab": { "a": 0, "b": 1 }, "merges": [] },
+        });
+        let files = TokenizerFiles { tokenizer: tokenizer.to_string(), config: "{}".to_owned() };
+        let found = tokenizer::metadata(&files, 2)
+            .map(|metadata| metadata.into_iter().find(|(key, _)| key == "tokenizer.ggml.pre").map(|(_, value)| value));
+        match expected {
+            Some(name) => assert_eq!(found, Ok(Some(Value::Text(name.to_owned())))),
+            None => assert!(found.unwrap_err().contains("ignore_merges true"), "{pre_tokenizer}"),
+        }
+    }
+}
+
+/// Files of GGUF do not say it; llama.cpp knows Phi-3 by its name.
+#[test]
+fn white_space_behind_tokens_of_phi_3_is_left_out() {
+    let (device, directory) = (Device::cpu(1), tempfile::tempdir().unwrap());
+    let (model, path) = (model(&config("llama"), DType::F32, &device), directory.path().join("x.gguf"));
+    let token = |id: u32, content: &str| json!({ "id": id, "content": content, "special": true });
+    let tokenizer = json!({
+        "added_tokens": [token(1, "<s>"), token(2, "</s>"), token(3, "<|endoftext|>"), token(4, "<|user|>")],
+        "pre_tokenizer": { "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true },
+        "model": { "type": "BPE", "vocab": { "a": 0 }, "merges": [] },
+    });
+    for (name, expected) in [("Phi-3 mini", [false, true, false, true]), ("Phi 4", [false; 4])] {
+        let tokenizer = TokenizerFiles { tokenizer: tokenizer.to_string(), config: "{}".to_owned() };
+        let facts = GgufFacts { name: name.to_owned(), tokenizer: Some(tokenizer), ..facts() };
+        export_gguf(&model, &path, Format::F16, &facts).unwrap();
+        let loaded = GgufFile::open(&path).unwrap().take_tokenizer().files().unwrap().unwrap();
+        let file: Json = serde_json::from_str(&loaded.tokenizer).unwrap();
+        let stripped: Vec<bool> =
+            file["added_tokens"].as_array().unwrap().iter().map(|token| token["rstrip"] == true).collect();
+        assert_eq!(stripped, expected, "{name}");
     }
 }
