@@ -279,6 +279,9 @@ fn tokenizers_come_back() {
     }
 }
 
+/// Metadata of a file.
+type Entries = Vec<(String, Value)>;
+
 /// The configuration of a Llama's file with further keys.
 fn config_with(keys: &[(&str, Value)]) -> Result<ModelConfig> {
     let more = keys.iter().map(|(key, value)| (format!("llama.{key}"), value.clone()));
@@ -286,11 +289,7 @@ fn config_with(keys: &[(&str, Value)]) -> Result<ModelConfig> {
 }
 
 /// The configuration that comes back from a file whose metadata were changed.
-fn config_after(
-    config: &ModelConfig,
-    model_type: &str,
-    change: impl FnOnce(&mut Vec<(String, Value)>),
-) -> Result<ModelConfig> {
+fn config_after(config: &ModelConfig, model_type: &str, change: impl FnOnce(&mut Entries)) -> Result<ModelConfig> {
     let (device, directory) = (Device::cpu(1), tempfile::tempdir().unwrap());
     let (model, path) = (model(config, DType::F32, &device), directory.path().join("x.gguf"));
     let Expression { json, model: theirs, .. } = express_as(model.config(), Some(model_type)).unwrap();
@@ -360,13 +359,13 @@ fn pooling_comes_back() {
 fn gemma_2_has_a_window_in_files_that_do_not_say_so() {
     const KEY: &str = "gemma2.attention.sliding_window";
     let config = published("gemma2");
-    let window = |config: &ModelConfig, change: &dyn Fn(&mut Vec<(String, Value)>)| {
+    let window = |config: &ModelConfig, change: &dyn Fn(&mut Entries)| {
         let found = config_after(config, "gemma2", change).unwrap();
         found.last_stack().attention.window.as_ref().map(|window| window.tokens)
     };
     assert_eq!(window(&config, &|_| {}), Some(5));
     assert_eq!(window(&config, &|metadata| metadata.retain(|(key, _)| key != KEY)), Some(4096));
-    let none = |metadata: &mut Vec<(String, Value)>| {
+    let none = |metadata: &mut Entries| {
         metadata.retain(|(key, _)| key != KEY);
         metadata.push((KEY.to_owned(), Value::Integer(0)));
     };
