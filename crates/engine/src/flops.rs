@@ -1,10 +1,12 @@
 //! What a model costs: operations a token, and memory to train and to run it.
 
-use crate::config::{FeedForward, Head, ModelConfig, Placement, QkNorm, Stack};
+mod training_memory;
+
+pub use training_memory::{EarlierGradients, TrainMemory, TrainPlan};
+
+use crate::config::{FeedForward, Head, ModelConfig, Stack};
 use crate::params::{ParamSpec, Role, layout};
-use crate::recipe::OptimizerKind;
 use genera_tensor::backend::{PAGE_TOKENS, PageLayout};
-use genera_tensor::op::logits_block_rows;
 use genera_tensor::{DType, Visibility};
 use genera_tokens::Batch;
 use serde::Serialize;
@@ -59,22 +61,44 @@ pub fn of_training_batch(config: &ModelConfig, batch: &Batch) -> f64 {
     (0..batch.n_rows).map(row).sum()
 }
 
+/// Operations of attention itself in a forward pass over one sequence, of both kinds where there are two: queries times keys
+/// and scores times values. What [`forward`] counts of it.
+pub fn attention(config: &ModelConfig, lens: Lens) -> f64 {
+    let of = |(name, stack): (&str, &Stack)| match (name, config.is_encoder_decoder()) {
+        ("encoder", true) => scores(stack, lens.source, false),
+        ("encoder", false) => scores(stack, lens.target, false),
+        (_, true) => scores(stack, lens.target, true) + cross_scores(stack, lens),
+        (_, false) => scores(stack, lens.target, true),
+    };
+    config.stacks().into_iter().map(of).sum()
+}
+
 fn of_stack(config: &ModelConfig, stack: &Stack, len: usize, is_causal: bool) -> f64 {
     let (d, attention) = (config.d_model, &stack.attention);
     let (q, kv) = (attention.n_heads * attention.d_head, attention.n_kv_heads * attention.d_head);
     let matrices = d * (2 * q + 2 * kv) + feed_forward_products(&stack.feed_forward, d);
-    let seen = |layer| if is_causal { keys_seen(stack.causal_visibility(layer), len) } else { (len as f64).powi(2) };
-    let scores: f64 = (0..stack.n_layers).map(|layer| 4.0 * q as f64 * seen(layer)).sum();
-    2.0 * matrices as f64 * (stack.n_layers * len) as f64 + scores
+    2.0 * matrices as f64 * (stack.n_layers * len) as f64 + scores(stack, len, is_causal)
 }
 
-/// Cross attention of a decoder.
-fn of_cross(config: &ModelConfig, stack: &Stack, Lens { target, source }: Lens) -> f64 {
+/// Self-attention of all layers.
+fn scores(stack: &Stack, len: usize, is_causal: bool) -> f64 {
+    let q = stack.attention.n_heads * stack.attention.d_head;
+    let seen = |layer| if is_causal { keys_seen(stack.causal_visibility(layer), len) } else { (len as f64).powi(2) };
+    (0..stack.n_layers).map(|layer| 4.0 * q as f64 * seen(layer)).sum()
+}
+
+/// Cross attention of a decoder, with the layers around it.
+fn of_cross(config: &ModelConfig, stack: &Stack, lens: Lens) -> f64 {
     let (d, attention) = (config.d_model, &stack.attention);
     let (q, kv) = (attention.n_heads * attention.d_head, attention.n_kv_heads * attention.d_head);
-    let [d, q, kv, target, source] = [d, q, kv, target, source].map(|size| size as f64);
+    let [d, q, kv, target, source] = [d, q, kv, lens.target, lens.source].map(|size| size as f64);
     let matrices = 2.0 * d * q * target + 2.0 * d * kv * source;
-    stack.n_layers as f64 * (2.0 * matrices + 4.0 * q * target * source)
+    stack.n_layers as f64 * 2.0 * matrices + cross_scores(stack, lens)
+}
+
+fn cross_scores(stack: &Stack, Lens { target, source }: Lens) -> f64 {
+    let q = stack.attention.n_heads * stack.attention.d_head;
+    stack.n_layers as f64 * 4.0 * q as f64 * target as f64 * source as f64
 }
 
 /// Multiplications of a token in a feed-forward layer: of experts, only those that it goes through, and the router.
@@ -86,25 +110,6 @@ fn feed_forward_products(feed_forward: &FeedForward, d: usize) -> usize {
     }
 }
 
-/// What a feed-forward layer keeps of each token between its products: the inputs and results of the non-linearity; of
-/// experts also the inputs and results of each, and the shares.
-fn feed_forward_bytes(feed_forward: &FeedForward, d: usize, c: usize) -> usize {
-    match *feed_forward {
-        FeedForward::Plain { d_ff, .. } => 2 * d_ff * c,
-        FeedForward::Gated { d_ff, .. } => 3 * d_ff * c,
-        FeedForward::Experts { d_ff, n_active, .. } => n_active * (3 * d_ff * c + d * (c + 4) + 4),
-    }
-}
-
-/// The widest gradient inside a feed-forward layer.
-fn widest_bytes(feed_forward: &FeedForward, c: usize) -> usize {
-    match *feed_forward {
-        FeedForward::Plain { d_ff, .. } => d_ff * c,
-        FeedForward::Gated { d_ff, .. } => 2 * d_ff * c,
-        FeedForward::Experts { d_ff, n_active, .. } => n_active * 2 * d_ff * c,
-    }
-}
-
 /// Keys seen by all queries of a sequence together.
 fn keys_seen(visibility: Visibility, len: usize) -> f64 {
     let (len, window) = match visibility {
@@ -112,144 +117,6 @@ fn keys_seen(visibility: Visibility, len: usize) -> f64 {
         _ => (len as f64, len as f64),
     };
     window * (window + 1.0) / 2.0 + (len - window) * window
-}
-
-/// How a model is to be trained, as far as memory goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TrainPlan {
-    /// Rows of a micro-batch.
-    pub rows: usize,
-    /// How long they are.
-    pub lens: Lens,
-    /// Storage type of the products' operands.
-    pub compute: DType,
-    /// What remembers gradients.
-    pub optimizer: OptimizerKind,
-    /// Whether an average of the weights is kept.
-    pub averages: bool,
-    /// Blocks of which only the input is kept; see [`crate::model::Mode`].
-    pub recomputed_blocks: usize,
-}
-
-/// Memory that training takes.
-///
-/// # Units
-/// Bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct TrainMemory {
-    /// Weights and their rounded copies.
-    pub weights: usize,
-    /// Gradients of all weights.
-    pub gradients: usize,
-    /// What the optimizer remembers.
-    pub optimizer: usize,
-    /// The average of the weights.
-    pub averages: usize,
-    /// What the forward pass of a micro-batch leaves for the way back, and what the way back needs beside it.
-    pub activations: usize,
-}
-
-impl TrainMemory {
-    /// Memory for one plan.
-    pub fn of(config: &ModelConfig, plan: &TrainPlan) -> Self {
-        let specs = layout(config);
-        let trained: usize = specs.iter().filter(|spec| spec.role != Role::Fixed).map(n_elements).sum();
-        let moments = |spec: &ParamSpec| match plan.optimizer {
-            _ if spec.role == Role::Fixed => 0,
-            OptimizerKind::Muon if is_block_matrix(spec) => n_elements(spec),
-            OptimizerKind::Sgd => n_elements(spec),
-            OptimizerKind::AdamW | OptimizerKind::Muon => 2 * n_elements(spec),
-        };
-        Self {
-            weights: weight_bytes(&specs, plan.compute),
-            gradients: 4 * trained,
-            optimizer: 4 * specs.iter().map(moments).sum::<usize>(),
-            averages: if plan.averages { 4 * trained } else { 0 },
-            activations: activation_bytes(config, plan),
-        }
-    }
-
-    /// All together.
-    pub fn total(&self) -> usize {
-        let Self { weights, gradients, optimizer, averages, activations } = self;
-        [weights, gradients, optimizer, averages, activations]
-            .into_iter()
-            .fold(0, |sum, &part| sum.saturating_add(part))
-    }
-}
-
-fn n_elements(spec: &ParamSpec) -> usize {
-    spec.shape.n_elements()
-}
-
-fn is_block_matrix(spec: &ParamSpec) -> bool {
-    matches!(spec.role, Role::Matrix | Role::Query | Role::Residual)
-}
-
-/// Master weights in f32, and the rounded copies of tables and matrices.
-fn weight_bytes(specs: &[ParamSpec], compute: DType) -> usize {
-    let is_rounded = |spec: &&ParamSpec| spec.shape.sizes().len() == 2 && spec.role != Role::RelativeBias;
-    let rounded: usize = specs.iter().filter(is_rounded).map(n_elements).sum();
-    let all: usize = specs.iter().map(n_elements).sum();
-    4 * all + if compute == DType::Bf16 { 2 * rounded } else { 0 }
-}
-
-fn activation_bytes(config: &ModelConfig, plan: &TrainPlan) -> usize {
-    let (tokens, c) = (plan.rows as f64 * plan.lens.target as f64, plan.compute.size_bytes());
-    let (mut kept, mut n_recomputed) = (0.0, plan.recomputed_blocks);
-    for (name, stack) in config.stacks() {
-        let is_source = name == "encoder" && config.is_encoder_decoder();
-        let tokens = if is_source { plan.rows as f64 * plan.lens.source as f64 } else { tokens };
-        let has_cross = name == "decoder" && config.is_encoder_decoder();
-        let cross = if has_cross { cross_bytes(config, stack, plan) } else { 0.0 };
-        let block = tokens * block_bytes(config, stack, c) as f64 + cross;
-        let input = tokens * (4 * config.d_model) as f64;
-        let n_inputs = n_recomputed.min(stack.n_layers);
-        n_recomputed -= n_inputs;
-        // Blocks are computed again one at a time, when one that was kept has gone; the last one finds none.
-        let n_least = usize::from(stack == config.last_stack());
-        let n_whole = (stack.n_layers - n_inputs).max(n_least);
-        kept += n_inputs as f64 * input + n_whole as f64 * block;
-    }
-    // The way back holds the gradients of the widest layer beside what was kept.
-    let stack = config.last_stack();
-    let widest = widest_bytes(&stack.feed_forward, c) + 2 * 4 * config.d_model;
-    let n_logits = logits_block_rows(plan.rows.saturating_mul(plan.lens.target), config.vocab_size);
-    let logit_bytes = match (plan.compute, config.logit_cap) {
-        (DType::Bf16, _) => 4 + 2,
-        (DType::F32, Some(_)) => 4 + 4,
-        (DType::F32, None) => 4,
-    };
-    let logits = (n_logits * logit_bytes) as f64 * config.vocab_size as f64;
-    (kept + tokens * widest as f64 + logits) as usize
-}
-
-/// What a block keeps of each token: the residual stream at its two stations, and the inputs of its products.
-fn block_bytes(config: &ModelConfig, stack: &Stack, c: usize) -> usize {
-    let (d, attention) = (config.d_model, &stack.attention);
-    let (q, kv) = (attention.n_heads * attention.d_head, attention.n_kv_heads * attention.d_head);
-    let norms = norm_bytes(config, c);
-    let feed_forward = feed_forward_bytes(&stack.feed_forward, d, c);
-    // Norms of queries and keys keep their inputs and results beside the joined heads.
-    let qk_norm = if attention.qk_norm == QkNorm::None { 0 } else { 2 * (q + kv) * c };
-    2 * (4 * d + norms) + (2 * q + 2 * kv) * c + qk_norm + 4 * attention.n_heads + feed_forward
-}
-
-/// Results of a part's norms.
-fn norm_bytes(config: &ModelConfig, c: usize) -> usize {
-    match config.placement {
-        Placement::Pre | Placement::Parallel | Placement::Post => config.d_model * c,
-        Placement::ResPost => config.d_model * (c + 4),
-        Placement::Sandwich => config.d_model * (2 * c + 4),
-    }
-}
-
-/// What a layer's cross attention keeps of all rows.
-fn cross_bytes(config: &ModelConfig, stack: &Stack, plan: &TrainPlan) -> f64 {
-    let (attention, c) = (&stack.attention, plan.compute.size_bytes());
-    let (q, kv) = (attention.n_heads * attention.d_head, attention.n_kv_heads * attention.d_head);
-    let target = 4 * config.d_model + norm_bytes(config, c) + 2 * q * c + 4 * attention.n_heads;
-    plan.rows as f64 * (plan.lens.target as f64 * target as f64 + plan.lens.source as f64 * (2 * kv * c) as f64)
 }
 
 /// Memory that generation takes.
@@ -288,21 +155,27 @@ impl RunMemory {
     }
 }
 
+fn n_elements(spec: &ParamSpec) -> usize {
+    spec.shape.n_elements()
+}
+
+fn is_block_matrix(spec: &ParamSpec) -> bool {
+    matches!(spec.role, Role::Matrix | Role::Query | Role::Residual)
+}
+
 fn is_tied(config: &ModelConfig) -> bool {
     matches!(config.head, Head::Tied { .. })
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
-    use crate::config::Shape;
-    use crate::model::{Mode, Transformer, initial_params};
+    use crate::config::{Placement, QkNorm, Shape};
     use crate::params::ParamCount;
     use crate::presets::{self, Sizes};
-    use genera_tensor::{Device, Gradients, Key, Tape};
-    use genera_tokens::Source;
 
-    fn config(preset: &str) -> ModelConfig {
+    /// A small model of a preset, or of llama with one thing changed.
+    pub(super) fn config(preset: &str) -> ModelConfig {
         let sizes = Sizes {
             vocab_size: 64,
             context_len: 32,
@@ -325,6 +198,7 @@ mod tests {
             "norms of heads" => stack.attention.qk_norm = QkNorm::PerHead,
             "res-post" => config.placement = Placement::ResPost,
             "parallel" => config.placement = Placement::Parallel,
+            "sandwich" => config.placement = Placement::Sandwich,
             _ => {}
         }
         config
@@ -351,7 +225,9 @@ mod tests {
         let count = ParamCount::of(&config);
         let matrices = (count.attention + count.feed_forward + 64 * 64) as f64;
         let scores = 3.0 * 3.0 * 4.0 * 64.0;
-        assert_eq!(training(&config, Lens { target: 1, source: 0 }), 6.0 * matrices + scores);
+        let lens = Lens { target: 1, source: 0 };
+        assert_eq!(training(&config, lens), 6.0 * matrices + scores);
+        assert_eq!(3.0 * attention(&config, lens), scores);
     }
 
     #[test]
@@ -365,92 +241,5 @@ mod tests {
         batch.segments = vec![1, 1, 1, 2, 2, 0, 0, 0];
         let parts = [3, 2].map(|target| training(&config, Lens { target, source: 0 }));
         assert_eq!(of_training_batch(&config, &batch), parts[0] + parts[1]);
-    }
-
-    /// The plan against what a step really takes.
-    #[test]
-    fn activations_are_as_large_as_planned() {
-        for (preset, compute, recomputed_blocks) in [
-            ("llama", DType::F32, 0),
-            ("llama", DType::Bf16, 0),
-            ("gpt2", DType::F32, 3),
-            ("gpt2", DType::F32, 1),
-            ("marian", DType::F32, 0),
-            ("marian", DType::F32, 3),
-            ("marian", DType::Bf16, 0),
-            ("t5", DType::Bf16, 0),
-            ("experts", DType::F32, 0),
-            ("norms of heads", DType::F32, 0),
-            ("res-post", DType::F32, 0),
-            ("res-post", DType::Bf16, 0),
-            ("parallel", DType::F32, 0),
-        ] {
-            let (config, device, rows) = (config(preset), Device::cpu(1), 16);
-            let plan = TrainPlan {
-                rows,
-                lens: Lens::longest(&config),
-                compute,
-                optimizer: OptimizerKind::Sgd,
-                averages: false,
-                recomputed_blocks,
-            };
-            let params = initial_params(&config, 1, compute, &device);
-            let model = Transformer::new(config.clone(), params, &device);
-            let ids = vec![1; rows * 32];
-            let mut batch = Batch::dense(rows, 32, ids.clone(), ids.clone());
-            batch.source = config.is_encoder_decoder().then(|| Source { len: 32, tokens: ids, lens: vec![32; rows] });
-            let before = device.memory().in_use_bytes();
-            let mode = Mode { recomputed_blocks, ..Mode::default() };
-            let tape = Tape::new(&device);
-            let loss = model.loss(&tape, &batch, 0.0, 1.0, mode);
-            tape.backward(&loss.total, &mut Gradients::new(model.params().len()));
-            let found = (device.memory().peak_bytes() - before) as f64;
-            let memory = TrainMemory::of(&config, &plan);
-            let planned = (memory.activations + memory.gradients) as f64;
-            let ratio = planned / found;
-            assert!(
-                (0.9..1.3).contains(&ratio),
-                "{preset} {compute}, {recomputed_blocks} again: planned {planned}, found {found}, ratio {ratio:.2}"
-            );
-        }
-    }
-
-    /// What the system is asked for while the batches' shapes vary, against the plan for the largest.
-    #[test]
-    fn batches_of_any_shape_stay_within_the_plan() {
-        for preset in ["llama", "marian"] {
-            let (config, device, n_tokens) = (config(preset), Device::cpu(1), 512);
-            let lens = Lens::longest(&config);
-            let plan = TrainPlan {
-                rows: n_tokens / lens.target,
-                lens,
-                compute: DType::F32,
-                optimizer: OptimizerKind::Sgd,
-                averages: false,
-                recomputed_blocks: 0,
-            };
-            let model = Transformer::new(config.clone(), initial_params(&config, 1, DType::F32, &device), &device);
-            let weights = device.memory().in_use_bytes();
-            for i in 0..24 {
-                let [target, source] = [8, 9].map(|seed| 6 + Key::new(seed).below(i, 27) as usize);
-                let rows = n_tokens / target.max(source);
-                let mut batch = Batch::dense(rows, target, vec![1; rows * target], vec![1; rows * target]);
-                let tokens = vec![1; rows * source];
-                batch.source = config.is_encoder_decoder().then(|| Source {
-                    len: source,
-                    tokens,
-                    lens: vec![source as u32; rows],
-                });
-                let tape = Tape::new(&device);
-                let loss = model.loss(&tape, &batch, 0.0, 1.0, Mode::default());
-                tape.backward(&loss.total, &mut Gradients::new(model.params().len()));
-            }
-            let memory = TrainMemory::of(&config, &plan);
-            let planned = (weights + memory.activations + memory.gradients) as f64;
-            let found = device.memory().reserved_bytes() as f64;
-            let ratio = found / planned;
-            // Half of the peak may be kept beside it, and the plan may be a tenth too small.
-            assert!(ratio < 1.6, "{preset}: planned {planned}, reserved {found}, ratio {ratio:.2}");
-        }
     }
 }

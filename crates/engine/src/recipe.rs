@@ -328,7 +328,7 @@ fn misplaced(name: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flops::{self, Lens, TrainMemory, TrainPlan};
+    use crate::flops::{self, EarlierGradients, Lens, TrainMemory, TrainPlan};
     use crate::train::TrainSettings;
     use genera_tensor::DType;
 
@@ -451,6 +451,7 @@ mod tests {
                     optimizer: recipe.train.optimizer,
                     averages: true,
                     recomputed_blocks: 0,
+                    earlier: EarlierGradients::None,
                 };
                 assert!(TrainMemory::of(&config, &plan).total() > 0 && flops::training(&config, plan.lens) > 0.0);
             }

@@ -44,6 +44,11 @@ impl Memory {
         self.peak_bytes.load(Ordering::Relaxed)
     }
 
+    /// What a block takes that is asked to hold so many bytes.
+    pub fn block_bytes(n_bytes: usize) -> usize {
+        size_class(n_bytes)
+    }
+
     /// Gives the blocks kept for reuse back to the system.
     pub fn release(&self) {
         let mut free = self.free.lock().expect("no thread panics while it holds the pool");
