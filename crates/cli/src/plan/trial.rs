@@ -1,14 +1,56 @@
-//! Training on random tokens, to see how fast it goes.
+//! Training on random tokens, to see how fast it goes and what it takes.
 
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use genera_engine::ModelConfig;
 use genera_engine::flops::Lens;
 use genera_engine::model::{Transformer, initial_params};
-use genera_engine::recipe::Recipe;
+use genera_engine::recipe::{BaseRecipe, DpoRecipe, Family, LoraRecipe, Reasons, Recipe};
 use genera_engine::train::{TrainSettings, Trainer};
 use genera_tensor::{DType, Device, Key};
 use genera_tokens::{Batch, Source};
 use std::time::{Duration, Instant};
+
+/// The vocabulary where a recipe leaves it to the data, which are not looked at.
+const ASSUMED_VOCAB: usize = 256;
+
+/// Completes a recipe that is only to be `done` ("measured") without its data. A vocabulary that the data would decide is assumed,
+/// and that is said.
+///
+/// # Errors
+/// When the recipe asks for more than the training of a new Transformer, which would be ignored, or a setting cannot be used.
+pub fn settle(recipe: &mut Recipe, done: &str) -> Outcome<()> {
+    let asked = [
+        ("base", recipe.base != BaseRecipe::default()),
+        ("train.lora", recipe.lora != LoraRecipe::default()),
+        ("train.dpo", recipe.dpo != DpoRecipe::default()),
+        ("data.kind = \"preference\"", recipe.data.kind == "preference"),
+        ("model.family = \"gan\"", recipe.model.family == Family::Gan),
+    ];
+    if let Some((key, _)) = asked.iter().find(|(_, is_asked)| *is_asked) {
+        return Err(Failure::new(format!(
+            "{key} cannot be {done} by a recipe alone: only the training of a new Transformer, all of whose weights learn which \
+             token follows, can; leave {key} out to see what that takes"
+        )));
+    }
+    recipe.complete(&mut Reasons::default())?;
+    TrainSettings::new(&recipe.train)?;
+    if recipe.tokenizer.vocab_size.is_none() {
+        eprintln!(
+            "genera: the recipe does not say how large the vocabulary is, and the data is not looked at: {ASSUMED_VOCAB} tokens are \
+             assumed (--set tokenizer.vocab_size=N)"
+        );
+        recipe.tokenizer.vocab_size = Some(ASSUMED_VOCAB);
+    }
+    Ok(())
+}
+
+/// The model of a recipe that is settled.
+///
+/// # Errors
+/// When its sizes do not fit together.
+pub fn config(recipe: &Recipe) -> Outcome<ModelConfig> {
+    Ok(recipe.model.config(recipe.tokenizer.vocab_size.unwrap_or(ASSUMED_VOCAB))?)
+}
 
 /// A batch of random tokens; the same every time.
 pub fn batch(config: &ModelConfig, rows: usize, lens: Lens) -> Batch {

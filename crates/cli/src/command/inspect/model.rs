@@ -1,0 +1,147 @@
+//! What a model that is there is made of.
+
+use super::architecture;
+use crate::command::Common;
+use crate::failure::Outcome;
+use crate::model::LoadedModel;
+use crate::plan::memory;
+use crate::show::number;
+use crate::{hub, machine, model};
+use genera_engine::ModelConfig;
+use genera_engine::flops::{self, Lens, RunMemory};
+use genera_engine::params::ParamCount;
+use genera_engine::recipe::Recipe;
+use genera_engine::weights::Purpose;
+use genera_engine::weights::gguf::Reader;
+use genera_tensor::DType;
+use serde::Serialize;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Says what a model is made of.
+///
+/// # Errors
+/// When it cannot be read.
+pub(super) fn describe(path: &Path, common: Common) -> Outcome {
+    let device = machine::device(common.threads);
+    let model = model::load(path, None, Purpose::UseAsStored(DType::F32), &device)?;
+    let config = model.transformer.config();
+    let recipe = model.recipe.as_ref();
+    let facts = Facts::of(&model, recipe, stored_formats(path)?);
+    if common.json {
+        println!("{}", facts.to_json(config));
+    } else {
+        facts.print(config, recipe);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How many tensors of a GGUF file are in each format, and their bytes; empty for other files.
+fn stored_formats(path: &Path) -> Outcome<Vec<Stored>> {
+    let path = &*hub::locate(path)?;
+    let mut formats: Vec<Stored> = Vec::new();
+    if !path.is_file() || !model::is_gguf(path) {
+        return Ok(formats);
+    }
+    for entry in Reader::open(path)?.entries() {
+        let format = entry.format.name();
+        let n_bytes = entry.format.bytes_of(entry.shape.iter().product());
+        match formats.iter_mut().find(|found| found.format == format) {
+            Some(found) => (found.n_tensors, found.n_bytes) = (found.n_tensors + 1, found.n_bytes + n_bytes),
+            None => formats.push(Stored { format, n_tensors: 1, n_bytes }),
+        }
+    }
+    formats.sort_by_key(|stored| std::cmp::Reverse(stored.n_bytes));
+    Ok(formats)
+}
+
+/// Tensors of a file that are in one format.
+#[derive(Debug, Serialize)]
+struct Stored {
+    format: &'static str,
+    n_tensors: usize,
+    n_bytes: usize,
+}
+
+struct Facts {
+    family: Option<&'static str>,
+    stored: Vec<Stored>,
+    count: ParamCount,
+    forward_flops_per_token: f64,
+    training_flops_per_token: f64,
+    weight_bytes_per_token: usize,
+    /// By precision, as `--precision` calls them.
+    run_bytes: [(&'static str, usize); 3],
+    train_bytes: Option<usize>,
+    step: Option<u64>,
+}
+
+impl Facts {
+    fn of(model: &LoadedModel, recipe: Option<&Recipe>, stored: Vec<Stored>) -> Self {
+        let config = model.transformer.config();
+        let len = config.context_len;
+        let lens = Lens::longest(config);
+        let count = ParamCount::of(config);
+        let [wide, narrow] = [DType::F32, DType::Bf16].map(|dtype| RunMemory::of(config, 1, lens, dtype));
+        // What no product reads is in f32 whatever the precision.
+        let others = (2 * narrow.weights).saturating_sub(wide.weights);
+        let as_stored = model.transformer.params().product_bytes() + others + wide.cache;
+        Self {
+            family: model.transformer.published_as(),
+            stored,
+            forward_flops_per_token: flops::forward(config, lens) / len as f64,
+            training_flops_per_token: flops::training(config, lens) / len as f64,
+            weight_bytes_per_token: 4 * count.total(),
+            run_bytes: [("stored", as_stored), ("f32", wide.total()), ("bf16", narrow.total())],
+            train_bytes: recipe
+                .map(|recipe| memory::of_process(recipe, config, crate::run::session::compute_dtype(recipe))),
+            step: model.step,
+            count,
+        }
+    }
+
+    fn to_json(&self, config: &ModelConfig) -> serde_json::Value {
+        let run = self.run_bytes.map(|(precision, n_bytes)| (precision.to_owned(), n_bytes.into()));
+        serde_json::json!({
+            "family": self.family,
+            "stored": self.stored,
+            "config": config,
+            "parameters": architecture::parameters(&self.count),
+            "forward_flops_per_token": self.forward_flops_per_token,
+            "training_flops_per_token": self.training_flops_per_token,
+            "weight_bytes_read_per_token": self.weight_bytes_per_token,
+            "memory_to_run_bytes": serde_json::Map::from_iter(run),
+            "memory_to_train_bytes": self.train_bytes,
+            "step": self.step,
+        })
+    }
+
+    fn print(&self, config: &ModelConfig, recipe: Option<&Recipe>) {
+        println!("Architecture");
+        if let Some(family) = self.family {
+            println!("  {:<22} {family}", "family");
+        }
+        architecture::print(config, &self.count);
+        if !self.stored.is_empty() {
+            println!("\nStored");
+            for Stored { format, n_tensors, n_bytes } in &self.stored {
+                println!("  {format:<22} {n_tensors} tensors, {}", number::bytes(*n_bytes));
+            }
+        }
+        println!("\nA token at full context");
+        println!("  {:<22} {}", "forward", number::flops(self.forward_flops_per_token));
+        println!("  {:<22} {}", "training", number::flops(self.training_flops_per_token));
+        println!("  {:<22} {} (f32)", "weights read", number::bytes(self.weight_bytes_per_token));
+        println!("\nMemory");
+        for (precision, n_bytes) in self.run_bytes {
+            let is_default = if precision == "stored" { " (the default)" } else { "" };
+            println!("  {:<22} {}{is_default}", format!("to run, {precision}"), number::bytes(n_bytes));
+        }
+        if let (Some(bytes), Some(recipe)) = (self.train_bytes, recipe) {
+            println!("  {:<22} {} (batch of {})", "to train", number::bytes(bytes), recipe.train.batch_size);
+        }
+        if let Some(step) = self.step {
+            println!("\nThe checkpoint is of step {step}.");
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What the model of a recipe would be, and what training it takes.
+
+use super::architecture;
+use crate::command::Common;
+use crate::failure::Outcome;
+use crate::plan::overrides::Overrides;
+use crate::plan::{memory, privacy, trial};
+use crate::run::session::compute_dtype;
+use crate::show::number;
+use genera_engine::ModelConfig;
+use genera_engine::flops;
+use genera_engine::params::ParamCount;
+use genera_engine::recipe::{Reasons, Recipe};
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Says what the model of a recipe would be, and what training it takes.
+///
+/// # Errors
+/// When the recipe cannot be used, or starts from a base.
+pub(super) fn describe(path: &Path, set: &[String], common: Common) -> Outcome {
+    let mut recipe = Recipe::load(path)?;
+    Overrides::parse(set)?.apply(&mut recipe)?;
+    trial::settle(&mut recipe, "planned")?;
+    let (config, dtype) = (trial::config(&recipe)?, compute_dtype(&recipe));
+    let mut reasons = Reasons::default();
+    // A run that does not fit here may fit elsewhere: its plan is shown all the same.
+    if let Err(failure) = memory::fit(&mut recipe, &mut reasons, &config, dtype) {
+        eprintln!("genera: not on this machine: {}", failure.message());
+    }
+    let plan = Plan::of(&recipe, &config);
+    if common.json {
+        println!("{}", plan.to_json(&recipe, &config));
+    } else {
+        plan.print(&recipe, &config, &reasons);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What training by a recipe takes.
+struct Plan {
+    count: ParamCount,
+    tokens_per_step: usize,
+    flops_per_step: f64,
+    parts: memory::Parts,
+}
+
+impl Plan {
+    fn of(recipe: &Recipe, config: &ModelConfig) -> Self {
+        let (rows, lens) = memory::largest_batch(recipe, config);
+        // With privacy the rows of a step go through the model a few at a time.
+        let n_rows =
+            if privacy::is_on(recipe) { privacy::rows_of_step(recipe) } else { rows * recipe.train.accumulate.max(1) };
+        Self {
+            count: ParamCount::of(config),
+            tokens_per_step: n_rows * (lens.target + lens.source),
+            flops_per_step: n_rows as f64 * flops::training(config, lens),
+            parts: memory::parts(recipe, config, compute_dtype(recipe)),
+        }
+    }
+
+    fn to_json(&self, recipe: &Recipe, config: &ModelConfig) -> serde_json::Value {
+        let parts = self.parts.map(|(name, n_bytes)| (name.to_owned(), n_bytes.into()));
+        serde_json::json!({
+            "config": config,
+            "parameters": architecture::parameters(&self.count),
+            "dtype": compute_dtype(recipe).name(),
+            "tokens_per_step": self.tokens_per_step,
+            "flops_per_step": self.flops_per_step,
+            "recomputed_blocks": recipe.train.recomputed_blocks.unwrap_or(0),
+            "memory_to_train_bytes": memory::of_process(recipe, config, compute_dtype(recipe)),
+            "memory_to_train": serde_json::Map::from_iter(parts),
+        })
+    }
+
+    fn print(&self, recipe: &Recipe, config: &ModelConfig, reasons: &Reasons) {
+        println!("Architecture");
+        architecture::print(config, &self.count);
+        println!("\nA step, at most");
+        println!("  {:<22} {}", "tokens", self.tokens_per_step);
+        println!("  {:<22} {}", "arithmetic", number::flops(self.flops_per_step));
+        let dtype = compute_dtype(recipe);
+        let whole = memory::of_process(recipe, config, dtype);
+        println!("\n{:<24} {} (products in {dtype})", "Memory to train", number::bytes(whole));
+        for (name, n_bytes) in self.parts {
+            println!("  {name:<22} {}", number::bytes(n_bytes));
+        }
+        if let Some(n) = recipe.train.recomputed_blocks.filter(|n| *n > 0) {
+            let reason = reasons.get("train.recomputed_blocks").map_or_else(String::new, |reason| format!(" {reason}"));
+            println!("  {:<22} {n} blocks{reason}", "computed again");
+        }
+    }
+}
