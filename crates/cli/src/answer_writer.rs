@@ -102,8 +102,11 @@ impl AnswerWriter {
     }
 }
 
-/// Refuses a path that cannot be written, before an answer is made in vain.
-fn check(path: &Path) -> Outcome<()> {
+/// Refuses a path that cannot be written, before anything is made in vain.
+///
+/// # Errors
+/// Why it cannot be written; what lies there is left as it is.
+pub fn check(path: &Path) -> Outcome<()> {
     let cannot = || format!("cannot write {}", path.display());
     if path.is_file() {
         return OpenOptions::new().write(true).open(path).map(drop).during(cannot());
@@ -114,8 +117,19 @@ fn check(path: &Path) -> Outcome<()> {
     } else if !parent.is_dir() {
         Err(Failure::new(format!("{}: there is no directory {}; make it first", cannot(), parent.display())))
     } else {
-        Ok(())
+        check_directory(parent).during(cannot())
     }
+}
+
+/// Whether a file can be made in a directory.
+#[cfg(unix)]
+fn check_directory(directory: &Path) -> Outcome<()> {
+    Ok(rustix::fs::access(directory, rustix::fs::Access::WRITE_OK)?)
+}
+
+#[cfg(not(unix))]
+fn check_directory(_directory: &Path) -> Outcome<()> {
+    Ok(())
 }
 
 #[cfg(test)]

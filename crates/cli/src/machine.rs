@@ -2,6 +2,9 @@
 
 use genera_tensor::Device;
 use genera_tensor::backend::cpu::Isa;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 
 /// Number of processors that this process may use.
 pub fn n_cores() -> usize {
@@ -18,12 +21,53 @@ pub fn multiplies_bf16() -> bool {
     Isa::detect() == Isa::Avx512Bf16
 }
 
+/// The instruction sets that the kernels use or could, and whether this processor has each; none where they are not known.
+#[cfg(target_arch = "x86_64")]
+pub fn instruction_sets() -> Vec<(&'static str, bool)> {
+    macro_rules! detected {
+        ($($name:tt)*) => { vec![$(($name, std::arch::is_x86_feature_detected!($name))),*] };
+    }
+    detected!["avx2" "fma" "f16c" "avx512f" "avx512bw" "avx512dq" "avx512vl" "avx512bf16" "avx512vnni"]
+}
+
+/// The instruction sets that the kernels use or could, and whether this processor has each; none where they are not known.
+#[cfg(not(target_arch = "x86_64"))]
+pub fn instruction_sets() -> Vec<(&'static str, bool)> {
+    Vec::new()
+}
+
+/// What the last-level caches of all processors hold together; `None` where the system does not tell.
+///
+/// # Units
+/// Bytes.
+pub fn last_level_cache_bytes() -> Option<usize> {
+    // By level and the processors that share it, so that each is counted once.
+    let mut caches = BTreeMap::new();
+    for processor in fs::read_dir("/sys/devices/system/cpu").ok()?.flatten() {
+        for cache in fs::read_dir(processor.path().join("cache")).into_iter().flatten().flatten() {
+            if let Some((level, shared, n_bytes)) = cache_of(&cache.path()) {
+                caches.insert((level, shared), n_bytes);
+            }
+        }
+    }
+    let (&(last, _), _) = caches.last_key_value()?;
+    Some(caches.iter().filter(|((level, _), _)| *level == last).map(|(_, n_bytes)| n_bytes).sum())
+}
+
+/// Level, processors and bytes of a cache.
+fn cache_of(directory: &Path) -> Option<(u32, String, usize)> {
+    let read = |name: &str| fs::read_to_string(directory.join(name)).ok();
+    let size = read("size")?;
+    let kib: usize = size.trim().strip_suffix('K')?.parse().ok()?;
+    Some((read("level")?.trim().parse().ok()?, read("shared_cpu_list")?, kib << 10))
+}
+
 /// Memory that can be had without swapping; `None` where the system does not tell.
 ///
 /// # Units
 /// Bytes.
 pub fn available_bytes() -> Option<usize> {
-    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let meminfo = fs::read_to_string("/proc/meminfo").ok()?;
     let line = meminfo.lines().find(|line| line.starts_with("MemAvailable:"))?;
     let kib: usize = line.split_whitespace().nth(1)?.parse().ok()?;
     let limit = container_limit_bytes().unwrap_or(usize::MAX);
@@ -32,7 +76,7 @@ pub fn available_bytes() -> Option<usize> {
 
 /// What a container (control group, version 2) leaves this process.
 fn container_limit_bytes() -> Option<usize> {
-    let read = |name: &str| std::fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok();
+    let read = |name: &str| fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok();
     let limit: usize = read("memory.max")?.trim().parse().ok()?;
     let used: usize = read("memory.current")?.trim().parse().ok()?;
     Some(limit.saturating_sub(used))
@@ -43,7 +87,35 @@ fn container_limit_bytes() -> Option<usize> {
 /// # Units
 /// Bytes.
 pub fn peak_resident_bytes() -> Option<usize> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
     line.split_whitespace().nth(1)?.parse::<usize>().ok().map(|kib| kib * 1024)
+}
+
+/// Lets [`peak_resident_bytes`] count from here, where the system can do that.
+pub fn forget_peak_resident_bytes() {
+    // Where it cannot, the peak is that of the whole life.
+    let _ = fs::write("/proc/self/clear_refs", "5");
+}
+
+/// Pages of memory that this process touched for the first time so far, or again after they were given back ("minor faults");
+/// `None` where the system does not tell.
+pub fn n_minor_faults() -> Option<u64> {
+    let stat = fs::read_to_string("/proc/self/stat").ok()?;
+    // The name of the program comes second, in brackets, and may hold anything; this is the eighth after it.
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_whitespace().nth(7)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn fresh_pages_are_counted() {
+        let before = super::n_minor_faults().unwrap();
+        let fresh = std::hint::black_box(vec![1_u8; 64 << 20]);
+        let n = super::n_minor_faults().unwrap() - before;
+        // One each, or one for each page of 2 MiB; other tests may touch some as well.
+        assert!(n >= fresh.len() as u64 >> 21, "{n}");
+    }
 }

@@ -1,10 +1,15 @@
-//! What this machine can do at best: the rate of its matrix products, of attention and of its memory.
+//! What this machine can do at best: the rate of its matrix products, of attention and of its memory, and what it costs to
+//! share work among threads.
 
+use crate::machine;
+use genera_tensor::backend::cpu::Cpu;
 use genera_tensor::backend::{
-    Attention, AttentionBackward, AttentionGradients, AttentionSizes, Heads, Mask, Matmul, Matrix,
+    Attention, AttentionBackward, AttentionGradients, AttentionSizes, Heads, Kernels, Mask, Matmul, Matrix,
 };
 use genera_tensor::{DType, Device, Key, Tensor, Visibility};
 use serde::{Serialize, Serializer};
+use std::hint::{black_box, spin_loop};
+use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 /// The three products of a linear layer, y = x·Wᵀ.
@@ -97,12 +102,45 @@ impl SelfAttention {
 /// Time for which a rate is measured.
 const TIME: Duration = Duration::from_millis(300);
 
-/// Best rate of large matrix products in `dtype`.
+/// Large products, the fastest of which is the peak: squares, and those of a Transformer's layers, of which there are tokens
+/// enough for all threads. The cheapest come first.
+fn large(n_threads: usize) -> [Layer; 5] {
+    let n_tokens = 1536.max(256 * n_threads);
+    [
+        Layer { n_tokens: 768, n_in: 768, n_out: 768 },
+        Layer { n_tokens: n_tokens / 3, n_in: 512, n_out: 2048 },
+        Layer { n_tokens, n_in: 384, n_out: 1536 },
+        Layer { n_tokens, n_in: 1536, n_out: 384 },
+        Layer { n_tokens: 1152, n_in: 1152, n_out: 1152 },
+    ]
+}
+
+/// Time for which each of them is measured.
+const TIME_OF_LARGE: Duration = Duration::from_millis(50);
+
+/// Time to look for the peak where a person waits for something else.
+pub const GLANCE: Duration = Duration::from_millis(300);
+
+/// Time to look for the peak where it is what is asked for: all products are measured, unless they take seconds.
+pub const LOOK: Duration = Duration::from_secs(10);
+
+/// Best rate of large matrix products in `dtype`: forward and for the input's gradient, at least one, and as many others as
+/// there is time for. They are measured on a device of their own, whose memory goes with it.
 ///
 /// # Units
 /// FLOP/s.
-pub fn peak(device: &Device, dtype: DType) -> f64 {
-    product(device, dtype, Layer { n_tokens: 768, n_in: 768, n_out: 768 }, Product::Forward)
+pub fn peak(n_threads: usize, dtype: DType, time: Duration) -> f64 {
+    let (device, start) = (Device::cpu(n_threads), Instant::now());
+    let products =
+        large(n_threads).into_iter().flat_map(|layer| [(layer, Product::Forward), (layer, Product::InputGradient)]);
+    let mut best = 0.0;
+    for (layer, product) in products {
+        best = product_within(&device, dtype, layer, product, TIME_OF_LARGE).max(best);
+        if start.elapsed() > time {
+            break;
+        }
+    }
+    best
 }
 
 /// Best rate of one product in `dtype`.
@@ -110,20 +148,24 @@ pub fn peak(device: &Device, dtype: DType) -> f64 {
 /// # Units
 /// FLOP/s.
 pub fn product(device: &Device, dtype: DType, layer: Layer, product: Product) -> f64 {
+    product_within(device, dtype, layer, product, TIME)
+}
+
+fn product_within(device: &Device, dtype: DType, layer: Layer, product: Product, time: Duration) -> f64 {
     let Layer { n_tokens, n_in, n_out } = layer;
-    let [x, w, dy] =
-        [[n_tokens, n_in], [n_out, n_in], [n_tokens, n_out]].map(|shape| random(device, shape).cast(dtype));
-    let [m, n, k] = match product {
-        Product::Forward => [n_tokens, n_out, n_in],
-        Product::InputGradient => [n_tokens, n_in, n_out],
-        Product::WeightGradient => [n_out, n_in, n_tokens],
+    let [x, w, dy] = [[n_tokens, n_in], [n_out, n_in], [n_tokens, n_out]];
+    let (a, b, [m, n, k]) = match product {
+        Product::Forward => (x, w, [n_tokens, n_out, n_in]),
+        Product::InputGradient => (dy, w, [n_tokens, n_in, n_out]),
+        Product::WeightGradient => (dy, x, [n_out, n_in, n_tokens]),
     };
+    let [left, right] = [a, b].map(|shape| random(device, shape).cast(dtype));
     let mut c = Tensor::zeros(device, [m, n], product.result(dtype));
-    let seconds = fastest(|| {
+    let seconds = fastest(time, || {
         let (a, b) = match product {
-            Product::Forward => (Matrix::new(x.view(), n_in), Matrix::transposed(w.view(), n_in)),
-            Product::InputGradient => (Matrix::new(dy.view(), n_out), Matrix::new(w.view(), n_in)),
-            Product::WeightGradient => (Matrix::transposed(dy.view(), n_out), Matrix::new(x.view(), n_in)),
+            Product::Forward => (Matrix::new(left.view(), a[1]), Matrix::transposed(right.view(), b[1])),
+            Product::InputGradient => (Matrix::new(left.view(), a[1]), Matrix::new(right.view(), b[1])),
+            Product::WeightGradient => (Matrix::transposed(left.view(), a[1]), Matrix::new(right.view(), b[1])),
         };
         device.kernels().matmul(Matmul::product([m, n, k], a, b, c.view_mut(), false));
     });
@@ -141,7 +183,7 @@ pub fn attention(device: &Device, dtype: DType, shape: SelfAttention) -> f64 {
     let (mut out, mut gradient, mut log_sum_exp) = (dout.copy(), qkv.copy(), vec![0.0; h * t]);
     let [q, k, v] = [0, h, 2 * h].map(|first_head| Heads { data: qkv.view(), n_heads_stored: 3 * h, first_head });
     let (mask, bias) = (Mask::new(Visibility::Causal), None);
-    fastest(|| {
+    fastest(TIME, || {
         let sums = &mut log_sum_exp[..];
         device.kernels().attention(Attention { sizes, q, k, v, mask, bias, out: out.view_mut(), log_sum_exp: sums });
         let (out, dout, log_sum_exp, dbias) = (out.view(), dout.view(), &log_sum_exp[..], None);
@@ -151,22 +193,98 @@ pub fn attention(device: &Device, dtype: DType, shape: SelfAttention) -> f64 {
     })
 }
 
-/// Best rate at which all threads together read memory that no cache holds.
+/// How fast memory is read, and how that was measured.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct ReadBandwidth {
+    /// Best rate of all threads together.
+    pub read_bytes_per_s: f64,
+    /// What was read each time.
+    pub n_bytes_read: usize,
+    /// What the last-level caches hold, where the system tells.
+    pub last_level_cache_bytes: Option<usize>,
+}
+
+/// Least memory that is read to see how fast that goes.
+const LEAST_READ_BYTES: usize = 512 << 20;
+
+/// How many times the last-level caches' size is read, so that little of it is still there from the time before.
+const CACHES_READ: usize = 4;
+
+/// Best rate at which all threads together read memory that no cache holds. The threads are there before the clock starts, and
+/// each has written what it reads, so that it lies in the memory nearest to it.
+pub fn read_bandwidth(n_threads: usize) -> ReadBandwidth {
+    let last_level_cache_bytes = machine::last_level_cache_bytes();
+    let spare = machine::available_bytes().map_or(usize::MAX, |bytes| bytes / 2);
+    let n_bytes_read = (CACHES_READ * last_level_cache_bytes.unwrap_or(0)).max(LEAST_READ_BYTES).min(spare);
+    let n_words = n_bytes_read / size_of::<u64>();
+    let mut words = vec![0_u64; n_words];
+    let parts: Vec<&mut [u64]> = words.chunks_mut(n_words.div_ceil(n_threads.max(1)).max(1)).collect();
+    let (barrier, n_rounds) = (&Barrier::new(parts.len()), 1 + N_READ_ROUNDS);
+    let mut parts = parts.into_iter();
+    let own = parts.next().unwrap_or_default();
+    let seconds = std::thread::scope(|scope| {
+        for part in parts {
+            scope.spawn(move || read_in_rounds(part, barrier, n_rounds));
+        }
+        read_in_rounds(own, barrier, n_rounds)
+    });
+    ReadBandwidth {
+        read_bytes_per_s: (8 * n_words) as f64 / seconds,
+        n_bytes_read: 8 * n_words,
+        last_level_cache_bytes,
+    }
+}
+
+/// How often memory is read, after once to warm up.
+const N_READ_ROUNDS: usize = 8;
+
+/// Reads `part` while the other threads read theirs; seconds of the fastest round but the first, as long as the slowest thread
+/// took.
+fn read_in_rounds(part: &mut [u64], barrier: &Barrier, n_rounds: usize) -> f64 {
+    part.fill(1);
+    let mut best = f64::INFINITY;
+    for round in 0..n_rounds {
+        barrier.wait();
+        let start = Instant::now();
+        black_box(black_box(&*part).iter().fold(0_u64, |sum, word| sum.wrapping_add(*word)));
+        barrier.wait();
+        if round > 0 {
+            best = best.min(start.elapsed().as_secs_f64());
+        }
+    }
+    best
+}
+
+/// How long each thread is busy in a call whose cost is measured: longer than any of them takes to join.
+const BUSY: Duration = Duration::from_micros(20);
+
+/// What it costs to share work among all threads of a pool, when calls follow each other closely: how much longer a call takes
+/// in which each thread has [`BUSY`] to do than one thread takes for its part. The median of many.
 ///
 /// # Units
-/// Bytes/s.
-pub fn read_bandwidth(n_threads: usize) -> f64 {
-    const N_WORDS: usize = 1 << 26;
-    let words = vec![1_u64; N_WORDS];
-    let share = N_WORDS.div_ceil(n_threads.max(1));
-    let seconds = fastest(|| {
-        std::thread::scope(|scope| {
-            for part in words.chunks(share) {
-                scope.spawn(|| std::hint::black_box(part.iter().fold(0_u64, |sum, word| sum.wrapping_add(*word))));
-            }
-        });
-    });
-    (8 * N_WORDS) as f64 / seconds
+/// Seconds.
+pub fn parallel_call(n_threads: usize) -> f64 {
+    const N_CALLS: usize = 2000;
+    let cpu = Cpu::new(n_threads);
+    let busy = |_| {
+        let start = Instant::now();
+        while start.elapsed() < BUSY {
+            spin_loop();
+        }
+    };
+    let n_threads = cpu.n_threads();
+    let median = |call: &dyn Fn()| {
+        let timed = |_| {
+            let start = Instant::now();
+            call();
+            start.elapsed().as_secs_f64()
+        };
+        let mut seconds: Vec<f64> = (0..N_CALLS).map(timed).collect();
+        seconds.sort_by(f64::total_cmp);
+        seconds[N_CALLS / 2]
+    };
+    let alone = median(&|| busy(0));
+    (median(&|| cpu.run_tasks(n_threads, &busy)) - alone).max(0.0)
 }
 
 /// Numbers in 0..1; a processor may multiply zeros faster.
@@ -176,15 +294,15 @@ fn random(device: &Device, shape: [usize; 2]) -> Tensor {
     Tensor::from_f32(device, shape, &values)
 }
 
-/// Seconds of the fastest of the calls that fit into [`TIME`], after one that warms up.
-fn fastest(mut call: impl FnMut()) -> f64 {
+/// Seconds of the fastest of the calls that fit into `time`, after one that warms up.
+fn fastest(time: Duration, mut call: impl FnMut()) -> f64 {
     call();
     let (start, mut best) = (Instant::now(), f64::INFINITY);
     loop {
         let before = Instant::now();
         call();
         best = best.min(before.elapsed().as_secs_f64());
-        if start.elapsed() > TIME {
+        if start.elapsed() > time {
             return best;
         }
     }
@@ -205,7 +323,13 @@ mod tests {
         let shape = SelfAttention { n_heads: 2, d_head: 16, context_len: 33 };
         let rate = shape.flops() / attention(&device, DType::F32, shape);
         assert!((1e6..1e13).contains(&rate), "attention: {rate}");
-        assert!((1e8..1e13).contains(&read_bandwidth(1)));
+        let read = read_bandwidth(2);
+        assert!((1e8..1e13).contains(&read.read_bytes_per_s), "{read:?}");
+        assert!(read.n_bytes_read > 2 * read.last_level_cache_bytes.unwrap_or(0), "{read:?}");
+        let call = parallel_call(2);
+        assert!((0.0..1e-2).contains(&call), "{call}");
+        let best = peak(1, DType::F32, Duration::ZERO);
+        assert!((1e6..1e13).contains(&best), "{best}");
         assert_eq!(layer.flops(), 2.0 * 245_760.0);
         assert_eq!(layer.bytes(DType::Bf16, Product::Forward), 2.0 * (64.0 * 48.0 + 80.0 * 48.0 + 64.0 * 80.0));
         assert_eq!(

@@ -314,26 +314,6 @@ fn data_alone_is_enough() {
     assert!(bench.path("runs/birds/model/config.json").is_file());
 }
 
-#[test]
-fn the_machine_is_measured() {
-    let bench = Bench::new();
-    let ceilings = bench.json(&["bench", "machine", "--json", "--threads", "1"]);
-    assert_eq!(ceilings["products"].as_array().unwrap().len(), 15);
-    assert!(number(&ceilings["f32_flops_per_s"]) > 1e8 && number(&ceilings["read_bytes_per_s"]) > 1e8, "{ceilings}");
-}
-
-#[test]
-fn a_training_is_drawn_below_its_ceilings() {
-    let bench = tiny();
-    let drawn = bench.json(&["bench", "roofline", "tiny.toml", "--steps", "1", "--output", "roofline.svg", "--json"]);
-    // Three products each of qkv, out, up, down and head.
-    assert_eq!(drawn["products"].as_array().unwrap().len(), 15, "{drawn}");
-    assert!(number(&drawn["step"]["flops_per_byte"]) > 0.1, "{drawn}");
-    assert!(bench.read_text("roofline.svg").contains("weight gradient"));
-    let message = bench.refusal(&["bench", "roofline", "tiny.toml", "--output", "roofline.png"]);
-    assert!(message.contains("end it in .svg"), "{message}");
-}
-
 /// A table with two columns is enough for a model that answers.
 #[test]
 fn columns_are_pairs() {

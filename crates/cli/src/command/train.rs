@@ -264,7 +264,7 @@ fn choose(
         vocab_size: summary.vocab_size,
         is_paired: summary.has_pairs,
         time,
-        peak_flops_per_s: rates::peak(device, dtype),
+        peak_flops_per_s: rates::peak(device.kernels().n_threads(), dtype, rates::GLANCE),
     };
     sizes::choose(recipe, reasons, &facts, fixed)?;
     let mut trial = recipe.clone();

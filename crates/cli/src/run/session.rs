@@ -717,7 +717,7 @@ fn facts(
         validations,
         n_steps: recipe.train.steps,
         floor_nats: floor.map(|floor| floor.nats_per_token),
-        peak_flops_per_s: Some(rates::peak(device, dtype)),
+        peak_flops_per_s: Some(rates::peak(device.kernels().n_threads(), dtype, rates::GLANCE)),
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Roofline {
     pub peaks: Vec<Peak>,
     /// The products of the model's layers.
     pub products: Vec<LayerPoint>,
+    /// What else takes time in a step.
+    pub stages: Vec<StagePoint>,
     /// A whole training step.
     pub step: Point,
 }
@@ -49,6 +51,14 @@ pub struct Point {
 pub struct LayerPoint {
     pub layer: String,
     pub product: Product,
+    #[serde(flatten)]
+    pub point: Point,
+}
+
+/// A part of a step that is no product of a layer.
+#[derive(Debug, Serialize)]
+pub struct StagePoint {
+    pub name: &'static str,
     #[serde(flatten)]
     pub point: Point,
 }
@@ -115,7 +125,8 @@ impl Roofline {
         let top = ridge(&self.peaks[0]);
         plot.draw_series(LineSeries::new([slope(start), slope(top)], INK.stroke_width(2)))?;
         let memory = format!("memory: {:.1} GB/s", giga(self.read_bytes_per_s));
-        let (x, y) = slope((start * top).sqrt());
+        // Below the lowest ridge, where the names of the peaks begin.
+        let (x, y) = slope((start * self.peaks.last().map_or(top, ridge)).sqrt());
         plot.draw_series([label(memory, (1.06 * x, y), false)])?;
         for (i, peak) in self.peaks.iter().enumerate() {
             let (start, height) = slope(ridge(peak));
@@ -126,7 +137,7 @@ impl Roofline {
         Ok(())
     }
 
-    /// A colour for each layer, a mark for each of its products.
+    /// A colour for each layer, a mark for each of its products, a square for what is none.
     fn draw_points(&self, plot: &mut Plot<'_, '_>) -> Drawn {
         let mut layers: Vec<&str> = self.products.iter().map(|mark| mark.layer.as_str()).collect();
         layers.dedup();
@@ -150,6 +161,12 @@ impl Roofline {
         plot.draw_series(marks(Product::WeightGradient).map(|(at, color)| Cross::new(at, 5, color.stroke_width(3))))?
             .label(Product::WeightGradient.name())
             .legend(|(x, y)| Cross::new((x + 7, y), 5, INK.stroke_width(3)));
+        for (stage, color) in self.stages.iter().zip(COLORS.iter().copied().cycle().skip(layers.len())) {
+            let square = move |(x, y): (i32, i32)| Rectangle::new([(x - 5, y - 5), (x + 5, y + 5)], color.filled());
+            plot.draw_series([EmptyElement::at(stage.point.place()) + square((0, 0))])?
+                .label(stage.name)
+                .legend(move |(x, y)| square((x + 7, y)));
+        }
         plot.draw_series([Circle::new(self.step.place(), 6, INK.stroke_width(3))])?
             .label("whole step")
             .legend(|(x, y)| Circle::new((x + 7, y), 6, INK.stroke_width(3)));
@@ -158,7 +175,13 @@ impl Roofline {
 
     /// Ranges of x and y that show the ridges and every point.
     fn ranges(&self) -> [Range<f64>; 2] {
-        let points = || self.products.iter().map(|mark| mark.point).chain([self.step]);
+        let points = || {
+            self.products
+                .iter()
+                .map(|mark| mark.point)
+                .chain(self.stages.iter().map(|stage| stage.point))
+                .chain([self.step])
+        };
         let range = |of: fn(Point) -> f64, low: f64, high: f64| {
             let low = points().map(|point| of(point) / 1.5).fold(low, f64::min);
             low..points().map(|point| of(point) * 1.5).fold(high, f64::max)
@@ -212,10 +235,20 @@ mod tests {
             read_bytes_per_s: 2e10,
             peaks: vec![peak("bf16", 2e11), peak("f32", 1e11)],
             products: products.into(),
+            stages: vec![StagePoint { name: "attention", point: Point { flops_per_byte: 0.5, flops_per_s: 3e9 } }],
             step: point,
         };
+        let [x, y] = roofline.ranges();
+        assert!(x.contains(&0.5) && y.contains(&3.0), "{x:?}, {y:?}");
         let svg = roofline.to_svg().unwrap();
-        let parts = ["a &lt;model&gt;", "memory: 20.0 GB/s", "bf16 products: 200 GFLOP/s", "qkv", "weight gradient"];
+        let parts = [
+            "a &lt;model&gt;",
+            "memory: 20.0 GB/s",
+            "bf16 products: 200 GFLOP/s",
+            "qkv",
+            "weight gradient",
+            "attention",
+        ];
         for part in parts {
             assert!(svg.contains(part), "no {part} in {svg}");
         }

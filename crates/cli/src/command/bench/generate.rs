@@ -9,7 +9,7 @@ use crate::rates;
 use crate::show::number;
 use genera_engine::generate::{Event, Generator, Limits, Request, Sampling};
 use genera_engine::model::Transformer;
-use genera_tensor::Key;
+use genera_tensor::{Key, Pass};
 use serde::Serialize;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -76,13 +76,20 @@ pub fn run(arguments: &Arguments, common: Common) -> Outcome {
     let weight_bytes = model.params().product_bytes();
     let rounds = (0..arguments.rounds).map(|i| round(&model, arguments, i.into())).collect::<Outcome<Vec<_>>>()?;
     let profile = device.profile().expect("the device was made to note its time");
-    let operations = operations::of(profile, arguments.tokens.saturating_sub(1).max(1));
+    let n_parts = arguments.tokens.saturating_sub(1).max(1);
+    // The profile is that of the last round.
+    let last = rounds
+        .last()
+        .map_or(0.0, |round| (if arguments.tokens > 1 { round.decode } else { round.prefill }).as_secs_f64());
+    let operations = operations::of(profile, n_parts, last / f64::from(n_parts));
     let peak_memory_bytes = machine::peak_resident_bytes();
     let n = f64::from(arguments.batch);
     let prefill = median(rounds.iter().map(|round| round.prefill));
     let n_steps = f64::from(arguments.tokens - 1);
     let per_step = (n_steps > 0.0).then(|| median(rounds.iter().map(|round| round.decode)) / n_steps);
-    let share = |per_step: f64| weight_bytes as f64 / per_step / rates::read_bandwidth(device.kernels().n_threads());
+    let share = |per_step: f64| {
+        weight_bytes as f64 / per_step / rates::read_bandwidth(device.kernels().n_threads()).read_bytes_per_s
+    };
     let measured = Measured {
         device: device.kernels().name(),
         load_seconds,
@@ -135,18 +142,25 @@ fn round(model: &Transformer, arguments: &Arguments, seed: u64) -> Outcome<Round
         profile.restart();
     }
     let start = Instant::now();
-    let n_tokens_of = |events: Vec<Event>| events.iter().filter(|event| matches!(event, Event::Token { .. })).count();
+    let step = |generator: &mut Generator<'_>| {
+        let events = generator.step();
+        if let Some(profile) = model.device().profile() {
+            // What no operation covers, such as choosing the tokens.
+            profile.mark(operations::OTHER, Pass::Outside);
+        }
+        events.iter().filter(|event| matches!(event, Event::Token { .. })).count()
+    };
     // Prompts are read in parts, the last of which gives the first token.
     let mut n_generated = 0;
     while n_generated < n {
-        n_generated += n_tokens_of(generator.step());
+        n_generated += step(&mut generator);
     }
     let prefill = start.elapsed();
     if let Some(profile) = model.device().profile().filter(|_| arguments.tokens > 1) {
         profile.restart();
     }
     while !generator.is_idle() {
-        n_generated += n_tokens_of(generator.step());
+        n_generated += step(&mut generator);
     }
     if n_generated != n * arguments.tokens as usize {
         return Err(Failure::new(format!(

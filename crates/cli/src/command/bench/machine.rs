@@ -3,10 +3,11 @@
 use crate::command::Common;
 use crate::failure::Outcome;
 use crate::machine;
-use crate::rates::{self, Layer, Product, SelfAttention};
+use crate::rates::{self, Layer, Product, ReadBandwidth, SelfAttention};
 use crate::show::number;
+use genera_tensor::backend::cpu::Isa;
 use genera_tensor::{DType, Device};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::process::ExitCode;
 
 /// Whether more shapes are measured.
@@ -54,11 +55,31 @@ struct Ceilings {
     n_cores: usize,
     n_threads: usize,
     device: String,
-    read_bytes_per_s: f64,
+    /// Those of this processor that matter.
+    instruction_sets: InstructionSets,
+    /// The widest that are used.
+    isa: &'static str,
+    /// Whether there is no instruction for products of bf16: they are widened to f32 first.
+    bf16_is_emulated: bool,
+    #[serde(flatten)]
+    read: ReadBandwidth,
+    /// What it costs to share work among all threads.
+    parallel_call_seconds: f64,
+    /// Best rates of products: of large ones, and of those below.
     f32_flops_per_s: f64,
     bf16_flops_per_s: f64,
     products: Vec<MeasuredProduct>,
     attention: [MeasuredAttention; 2],
+}
+
+/// Whether this processor has each.
+#[derive(Debug)]
+struct InstructionSets(Vec<(&'static str, bool)>);
+
+impl Serialize for InstructionSets {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().copied())
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -89,14 +110,25 @@ pub fn run(arguments: &Arguments, common: Common) -> Outcome {
     let small = if arguments.all { &SMALL[..] } else { &[] };
     let shapes = SHAPES.iter().chain(small);
     let n_threads = device.kernels().n_threads();
+    let read = rates::read_bandwidth(n_threads);
+    let parallel_call_seconds = rates::parallel_call(n_threads);
+    let products: Vec<MeasuredProduct> =
+        shapes.flat_map(|&(name, layer)| measure_layer(&device, name, layer)).collect();
+    let best = |dtype: DType, of: fn(&MeasuredProduct) -> f64| {
+        products.iter().map(of).fold(rates::peak(n_threads, dtype, rates::LOOK), f64::max)
+    };
     let ceilings = Ceilings {
         n_cores: machine::n_cores(),
         n_threads,
         device: device.kernels().name(),
-        read_bytes_per_s: rates::read_bandwidth(n_threads),
-        f32_flops_per_s: rates::peak(&device, DType::F32),
-        bf16_flops_per_s: rates::peak(&device, DType::Bf16),
-        products: shapes.flat_map(|&(name, layer)| measure_layer(&device, name, layer)).collect(),
+        instruction_sets: InstructionSets(machine::instruction_sets()),
+        isa: Isa::detect().name(),
+        bf16_is_emulated: !machine::multiplies_bf16(),
+        read,
+        parallel_call_seconds,
+        f32_flops_per_s: best(DType::F32, |product| product.f32_flops_per_s),
+        bf16_flops_per_s: best(DType::Bf16, |product| product.bf16_flops_per_s),
+        products,
         attention: ATTENTION.map(|shape| measure_attention(&device, shape)),
     };
     if common.json {
@@ -129,13 +161,32 @@ fn measure_attention(device: &Device, shape: SelfAttention) -> MeasuredAttention
 
 fn print(ceilings: &Ceilings) {
     println!("{} on {} cores", ceilings.device, ceilings.n_cores);
-    println!("reads memory at    {:.1} GB/s", ceilings.read_bytes_per_s / 1e9);
-    println!("products of 768³   {} in f32", number::flops_per_s(ceilings.f32_flops_per_s));
-    println!("                   {} in bf16\n", number::flops_per_s(ceilings.bf16_flops_per_s));
+    let sets = &ceilings.instruction_sets.0;
+    let names = |has: bool| sets.iter().filter(move |set| set.1 == has).map(|set| set.0).collect::<Vec<_>>().join(", ");
+    for (title, has) in [("instructions", true), ("without", false)] {
+        if !names(has).is_empty() {
+            println!("{title:<18} {}", names(has));
+        }
+    }
+    println!("kernels use        {}", ceilings.isa);
+    let ReadBandwidth { read_bytes_per_s, n_bytes_read, last_level_cache_bytes } = ceilings.read;
+    let cache =
+        last_level_cache_bytes.map_or_else(String::new, |n| format!("; the last-level cache: {}", number::bytes(n)));
     println!(
-        "{:<10} {:>6} {:>6} {:>6}  {:<16} {:>13} {:>13}",
-        "layer", "tokens", "in", "out", "product", "f32", "bf16"
+        "reads memory at    {:.1} GB/s ({} each time{cache})",
+        read_bytes_per_s / 1e9,
+        number::bytes(n_bytes_read)
     );
+    println!(
+        "a parallel call    {:.1} µs, the work of {} threads aside",
+        1e6 * ceilings.parallel_call_seconds,
+        ceilings.n_threads
+    );
+    println!("products, at best  {} in f32", number::flops_per_s(ceilings.f32_flops_per_s));
+    let emulated = if ceilings.bf16_is_emulated { " (emulated: no instruction multiplies it)" } else { "" };
+    println!("                   {} in bf16{emulated}\n", number::flops_per_s(ceilings.bf16_flops_per_s));
+    let bf16 = if ceilings.bf16_is_emulated { "emulated bf16" } else { "bf16" };
+    println!("{:<10} {:>6} {:>6} {:>6}  {:<16} {:>13} {:>13}", "layer", "tokens", "in", "out", "product", "f32", bf16);
     for product in &ceilings.products {
         println!(
             "{:<10} {:>6} {:>6} {:>6}  {:<16} {:>13} {:>13}",
@@ -148,7 +199,7 @@ fn print(ceilings: &Ceilings) {
             number::flops_per_s(product.bf16_flops_per_s),
         );
     }
-    println!("\n{:<27} {:>6}  {:>10} {:>24}", "attention, both passes", "T", "f32", "bf16");
+    println!("\n{:<27} {:>6}  {:>10} {:>24}", "attention, both passes", "T", "f32", bf16);
     for attention in &ceilings.attention {
         println!(
             "{:<27} {:>6}  {:>7.2} ms {:>13} {:>7.2} ms {:>13}",

@@ -1,9 +1,11 @@
 //! `genera bench`: how fast this machine is, and how fast it trains and generates.
 
 mod generate;
+mod layers;
 mod machine;
 mod operations;
 mod roofline;
+mod traffic;
 mod train;
 
 use super::Common;
@@ -24,7 +26,11 @@ pub struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
-    /// Train on fixed synthetic tokens of a recipe's shape: tokens/s, FLOP/s, peak memory.
+    /// Train on fixed synthetic tokens of a recipe's shape: tokens/s, FLOP/s, peak memory, time by operation.
+    ///
+    /// The peak that FLOP/s are a share of is the best rate of large matrix products in the recipe's storage type (of 768 and
+    /// 1,152 cubed, and three as those of a Transformer's layers; forward and for the input's gradient), measured before and after
+    /// the training.
     ///
     /// Example: genera bench train recipes/bench-a.toml --set train.dtype=bf16 --json
     Train(train::Arguments),
@@ -32,11 +38,12 @@ enum What {
     ///
     /// Example: genera bench generate --model model.gguf --prompt-tokens 512 --tokens 128
     Generate(generate::Arguments),
-    /// The ceilings: memory bandwidth, and the rate of matrix products and of attention of a Transformer's shapes.
+    /// The ceilings: instruction sets, memory bandwidth, the cost of sharing work among threads, and the rate of matrix products
+    /// and of attention of a Transformer's shapes.
     ///
     /// Example: genera bench machine --threads 1
     Machine(machine::Arguments),
-    /// Draw the ceilings, and a recipe's matrix products and whole training step below them.
+    /// Draw the ceilings, and a recipe's matrix products, attention, optimizer and whole training step below them.
     ///
     /// Example: genera bench roofline recipes/bench-a.toml --output roofline.svg
     Roofline(roofline::Arguments),

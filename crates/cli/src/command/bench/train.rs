@@ -2,20 +2,22 @@
 
 use super::operations::{self, Operation};
 use crate::command::Common;
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::machine;
 use crate::plan::overrides::Overrides;
-use crate::plan::{memory, trial};
+use crate::plan::{memory, privacy, trial};
 use crate::rates;
 use crate::run::session::compute_dtype;
 use crate::show::number;
-use genera_engine::ModelConfig;
 use genera_engine::params::ParamCount;
 use genera_engine::recipe::{Reasons, Recipe};
+use genera_engine::train::{StepReport, Trainer};
+use genera_tensor::{DType, Pass, Profile};
 use genera_tokens::Batch;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Instant;
 
 /// What to train on.
 #[derive(Debug, clap::Args)]
@@ -39,23 +41,35 @@ pub(super) struct Measured {
     tokens_per_s: f64,
     /// Median; training counts three forward passes, attention included.
     pub(super) flops_per_s: f64,
-    /// Share of the rate of large matrix products here.
     share_of_peak: f64,
-    /// Of the whole process.
+    /// Best rate of large matrix products here, before or after the training.
+    pub(super) peak_flops_per_s: f64,
+    /// Of the whole process while it trained.
     peak_memory_bytes: Option<usize>,
     /// Most tensor memory in use at once.
     peak_tensor_bytes: usize,
+    /// Tensor memory obtained from the system at the end: what is in use, and what is kept for reuse.
+    reserved_tensor_bytes: usize,
     /// What `genera inspect` plans for the same run.
     planned_bytes: usize,
+    /// Pages of memory touched for the first time, by all threads.
+    minor_faults_per_step: Option<f64>,
+    /// Median, from the start of a step to that of the next.
     pub(super) seconds_per_step: f64,
+    /// Mean of the same, to which the operations sum.
+    mean_seconds_per_step: f64,
     n_steps: u32,
     pub(super) n_parameters: usize,
     pub(super) n_step_tokens: usize,
+    vocab_size: usize,
+    /// Blocks of which only the input is kept.
+    recomputed_blocks: usize,
+    n_threads: usize,
     pub(super) dtype: &'static str,
     pub(super) device: String,
     loss: f64,
-    /// Where the time of a step goes; the parts sum to the mean step.
-    operations: Vec<Operation>,
+    /// Where the time of a step goes.
+    pub(super) operations: Vec<Operation>,
 }
 
 /// Steps before those that are measured: they find no memory ready.
@@ -75,21 +89,19 @@ impl Arguments {
     /// The recipe with all its keys.
     ///
     /// # Errors
-    /// When the file or a change of it cannot be used.
+    /// When the file or a change of it cannot be used, or it asks for what is not measured.
     pub(super) fn recipe(&self) -> Outcome<Recipe> {
         let mut recipe = Recipe::load(&self.recipe)?;
         Overrides::parse(&self.set)?.apply(&mut recipe)?;
-        recipe.complete(&mut Reasons::default())?;
+        if privacy::is_on(&recipe) {
+            return Err(Failure::new(
+                "train.privacy cannot be measured: with it a step takes its rows one by one; leave it out to measure what the same \
+                 model takes without",
+            ));
+        }
+        trial::settle(&mut recipe, "measured")?;
         Ok(recipe)
     }
-}
-
-/// The model of a recipe.
-///
-/// # Errors
-/// When its sizes do not fit together.
-pub(super) fn config(recipe: &Recipe) -> Outcome<ModelConfig> {
-    Ok(recipe.model.config(recipe.tokenizer.vocab_size.unwrap_or(256))?)
 }
 
 /// Trains on random tokens.
@@ -98,14 +110,15 @@ pub(super) fn config(recipe: &Recipe) -> Outcome<ModelConfig> {
 /// When the recipe cannot be used, or does not fit into memory.
 pub(super) fn measure(mut recipe: Recipe, n_steps: u32, common: Common) -> Outcome<Measured> {
     let device = machine::device(common.threads).profiled();
-    let config = config(&recipe)?;
+    let (config, n_threads) = (trial::config(&recipe)?, device.kernels().n_threads());
     let dtype = compute_dtype(&recipe);
-    memory::fit(&mut recipe, &mut Reasons::default(), &config, dtype)?;
-    let peak = rates::peak(&device, dtype);
+    fit(&mut recipe, dtype)?;
+    let peak_before = rates::peak(n_threads, dtype, rates::LOOK);
+    machine::forget_peak_resident_bytes();
     let planned_bytes = memory::of_process(&recipe, &config, dtype);
     let (rows, lens) = memory::largest_batch(&recipe, &config);
     let batch = trial::batch(&config, rows, lens);
-    let n_parameters = ParamCount::of(&config).total();
+    let (n_parameters, vocab_size) = (ParamCount::of(&config).total(), config.vocab_size);
     let mut trainer = trial::trainer(&recipe, config, dtype, &device)?;
     let micro = vec![batch; recipe.train.accumulate.max(1)];
     let n_step_tokens = micro.iter().map(Batch::n_tokens).sum();
@@ -113,47 +126,102 @@ pub(super) fn measure(mut recipe: Recipe, n_steps: u32, common: Common) -> Outco
         trainer.step(&micro)?;
     }
     let profile = device.profile().expect("the device was made to note its time");
-    profile.restart();
-    let mut reports = (0..n_steps).map(|_| trainer.step(&micro)).collect::<Result<Vec<_>, _>>()?;
-    let loss = reports.last().map_or(f64::NAN, |report| report.loss);
-    let operations = operations::of(profile, n_steps);
-    reports.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
-    let median = &reports[reports.len() / 2];
+    let n_faults_before = machine::n_minor_faults();
+    let Timed { mut seconds, last } = timed_steps(&mut trainer, &micro, n_steps, profile)?;
+    let n_faults = machine::n_minor_faults().zip(n_faults_before).map(|(after, before)| after - before);
+    let (peak_memory_bytes, memory) = (machine::peak_resident_bytes(), device.memory());
+    let (peak_tensor_bytes, reserved_tensor_bytes) = (memory.peak_bytes(), memory.reserved_bytes());
+    drop(trainer);
+    let mean_seconds_per_step = seconds.iter().sum::<f64>() / f64::from(n_steps);
+    seconds.sort_by(f64::total_cmp);
+    let seconds_per_step = seconds[seconds.len() / 2];
+    let flops_per_s = last.flops_per_s * last.seconds / seconds_per_step;
+    let peak_flops_per_s = rates::peak(n_threads, dtype, rates::LOOK).max(peak_before);
     Ok(Measured {
-        tokens_per_s: median.tokens_per_s,
-        flops_per_s: median.flops_per_s,
-        share_of_peak: median.flops_per_s / peak,
-        peak_memory_bytes: machine::peak_resident_bytes(),
-        peak_tensor_bytes: device.memory().peak_bytes(),
+        tokens_per_s: last.tokens_per_s * last.seconds / seconds_per_step,
+        flops_per_s,
+        share_of_peak: flops_per_s / peak_flops_per_s,
+        peak_flops_per_s,
+        peak_memory_bytes,
+        peak_tensor_bytes,
+        reserved_tensor_bytes,
         planned_bytes,
-        seconds_per_step: median.seconds,
+        minor_faults_per_step: n_faults.map(|n| n as f64 / f64::from(n_steps)),
+        seconds_per_step,
+        mean_seconds_per_step,
         n_steps,
         n_parameters,
         n_step_tokens,
+        vocab_size,
+        recomputed_blocks: recipe.train.recomputed_blocks.unwrap_or(0),
+        n_threads,
         dtype: dtype.name(),
         device: device.kernels().name(),
-        loss,
-        operations,
+        loss: last.loss,
+        operations: operations::of(profile, n_steps, mean_seconds_per_step),
     })
+}
+
+/// Makes the run fit into memory, and says so where that changes it.
+fn fit(recipe: &mut Recipe, dtype: DType) -> Outcome<()> {
+    let mut reasons = Reasons::default();
+    let config = trial::config(recipe)?;
+    memory::fit(recipe, &mut reasons, &config, dtype)?;
+    if let (Some(n), Some(reason)) = (recipe.train.recomputed_blocks, reasons.get("train.recomputed_blocks")) {
+        eprintln!("genera: train.recomputed_blocks = {n}: {reason}");
+    }
+    Ok(())
+}
+
+/// Steps that were measured.
+struct Timed {
+    /// Of each, what is tidied up after it included.
+    seconds: Vec<f64>,
+    /// What the last one reported.
+    last: StepReport,
+}
+
+fn timed_steps(trainer: &mut Trainer, micro: &[Batch], n_steps: u32, profile: &Profile) -> Outcome<Timed> {
+    let mut seconds = Vec::with_capacity(n_steps as usize);
+    profile.restart();
+    loop {
+        let start = Instant::now();
+        let last = trainer.step(micro)?;
+        // What no operation covers, such as giving back the gradients.
+        profile.mark(operations::OTHER, Pass::Outside);
+        seconds.push(start.elapsed().as_secs_f64());
+        if seconds.len() == n_steps as usize {
+            return Ok(Timed { seconds, last });
+        }
+    }
 }
 
 fn print(measured: &Measured) {
     println!("{}", measured.device);
     println!(
-        "{} parameters, {} tokens a step, {}",
+        "{} parameters, a vocabulary of {}, {} tokens a step, {}",
         number::count(measured.n_parameters as f64),
+        measured.vocab_size,
         measured.n_step_tokens,
         measured.dtype
     );
     println!("tokens/s       {}", number::count(measured.tokens_per_s));
     println!(
-        "arithmetic     {} ({:.0} % of the peak of matrix products)",
+        "arithmetic     {} ({:.0} % of the peak of matrix products, {})",
         number::flops_per_s(measured.flops_per_s),
-        100.0 * measured.share_of_peak
+        100.0 * measured.share_of_peak,
+        number::flops_per_s(measured.peak_flops_per_s)
     );
-    println!("a step         {:.1} ms", 1000.0 * measured.seconds_per_step);
+    let [median, mean] = [measured.seconds_per_step, measured.mean_seconds_per_step].map(|seconds| 1e3 * seconds);
+    println!("a step         {median:.1} ms (mean {mean:.1} ms)");
     if let Some(bytes) = measured.peak_memory_bytes {
         println!("peak memory    {} (planned {})", number::bytes(bytes), number::bytes(measured.planned_bytes));
+    }
+    if measured.recomputed_blocks > 0 {
+        println!("computed again {} blocks", measured.recomputed_blocks);
+    }
+    if let Some(n) = measured.minor_faults_per_step {
+        println!("fresh pages    {n:.1} a step");
     }
     operations::print(&measured.operations);
 }

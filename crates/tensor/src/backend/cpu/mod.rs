@@ -63,6 +63,12 @@ impl Cpu {
     pub fn isa(&self) -> Isa {
         self.isa
     }
+
+    /// Runs `task(0)` … `task(n_tasks - 1)`, each once, on whichever thread is free, and returns when all are done: how every
+    /// kernel shares its work, for those who want to know what that costs.
+    pub fn run_tasks(&self, n_tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        self.pool.run(n_tasks, task);
+    }
 }
 
 impl Kernels for Cpu {
