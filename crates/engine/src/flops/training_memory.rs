@@ -225,10 +225,11 @@ fn block_widths(config: &ModelConfig, stack: &Stack, c: usize, has_cross: bool) 
 /// got, and two numbers a row of each norm.
 fn part_widths(config: &ModelConfig, c: usize, has_stream: bool) -> Vec<usize> {
     let (stream, inside, norm) = (4 * config.d_model, config.d_model * c, [4, 4]);
+    // Without a norm before the products it is their input, which is rounded.
+    let stream = if config.placement == Placement::ResPost { inside } else { stream };
     let mut widths = if has_stream { vec![stream] } else { Vec::new() };
     match config.placement {
-        Placement::Pre | Placement::Parallel | Placement::ResPost => widths.push(inside),
-        Placement::Post => widths.push(stream),
+        Placement::Pre | Placement::Parallel | Placement::ResPost | Placement::Post => widths.push(inside),
         Placement::Sandwich => {
             widths.extend([inside, inside]);
             widths.extend(norm);
@@ -280,10 +281,12 @@ mod tests {
             ("gpt2", DType::F32, 1, 1),
             ("marian", DType::F32, 0, 1),
             ("marian", DType::F32, 3, 1),
+            ("marian", DType::Bf16, 0, 1),
             ("t5", DType::Bf16, 0, 1),
             ("experts", DType::F32, 0, 1),
             ("norms of heads", DType::F32, 0, 1),
             ("res-post", DType::F32, 0, 1),
+            ("res-post", DType::Bf16, 0, 1),
             ("parallel", DType::F32, 0, 1),
             ("sandwich", DType::F32, 0, 1),
             ("sandwich", DType::Bf16, 1, 1),
