@@ -205,8 +205,13 @@ impl<E: Element> Program for Store<'_, E> {
             }
             // SAFETY: whoever called `finish` vouches for these elements of row i.
             let c = unsafe { std::slice::from_raw_parts_mut(self.c.add(i * self.stride + columns.start), width) };
-            for (c, values) in c.chunks_exact_mut(V::N).zip(values.chunks_exact(V::N)) {
+            let (mut c, mut values) = (c.chunks_exact_mut(V::N), values.chunks_exact(V::N));
+            for (c, values) in c.by_ref().zip(values.by_ref()) {
                 E::store(v.load(values), c);
+            }
+            // Kernels in plain code have narrower vectors.
+            if !values.remainder().is_empty() {
+                E::store_partial(v.load_partial(values.remainder(), 0.0), c.into_remainder());
             }
         }
     }
