@@ -43,7 +43,7 @@ pub struct Arguments {
     /// Say the prompt to the model as a message, in the words of its own chat template, instead of going on with it.
     #[arg(long)]
     chat: bool,
-    /// Read the names of special tokens in the prompt as these tokens: <mask>, <|im_start|>, marks around a gap to be filled.
+    /// Read the names of special tokens in the prompt as these tokens: a mask, the beginning of a turn, marks around a gap.
     #[arg(long, conflicts_with = "chat")]
     special: bool,
     /// With --chat: tell the model how to answer.
