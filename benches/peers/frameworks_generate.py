@@ -4,8 +4,9 @@
     frameworks_generate.py GENERA MODEL.gguf [--rounds N] [--candle]
 
 PyTorch gets the model in the Hugging Face layout, in f32 and in bf16, candle the GGUF file itself. Each is told to use two
-threads and does the work of `genera bench generate`: 512 tokens of a prompt, then 128 tokens, greedily. Every line has the
-medians of rounds in which the two take turns, and the median of their ratios.
+threads and does the work of `genera bench generate`: 512 tokens of a prompt, then 128 tokens, greedily. A file in bf16 is used
+twice: as Genera does by itself, which multiplies in f32, and with `--precision bf16`, which rounds what it multiplies to bf16,
+as PyTorch does. Every line has the medians of rounds in which the two take turns, and the median of their ratios.
 
 Needs: pip install torch transformers; for --candle cargo, whose first build takes minutes
 """
@@ -37,7 +38,7 @@ def main():
     arguments = parser.parse_args()
     if arguments.torch:
         return pytorch(arguments, *arguments.torch)
-    print(f"{'':<36}{'genera':>10}{'other':>10}{'ratio':>8}   tokens/s")
+    print(f"{'':<40}{'genera':>10}{'other':>10}{'ratio':>8}   tokens/s")
     with tempfile.TemporaryDirectory() as directory:
         directory = pathlib.Path(directory)
         quiet = dict(check=True, stdout=subprocess.DEVNULL)
@@ -49,7 +50,10 @@ def main():
             quantize = [arguments.genera, "quantize", "--no-perplexity", "--model", arguments.model, "--to", name, file]
             subprocess.run(quantize, **quiet)
             other = [sys.executable, __file__, "-", "-", "--torch", str(hf), dtype]
-            compare(arguments, f"{name}, PyTorch {dtype}", file, other + sizes(arguments))
+            compare(arguments, f"{name}, PyTorch {dtype}", [file], other + sizes(arguments))
+            if name == "bf16":
+                rounding = [file, "--precision", "bf16"]
+                compare(arguments, f"{name}, rounding, PyTorch {dtype}", rounding, other + sizes(arguments))
     if arguments.candle:
         manifest = HERE / "candle" / "Cargo.toml"
         build = ["cargo", "build", "--release", "--manifest-path", manifest, "--bin", "generate"]
@@ -57,7 +61,7 @@ def main():
         subprocess.run(build, check=True, env=environment)
         program = HERE / "candle" / "target" / "release" / "generate"
         other = [str(program), arguments.model, str(arguments.prompt_tokens), str(arguments.tokens)]
-        compare(arguments, "the file as it is, candle", arguments.model, other)
+        compare(arguments, "the file as it is, candle", [arguments.model], other)
 
 
 def sizes(arguments):
@@ -67,8 +71,8 @@ def sizes(arguments):
     ]
 
 
-def compare(arguments, name, file, other):
-    ours = [arguments.genera, "bench", "generate", "--json", "--rounds", "1", "--model", str(file), *sizes(arguments)]
+def compare(arguments, name, model, other):
+    ours = [arguments.genera, "bench", "generate", "--json", "--rounds", "1", "--model", *model, *sizes(arguments)]
     environment = os.environ | {"RAYON_NUM_THREADS": str(arguments.threads)}
     pairs = []
     for _ in range(arguments.rounds):
@@ -77,7 +81,7 @@ def compare(arguments, name, file, other):
     for title, key in KEYS:
         mine, yours = (statistics.median(run[key] for run in side) for side in zip(*pairs))
         ratio = statistics.median(a[key] / b[key] for a, b in pairs)
-        print(f"{name + ', ' + title:<36}{mine:>10.1f}{yours:>10.1f}{ratio:>8.2f}", flush=True)
+        print(f"{name + ', ' + title:<40}{mine:>10.1f}{yours:>10.1f}{ratio:>8.2f}", flush=True)
 
 
 def pytorch(arguments, directory, dtype):

@@ -395,6 +395,20 @@ impl Params {
         (master, self.rounded[id.0].as_mut())
     }
 
+    /// As [`for_update`](Self::for_update), of all chosen parameters at once, in their order.
+    pub fn many_for_update(
+        &mut self,
+        is_chosen: impl Fn(ParamId) -> bool,
+    ) -> impl Iterator<Item = (&mut Tensor, Option<&mut Tensor>)> {
+        let parts = self.masters.iter_mut().zip(&mut self.rounded).zip(&mut self.packed).zip(&self.specs).enumerate();
+        let chosen = parts.filter(move |(i, _)| is_chosen(ParamId(*i)));
+        chosen.map(|(_, (((master, rounded), packed), spec))| {
+            *packed = None;
+            let master = master.as_mut().unwrap_or_else(|| panic!("{} is kept packed only", spec.name));
+            (master, rounded.as_mut())
+        })
+    }
+
     /// Replaces the f32 numbers of a parameter.
     pub fn set(&mut self, id: ParamId, values: &Tensor) {
         assert_eq!(values.shape(), self.specs[id.0].shape, "{} keeps its shape", self.specs[id.0].name);

@@ -166,7 +166,7 @@ fn tables(report: &Report, dtype: DType) {
     report.line("gather", dtype, 2 * pass, |cpu| cpu.gather(x.view(), width, &ids, 1.0, out.view_mut(), false));
     let mut table = vec![0.0; report.n()];
     report.line("scatter_add", dtype, pass + 8 * report.n(), |cpu| {
-        cpu.scatter_add(x.view(), width, &ids, 0.5, &mut table);
+        cpu.scatter_add(x.view(), width, &ids, 0.5, &mut table, true);
     });
     let half = width / 2;
     report.line("copy_columns", dtype, pass, |cpu| {
@@ -212,10 +212,10 @@ fn sums(report: &Report, dtype: DType) {
     let mut columns = vec![0.0; report.width];
     report.line("sum_rows", dtype, pass, |cpu| cpu.sum_rows(x.view(), &mut columns, false));
     let mut sum = 0.0;
-    report.line("sum_of_squares", dtype, pass, |cpu| sum += cpu.sum_of_squares(x.view()));
+    report.line("sum_of_squares", dtype, pass, |cpu| sum += cpu.sum_of_squares(&[x.view()]));
     let [mut weights, mut first, mut second, gradient] = [1.0, 0.0, 0.1, 0.01].map(|value| vec![value; n]);
     report.line("adamw, rounding to", dtype, 28 * n + pass, |cpu| {
-        cpu.adamw(AdamW {
+        cpu.adamw(vec![AdamW {
             weights: &mut weights,
             rounded: Some(rounded.view_mut()),
             first: &mut first,
@@ -228,6 +228,6 @@ fn sums(report: &Report, dtype: DType) {
             eps: 1e-8,
             weight_decay: 0.1,
             step: 10,
-        });
+        }]);
     });
 }

@@ -5,6 +5,7 @@ use super::networks::{self, Discriminator, Generator};
 use super::{NOISE_STREAM, RowGenerator, penalty};
 use crate::error::{Error, Result};
 use crate::params::Params;
+use crate::train::clip;
 use crate::train::ema::Averages;
 use crate::train::{AdamWSettings, ModelOptimizer, Update};
 use genera_tensor::op::{LossSpec, add, columns, cross_entropy, gather_rows, scale, sum};
@@ -197,8 +198,7 @@ impl GanTrainer {
     }
 
     fn follow(&mut self, gradients: &Gradients, loss: f64) -> Result<()> {
-        let squares = gradients.iter().map(|(_, gradient)| gradient.device().kernels().sum_of_squares(gradient.view()));
-        if !loss.is_finite() || !squares.sum::<f64>().is_finite() {
+        if !loss.is_finite() || !clip::global_norm(gradients).is_finite() {
             return Err(Error::Training(format!(
                 "step {}: the loss or a gradient of the GAN is not finite; a lower train.learning_rate usually helps",
                 self.n_steps + 1

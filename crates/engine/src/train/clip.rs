@@ -5,10 +5,11 @@ use genera_tensor::Gradients;
 /// Length of the gradient of all parameters together.
 ///
 /// # Determinism
-/// Summed in f64, parameter by parameter in their order. Not finite exactly when some gradient is not.
-pub(super) fn global_norm(gradients: &Gradients) -> f64 {
-    let squares = gradients.iter().map(|(_, gradient)| gradient.device().kernels().sum_of_squares(gradient.view()));
-    squares.sum::<f64>().sqrt()
+/// Summed in f64, in a fixed order. Not finite exactly when some gradient is not.
+pub(crate) fn global_norm(gradients: &Gradients) -> f64 {
+    let Some((_, first)) = gradients.iter().next() else { return 0.0 };
+    let views: Vec<_> = gradients.iter().map(|(_, gradient)| gradient.view()).collect();
+    first.device().kernels().sum_of_squares(&views).sqrt()
 }
 
 /// Factor that shortens a gradient of length `norm` to `longest`; 1 where it is no longer, or where there is no limit (0).

@@ -6,7 +6,7 @@ use genera_tensor::{Gradients, ParamId, Tape, Tensor, Var};
 use genera_tokens::Batch;
 
 fn is_finite(tensor: &Tensor) -> bool {
-    tensor.device().kernels().sum_of_squares(tensor.view()).is_finite()
+    tensor.device().kernels().sum_of_squares(&[tensor.view()]).is_finite()
 }
 
 /// The trained parameter that is not finite, if there is one.

@@ -4,7 +4,7 @@
 //! long a gradient may be, `ema` averages the weights, `privacy` keeps single rows
 //! from showing, `loss` counts, `report` says what happened.
 
-mod clip;
+pub(crate) mod clip;
 pub(crate) mod ema;
 mod expert;
 mod finite;
@@ -21,7 +21,9 @@ mod trainer;
 
 pub use expert::{Expert, Experts};
 pub use loss::Validation;
-pub use optimizer::{AdamWSettings, ModelOptimizer, MuonSettings, Optimizer, OptimizerSettings, SgdSettings, Update};
+pub use optimizer::{
+    AdamWSettings, ModelOptimizer, MuonSettings, Optimizer, OptimizerSettings, SgdSettings, Sweep, Update,
+};
 pub use preference::{PreferencePair, PreferenceScore, answer_nll};
 pub use privacy::{NoisySteps, PrivacySettings, noise_multiplier};
 pub use report::StepReport;

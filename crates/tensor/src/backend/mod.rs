@@ -552,8 +552,8 @@ pub trait Kernels: Send + Sync {
     /// When an id is not a row of the table.
     fn gather(&self, table: View<'_>, width: usize, ids: &[u32], scale: f32, out: ViewMut<'_>, accumulate: bool);
 
-    /// `dtable[ids[i]] += scale · dout[i]`, in the order of i.
-    fn scatter_add(&self, dout: View<'_>, width: usize, ids: &[u32], scale: f32, dtable: &mut [f32]);
+    /// `dtable[ids[i]] += scale · dout[i]`, in the order of i: added to what the table holds, or to zero.
+    fn scatter_add(&self, dout: View<'_>, width: usize, ids: &[u32], scale: f32, dtable: &mut [f32], accumulate: bool);
 
     /// Softmax of each row of `width`: `out = exp(x − max) / sum`.
     fn softmax(&self, width: usize, x: View<'_>, out: ViewMut<'_>);
@@ -582,9 +582,9 @@ pub trait Kernels: Send + Sync {
     /// `out[j] (+)= Σ over i of x[i, j]`, rows of `out.len()`, in a fixed order.
     fn sum_rows(&self, x: View<'_>, out: &mut [f32], accumulate: bool);
 
-    /// Σ x² in f64, in a fixed order.
-    fn sum_of_squares(&self, x: View<'_>) -> f64;
+    /// Σ x² over all elements of `parts` in f64, in a fixed order.
+    fn sum_of_squares(&self, parts: &[View<'_>]) -> f64;
 
-    /// See [`AdamW`].
-    fn adamw(&self, call: AdamW<'_>);
+    /// See [`AdamW`]; several tensors in one sweep.
+    fn adamw(&self, steps: Vec<AdamW<'_>>);
 }

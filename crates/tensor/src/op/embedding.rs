@@ -42,10 +42,7 @@ pub fn embedding_add(tape: &Tape<'_>, x: Var, table: &Var, ids: &Arc<[u32]>, sca
 
 fn add_to_table(sink: &mut crate::tape::Sink<'_>, slot: Option<Slot>, dy: &Tensor, ids: &[u32], scale: f32) {
     sink.accumulate(slot, |mut out, is_later| {
-        if !is_later {
-            out.f32().fill(0.0);
-        }
-        dy.device().kernels().scatter_add(dy.view(), dy.shape().last(), ids, scale, out.f32());
+        dy.device().kernels().scatter_add(dy.view(), dy.shape().last(), ids, scale, out.f32(), is_later);
     });
 }
 

@@ -16,8 +16,8 @@ pub fn gather_rows(tape: &Tape<'_>, x: &Var, ids: &Arc<[u32]>) -> Var {
     let (slot, ids, shape) = (x.slot(), ids.clone(), x.tensor().shape());
     tape.push(y, &[slot], move |sink, dy| {
         // Summed in f32 whatever the storage type, since a row may be picked often.
-        let mut dx = Tensor::zeros(sink.device(), shape, crate::DType::F32);
-        sink.device().kernels().scatter_add(dy.view(), width, &ids, 1.0, dx.view_mut().f32());
+        let mut dx = Tensor::scratch(sink.device(), shape, crate::DType::F32);
+        sink.device().kernels().scatter_add(dy.view(), width, &ids, 1.0, dx.view_mut().f32(), false);
         sink.add(slot, dx);
     })
 }

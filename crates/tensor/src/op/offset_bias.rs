@@ -22,10 +22,8 @@ pub fn offset_bias(tape: &Tape<'_>, table: &Var, buckets: &Arc<[u32]>) -> Var {
     tape.push(y, &[slot], move |sink, dy| {
         let dy_by_offset = transpose(&dy, n_heads, buckets.len());
         sink.accumulate(slot, |mut out, is_later| {
-            if !is_later {
-                out.f32().fill(0.0);
-            }
-            dy.device().kernels().scatter_add(dy_by_offset.view(), n_heads, &buckets, 1.0, out.f32());
+            let kernels = dy.device().kernels();
+            kernels.scatter_add(dy_by_offset.view(), n_heads, &buckets, 1.0, out.f32(), is_later);
         });
     })
 }

@@ -1,6 +1,6 @@
 //! Adam with decoupled weight decay.
 
-use super::{Optimizer, Update, Weights};
+use super::{Optimizer, Sweep, Update, Weights};
 use genera_tensor::{DType, Tensor, backend};
 
 /// How AdamW is set.
@@ -35,9 +35,9 @@ impl AdamW {
 }
 
 impl Optimizer for AdamW {
-    fn update(&mut self, weights: Weights<'_>, gradient: &Tensor, update: &Update) {
+    fn update<'s>(&'s mut self, weights: Weights<'s>, gradient: &'s Tensor, update: &Update, sweep: &mut Sweep<'s>) {
         let AdamWSettings { learning_rate, beta1, beta2, eps, weight_decay } = self.settings;
-        gradient.device().kernels().adamw(backend::AdamW {
+        sweep.push(backend::AdamW {
             weights: weights.master.view_mut().into_f32(),
             rounded: weights.rounded.map(|rounded| rounded.view_mut()),
             first: self.first.view_mut().into_f32(),
@@ -78,12 +78,14 @@ mod tests {
         let mut optimizer = AdamW::new(settings, &tensor, true);
         let (mut w, mut m, mut v) = (start, [0.0; 4], [0.0; 4]);
         for step in 1..=3_u64 {
-            let gradient = [1.0, -3.0, 0.25, 1e-3].map(|x: f64| x * step as f64);
+            let gradients = [1.0, -3.0, 0.25, 1e-3].map(|x: f64| x * step as f64);
             let update = Update { step, share: 1.0 / step as f64, gradient_scale: 0.5 };
             let weights = Weights { master: &mut tensor, rounded: Some(&mut rounded) };
-            optimizer.update(weights, &Tensor::from_f32(&device, [4], &gradient.map(|x| x as f32)), &update);
+            let (gradient, mut sweep) = (Tensor::from_f32(&device, [4], &gradients.map(|x| x as f32)), Sweep::new());
+            optimizer.update(weights, &gradient, &update, &mut sweep);
+            device.kernels().adamw(sweep);
             for i in 0..4 {
-                let (g, rate, t) = (0.5 * gradient[i], 0.1 / step as f64, step as i32);
+                let (g, rate, t) = (0.5 * gradients[i], 0.1 / step as f64, step as i32);
                 m[i] = 0.9 * m[i] + 0.1 * g;
                 v[i] = 0.95 * v[i] + 0.05 * g * g;
                 let direction = m[i] / (1.0 - 0.9_f64.powi(t)) / ((v[i] / (1.0 - 0.95_f64.powi(t))).sqrt() + 1e-8);

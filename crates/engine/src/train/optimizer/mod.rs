@@ -11,7 +11,7 @@ pub use sgd::SgdSettings;
 use crate::config::ModelConfig;
 use crate::error::Result;
 use crate::params::{ParamSpec, Params, Role};
-use genera_tensor::{Gradients, ParamId, Tensor};
+use genera_tensor::{Gradients, ParamId, Tensor, backend};
 use std::fmt;
 
 /// What all parameters share in a step.
@@ -43,10 +43,13 @@ impl Weights<'_> {
     }
 }
 
+/// Steps that are done together, after all parameters were asked.
+pub type Sweep<'s> = Vec<backend::AdamW<'s>>;
+
 /// How the weights of one parameter follow its gradients, and what it remembers of them.
 pub trait Optimizer: fmt::Debug + Send {
-    /// Changes the weights by one step.
-    fn update(&mut self, weights: Weights<'_>, gradient: &Tensor, update: &Update);
+    /// Changes the weights by one step, or leaves that to `sweep`, which does it for many parameters at once.
+    fn update<'s>(&'s mut self, weights: Weights<'s>, gradient: &'s Tensor, update: &Update, sweep: &mut Sweep<'s>);
 
     /// What it remembers, by name.
     fn state(&self) -> Vec<(&'static str, &Tensor)>;
@@ -137,13 +140,17 @@ impl ModelOptimizer {
 
     /// Changes all parameters by one step, in their order; those without gradient stay.
     pub fn update(&mut self, params: &mut Params, gradients: &Gradients, update: &Update) {
-        for (i, optimizer) in self.by_param.iter_mut().enumerate() {
-            let id = ParamId(i);
-            if let (Some(optimizer), Some(gradient)) = (optimizer, gradients.get(id)) {
-                let (master, rounded) = params.for_update(id);
-                optimizer.update(Weights { master, rounded }, gradient, update);
+        let Some((_, first)) = gradients.iter().next() else { return };
+        let learns = |id: ParamId| gradients.get(id).is_some();
+        let optimizers = self.by_param.iter_mut().enumerate().filter(|(i, _)| learns(ParamId(*i)));
+        let mut sweep = Sweep::new();
+        let parts = optimizers.zip(gradients.iter()).zip(params.many_for_update(learns));
+        for (((_, optimizer), (_, gradient)), (master, rounded)) in parts {
+            if let Some(optimizer) = optimizer {
+                optimizer.update(Weights { master, rounded }, gradient, update, &mut sweep);
             }
         }
+        first.device().kernels().adamw(sweep);
     }
 
     /// What the optimizers remember, as `<parameter>.<name>`.

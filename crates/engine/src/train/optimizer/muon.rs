@@ -4,7 +4,7 @@
 //! Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024; the scale of the updates and the weight
 //! decay: Liu et al., "Muon is scalable for LLM training", arXiv 2502.16982, section 2.2.
 
-use super::{Optimizer, Update, Weights};
+use super::{Optimizer, Sweep, Update, Weights};
 use crate::config::{ModelConfig, Stack};
 use crate::params::ParamSpec;
 use genera_tensor::backend::{Matmul, Matrix};
@@ -57,7 +57,7 @@ impl Muon {
 }
 
 impl Optimizer for Muon {
-    fn update(&mut self, weights: Weights<'_>, gradient: &Tensor, update: &Update) {
+    fn update<'s>(&'s mut self, weights: Weights<'s>, gradient: &'s Tensor, update: &Update, _: &mut Sweep<'s>) {
         let direction = self.direction(gradient, update.gradient_scale);
         let MuonSettings { learning_rate, weight_decay, .. } = self.settings;
         let rate = learning_rate * update.share;
@@ -88,7 +88,7 @@ impl Optimizer for Muon {
 /// Scales a matrix so that no singular value is above 1.
 fn normalise(x: View<'_>, out: &mut Tensor) {
     let device = out.device().clone();
-    let norm = device.kernels().sum_of_squares(x).sqrt() + 1e-7;
+    let norm = device.kernels().sum_of_squares(&[x]).sqrt() + 1e-7;
     device.kernels().scale_add((1.0 / norm) as f32, x, 0.0, out.view_mut());
 }
 
@@ -203,7 +203,7 @@ mod tests {
         let settings = MuonSettings { learning_rate: 1.0, momentum: 0.0, weight_decay: 0.0 };
         let mut muon = Muon::new(settings, &weights, vec![4, 4], DType::F32);
         let update = Update { step: 1, share: 1.0, gradient_scale: 1.0 };
-        muon.update(Weights { master: &mut weights, rounded: None }, &gradient, &update);
+        muon.update(Weights { master: &mut weights, rounded: None }, &gradient, &update, &mut Sweep::new());
         let moved = weights.to_vec();
         assert!(moved[24..].iter().all(|&x| x == 0.0));
         let rms = (moved[..24].iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / 24.0).sqrt();

@@ -1,6 +1,6 @@
 //! Plain gradients with momentum.
 
-use super::{Optimizer, Update, Weights};
+use super::{Optimizer, Sweep, Update, Weights};
 use genera_tensor::{DType, Tensor};
 
 /// How SGD is set.
@@ -29,7 +29,7 @@ impl Sgd {
 }
 
 impl Optimizer for Sgd {
-    fn update(&mut self, weights: Weights<'_>, gradient: &Tensor, update: &Update) {
+    fn update<'s>(&'s mut self, weights: Weights<'s>, gradient: &'s Tensor, update: &Update, _: &mut Sweep<'s>) {
         let SgdSettings { learning_rate, momentum, weight_decay } = self.settings;
         let rate = learning_rate * update.share;
         let kept = if self.decays { 1.0 - rate * weight_decay } else { 1.0 };
@@ -62,7 +62,7 @@ mod tests {
         for step in 1..=2 {
             let update = Update { step, share: 1.0, gradient_scale: 0.5 };
             let gradient = Tensor::from_f32(&device, [1], &[4.0]);
-            sgd.update(Weights { master: &mut tensor, rounded: None }, &gradient, &update);
+            sgd.update(Weights { master: &mut tensor, rounded: None }, &gradient, &update, &mut Sweep::new());
         }
         // v: 2, then 3; w: 0.75·8 − 1 = 5, then 0.75·5 − 1.5 = 2.25.
         assert_eq!(tensor.to_vec(), [2.25]);

@@ -172,8 +172,8 @@ impl Kernels for Cpu {
         table::gather(self, table, width, ids, scale, out, accumulate)
     }
 
-    fn scatter_add(&self, dout: View<'_>, width: usize, ids: &[u32], scale: f32, dtable: &mut [f32]) {
-        table::scatter_add(self, dout, width, ids, scale, dtable)
+    fn scatter_add(&self, dout: View<'_>, width: usize, ids: &[u32], scale: f32, dtable: &mut [f32], accumulate: bool) {
+        table::scatter_add(self, dout, width, ids, scale, dtable, accumulate)
     }
 
     fn softmax(&self, width: usize, x: View<'_>, out: ViewMut<'_>) {
@@ -212,11 +212,11 @@ impl Kernels for Cpu {
         reduce::sum_rows(self, x, out, accumulate)
     }
 
-    fn sum_of_squares(&self, x: View<'_>) -> f64 {
-        reduce::sum_of_squares(self, x)
+    fn sum_of_squares(&self, parts: &[View<'_>]) -> f64 {
+        reduce::sum_of_squares(self, parts)
     }
 
-    fn adamw(&self, call: AdamW<'_>) {
-        optimizer::adamw(self, call)
+    fn adamw(&self, steps: Vec<AdamW<'_>>) {
+        optimizer::adamw(self, steps)
     }
 }

@@ -2,42 +2,30 @@
 
 use super::Cpu;
 use super::lanes::{Element, Lanes, Program, typed};
-use super::pool::{chunks, view_chunks};
+use super::pool::{Beside, Chunks, ViewChunks, chunks, joined, view_chunks};
 use super::rows::{CHUNK_LEN, slice_chunk};
 use crate::backend::AdamW;
 use crate::dtype::ViewMut;
 
-pub(super) fn adamw(cpu: &Cpu, call: AdamW<'_>) {
-    let AdamW { weights, rounded, first, second, gradient, .. } = call;
-    let n = weights.len();
-    assert!(
-        first.len() == n && second.len() == n && gradient.len() == n,
-        "moments and gradient are as many as the weights"
-    );
-    let correction = |beta: f32| (1.0 - f64::from(beta).powf(call.step as f64)) as f32;
-    let factors = Factors {
-        gradient_scale: call.gradient_scale,
-        learning_rate: call.learning_rate,
-        beta1: call.beta1,
-        beta2: call.beta2,
-        correction1: correction(call.beta1),
-        correction2: correction(call.beta2),
-        eps: call.eps,
-        weight_decay: call.weight_decay,
-    };
-    let split = (chunks(weights, CHUNK_LEN), chunks(first, CHUNK_LEN), chunks(second, CHUNK_LEN));
-    let step = |i, (weights, first, second), rounded| {
+pub(super) fn adamw(cpu: &Cpu, steps: Vec<AdamW<'_>>) {
+    let (fixed, splits): (Vec<_>, Vec<_>) = steps.into_iter().map(take_apart).unzip();
+    cpu.pool.for_each(joined(splits), |_, (tensor, i, ((weights, first, second), rounded))| {
+        let (factors, gradient) = fixed[tensor];
         let gradient = slice_chunk(gradient, i, CHUNK_LEN);
         cpu.isa.run(AdamWPart { factors, weights, first, second, gradient, rounded });
-    };
-    match rounded {
-        Some(rounded) => {
-            let split = (split, view_chunks(rounded, CHUNK_LEN));
-            cpu.pool.for_each(split, |i, (parts, rounded)| step(i, parts, Some(rounded)));
-        }
-        None => cpu.pool.for_each(split, |i, parts| step(i, parts, None)),
-    }
+    });
 }
+
+/// What all chunks of a tensor share, and what each has for itself.
+fn take_apart(step: AdamW<'_>) -> ((Factors, &[f32]), Beside<(F32s<'_>, F32s<'_>, F32s<'_>), ViewChunks<'_>>) {
+    let factors = Factors::of(&step);
+    let AdamW { weights, rounded, first, second, gradient, .. } = step;
+    assert_eq!(gradient.len(), weights.len(), "a gradient for each weight");
+    let split = (chunks(weights, CHUNK_LEN), chunks(first, CHUNK_LEN), chunks(second, CHUNK_LEN));
+    ((factors, gradient), Beside(split, rounded.map(|rounded| view_chunks(rounded, CHUNK_LEN))))
+}
+
+type F32s<'a> = Chunks<'a, f32>;
 
 /// The settings of a step and what follows from them.
 #[derive(Clone, Copy)]
@@ -52,6 +40,22 @@ struct Factors {
     correction2: f32,
     eps: f32,
     weight_decay: f32,
+}
+
+impl Factors {
+    fn of(step: &AdamW<'_>) -> Self {
+        let correction = |beta: f32| (1.0 - f64::from(beta).powf(step.step as f64)) as f32;
+        Self {
+            gradient_scale: step.gradient_scale,
+            learning_rate: step.learning_rate,
+            beta1: step.beta1,
+            beta2: step.beta2,
+            correction1: correction(step.beta1),
+            correction2: correction(step.beta2),
+            eps: step.eps,
+            weight_decay: step.weight_decay,
+        }
+    }
 }
 
 struct AdamWPart<'a> {

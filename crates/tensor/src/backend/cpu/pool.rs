@@ -371,6 +371,54 @@ macro_rules! split_tuple {
     };
 }
 
+/// A split, and another beside it where there is one.
+pub(crate) struct Beside<S, T>(pub(crate) S, pub(crate) Option<T>);
+
+impl<S: Split, T: Split> Split for Beside<S, T> {
+    type Part = (S::Part, Option<T::Part>);
+
+    fn n_parts(&self) -> usize {
+        let n_parts = self.0.n_parts();
+        assert!(self.1.as_ref().is_none_or(|other| other.n_parts() == n_parts), "both splits need as many parts");
+        n_parts
+    }
+
+    unsafe fn part(&self, i: usize) -> Self::Part {
+        // SAFETY: the caller keeps the same contract.
+        (unsafe { self.0.part(i) }, self.1.as_ref().map(|other| unsafe { other.part(i) }))
+    }
+}
+
+/// Splits one behind the other. See [`joined`].
+pub(crate) struct Joined<S> {
+    splits: Vec<S>,
+    /// Number of parts up to the end of each.
+    ends: Vec<usize>,
+}
+
+/// All parts of the first split, then those of the second, and so on. Each comes with the number of its split and its
+/// number there.
+pub(crate) fn joined<S: Split>(splits: Vec<S>) -> Joined<S> {
+    let mut end = 0;
+    let ends = splits.iter().map(|split| (end += split.n_parts(), end).1).collect();
+    Joined { splits, ends }
+}
+
+impl<S: Split> Split for Joined<S> {
+    type Part = (usize, usize, S::Part);
+
+    fn n_parts(&self) -> usize {
+        self.ends.last().copied().unwrap_or(0)
+    }
+
+    unsafe fn part(&self, i: usize) -> Self::Part {
+        let split = self.ends.partition_point(|&end| end <= i);
+        let before = if split == 0 { 0 } else { self.ends[split - 1] };
+        // SAFETY: with each `i` once, each part of each split is taken once, and `i - before` is below their number.
+        (split, i - before, unsafe { self.splits[split].part(i - before) })
+    }
+}
+
 split_tuple!(A 0, B 1);
 split_tuple!(A 0, B 1, C 2);
 split_tuple!(A 0, B 1, C 2, D 3);
@@ -527,6 +575,25 @@ mod tests {
         });
         assert_eq!(sums, [10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 3]);
         assert!(rows.iter().enumerate().all(|(j, &value)| value == 1.0 + (j / 10) as f32));
+    }
+
+    #[test]
+    fn joined_splits_are_disjoint_and_complete() {
+        let pool = Pool::new(2);
+        let mut rows = [vec![0_usize; 25], vec![], vec![0; 3], vec![0; 40]];
+        let mut marks = vec![false; 4];
+        let [a, b, c, d] = &mut rows;
+        let mut splits: Vec<_> = [a, b, c].into_iter().map(|row| Beside(chunks(row, 10), None)).collect();
+        splits.push(Beside(chunks(d, 10), Some(chunks(&mut marks, 1))));
+        pool.for_each(joined(splits), |i, (split, within, (row, mark))| {
+            row.iter_mut().for_each(|value| *value += 100 * i + 10 * split + within);
+            if let Some(mark) = mark {
+                mark[0] = !mark[0];
+            }
+        });
+        let first_of_chunks = rows.map(|row| row.chunks(10).map(|chunk| chunk[0]).collect::<Vec<_>>());
+        assert_eq!(first_of_chunks, [vec![0, 101, 202], vec![], vec![320], vec![430, 531, 632, 733]]);
+        assert_eq!(marks, [true; 4]);
     }
 
     #[test]

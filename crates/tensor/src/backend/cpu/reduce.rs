@@ -77,14 +77,11 @@ impl Program for AddPartialSums<'_> {
     }
 }
 
-/// Most chunks of [`sum_of_squares`].
-const MAX_SQUARE_SUMS: usize = 256;
-
-pub(super) fn sum_of_squares(cpu: &Cpu, x: View<'_>) -> f64 {
-    let len = x.len().div_ceil(MAX_SQUARE_SUMS).next_multiple_of(CHUNK_LEN).max(CHUNK_LEN);
-    let mut sums = [0.0; MAX_SQUARE_SUMS];
-    let sums = &mut sums[..x.len().div_ceil(len)];
-    cpu.pool.for_each(chunks(sums, 1), |i, sum| sum[0] = cpu.isa.run(SumOfSquares { x: chunk(x, i, len) }));
+pub(super) fn sum_of_squares(cpu: &Cpu, parts: &[View<'_>]) -> f64 {
+    let n_chunks = |x: View<'_>| x.len().div_ceil(CHUNK_LEN);
+    let all: Vec<_> = parts.iter().flat_map(|&x| (0..n_chunks(x)).map(move |i| chunk(x, i, CHUNK_LEN))).collect();
+    let mut sums = vec![0.0; all.len()];
+    cpu.pool.for_each(chunks(&mut sums, 1), |i, sum| sum[0] = cpu.isa.run(SumOfSquares { x: all[i] }));
     sums.iter().sum()
 }
 

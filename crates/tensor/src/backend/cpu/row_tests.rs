@@ -291,9 +291,12 @@ fn tables() {
         }
         let dout = Numbers::random(out_type, rows * width, 3);
         let dtable = Numbers::random(DType::F32, 5 * width, 4);
-        check(&format!("scatter_add [{rows}, {width}], {out_type}"), Close::Exact, &[dtable], |on, dtable| {
-            on.scatter_add(dout.view(), width, &ids, 0.3, dtable[0].f32s());
-        });
+        for accumulate in [false, true] {
+            let name = format!("scatter_add [{rows}, {width}], {out_type}, {accumulate}");
+            check(&name, Close::Exact, std::slice::from_ref(&dtable), |on, dtable| {
+                on.scatter_add(dout.view(), width, &ids, 0.3, dtable[0].f32s(), accumulate);
+            });
+        }
     }
 }
 
@@ -538,14 +541,14 @@ fn sums() {
         // The sum is f64: its upper part shows a relative error, its remainder that the threads give the same bits.
         let sum = Numbers::new(DType::F32, [0.0]);
         check(&format!("sum_of_squares of {}, {x_type}", rows * width), Close::Within(1e-7), &[sum], |on, sum| {
-            sum[0].f32s()[0] = on.sum_of_squares(x.view()) as f32;
+            sum[0].f32s()[0] = on.sum_of_squares(&[x.view()]) as f32;
         });
     }
-    let many = Numbers::random(DType::F32, 300_000, 3);
-    let expect = Reference.sum_of_squares(many.view());
+    let (many, few) = (Numbers::random(DType::F32, 300_000, 3), Numbers::random(DType::Bf16, 5, 4));
+    let expect = Reference.sum_of_squares(&[many.view(), few.view()]);
     CPUS.with(|cpus| {
         for cpus in cpus {
-            let [one, two, three] = cpus.each_ref().map(|cpu| cpu.sum_of_squares(many.view()));
+            let [one, two, three] = cpus.each_ref().map(|cpu| cpu.sum_of_squares(&[many.view(), few.view()]));
             assert!(
                 one == two && two == three && (one - expect).abs() < 1e-12 * expect,
                 "{one} {two} {three} {expect}"
@@ -554,43 +557,53 @@ fn sums() {
     });
     let large = Numbers::new(DType::F32, [1e30; 3]);
     check("sum_of_squares beyond f32", Close::Exact, &[Numbers::new(DType::F32, [0.0])], |on, sum| {
-        sum[0].f32s()[0] = (on.sum_of_squares(large.view()) / 3e60) as f32;
+        sum[0].f32s()[0] = (on.sum_of_squares(&[large.view()]) / 3e60) as f32;
     });
 }
 
 #[test]
 fn adamw() {
     for (rows, width, rounded_type, _) in cases().filter(|case| case.2 == case.3) {
-        let n = rows * width;
-        let mut gradient = Numbers::random(DType::F32, n, 1);
-        let gradient: &[f32] = gradient.f32s();
-        let positive = Numbers::new(DType::F32, (0..n as u64).map(|i| Key::new(2).uniform(i)));
-        let outputs = [
-            Numbers::random(DType::F32, n, 3),
-            Numbers::random(DType::F32, n, 4),
-            positive,
-            Numbers::random(rounded_type, n, 5),
-        ];
-        for (step, with_rounded) in [(1, true), (1000, false)] {
-            let name = format!("adamw of {n}, step {step}, {rounded_type}");
+        // Two tensors, of which one has a rounded copy.
+        let sizes = [rows * width, width];
+        let of_both = |first: u64| sizes.map(|n| Numbers::random(DType::F32, n, first + n as u64));
+        let [mut long_gradient, mut short_gradient] = of_both(1);
+        let gradients: [&[f32]; 2] = [long_gradient.f32s(), short_gradient.f32s()];
+        let positive = |n: usize| Numbers::new(DType::F32, (0..n as u64).map(|i| Key::new(2).uniform(i)));
+        let rounded = Numbers::random(rounded_type, sizes[0], 5);
+        let outputs: Vec<Numbers> =
+            [of_both(3), of_both(4), sizes.map(positive)].into_iter().flatten().chain([rounded]).collect();
+        for step in [1, 1000] {
+            let name = format!("adamw of {sizes:?}, step {step}, {rounded_type}");
             check(&name, Close::Within(1e-6), &outputs, |on, outputs| {
-                let [weights, first, second, rounded] = outputs else { panic!("four outputs") };
-                on.adamw(AdamW {
-                    weights: weights.f32s(),
-                    rounded: with_rounded.then(|| rounded.view_mut()),
-                    first: first.f32s(),
-                    second: second.f32s(),
-                    gradient,
-                    gradient_scale: 0.7,
-                    learning_rate: 0.01,
-                    beta1: 0.9,
-                    beta2: 0.95,
-                    eps: 1e-8,
-                    weight_decay: 0.1,
-                    step,
-                });
+                let [w0, w1, m0, m1, v0, v1, rounded] = outputs else { panic!("seven outputs") };
+                let long = one_step([w0, m0, v0], Some(rounded.view_mut()), gradients[0], step);
+                let short = one_step([w1, m1, v1], None, gradients[1], step);
+                on.adamw(vec![long, short]);
             });
         }
+    }
+}
+
+fn one_step<'a>(
+    [weights, first, second]: [&'a mut Numbers; 3],
+    rounded: Option<ViewMut<'a>>,
+    gradient: &'a [f32],
+    step: u64,
+) -> AdamW<'a> {
+    AdamW {
+        weights: weights.f32s(),
+        rounded,
+        first: first.f32s(),
+        second: second.f32s(),
+        gradient,
+        gradient_scale: 0.7,
+        learning_rate: 0.01,
+        beta1: 0.9,
+        beta2: 0.95,
+        eps: 1e-8,
+        weight_decay: 0.1,
+        step,
     }
 }
 
@@ -604,7 +617,7 @@ fn what_is_out_of_range_is_refused() {
     };
     let gather = message(&mut || cpu.gather(x.view(), 4, &[0, 2, 3], 1.0, ViewMut::F32(&mut out), false));
     assert_eq!(gather, "id 3 at place 2 is not a row of the table, which has 3");
-    let scatter = message(&mut || cpu.scatter_add(x.view(), 4, &[0, 2, 3], 1.0, &mut [0.0; 12]));
+    let scatter = message(&mut || cpu.scatter_add(x.view(), 4, &[0, 2, 3], 1.0, &mut [0.0; 12], true));
     assert_eq!(scatter, "id 3 at place 2 is not a row of the table, which has 3");
     let cross_entropy = message(&mut || {
         let (mut losses, mut nlls, mut hits) = ([0.0; 3], [0.0; 3], [0.0; 3]);

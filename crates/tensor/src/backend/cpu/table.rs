@@ -59,13 +59,21 @@ impl Program for Gather<'_> {
 
 /// Each task owns some columns of the whole table and goes through all ids in their order: the threads share the work
 /// evenly however often an id occurs, and the sums do not depend on how many there are.
-pub(super) fn scatter_add(cpu: &Cpu, dout: View<'_>, width: usize, ids: &[u32], scale: f32, dtable: &mut [f32]) {
+pub(super) fn scatter_add(
+    cpu: &Cpu,
+    dout: View<'_>,
+    width: usize,
+    ids: &[u32],
+    scale: f32,
+    dtable: &mut [f32],
+    accumulate: bool,
+) {
     check_ids(ids, dtable.len() / width.max(1));
     assert_eq!(dout.len(), ids.len() * width, "one row for each id");
     // Whole cache lines, and not so few that fetching them in advance does not pay.
     let n_columns = width.div_ceil(cpu.pool.n_threads()).next_multiple_of(16).max(32);
     let columns = Columns { table: dtable.as_mut_ptr(), len: dtable.len(), width, n_columns, borrow: PhantomData };
-    cpu.pool.for_each(columns, |_, columns| cpu.isa.run(ScatterAdd { dout, ids, scale, columns }));
+    cpu.pool.for_each(columns, |_, columns| cpu.isa.run(ScatterAdd { dout, ids, scale, columns, accumulate }));
 }
 
 /// A table in blocks of columns.
@@ -120,6 +128,7 @@ struct ScatterAdd<'a> {
     ids: &'a [u32],
     scale: f32,
     columns: ColumnBlock<'a>,
+    accumulate: bool,
 }
 
 impl Program for ScatterAdd<'_> {
@@ -127,8 +136,11 @@ impl Program for ScatterAdd<'_> {
 
     #[inline(always)]
     fn run<V: Lanes>(self, v: V) {
-        let Self { dout, ids, scale, mut columns } = self;
+        let Self { dout, ids, scale, mut columns, accumulate } = self;
         let (width, first, n_columns) = (columns.width, columns.first, columns.n_columns);
+        if !accumulate {
+            (0..columns.len / width).for_each(|row| columns.row(row).fill(0.0));
+        }
         typed!(dout; => for (i, &id) in ids.iter().enumerate() {
             let dout = &dout[i * width + first..][..n_columns];
             let row = columns.row(id as usize);

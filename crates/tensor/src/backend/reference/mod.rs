@@ -113,8 +113,8 @@ impl Kernels for Reference {
         table::gather(table, width, ids, scale, out, accumulate)
     }
 
-    fn scatter_add(&self, dout: View<'_>, width: usize, ids: &[u32], scale: f32, dtable: &mut [f32]) {
-        table::scatter_add(dout, width, ids, scale, dtable)
+    fn scatter_add(&self, dout: View<'_>, width: usize, ids: &[u32], scale: f32, dtable: &mut [f32], accumulate: bool) {
+        table::scatter_add(dout, width, ids, scale, dtable, accumulate)
     }
 
     fn softmax(&self, width: usize, x: View<'_>, out: ViewMut<'_>) {
@@ -153,11 +153,11 @@ impl Kernels for Reference {
         reduce::sum_rows(x, out, accumulate)
     }
 
-    fn sum_of_squares(&self, x: View<'_>) -> f64 {
-        reduce::sum_of_squares(x)
+    fn sum_of_squares(&self, parts: &[View<'_>]) -> f64 {
+        reduce::sum_of_squares(parts)
     }
 
-    fn adamw(&self, call: AdamW<'_>) {
-        optimizer::adamw(call)
+    fn adamw(&self, steps: Vec<AdamW<'_>>) {
+        steps.into_iter().for_each(optimizer::adamw)
     }
 }

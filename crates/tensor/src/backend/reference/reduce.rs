@@ -10,6 +10,6 @@ pub(super) fn sum_rows(x: View<'_>, out: &mut [f32], accumulate: bool) {
     }
 }
 
-pub(super) fn sum_of_squares(x: View<'_>) -> f64 {
-    (0..x.len()).map(|i| f64::from(x.get(i)).powi(2)).sum()
+pub(super) fn sum_of_squares(parts: &[View<'_>]) -> f64 {
+    parts.iter().flat_map(|x| (0..x.len()).map(|i| f64::from(x.get(i)).powi(2))).sum()
 }

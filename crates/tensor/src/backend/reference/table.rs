@@ -13,8 +13,11 @@ pub(super) fn gather(table: View<'_>, width: usize, ids: &[u32], scale: f32, mut
     }
 }
 
-pub(super) fn scatter_add(dout: View<'_>, width: usize, ids: &[u32], scale: f32, dtable: &mut [f32]) {
+pub(super) fn scatter_add(dout: View<'_>, width: usize, ids: &[u32], scale: f32, dtable: &mut [f32], accumulate: bool) {
     let n_rows = dtable.len() / width;
+    if !accumulate {
+        dtable.fill(0.0);
+    }
     for (i, &id) in ids.iter().enumerate() {
         assert!((id as usize) < n_rows, "id {id} at place {i} is not a row of the table, which has {n_rows}");
         for j in 0..width {
