@@ -150,10 +150,11 @@ impl SentencePiece {
         })
     }
 
-    /// Every pair of pieces that makes a piece, by the score of what it makes.
+    /// Every pair of pieces that makes a piece, by the score of what it makes. Gemma's runs of spaces are user-defined, and
+    /// texts have them only once their spaces are written as U+2581.
     fn merges(&self) -> Result<Vec<[&str; 2]>> {
-        let normal = self.pieces.iter().filter(|piece| piece.kind == PieceKind::Normal);
-        merges_of_scores(normal.map(|piece| (piece.text.as_str(), piece.score)))
+        let is_text = |piece: &&Piece| matches!(piece.kind, PieceKind::Normal | PieceKind::UserDefined);
+        merges_of_scores(self.pieces.iter().filter(is_text).map(|piece| (piece.text.as_str(), piece.score)))
             .map_err(|problem| wrong(format!("it has {problem}")))
     }
 }

@@ -116,6 +116,21 @@ fn merges_of_llama_by_scores() {
     assert_eq!((llama.vocab().special.begin, llama.vocab().special.end), (Some(1), Some(2)));
 }
 
+/// Gemma's runs of spaces are user-defined, and texts have them only when their spaces are written as the pieces have them.
+#[test]
+fn runs_of_spaces_of_gemma() {
+    let bytes = (0..=u8::MAX).map(|byte| (format!("<0x{byte:02X}>"), 0.0, 6));
+    let mut all = pieces(&[("<unk>", 0.0, 2), ("<bos>", 0.0, 3), ("<eos>", 0.0, 3), ("▁▁", 0.0, 4), ("▁▁▁", 0.0, 4)]);
+    all.extend(bytes);
+    all.extend(pieces(&[("▁a", -0.0, 1), ("▁", -1.0, 1), ("a", -2.0, 1), ("<i>", 0.0, 4), ("<e", -3.0, 1)]));
+    // As for Llama, without a space before the text (field 3).
+    let file = model(&all, &[0x18, 2, 0x98, 0x02, 1, 0xc0, 0x02, 0], &[0x18, 0, 0x20, 0]);
+    let gemma = load(&[("tokenizer.model", &file), ("config.json", br#"{"model_type": "gemma2"}"#)]).unwrap();
+    assert_eq!(gemma.encode("a a  a   a<i>").unwrap(), [263, 261, 3, 263, 4, 263, 264]);
+    assert_eq!(gemma.decode(&[263, 261, 3, 263, 4, 263]), "a a  a   a");
+    assert!(!gemma.encode("<eos>").unwrap().contains(&2));
+}
+
 #[test]
 fn sources_and_answers_of_marian() {
     let all = [&[("<unk>", 0.0, 2), ("<s>", 0.0, 3), ("</s>", 0.0, 3)], &LETTERS[..]].concat();

@@ -199,7 +199,9 @@ fn sentence_piece<'m>(
     if scores.len() != tokens.len() {
         return Err(format!("its tokenizer has {} tokens, and scores for {}", tokens.len(), scores.len()));
     }
-    let texts = tokens.iter().zip(scores.iter().copied()).enumerate().filter(|&(id, _)| kind(id) == NORMAL);
+    // Gemma's runs of spaces are user-defined, and where they are written as U+2581 only merges make them.
+    let is_text = |&(id, _): &(usize, _)| matches!(kind(id), NORMAL | USER_DEFINED);
+    let texts = tokens.iter().zip(scores.iter().copied()).enumerate().filter(is_text);
     let merges = merges_of_scores(texts.map(|(_, text)| text)).map_err(|what| format!("its tokenizer has {what}"))?;
     let has_space = metadata.flag("tokenizer.ggml.add_space_prefix")?.unwrap_or(true);
     let to_mark = json!({ "type": "Replace", "pattern": { "String": " " }, "content": "▁" });
@@ -250,8 +252,13 @@ pub(super) fn metadata(files: &TokenizerFiles, n_rows: usize) -> Sound<Vec<(Stri
     // The model has learned nothing of added tokens beyond its own, and nobody else can read one.
     let is_known = |token: &&Json| token["id"].as_u64().is_none_or(|id| id < n_rows as u64);
     for token in file["added_tokens"].as_array().into_iter().flatten().filter(is_known) {
-        let kind = if token["special"] == true { CONTROL } else { USER_DEFINED };
-        put(token["content"].as_str().unwrap_or_default(), &token["id"], kind)?;
+        let (content, id) = (token["content"].as_str().unwrap_or_default(), &token["id"]);
+        match token["special"] == true {
+            true => put(content, id, CONTROL)?,
+            // llama.cpp cuts them out of texts before it writes spaces as U+2581.
+            false if is_sentence_piece => put(&content.replace('▁', " "), id, USER_DEFINED)?,
+            false => put(content, id, USER_DEFINED)?,
+        }
     }
     let tokens: Vec<String> =
         tokens.into_iter().enumerate().map(|(id, token)| token.unwrap_or_else(|| format!("[PAD{id}]"))).collect();
@@ -447,7 +454,7 @@ mod tests {
         check(&older, &json!({ "type": "Whitespace" }), "▁b", None);
     }
 
-    /// As SentencePiece has it: only texts are made of others.
+    /// As SentencePiece has it: only texts are made of others, those that are cut out of texts before too.
     #[test]
     fn texts_do_not_become_control_tokens() {
         let tokens: Texts = ["<unk>", "</s>", "</", "s>", "<x>", "x>", "<"].into_iter().collect();
@@ -464,7 +471,7 @@ mod tests {
             let files = files(&Metadata(&map)).unwrap().unwrap();
             serde_json::from_str::<Json>(&files.tokenizer).unwrap()["model"]["merges"].clone()
         };
-        assert_eq!(metadata(&types), json!([]));
+        assert_eq!(metadata(&types), json!([["<", "x>"]]));
         assert_eq!(metadata(&[]), json!([["</", "s>"], ["<", "x>"]]));
     }
 }

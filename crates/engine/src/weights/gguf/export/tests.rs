@@ -1,4 +1,6 @@
+use super::super::Reader;
 use super::super::dialect::DIALECTS;
+use super::super::metadata::Metadata;
 use super::*;
 use crate::config::{FeedForward, Position, QkNorm, RotaryScaling, ScoreScale, Shape, long_rope_factor};
 use crate::generate::logits_of;
@@ -277,6 +279,38 @@ fn tokenizers_come_back() {
         assert_eq!(settings["chat_template"], config["chat_template"]);
         assert_eq!(settings["add_bos_token"], false);
     }
+}
+
+/// Gemma's runs of spaces: in files that write them as spaces they are cut out of texts, in others merges make them.
+#[test]
+fn runs_of_spaces_stay_tokens() {
+    let (device, directory) = (Device::cpu(1), tempfile::tempdir().unwrap());
+    let (model, path) = (model(&config("llama"), DType::F32, &device), directory.path().join("x.gguf"));
+    let token = |id: u32, content: &str| json!({ "id": id, "content": content, "normalized": false, "special": false });
+    let tokenizer = json!({
+        "added_tokens": [token(1, "▁▁"), token(2, "<i>▁")],
+        "normalizer": { "type": "Replace", "pattern": { "String": " " }, "content": "▁" },
+        "model": {
+            "type": "BPE", "vocab": { "<unk>": 0, "▁▁": 1, "<i>▁": 2, "▁": 3, "a": 4 },
+            "merges": ["▁ ▁"], "byte_fallback": true, "unk_token": "<unk>",
+        },
+    });
+    let tokenizer = Some(TokenizerFiles { tokenizer: tokenizer.to_string(), config: "{}".to_owned() });
+    export_gguf(&model, &path, Format::F16, &GgufFacts { tokenizer, ..facts() }).unwrap();
+    let files = GgufFile::open(&path).unwrap().take_tokenizer().files().unwrap().unwrap();
+    let found: Json = serde_json::from_str(&files.tokenizer).unwrap();
+    let added: Vec<&Json> = found["added_tokens"].as_array().unwrap().iter().map(|token| &token["content"]).collect();
+    assert_eq!(added, ["  ", "<i> "]);
+    let mut entries = Reader::open(&path).unwrap().metadata().clone();
+    let marks = ["<unk>", "▁▁", "<i>▁", "▁", "a"].into_iter().collect();
+    entries.extend([
+        ("tokenizer.ggml.tokens".to_owned(), Value::Texts(marks)),
+        ("tokenizer.ggml.token_type".to_owned(), Value::Integers(vec![2, 4, 4, 1, 1])),
+        ("tokenizer.ggml.scores".to_owned(), Value::Floats(vec![0.0; 5])),
+    ]);
+    let files = tokenizer::files(&Metadata(&entries)).unwrap().unwrap();
+    let found: Json = serde_json::from_str(&files.tokenizer).unwrap();
+    assert_eq!(found["model"]["merges"], json!([["▁", "▁"]]));
 }
 
 /// Metadata of a file.
