@@ -5,7 +5,6 @@
 
 use super::header::Sound;
 use super::metadata::Metadata;
-use super::tokenizer::{CONTROL, USER_DEFINED};
 use genera_tokens::TokenId;
 
 /// Ids that end an answer beside the first one: of a turn, and of a message.
@@ -14,9 +13,9 @@ const OF_TURN: [&str; 2] = ["tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_t
 const OF_FILES: [&str; 3] =
     ["tokenizer.ggml.fim_pad_token_id", "tokenizer.ggml.fim_rep_token_id", "tokenizer.ggml.fim_sep_token_id"];
 
-/// Tokens that end an answer by what they say. llama.cpp has `</s>` too, which in Gemma's vocabulary is a mark of HTML, and in
-/// any other is the end token by its id.
-const TEXTS: [&str; 31] = [
+/// Tokens that end an answer by what they say, whatever kind of token the file calls them. The likelier the end of a turn,
+/// the earlier.
+const TEXTS: [&str; 32] = [
     "<|eot_id|>",
     "<|im_end|>",
     "<|end|>",
@@ -48,7 +47,10 @@ const TEXTS: [&str; 31] = [
     "<REPO>",
     "<reponame>",
     "<|file_sep|>",
+    CLOSED,
 ];
+/// In Gemma's vocabulary it is a mark of HTML, and no end.
+const CLOSED: &str = "</s>";
 
 /// The ids that end an answer beside the end token, in the order of a `generation_config.json`: the last ends a turn.
 pub(super) fn further(metadata: &Metadata<'_>) -> Sound<Vec<TokenId>> {
@@ -68,22 +70,22 @@ pub(super) fn keys(end: &[TokenId]) -> impl Iterator<Item = (&'static str, Token
     OF_TURN.into_iter().zip(end.iter().skip(1).rev().copied())
 }
 
+/// Whether a token ends an answer by what it says, in every vocabulary.
+pub(super) fn is_end(token: &str) -> bool {
+    token != CLOSED && TEXTS.contains(&token)
+}
+
 fn by_text(metadata: &Metadata<'_>) -> Sound<Vec<TokenId>> {
-    let types = metadata.integers("tokenizer.ggml.token_type")?.unwrap_or_default();
     let Some(tokens) = metadata.texts("tokenizer.ggml.tokens")? else { return Ok(Vec::new()) };
-    let mut found: Vec<(usize, TokenId)> = Vec::new();
-    for ((token, &kind), id) in tokens.iter().zip(types).zip(0..) {
-        if matches!(kind, CONTROL | USER_DEFINED)
-            && let Some(place) = TEXTS.iter().position(|text| *text == token)
-        {
-            found.push((place, id));
-        }
-    }
+    let is_gemma = metadata.text("general.architecture")?.is_some_and(|name| name.starts_with("gemma"));
+    let place = |token: &str| TEXTS.iter().position(|text| *text == token && !(is_gemma && token == CLOSED));
+    let mut found: Vec<(usize, TokenId)> =
+        tokens.iter().zip(0..).filter_map(|(token, id)| Some((place(token)?, id))).collect();
     let has = |text: &str| found.iter().any(|&(place, _)| TEXTS[place] == text);
     // In these vocabularies it closes a message, of which an answer has several.
     let goes_on = has("<|return|>") && has("<|call|>") || has("<|flush|>") && (has("<|call|>") || has("<|calls|>"));
     found.retain(|&(place, _)| !(goes_on && TEXTS[place] == "<|end|>"));
-    // The likelier the end of a turn, the later.
+    // The likeliest end of a turn is the last.
     found.sort_unstable_by(|a, b| b.cmp(a));
     Ok(found.into_iter().map(|(_, id)| id).collect())
 }
@@ -94,27 +96,29 @@ mod tests {
     use super::*;
     use std::collections::BTreeMap;
 
-    fn check(tokens: &[(&str, i64)], keys: &[(&str, i128)], expected: &[TokenId]) {
+    fn check(architecture: &str, tokens: &[&str], keys: &[(&str, i128)], expected: &[TokenId]) {
         let mut map: BTreeMap<String, Value> =
             keys.iter().map(|(key, id)| (format!("tokenizer.ggml.{key}_token_id"), Value::Integer(*id))).collect();
-        let texts = tokens.iter().map(|(token, _)| token).collect();
-        map.insert("tokenizer.ggml.tokens".to_owned(), Value::Texts(texts));
-        let types = tokens.iter().map(|(_, kind)| *kind).collect();
-        map.insert("tokenizer.ggml.token_type".to_owned(), Value::Integers(types));
-        assert_eq!(further(&Metadata(&map)).unwrap(), expected, "{tokens:?} {keys:?}");
+        map.insert("general.architecture".to_owned(), Value::Text(architecture.to_owned()));
+        map.insert("tokenizer.ggml.tokens".to_owned(), Value::Texts(tokens.iter().collect()));
+        assert_eq!(further(&Metadata(&map)).unwrap(), expected, "{architecture} {tokens:?} {keys:?}");
     }
 
     #[test]
     fn ends_are_known_by_their_key_or_by_what_they_say() {
-        let phi = [("<|endoftext|>", CONTROL), ("<|end|>", CONTROL), ("<|user|>", CONTROL), ("</s>", USER_DEFINED)];
-        check(&phi, &[("eos", 0)], &[0, 1]);
-        check(&[("a", 1), ("<end_of_turn>", USER_DEFINED), ("<|im_end|>", 1)], &[], &[1]);
+        let phi = ["<|endoftext|>", "<|end|>", "<|user|>", "</s>"];
+        check("phi3", &phi, &[("eos", 0)], &[3, 0, 1]);
+        check("llama", &["a", "<end_of_turn>", "<|im_end|>"], &[], &[1, 2]);
         // What a key names is the end of a turn, and comes last.
-        check(&phi, &[("eot", 0)], &[1, 0]);
-        check(&phi, &[("eom", 2), ("eot", 1)], &[0, 2, 1]);
-        check(&[("<|repo_name|>", CONTROL), ("<|im_end|>", CONTROL), ("x", 1)], &[("fim_pad", 2)], &[2, 0, 1]);
-        let harmony = [("<|end|>", CONTROL), ("<|call|>", CONTROL), ("<|return|>", CONTROL)];
-        check(&harmony, &[], &[1, 2]);
-        check(&harmony[..2], &[], &[1, 0]);
+        check("phi3", &phi, &[("eot", 0)], &[3, 1, 0]);
+        check("phi3", &phi, &[("eom", 2), ("eot", 1)], &[3, 0, 2, 1]);
+        check("qwen2", &["<|repo_name|>", "<|im_end|>", "x"], &[("fim_pad", 2)], &[2, 0, 1]);
+        let harmony = ["<|end|>", "<|call|>", "<|return|>"];
+        check("llama", &harmony, &[], &[1, 2]);
+        check("llama", &harmony[..2], &[], &[1, 0]);
+        // Gemma's mark of HTML.
+        let closed = ["<end_of_turn>", "</s>"];
+        check("llama", &closed, &[], &[1, 0]);
+        check("gemma3", &closed, &[], &[0]);
     }
 }

@@ -1,5 +1,6 @@
 //! The tokenizer in a GGUF file's metadata, as the two files that the Hugging Face library keeps.
 
+use super::ends;
 use super::header::{Sound, Texts, Value};
 use super::metadata::Metadata;
 use genera_tokens::merges_of_scores;
@@ -19,8 +20,8 @@ pub struct TokenizerFiles {
 /// Kinds of tokens, as `tokenizer.ggml.token_type` numbers them.
 const NORMAL: i64 = 1;
 const UNKNOWN: i64 = 2;
-pub(super) const CONTROL: i64 = 3;
-pub(super) const USER_DEFINED: i64 = 4;
+const CONTROL: i64 = 3;
+const USER_DEFINED: i64 = 4;
 const UNUSED: i64 = 5;
 const BYTE: i64 = 6;
 
@@ -87,7 +88,11 @@ pub(super) fn files(metadata: &Metadata<'_>) -> Sound<Option<TokenizerFiles>> {
     if !types.is_empty() && types.len() != tokens.len() {
         return Err(format!("it has {} tokens, and types for {}", tokens.len(), types.len()));
     }
-    let kind = |id: usize| types.get(id).copied().unwrap_or(NORMAL);
+    // As in llama.cpp, what ends answers is no text, whatever its kind.
+    let kind = |id: usize| match types.get(id) {
+        _ if ends::is_end(&tokens[id]) => CONTROL,
+        kind => kind.copied().unwrap_or(NORMAL),
+    };
     let name = metadata.text(NAME)?.unwrap_or_default().to_lowercase();
     let is_phi_3 = PHI_3.iter().any(|part| name.contains(part));
     let added: Vec<Json> = (0..tokens.len())
@@ -457,8 +462,8 @@ mod tests {
     /// As SentencePiece has it: only texts are made of others, those that are cut out of texts before too.
     #[test]
     fn texts_do_not_become_control_tokens() {
-        let tokens: Texts = ["<unk>", "</s>", "</", "s>", "<x>", "x>", "<"].into_iter().collect();
-        let types = [UNKNOWN, CONTROL, NORMAL, NORMAL, USER_DEFINED, NORMAL, NORMAL];
+        let tokens: Texts = ["<unk>", "</s>", "</", "s>", "<x>", "x>", "<", "<eos>", "eos>"].into_iter().collect();
+        let types = [UNKNOWN, CONTROL, NORMAL, NORMAL, USER_DEFINED, NORMAL, NORMAL, NORMAL, NORMAL];
         let metadata = |types: &[i64]| {
             let mut map = BTreeMap::from([
                 ("tokenizer.ggml.model".to_owned(), Value::Text("llama".to_owned())),
