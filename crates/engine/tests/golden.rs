@@ -187,8 +187,13 @@ fn assert_same(name: &str, a: &Transformer, b: &Transformer) {
 
 #[test]
 fn special_ids_are_those_of_the_files() {
-    let ids =
-        |padding, begin, end: &[u32], decoder_start| SpecialIds { padding, begin, end: end.to_vec(), decoder_start };
+    let ids = |padding, begin, end: &[u32], decoder_start| SpecialIds {
+        padding,
+        begin,
+        end: end.to_vec(),
+        decoder_start,
+        ..SpecialIds::default()
+    };
     for (name, expect) in [
         ("gpt2", ids(None, Some(0), &[0], None)),
         ("llama", ids(None, Some(1), &[2], None)),

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::ops::RangeInclusive;
@@ -68,6 +68,9 @@ pub struct SpecialIds {
     pub end: Vec<TokenId>,
     /// `decoder_start_token_id`: what the decoder of an encoder-decoder is given first.
     pub decoder_start: Option<TokenId>,
+    /// Ids of a GGUF file that end an answer beside `eos_token_id`, by its keys; none where they are not from such a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gguf_ends: Option<BTreeMap<String, TokenId>>,
 }
 
 impl SpecialIds {
@@ -79,6 +82,7 @@ impl SpecialIds {
             begin: special.begin,
             end: special.end.into_iter().collect(),
             decoder_start: start,
+            gguf_ends: None,
         }
     }
 
@@ -223,6 +227,7 @@ fn special_ids(fields: &Fields<'_>, defaults: SpecialIds) -> Result<SpecialIds> 
         begin: one("bos_token_id", defaults.begin)?,
         end,
         decoder_start: one("decoder_start_token_id", defaults.decoder_start)?,
+        gguf_ends: None,
     })
 }
 

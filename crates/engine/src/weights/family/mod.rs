@@ -93,7 +93,7 @@ impl Family {
     /// The ids of a `config.json` that names none.
     pub(super) fn default_ids(&self) -> SpecialIds {
         let [padding, begin, end, decoder_start] = self.ids;
-        SpecialIds { padding, begin, end: end.into_iter().collect(), decoder_start }
+        SpecialIds { padding, begin, end: end.into_iter().collect(), decoder_start, gguf_ends: None }
     }
 
     /// What its tensors are called.

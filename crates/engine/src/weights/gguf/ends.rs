@@ -5,13 +5,15 @@
 
 use super::header::Sound;
 use super::metadata::Metadata;
+use crate::weights::config_json::SpecialIds;
 use genera_tokens::TokenId;
+use std::collections::BTreeMap;
 
-/// Ids that end an answer beside the first one: of a turn, and of a message.
-const OF_TURN: [&str; 2] = ["tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"];
-/// Ids of what stands around code that is filled in.
+/// Keys of ids that end an answer beside the first one: of what stands around code that is filled in, of a message, and of a
+/// turn.
 const OF_FILES: [&str; 3] =
     ["tokenizer.ggml.fim_pad_token_id", "tokenizer.ggml.fim_rep_token_id", "tokenizer.ggml.fim_sep_token_id"];
+const OF_TURN: [&str; 2] = ["tokenizer.ggml.eom_token_id", "tokenizer.ggml.eot_token_id"];
 
 /// Tokens that end an answer by what they say, whatever kind of token the file calls them. The likelier the end of a turn,
 /// the earlier.
@@ -52,22 +54,30 @@ const TEXTS: [&str; 32] = [
 /// In Gemma's vocabulary it is a mark of HTML, and no end.
 const CLOSED: &str = "</s>";
 
-/// The ids that end an answer beside the end token, in the order of a `generation_config.json`: the last ends a turn.
-pub(super) fn further(metadata: &Metadata<'_>) -> Sound<Vec<TokenId>> {
-    let by_key = |keys: &mut dyn Iterator<Item = &&str>| {
-        keys.filter_map(|key| metadata.id(key).transpose()).collect::<Sound<Vec<TokenId>>>()
-    };
+/// The ids that end an answer beside the end token, in the order of a `generation_config.json`: the last ends a turn. And
+/// those of them that the file has keys for.
+pub(super) fn further(metadata: &Metadata<'_>) -> Sound<(Vec<TokenId>, BTreeMap<String, TokenId>)> {
+    let mut keys = BTreeMap::new();
+    for key in OF_FILES.into_iter().chain(OF_TURN) {
+        keys.extend(metadata.id(key)?.map(|id| (key.to_owned(), id)));
+    }
+    let by_key = |names: &[&str]| names.iter().filter_map(|&key| keys.get(key).copied()).collect::<Vec<TokenId>>();
     let mut ends: Vec<TokenId> = Vec::new();
-    for id in [by_key(&mut OF_FILES.iter())?, by_text(metadata)?, by_key(&mut OF_TURN.iter().rev())?].concat() {
+    for id in [by_key(&OF_FILES), by_text(metadata)?, by_key(&OF_TURN)].concat() {
         ends.retain(|&known| known != id);
         ends.push(id);
     }
-    Ok(ends)
+    Ok((ends, keys))
 }
 
-/// The keys for ids in that order.
-pub(super) fn keys(end: &[TokenId]) -> impl Iterator<Item = (&'static str, TokenId)> {
-    OF_TURN.into_iter().zip(end.iter().skip(1).rev().copied())
+/// The keys of a file for a model with these ids: those of the file that they come from, for with a key llama.cpp does not
+/// look for what ends a turn by itself. Ids of other files are in the order of a `generation_config.json`.
+pub(super) fn keys(special: &SpecialIds) -> BTreeMap<String, TokenId> {
+    let in_order = || {
+        let further = special.end.iter().skip(1).rev().copied();
+        OF_TURN.into_iter().rev().map(str::to_owned).zip(further).collect()
+    };
+    special.gguf_ends.clone().unwrap_or_else(in_order)
 }
 
 /// Whether a token ends an answer by what it says, in every vocabulary.
@@ -94,14 +104,13 @@ fn by_text(metadata: &Metadata<'_>) -> Sound<Vec<TokenId>> {
 mod tests {
     use super::super::header::Value;
     use super::*;
-    use std::collections::BTreeMap;
 
     fn check(architecture: &str, tokens: &[&str], keys: &[(&str, i128)], expected: &[TokenId]) {
         let mut map: BTreeMap<String, Value> =
             keys.iter().map(|(key, id)| (format!("tokenizer.ggml.{key}_token_id"), Value::Integer(*id))).collect();
         map.insert("general.architecture".to_owned(), Value::Text(architecture.to_owned()));
         map.insert("tokenizer.ggml.tokens".to_owned(), Value::Texts(tokens.iter().collect()));
-        assert_eq!(further(&Metadata(&map)).unwrap(), expected, "{architecture} {tokens:?} {keys:?}");
+        assert_eq!(further(&Metadata(&map)).unwrap().0, expected, "{architecture} {tokens:?} {keys:?}");
     }
 
     #[test]

@@ -61,7 +61,7 @@ pub fn export_gguf(model: &Transformer, path: &Path, format: Format, facts: &Ggu
     let SpecialIds { begin, padding, end, .. } = &facts.special;
     let ids = [("bos", *begin), ("eos", end.first().copied()), ("padding", *padding)];
     let ids = ids.into_iter().filter_map(|(key, id)| Some((format!("tokenizer.ggml.{key}_token_id"), id?)));
-    let ids = ids.chain(ends::keys(end).map(|(key, id)| (key.to_owned(), id)));
+    let ids = ids.chain(ends::keys(&facts.special));
     // Some published files name ids that the vocabulary lacks.
     let ids = ids.filter(|&(_, id)| (id as usize) < config.vocab_size);
     metadata.extend(ids.map(|(key, id)| (key, Value::Integer(id.into()))));

@@ -120,10 +120,12 @@ fn understand(reader: &mut Reader) -> Result<PublishedConfig> {
     let map = architecture::config_json(reader)?;
     let mut published = config_json::parse(&path, &map)?;
     let metadata = Metadata(reader.metadata());
+    let (further, keys) = ends::further(&metadata).map_err(unknown)?;
     let end = &mut published.special.end;
-    for id in ends::further(&metadata).map_err(unknown)? {
+    for id in further {
         end.extend((!end.contains(&id)).then_some(id));
     }
+    published.special.gguf_ends = Some(keys);
     let sampling = sampling(&metadata).map_err(unknown)?;
     published.generation =
         PublishedGeneration::read(&Fields::new(&path, &sampling), published.model.is_encoder_decoder())?;

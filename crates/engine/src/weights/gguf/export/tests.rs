@@ -30,7 +30,7 @@ fn config(preset: &str) -> ModelConfig {
 }
 
 fn facts() -> GgufFacts {
-    let special = SpecialIds { padding: None, begin: Some(1), end: vec![2], decoder_start: None };
+    let special = SpecialIds { padding: None, begin: Some(1), end: vec![2], ..SpecialIds::default() };
     let generation = PublishedGeneration::default();
     GgufFacts { name: "test".to_owned(), special, generation, tokenizer: None }
 }
@@ -190,6 +190,48 @@ fn ends_and_sampling_come_back() {
         found.sort_unstable();
         assert_eq!(found, end);
         assert_eq!(loaded.generation, generation);
+    }
+}
+
+/// What a file says of ends comes back as it was, and no more: a key stops llama.cpp's own search.
+#[test]
+fn keys_of_ends_are_those_of_the_file_that_they_come_from() {
+    let (device, directory) = (Device::cpu(1), tempfile::tempdir().unwrap());
+    let (model, path) = (model(&config("llama"), DType::F32, &device), directory.path().join("x.gguf"));
+    let token = |id: u32, content: &str| json!({ "id": id, "content": content, "special": true });
+    let tokenizer = json!({
+        "added_tokens": [token(1, "<|end_of_text|>"), token(2, "<|eom_id|>"), token(3, "<|eot_id|>")],
+        "pre_tokenizer": { "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true },
+        "model": { "type": "BPE", "vocab": { "a": 0 }, "merges": [] },
+    });
+    let tokenizer = Some(TokenizerFiles { tokenizer: tokenizer.to_string(), config: "{}".to_owned() });
+    let keys_of = |reader: &Reader| -> Vec<(String, i128)> {
+        let ids = ["eot", "eom", "fim_pad"].map(|key| format!("tokenizer.ggml.{key}_token_id"));
+        let found = ids.iter().filter_map(|key| match reader.metadata().get(key)? {
+            Value::Integer(id) => Some((key["tokenizer.ggml.".len()..key.len() - "_token_id".len()].to_owned(), *id)),
+            other => panic!("{other:?}"),
+        });
+        found.collect()
+    };
+    let said = |keys: &[(&str, u32)]| {
+        Some(keys.iter().map(|&(key, id)| (format!("tokenizer.ggml.{key}_token_id"), id)).collect())
+    };
+    for (end, gguf_ends, expected) in [
+        (vec![3], said(&[("eot", 3)]), &[("eot", 3)][..]),
+        (vec![3], said(&[]), &[]),
+        (vec![3], said(&[("fim_pad", 5)]), &[("fim_pad", 5)]),
+        // Of files in the Hugging Face layout.
+        (vec![1, 2, 3], None, &[("eot", 3), ("eom", 2)]),
+    ] {
+        let mut special = SpecialIds { end, gguf_ends, ..facts().special };
+        for _ in 0..2 {
+            let facts = GgufFacts { special, tokenizer: tokenizer.clone(), ..facts() };
+            export_gguf(&model, &path, Format::F32, &facts).unwrap();
+            let keys = keys_of(&Reader::open(&path).unwrap());
+            assert!(keys.iter().map(|(key, id)| (key.as_str(), *id)).eq(expected.iter().copied()), "{keys:?}");
+            special = GgufFile::open(&path).unwrap().load(&device, Purpose::Use(DType::F32)).unwrap().special;
+            assert!([1, 2, 3].iter().all(|id| special.end.contains(id)), "{special:?}");
+        }
     }
 }
 
