@@ -442,6 +442,7 @@ impl LoadedModel {
                 "pad_token": special.padding,
                 "unk_token": special.unknown,
                 "add_bos_token": special.begin.is_some(),
+                "add_eos_token": self.special.end.first().is_some_and(|&end| codebook.closing() == [end]),
                 "chat_template": template.map(ChatTemplate::source),
             });
             TokenizerFiles { tokenizer: codebook.to_json().to_owned(), config: config.to_string() }

@@ -2,7 +2,9 @@
 
 mod common;
 
-use common::{get, post};
+use common::{get, post, receive, send};
+use genera_engine::model::{Pooling, Taken};
+use genera_server::Settings;
 use serde_json::{Value, json};
 
 fn chat(more: Value) -> Value {
@@ -182,6 +184,24 @@ fn texts_become_vectors() {
     assert_ne!(vector(0), vector(1));
     let coded = post("/v1/embeddings", &json!({ "input": "a cat", "encoding_format": "base64" })).json();
     assert_eq!(coded["data"][0]["embedding"].as_str().unwrap().len(), (16_usize * 4).div_ceil(3) * 4);
+}
+
+/// Where that is the vector of the last token, it is the end token's only where the tokenizer's files say so.
+#[test]
+fn vectors_of_last_tokens_are_of_whole_texts() {
+    let mut model = common::model();
+    model.transformer.set_pooling(Some(Pooling { taken: Taken::Last, ..Pooling::default() }));
+    let (begin, end) = (model.codebook.vocab().special.begin, model.codebook.vocab().special.end);
+    let ids = model.codebook.encode("a cat").unwrap();
+    let address = common::start_with(Settings::new(([127, 0, 0, 1], 0).into()), vec![model]);
+    let vector = |input: Value| {
+        let body = json!({ "input": input }).to_string();
+        receive(send(address, "/v1/embeddings", &body)).json()["data"][0]["embedding"].clone()
+    };
+    let whole: Vec<u32> = begin.into_iter().chain(ids.clone()).collect();
+    assert_eq!(vector(json!("a cat")), vector(json!([whole])));
+    let closed: Vec<u32> = ids.into_iter().chain(end).collect();
+    assert_ne!(vector(json!("a cat")), vector(json!([closed])));
 }
 
 #[test]

@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 pub(super) struct Frame {
     pub(super) before: Vec<(String, TokenId)>,
     pub(super) after: Vec<(String, TokenId)>,
+    /// The end token, where only a setting says that it stands behind every text.
+    pub(super) end: Option<TokenId>,
 }
 
 impl Frame {
@@ -18,10 +20,13 @@ impl Frame {
     /// # Errors
     /// When a token is not in the vocabulary.
     pub(super) fn of(file: &File, config: &Value) -> Result<Self> {
-        let frame = match &file.post_processor {
+        let mut frame = match &file.post_processor {
             Value::Null => Self::of_class(file, config),
             stage => Self::of_stage(stage),
         };
+        if config["add_eos_token"] == true && !frame.closes() {
+            frame.end = named(file, config, "eos_token").map(|(_, id)| id);
+        }
         let largest = file.largest_id();
         match frame.before.iter().chain(&frame.after).find(|(_, id)| Some(*id) > largest) {
             Some((name, id)) => Err(Error::tokenizer(format!(
@@ -33,16 +38,14 @@ impl Frame {
 
     /// The classes of models like BERT do so by themselves.
     fn of_class(file: &File, config: &Value) -> Self {
-        let token = |role: &str| {
-            let name = config[role].as_str().or_else(|| config[role]["content"].as_str())?;
-            Some((name.to_owned(), file.id_of(name)?))
-        };
         const CLASSES: [&str; 6] = ["Bert", "DistilBert", "Electra", "MPNet", "Roberta", "Bart"];
         let class = config["tokenizer_class"].as_str().unwrap_or_default();
         let name = class.strip_suffix("Fast").unwrap_or(class).strip_suffix("Tokenizer");
         let has_own = name.is_some_and(|name| CLASSES.contains(&name));
-        match (token("cls_token"), token("sep_token")) {
-            (Some(before), Some(after)) if has_own => Self { before: vec![before], after: vec![after] },
+        match (named(file, config, "cls_token"), named(file, config, "sep_token")) {
+            (Some(before), Some(after)) if has_own => {
+                Self { before: vec![before], after: vec![after], ..Self::default() }
+            }
             _ => Self::default(),
         }
     }
@@ -52,13 +55,15 @@ impl Frame {
             Some("TemplateProcessing") => Self::of_template(stage),
             Some("RobertaProcessing" | "BertProcessing") => {
                 let token = |role: &str| Some((stage[role][0].as_str()?.to_owned(), id(&stage[role][1])?));
-                Self { before: token("cls").into_iter().collect(), after: token("sep").into_iter().collect() }
+                let [before, after] = ["cls", "sep"].map(|role| token(role).into_iter().collect());
+                Self { before, after, end: None }
             }
             Some("Sequence") => {
                 let stages = stage["processors"].as_array().map(Vec::as_slice).unwrap_or_default();
                 stages.iter().map(Self::of_stage).fold(Self::default(), |inner, outer| Self {
                     before: [outer.before, inner.before].concat(),
                     after: [inner.after, outer.after].concat(),
+                    end: None,
                 })
             }
             _ => Self::default(),
@@ -70,12 +75,17 @@ impl Frame {
         let at = pieces.iter().position(|piece| !piece["Sequence"].is_null()).unwrap_or(pieces.len());
         let (before, after) = pieces.split_at(at);
         let [before, after] = [before, after].map(|pieces| pieces.iter().flat_map(|piece| of_piece(stage, piece)));
-        Self { before: before.collect(), after: after.collect() }
+        Self { before: before.collect(), after: after.collect(), end: None }
     }
 
     /// Whether it says where a text ends.
     pub(super) fn closes(&self) -> bool {
         !self.after.is_empty()
+    }
+
+    /// What stands behind a text, be it by a setting.
+    pub(super) fn closing(&self) -> Vec<TokenId> {
+        self.after.iter().map(|(_, id)| *id).chain(self.end).collect()
     }
 
     /// `ids` with what stands around them.
@@ -102,6 +112,12 @@ impl Frame {
             "special_tokens": special_tokens,
         })
     }
+}
+
+/// The token of a role.
+fn named(file: &File, config: &Value, role: &str) -> Option<(String, TokenId)> {
+    let name = config[role].as_str().or_else(|| config[role]["content"].as_str())?;
+    Some((name.to_owned(), file.id_of(name)?))
 }
 
 fn id(value: &Value) -> Option<TokenId> {

@@ -96,14 +96,22 @@ fn whole(names: &[&str], first_id: u32, pre_tokenizer: Value, decoder: Value, mo
 }
 
 /// The contents of a `tokenizer_config.json`; the template itself is a file of its own. `begins` is whether the begin token
-/// stands before every text.
-pub(crate) fn tokenizer_config(special: &SpecialTokens, template: Option<&ChatTemplate>, begins: bool) -> String {
+/// stands before every text, `ends` whether only a setting says that the end token stands behind it.
+pub(crate) fn tokenizer_config(
+    special: &SpecialTokens,
+    template: Option<&ChatTemplate>,
+    begins: bool,
+    ends: bool,
+) -> String {
     let mut config = json!({ "tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": false });
     let roles = config_roles(special);
     for (role, name) in roles.into_iter().filter_map(|(role, name)| Some((role, name.as_ref()?))) {
         config[role] = Value::from(name.as_str());
     }
     config["add_bos_token"] = Value::from(begins);
+    if ends {
+        config["add_eos_token"] = Value::from(true);
+    }
     // A template may write a begin token that stands before no other text.
     if let Some(begin) = template.and_then(ChatTemplate::begin) {
         config["bos_token"] = Value::from(begin);
@@ -139,30 +147,29 @@ pub fn export_tokenizer(tokenizer: &dyn Tokenizer, directory: &Path, reads: Read
     let (special, ids) = (tokenizer.special_tokens(), tokenizer.vocab().special);
     let named = |name: &Option<String>, id: Option<TokenId>| name.clone().zip(id).into_iter().collect();
     let frame = match reads {
-        Reads::Beginnings => Frame { before: named(&special.begin, ids.begin), after: Vec::new() },
-        Reads::Sources => Frame { before: Vec::new(), after: named(&special.end, ids.end) },
+        Reads::Beginnings => Frame { before: named(&special.begin, ids.begin), ..Frame::default() },
+        Reads::Sources => Frame { after: named(&special.end, ids.end), ..Frame::default() },
     };
-    if let Some(json) = framed(tokenizer.to_json(), &frame)? {
-        crate::write::atomically(&path, json.as_bytes())?;
+    let file = File::read(tokenizer.to_json()).map_err(foreign::wrong)?;
+    let of_file = Frame::of(&file, &Value::Null)?;
+    if of_file == Frame::default() && frame != of_file {
+        crate::write::atomically(&path, framed(tokenizer.to_json(), &frame)?.as_bytes())?;
     }
     let begins = reads == Reads::Beginnings && ids.begin.is_some();
-    let config = tokenizer_config(special, tokenizer.chat_template(), begins);
+    let ends = !of_file.closes() && ids.end.is_some_and(|end| tokenizer.closing() == [end]);
+    let config = tokenizer_config(special, tokenizer.chat_template(), begins, ends);
     crate::write::atomically(&directory.join("tokenizer_config.json"), config.as_bytes())
 }
 
-/// A `tokenizer.json` that puts `frame` around a text; `None` where it puts something there already, or has nothing to put.
-fn framed(json: &str, frame: &Frame) -> Result<Option<String>> {
-    let file = File::read(json).map_err(foreign::wrong)?;
-    if *frame == Frame::default() || Frame::of(&file, &Value::Null)? != Frame::default() {
-        return Ok(None);
-    }
+/// A `tokenizer.json` that puts `frame` around a text, where it has put nothing.
+fn framed(json: &str, frame: &Frame) -> Result<String> {
     let mut value: Value = serde_json::from_str(json).map_err(|error| foreign::wrong(error.into()))?;
     let before = value["post_processor"].take();
     value["post_processor"] = match before {
         Value::Null => frame.stage(),
         stage => json!({ "type": "Sequence", "processors": [stage, frame.stage()] }),
     };
-    Ok(Some(format!("{value:#}\n")))
+    Ok(format!("{value:#}\n"))
 }
 
 fn config_roles(special: &SpecialTokens) -> [(&'static str, &Option<String>); 4] {

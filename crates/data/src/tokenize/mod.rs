@@ -73,6 +73,21 @@ pub trait Tokenizer: Any + Send + Sync {
         Ok(ids)
     }
 
+    /// The ids of a whole text of which a decoder makes a vector: behind the begin token, and before what its files put behind
+    /// every text.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    fn encode_whole(&self, text: &str) -> Result<Vec<TokenId>> {
+        let begin = self.vocab().special.begin;
+        Ok(begin.into_iter().chain(self.encode(text)?).chain(self.closing()).collect())
+    }
+
+    /// The special tokens that its files put behind every text; none where they say nothing of that.
+    fn closing(&self) -> Vec<TokenId> {
+        Vec::new()
+    }
+
     /// The text of `ids`; special tokens and ids out of range give nothing, bytes that are not UTF-8 give U+FFFD.
     fn decode(&self, ids: &[TokenId]) -> String;
 
@@ -115,7 +130,7 @@ pub trait Tokenizer: Any + Send + Sync {
     fn save(&self, directory: &Path) -> Result<()> {
         crate::write::atomically(&directory.join("tokenizer.json"), self.to_json().as_bytes())?;
         let special = self.special_tokens();
-        let config = json::tokenizer_config(special, None, special.begin.is_some());
+        let config = json::tokenizer_config(special, None, special.begin.is_some(), false);
         crate::write::atomically(&directory.join("tokenizer_config.json"), config.as_bytes())
     }
 }

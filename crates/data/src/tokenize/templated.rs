@@ -27,7 +27,7 @@ impl Templated {
         template: Option<ChatTemplate>,
         frame: Frame,
     ) -> Arc<dyn Tokenizer> {
-        if template.is_none() && !frame.closes() {
+        if template.is_none() && frame.closing().is_empty() {
             return inner;
         }
         Arc::new(Self { inner, template, frame })
@@ -53,6 +53,10 @@ impl Tokenizer for Templated {
 
     fn encode_framed(&self, text: &str) -> Result<Vec<TokenId>> {
         if self.frame.closes() { Ok(self.frame.around(self.encode(text)?)) } else { self.inner.encode_framed(text) }
+    }
+
+    fn closing(&self) -> Vec<TokenId> {
+        self.frame.closing()
     }
 
     fn decode(&self, ids: &[TokenId]) -> String {
@@ -104,10 +108,10 @@ impl Tokenizer for Templated {
 
     fn save(&self, directory: &Path) -> Result<()> {
         self.inner.save(directory)?;
-        let Some(template) = &self.template else { return Ok(()) };
-        let special = self.special_tokens();
-        let config = json::tokenizer_config(special, Some(template), special.begin.is_some());
+        let (special, ends) = (self.special_tokens(), self.frame.end.is_some());
+        let config = json::tokenizer_config(special, self.template.as_ref(), special.begin.is_some(), ends);
         crate::write::atomically(&directory.join("tokenizer_config.json"), config.as_bytes())?;
+        let Some(template) = &self.template else { return Ok(()) };
         crate::write::atomically(&directory.join("chat_template.jinja"), template.source().as_bytes())
     }
 }

@@ -236,6 +236,44 @@ fn texts_begin_as_the_files_say() {
     assert_eq!(begin(&byte_level(&template), json!({ "eos_token": "</s>" })), Some(1));
 }
 
+/// A vector of the last token is that of the end token only where the files put it there.
+#[test]
+fn whole_texts_have_what_the_files_put_around_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let check = |pieces: &[&str], settings: Value, expected: &[TokenId], closing: &[TokenId]| {
+        let piece = |name: &&str| match *name {
+            "A" => json!({ "Sequence": { "id": "A", "type_id": 0 } }),
+            name => json!({ "SpecialToken": { "id": name, "type_id": 0 } }),
+        };
+        let mut stage = stages_around()[0].clone();
+        stage["single"] = pieces.iter().map(piece).collect();
+        let json = byte_level(if pieces.is_empty() { &Value::Null } else { &stage });
+        let mut config = json!({ "bos_token": "<s>", "eos_token": { "content": "</s>" } });
+        config.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
+        let tokenizer = tokenizer_from_json(&json, Some(&config.to_string())).unwrap();
+        let text = tokenizer.encode("aa").unwrap();
+        let expected: Vec<TokenId> =
+            expected.iter().flat_map(|&id| if id == 0 { text.clone() } else { vec![id] }).collect();
+        let is_right = |tokenizer: &dyn Tokenizer| {
+            assert_eq!(tokenizer.encode_whole("aa").unwrap(), expected, "{pieces:?} {config}");
+            assert_eq!(tokenizer.closing(), closing, "{pieces:?} {config}");
+        };
+        is_right(&*tokenizer);
+        tokenizer.save(directory.path()).unwrap();
+        is_right(&*load_tokenizer(directory.path()).unwrap());
+        export_tokenizer(&*tokenizer, directory.path(), Reads::Beginnings).unwrap();
+        is_right(&*load_tokenizer(directory.path()).unwrap());
+    };
+    let [yes, no] = [true, false].map(|ends| json!({ "add_eos_token": ends }));
+    check(&["<s>", "A"], yes, &[1, 0, 2], &[2]);
+    check(&["<s>", "A"], no, &[1, 0], &[]);
+    check(&["<s>", "A"], json!({}), &[1, 0], &[]);
+    check(&["A", "</s>"], json!({ "add_bos_token": false }), &[0, 2], &[2]);
+    check(&["<s>", "A", "</s>"], json!({ "add_eos_token": true }), &[1, 0, 2], &[2]);
+    check(&[], json!({ "add_bos_token": true, "add_eos_token": true }), &[1, 0, 2], &[2]);
+    check(&[], json!({ "add_bos_token": false, "add_eos_token": false }), &[0], &[]);
+}
+
 #[test]
 fn exported_files_put_the_special_tokens_around_texts() {
     let directory = tempfile::tempdir().unwrap();

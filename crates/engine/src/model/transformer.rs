@@ -155,8 +155,8 @@ impl Transformer {
         self.published_as
     }
 
-    /// Remembers how the files that it was loaded from say that texts become vectors.
-    pub(crate) fn set_pooling(&mut self, pooling: Option<Pooling>) {
+    /// Remembers how the files that it was loaded from, or those of its base, say that texts become vectors.
+    pub fn set_pooling(&mut self, pooling: Option<Pooling>) {
         self.pooling = pooling;
     }
 

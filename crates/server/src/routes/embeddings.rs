@@ -55,7 +55,7 @@ fn encoded(model: &Served, text: &str) -> Result<Vec<TokenId>, Problem> {
     model.check_bytes(text.len(), "input")?;
     let tokens = match model.config.shape {
         Shape::EncoderOnly(_) => model.codebook.encode_framed(text),
-        _ if model.frames_texts => model.codebook.encode_framed(text),
+        _ if model.frames_texts => model.codebook.encode_whole(text),
         // What a model of conversations would read around the text is no part of it.
         _ if model.modality.name() == "chat" => model.codebook.encode(text),
         _ => model.modality.encode_prompt(&model.codebook, text),

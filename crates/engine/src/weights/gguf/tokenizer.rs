@@ -301,6 +301,9 @@ pub(super) fn metadata(files: &TokenizerFiles, n_rows: usize) -> Sound<Vec<(Stri
         }
     }
     push("add_bos_token", Value::Flag(config["add_bos_token"] == true));
+    if config["add_eos_token"] == true {
+        push("add_eos_token", Value::Flag(true));
+    }
     push("tokens", Value::Texts(tokens.iter().collect()));
     if let Some(template) = config["chat_template"].as_str() {
         list.push(("tokenizer.chat_template".to_owned(), Value::Text(template.to_owned())));
@@ -417,6 +420,8 @@ fn config(metadata: &Metadata<'_>, tokens: &Texts) -> Sound<Json> {
         || metadata.text("tokenizer.ggml.pre")?.is_some_and(is_llama_3);
     let begins = metadata.flag("tokenizer.ggml.add_bos_token")?.unwrap_or(begins_by_itself);
     config.insert("add_bos_token".to_owned(), json!(begins));
+    let ends = metadata.flag("tokenizer.ggml.add_eos_token")?;
+    config.extend(ends.map(|ends| ("add_eos_token".to_owned(), json!(ends))));
     let template = metadata.text("tokenizer.chat_template")?;
     config.extend(template.map(|template| ("chat_template".to_owned(), json!(template))));
     Ok(Json::Object(config))

@@ -306,7 +306,9 @@ fn tokenizers_come_back() {
     for (i, (file, merges)) in
         [(byte_level, json!(["a b"])), (sentence_piece, json!([["a", "b"], ["▁", "a"]]))].into_iter().enumerate()
     {
-        let config = json!({ "eos_token": "ab", "add_bos_token": false, "chat_template": "{{ messages }}" });
+        let config = json!({
+            "eos_token": "ab", "add_bos_token": false, "add_eos_token": true, "chat_template": "{{ messages }}",
+        });
         let tokenizer = TokenizerFiles { tokenizer: file.to_string(), config: config.to_string() };
         let path = directory.path().join(format!("{i}.gguf"));
         export_gguf(&model, &path, Format::F16, &GgufFacts { tokenizer: Some(tokenizer), ..facts() }).unwrap();
@@ -319,7 +321,7 @@ fn tokenizers_come_back() {
         assert_eq!(found["model"]["merges"], merges);
         assert_eq!(found["added_tokens"][0]["content"], file["added_tokens"][0]["content"]);
         assert_eq!(settings["chat_template"], config["chat_template"]);
-        assert_eq!(settings["add_bos_token"], false);
+        assert_eq!((&settings["add_bos_token"], &settings["add_eos_token"]), (&json!(false), &json!(true)));
     }
 }
 
