@@ -59,9 +59,8 @@ pub(super) fn read(dir: &Path) -> Result<Option<Pooling>> {
 
 /// As the settings of pooling say.
 fn taken(said: &Map<String, Value>) -> Taken {
-    if let Some(name) = said.get("pooling_mode").and_then(Value::as_str) {
-        let known = MODES.into_iter().find(|(_, known, _)| *known == name);
-        return known.map_or_else(|| Taken::Unknown(format!("pooling '{name}'")), |(.., taken)| taken);
+    if let Some(mode) = said.get("pooling_mode").filter(|mode| !mode.is_null()) {
+        return of_mode(mode);
     }
     let is_set = |key: &&String| key.starts_with("pooling_mode_") && said[*key] == true;
     let flags: Vec<&str> = said.keys().filter(is_set).map(String::as_str).collect();
@@ -73,6 +72,21 @@ fn taken(said: &Map<String, Value>) -> Taken {
             known.map_or_else(|| Taken::Unknown(flag.to_owned()), |(.., taken)| taken)
         }
         _ => Taken::Unknown(flags.join(" together with ")),
+    }
+}
+
+/// As a setting says that names its ways: the library writes one or a list.
+fn of_mode(mode: &Value) -> Taken {
+    let names = mode.as_array().map_or_else(|| std::slice::from_ref(mode), Vec::as_slice);
+    let names: Vec<String> =
+        names.iter().map(|name| name.as_str().map_or_else(|| name.to_string(), str::to_owned)).collect();
+    match &names[..] {
+        [] => Taken::Unknown("an empty pooling_mode".to_owned()),
+        [name] => {
+            let known = MODES.into_iter().find(|(_, known, _)| known == name);
+            known.map_or_else(|| Taken::Unknown(format!("pooling '{name}'")), |(.., taken)| taken)
+        }
+        _ => Taken::Unknown(names.join(" together with ")),
     }
 }
 
@@ -168,6 +182,16 @@ mod tests {
         check(&all, json!({}), Taken::Mean, true);
         check(&all, json!({ "pooling_mode_max_tokens": true }), Taken::Largest, true);
         check(&all, json!({ "pooling_mode": "lasttoken" }), Taken::Last, true);
+        check(&all, json!({ "pooling_mode": ["cls"] }), Taken::First, true);
+        check(&all, json!({ "pooling_mode": null, "pooling_mode_cls_token": true }), Taken::First, true);
+        for (mode, expected) in [
+            (json!(["cls", "mean"]), "cls together with mean"),
+            (json!([]), "an empty pooling_mode"),
+            (json!(["best"]), "pooling 'best'"),
+            (json!(2), "pooling '2'"),
+        ] {
+            check(&all, json!({ "pooling_mode": mode }), Taken::Unknown(expected.to_owned()), true);
+        }
         let both = json!({ "pooling_mode_cls_token": true, "pooling_mode_max_tokens": true });
         let both_names = "pooling_mode_cls_token together with pooling_mode_max_tokens";
         check(&all, both, Taken::Unknown(both_names.to_owned()), true);
