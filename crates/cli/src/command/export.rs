@@ -57,10 +57,7 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
             loaded.export_tokenizer(&output)?;
             exported.note
         }
-        Layout::Gguf => {
-            export_gguf(&loaded.transformer, &output, Format::F32, &loaded.gguf_facts(&name))?;
-            None
-        }
+        Layout::Gguf => export_gguf(&loaded.transformer, &output, Format::F32, &loaded.gguf_facts(&name))?,
     };
     if common.json {
         println!("{}", serde_json::json!({ "output": output, "note": note }));

@@ -89,7 +89,7 @@ pub fn run(arguments: &Arguments, common: Common) -> Outcome {
     let sample = if arguments.no_perplexity { Ok(None) } else { Sample::find(&loaded, arguments.text.as_deref())? };
     let name = arguments.model.file_stem().map_or_else(|| "model".into(), |name| name.to_string_lossy());
     eprintln!("writing {}", output.display());
-    export_gguf(&loaded.transformer, output, arguments.to, &loaded.gguf_facts(&name))?;
+    let lost = export_gguf(&loaded.transformer, output, arguments.to, &loaded.gguf_facts(&name))?;
     let n_bytes = std::fs::metadata(output).during(format!("cannot look at {}", output.display()))?.len();
     let mut report = Report {
         output: output.clone(),
@@ -102,7 +102,7 @@ pub fn run(arguments: &Arguments, common: Common) -> Outcome {
     if !common.json {
         println!("wrote {} ({}, {})", output.display(), report.format, number::bytes(n_bytes as usize));
     }
-    if let Some(note) = note_on_others(Reader::open(output)?.entries(), arguments.to) {
+    for note in lost.into_iter().chain(note_on_others(Reader::open(output)?.entries(), arguments.to)) {
         eprintln!("genera: {note}");
     }
     match sample {

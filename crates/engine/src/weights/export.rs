@@ -27,7 +27,8 @@ use std::path::Path;
 pub struct Exported {
     /// The published family that the directory belongs to; none when only this program reads it.
     pub family: Option<&'static Family>,
-    /// What the user should know: why no published family fits, or what was written otherwise than it is here.
+    /// What the user should know: why no published family fits, or what was written otherwise than it is here or not at
+    /// all.
     pub note: Option<String>,
 }
 
@@ -49,7 +50,7 @@ pub fn export_hf(
 ) -> Result<Exported> {
     disk::make_dir(dir).map_err(|source| Error::io("cannot create", dir, source))?;
     let config = model.config();
-    let (exported, mut json, tensors, readme) = match express_as(config, model.published_as()) {
+    let (mut exported, mut json, tensors, readme) = match express_as(config, model.published_as()) {
         Ok(Expression { family, json, model: theirs, concessions }) => {
             let note =
                 (!concessions.is_empty()).then(|| format!("as {}: {}", family.model_type, concessions.join("; ")));
@@ -70,7 +71,8 @@ pub fn export_hf(
     write_json(&dir.join("generation_config.json"), &generation_config(special, generation, config))?;
     write_file(&dir.join("README.md"), |out| out.write_all(readme.as_bytes()))?;
     if let Some(pooling) = model.pooling() {
-        pooling::write(pooling, config.d_model, dir)?;
+        let notes = exported.note.into_iter().chain(pooling::write(pooling, config.d_model, dir)?);
+        exported.note = notes.reduce(|all, note| format!("{all}; {note}"));
     }
     write_json(&dir.join("config.json"), &json)?;
     disk::settle(dir);

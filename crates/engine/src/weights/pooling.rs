@@ -90,13 +90,13 @@ fn of_mode(mode: &Value) -> Taken {
     }
 }
 
-/// Writes the same files for vectors of `width` numbers; none where what is taken is not known.
+/// Writes the same files for vectors of `width` numbers. Where what is taken is not known there are none, and a note of that.
 ///
 /// # Errors
 /// When a file cannot be written.
-pub(super) fn write(pooling: &Pooling, width: usize, dir: &Path) -> Result<()> {
+pub(super) fn write(pooling: &Pooling, width: usize, dir: &Path) -> Result<Option<String>> {
     if let Taken::Unknown(_) = pooling.taken {
-        return Ok(());
+        return Ok(Some(lost(&pooling.taken)));
     }
     let folder = dir.join(DIRECTORY);
     disk::make_dir(&folder).map_err(|source| Error::io("cannot create", &folder, source))?;
@@ -117,7 +117,15 @@ pub(super) fn write(pooling: &Pooling, width: usize, dir: &Path) -> Result<()> {
     write_file(&dir.join(MODULES), |out| {
         serde_json::to_writer_pretty(&mut *out, &modules)?;
         out.write_all(b"\n")
-    })
+    })?;
+    Ok(None)
+}
+
+/// What to say where a copy cannot hold how texts become vectors.
+fn lost(taken: &Taken) -> String {
+    let known = MODES.iter().find(|(.., known)| known == taken).map(|(_, name, _)| *name);
+    let name = if let Taken::Unknown(name) = taken { name } else { known.unwrap_or_default() };
+    format!("how texts become vectors ({name}) cannot be written; what reads the copy makes means")
 }
 
 /// The numbers of `pooling_type` in GGUF files. llama.cpp scales vectors to length 1.
@@ -130,9 +138,14 @@ pub(super) fn of_gguf(number: u64) -> Option<Pooling> {
     (number > 0).then(|| Pooling { taken, ..Pooling::default() })
 }
 
-/// The number for a GGUF file.
-pub(super) fn to_gguf(pooling: &Pooling) -> Option<u64> {
-    GGUF.iter().find(|(_, taken)| *taken == pooling.taken).map(|(number, _)| *number)
+/// The number for a GGUF file, and what to say where it is not all.
+pub(super) fn to_gguf(pooling: &Pooling) -> (Option<u64>, Option<String>) {
+    let Some((number, _)) = GGUF.iter().find(|(_, taken)| *taken == pooling.taken) else {
+        return (None, Some(lost(&pooling.taken)));
+    };
+    let scaled =
+        "vectors of texts keep their length, which a GGUF file cannot say; what reads the copy scales them to length 1";
+    (Some(*number), (!pooling.normalizes).then(|| scaled.to_owned()))
 }
 
 #[cfg(test)]
@@ -168,10 +181,14 @@ mod tests {
             let pooling = read_files(&files).unwrap().unwrap();
             assert_eq!((&pooling.taken, pooling.normalizes), (&taken, normalizes), "{files:?}");
             assert_eq!(Value::Object(pooling.texts.clone()), texts);
-            if !matches!(taken, Taken::Unknown(_)) {
-                let dir = tempfile::tempdir().unwrap();
-                write(&pooling, 8, dir.path()).unwrap();
-                assert_eq!(read(dir.path()).unwrap(), Some(pooling));
+            let dir = tempfile::tempdir().unwrap();
+            let note = write(&pooling, 8, dir.path()).unwrap();
+            if let Taken::Unknown(name) = &taken {
+                let expected = format!("how texts become vectors ({name}) cannot be written");
+                assert!(note.is_some_and(|note| note.starts_with(&expected)), "{name}");
+                assert_eq!(read(dir.path()).unwrap(), None);
+            } else {
+                assert_eq!((read(dir.path()).unwrap(), note), (Some(pooling), None));
             }
         };
         let bge = json!({ "word_embedding_dimension": 384, "pooling_mode_cls_token": true,

@@ -35,11 +35,11 @@ pub struct GgufFacts {
 
 /// Writes a model with its matrices in `format`. Where a row is not whole blocks of it the nearest format of at least as
 /// many bits takes its place, and vectors stay f32. With fewer than 8 bits the table of tokens and the head get 8: what they
-/// lose, every token loses.
+/// lose, every token loses. Returns what the user should know of what could not be written.
 ///
 /// # Errors
 /// [`Error::Config`] when llama.cpp has no such architecture or tokenizer; when the file cannot be written.
-pub fn export_gguf(model: &Transformer, path: &Path, format: Format, facts: &GgufFacts) -> Result<()> {
+pub fn export_gguf(model: &Transformer, path: &Path, format: Format, facts: &GgufFacts) -> Result<Option<String>> {
     if !format.can_encode() {
         return Err(Error::Config(format!("{} is read, not written", format.name())));
     }
@@ -54,9 +54,9 @@ pub fn export_gguf(model: &Transformer, path: &Path, format: Format, facts: &Ggu
         ("general.quantization_version".to_owned(), Value::Integer(2)),
     ];
     metadata.extend(architecture::metadata(dialect, &json, config));
-    let pooling = model.pooling().and_then(pooling::to_gguf).map(|number| Value::Integer(number.into()));
+    let (pooling, note) = model.pooling().map_or((None, None), pooling::to_gguf);
     let key = format!("{}.{}", dialect.name, architecture::POOLING);
-    metadata.extend(pooling.map(|number| (key, number)));
+    metadata.extend(pooling.map(|number| (key, Value::Integer(number.into()))));
     metadata.extend(sampling_metadata(&facts.generation));
     let SpecialIds { begin, padding, end, .. } = &facts.special;
     let ids = [("bos", *begin), ("eos", end.first().copied()), ("padding", *padding)];
@@ -71,7 +71,8 @@ pub fn export_gguf(model: &Transformer, path: &Path, format: Format, facts: &Ggu
             .map_err(|reason| Error::Config(format!("its tokenizer cannot be in a GGUF file: {reason}")))?;
         metadata.extend(more.into_iter().filter(|(key, _)| !known.contains(key)));
     }
-    write::write(path, &metadata, &tensors(model, &theirs, dialect, format))
+    write::write(path, &metadata, &tensors(model, &theirs, dialect, format))?;
+    Ok(note)
 }
 
 /// The tensors by their names in such files, matrices in the format that is wanted.

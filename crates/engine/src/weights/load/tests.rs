@@ -1,6 +1,6 @@
 use super::{Purpose, load_hf};
 use crate::config::{Head, ModelConfig};
-use crate::model::{Mode, Rows, Transformer, initial_params};
+use crate::model::{Mode, Pooling, Rows, Taken, Transformer, initial_params};
 use crate::weights::config_json::parse;
 use crate::weights::safetensors::{NamedView, Reader, write};
 use crate::weights::{CardFacts, PublishedGeneration, SpecialIds, export_hf};
@@ -37,6 +37,22 @@ fn exported(model_type: &str, directory: &Path, device: &Device) {
     }
     export_hf(&model, directory, &SpecialIds::default(), &PublishedGeneration::default(), &CardFacts::default())
         .unwrap();
+}
+
+/// An export says what it cannot hold.
+#[test]
+fn ways_of_pooling_that_are_not_written_are_named() {
+    let (device, directory) = (Device::cpu(1), tempfile::tempdir().unwrap());
+    let config = small("llama");
+    let mut model = Transformer::new(config.clone(), initial_params(&config, 1, DType::F32, &device), &device);
+    for (taken, expected) in [(Taken::Largest, None), (Taken::Unknown("the modules A, B".to_owned()), Some("A, B"))] {
+        model.set_pooling(Some(Pooling { taken, ..Pooling::default() }));
+        let special = SpecialIds::default();
+        let facts = (PublishedGeneration::default(), CardFacts::default());
+        let note = export_hf(&model, directory.path(), &special, &facts.0, &facts.1).unwrap().note;
+        assert_eq!(note.is_some(), expected.is_some(), "{note:?}");
+        assert!(note.iter().zip(expected).all(|(note, expected)| note.contains(expected)), "{note:?}");
+    }
 }
 
 /// Makes the tensors of a file with matrices in it numbers of 16 bits.

@@ -417,15 +417,20 @@ fn keys_that_change_the_result_are_used_or_refused() {
 fn pooling_comes_back() {
     let (device, directory) = (Device::cpu(1), tempfile::tempdir().unwrap());
     let (mut model, path) = (model(&config("llama"), DType::F32, &device), directory.path().join("x.gguf"));
-    for (taken, expected) in [
-        (None, None),
-        (Some(Taken::Mean), Some(Taken::Mean)),
-        (Some(Taken::First), Some(Taken::First)),
-        (Some(Taken::Last), Some(Taken::Last)),
-        (Some(Taken::Largest), None),
+    let unknown = || Taken::Unknown("the modules A, B".to_owned());
+    for (taken, normalizes, expected, note) in [
+        (None, true, None, None),
+        (Some(Taken::Mean), true, Some(Taken::Mean), None),
+        (Some(Taken::Mean), false, Some(Taken::Mean), Some("keep their length")),
+        (Some(Taken::First), true, Some(Taken::First), None),
+        (Some(Taken::Last), true, Some(Taken::Last), None),
+        (Some(Taken::Largest), true, None, Some("how texts become vectors (max) cannot be written")),
+        (Some(unknown()), true, None, Some("(the modules A, B) cannot be written")),
     ] {
-        model.set_pooling(taken.map(|taken| Pooling { taken, ..Pooling::default() }));
-        export_gguf(&model, &path, Format::F32, &facts()).unwrap();
+        model.set_pooling(taken.map(|taken| Pooling { taken, normalizes, ..Pooling::default() }));
+        let said = export_gguf(&model, &path, Format::F32, &facts()).unwrap();
+        assert_eq!(said.is_some(), note.is_some(), "{said:?}");
+        assert!(said.iter().zip(note).all(|(said, note)| said.contains(note)), "{said:?}");
         let loaded = GgufFile::open(&path).unwrap().load(&device, Purpose::Use(DType::F32)).unwrap().transformer;
         assert_eq!(loaded.pooling().map(|pooling| pooling.taken.clone()), expected);
     }
