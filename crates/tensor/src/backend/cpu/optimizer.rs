@@ -17,7 +17,7 @@ pub(super) fn adamw(cpu: &Cpu, steps: Vec<AdamW<'_>>) {
 }
 
 /// What all chunks of a tensor share, and what each has for itself.
-fn take_apart(step: AdamW<'_>) -> ((Factors, &[f32]), Beside<(F32s<'_>, F32s<'_>, F32s<'_>), ViewChunks<'_>>) {
+fn take_apart(step: AdamW<'_>) -> ((Factors, &[f32]), TensorChunks<'_>) {
     let factors = Factors::of(&step);
     let AdamW { weights, rounded, first, second, gradient, .. } = step;
     assert_eq!(gradient.len(), weights.len(), "a gradient for each weight");
@@ -25,7 +25,8 @@ fn take_apart(step: AdamW<'_>) -> ((Factors, &[f32]), Beside<(F32s<'_>, F32s<'_>
     ((factors, gradient), Beside(split, rounded.map(|rounded| view_chunks(rounded, CHUNK_LEN))))
 }
 
-type F32s<'a> = Chunks<'a, f32>;
+/// Weights and both moments, and the rounded weights where there are some.
+type TensorChunks<'a> = Beside<(Chunks<'a, f32>, Chunks<'a, f32>, Chunks<'a, f32>), ViewChunks<'a>>;
 
 /// The settings of a step and what follows from them.
 #[derive(Clone, Copy)]
