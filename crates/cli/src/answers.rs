@@ -301,7 +301,7 @@ pub fn encode(model: &SpeakingModel<'_>, group: &Group, settings: &Settings) -> 
             system => encode_told(model, system.as_deref(), prompt, group.is_by_line),
         };
         let ids = ids.during(place.clone())?;
-        model.check_tokens(&ids).during(place.clone())?;
+        model.check_tokens(&ids, prompt).during(place.clone())?;
         warn_of_unknown(&place, model.n_unknown(&ids), ids.len());
         if model.modality.is_paired() && ids.len() > longest {
             let n = ids.len();

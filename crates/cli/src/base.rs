@@ -30,7 +30,7 @@ pub struct Base {
 /// directory of the run whose recipe it is, if that has begun.
 ///
 /// # Errors
-/// When it cannot be found or read, has no tokenizer or one with more tokens than the model, or is not the one it was.
+/// When it cannot be found or read, has no tokenizer or that of another model, or is not the one it was.
 pub fn open(
     recipe: &mut Recipe,
     run: Option<&RunDirectory>,

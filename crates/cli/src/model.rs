@@ -17,7 +17,7 @@ use genera_engine::weights::{
     GgufFacts, GgufFile, GgufModel, PublishedConfig, PublishedGeneration, Purpose, SpecialIds, TokenizerFiles,
     load_adapter, load_hf, read_config,
 };
-use genera_modality::{Codebook, Modality, Molecule, Table, Text, Translation};
+use genera_modality::{Codebook, Modality, Molecule, Table, Text, Translation, check_tokens};
 use genera_tensor::quant::Format;
 use genera_tensor::{DType, Device};
 use serde::Deserialize;
@@ -300,7 +300,7 @@ fn of_directory(path: &Path, purpose: Purpose, device: &Device) -> Outcome<Loade
     };
     let (transformer, codebook) = both(|| load_hf(path, device, purpose), codebook);
     let (transformer, codebook) = (transformer?, codebook?);
-    check_tokens(path, &transformer, codebook.as_ref())?;
+    check_tokenizer(path, &transformer, codebook.as_ref())?;
     let modality = match kind {
         Some(modality) => modality,
         None if transformer.config().is_encoder_decoder() => &Translation,
@@ -329,7 +329,7 @@ fn of_gguf(path: &Path, purpose: Purpose, device: &Device) -> Outcome<LoadedMode
     };
     let (model, codebook) = both(|| file.load(device, purpose), codebook);
     let (GgufModel { transformer, special, generation: published }, codebook) = (model?, codebook?);
-    check_tokens(path, &transformer, codebook.as_ref())?;
+    check_tokenizer(path, &transformer, codebook.as_ref())?;
     Ok(LoadedModel {
         place: path.to_owned(),
         transformer,
@@ -345,7 +345,7 @@ fn of_gguf(path: &Path, purpose: Purpose, device: &Device) -> Outcome<LoadedMode
 
 /// Refuses a tokenizer with more tokens than the model has; fewer are usual, since tables of tokens are padded. Tokens that
 /// were added to it may lie beyond, such as the mask that models are trained without.
-fn check_tokens(path: &Path, transformer: &Transformer, codebook: Option<&Codebook>) -> Outcome<()> {
+fn check_tokenizer(path: &Path, transformer: &Transformer, codebook: Option<&Codebook>) -> Outcome<()> {
     let (n_tokens, n_rows) = (codebook.map_or(0, |codebook| codebook.vocab().size), transformer.config().vocab_size);
     let Some(codebook) = codebook.filter(|_| n_tokens > n_rows) else { return Ok(()) };
     let added = added_tokens(codebook)?;
@@ -563,18 +563,13 @@ impl<'m> SpeakingModel<'m> {
         ids
     }
 
-    /// Refuses tokens that its tokenizer has and it has not.
+    /// Refuses tokens of a prompt that its tokenizer has and it has not.
     ///
     /// # Errors
-    /// When there is one: which.
-    pub fn check_tokens(&self, ids: &[u32]) -> Outcome<()> {
+    /// When there is one: which, and who wrote it.
+    pub fn check_tokens(&self, ids: &[u32], prompt: &str) -> Outcome<()> {
         let n_rows = self.transformer.config().vocab_size;
-        ids.iter().find(|&&id| id as usize >= n_rows).map_or(Ok(()), |&id| {
-            let text = self.codebook.token_text(id);
-            Err(Failure::new(format!(
-                "the token {text:?} ({id}) is beyond the {n_rows} that the model has learned; leave it out"
-            )))
-        })
+        Ok(check_tokens(self.codebook, ids, n_rows, |token| prompt.contains(token))?)
     }
 
     /// What the decoder of an encoder-decoder reads first.

@@ -250,6 +250,46 @@ fn a_base_is_found_from_anywhere() {
     assert!(error.contains("is missing") && error.contains("base.path = \"base\""), "{error}");
 }
 
+/// Files name tokens that the model has no row for: tokens added to the tokenizer, and padding.
+#[test]
+fn tokens_beyond_those_of_the_base_are_refused_before_training() {
+    let bench = bench();
+    let edit = |file: &str, change: &dyn Fn(&mut serde_json::Value)| {
+        let mut json = serde_json::from_str(&bench.read_text(file)).unwrap();
+        change(&mut json);
+        bench.write(file, json.to_string());
+    };
+    let config: serde_json::Value = serde_json::from_str(&bench.read_text("base/config.json")).unwrap();
+    let n_rows = config["vocab_size"].as_u64().unwrap();
+    edit("base/tokenizer.json", &|json| {
+        let added = json["added_tokens"].as_array_mut().unwrap();
+        added.extend([("<turn>", true), ("<b>", false)].into_iter().zip(n_rows..).map(|((content, special), id)| {
+            serde_json::json!({
+                "id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
+                "normalized": false, "special": special,
+            })
+        }));
+    });
+    edit("base/generation_config.json", &|json| json["pad_token_id"] = n_rows.into());
+    let few = ["--set", "train.steps=2", "--run"];
+    bench.run(&with(&[&CHAT, &few, &["padded"]]));
+    bench.write("base/chat_template.jinja", format!("<turn>{TEMPLATE}"));
+    let beyond = |token: &str, id: u64| format!("the token {token:?} ({id}) is beyond the {n_rows} that the model has");
+    for data in ["chat.jsonl", "preferences.jsonl"] {
+        let error = bench.refusal(&with(&[&["train", "--base", "base", "--data", data], &few, &["run"]]));
+        assert!(error.contains(&format!("{data}, line 1: {}", beyond("<turn>", n_rows))), "{error}");
+        assert!(error.contains("the chat template writes it") && !error.contains("leave it out"), "{error}");
+        assert!(!bench.path("run").exists());
+    }
+    bench.write("bold.jsonl", r#"{"text": "3 birds"}"#.to_owned() + "\n" + r#"{"text": "<b>4 trees"}"#);
+    let error = bench.refusal(&with(&[&["train", "--base", "base", "--data", "bold.jsonl"], &few, &["run"]]));
+    assert!(error.contains(&format!("bold.jsonl, line 2: {}", beyond("<b>", n_rows + 1))), "{error}");
+    assert!(error.contains("leave it out") && !bench.path("run").exists(), "{error}");
+    let attention = ["inspect", "attention", "--model", "base", "--output", "a.svg", "--prompt", "3 <b>birds"];
+    let error = bench.refusal(&attention);
+    assert!(error.contains(&beyond("<b>", n_rows + 1)) && error.contains("leave it out"), "{error}");
+}
+
 #[test]
 fn what_cannot_work_is_refused() {
     let bench = bench();

@@ -29,7 +29,7 @@ pub use text::Text;
 pub use translation::Translation;
 
 use genera_data::prepare::{EncoderOf, Fit, StepOf};
-use genera_data::{Document, Encode, Result, Tokenizer, Vary, load_tokenizer};
+use genera_data::{Document, Encode, Error, Result, Tokenizer, Vary, load_tokenizer};
 use genera_engine::generate::Constraint;
 use genera_tokens::{TokenId, TokenSeq};
 use molecule::MoleculeSettings;
@@ -71,19 +71,52 @@ pub type Codebook = Arc<dyn Tokenizer>;
 pub struct Encoder {
     modality: &'static dyn Modality,
     codebook: Codebook,
+    /// Tokens of the model that is to learn from them, where there may be fewer than the codebook has.
+    n_rows: Option<usize>,
 }
 
 impl Encoder {
-    /// What makes such an encoder, once the codebook is there.
-    pub fn of(modality: &'static dyn Modality) -> EncoderOf {
-        Arc::new(move |codebook| Box::new(Self { modality, codebook }))
+    /// What makes such an encoder, once the codebook is there. Tokens beyond `n_rows` are refused.
+    pub fn of(modality: &'static dyn Modality, n_rows: Option<usize>) -> EncoderOf {
+        Arc::new(move |codebook| Box::new(Self { modality, codebook, n_rows }))
     }
 }
 
 impl Encode for Encoder {
     fn encode(&self, document: &Document) -> Result<TokenSeq> {
-        self.modality.encode(&self.codebook, document)
+        let sequence = self.modality.encode(&self.codebook, document)?;
+        if let Some(n_rows) = self.n_rows {
+            let texts = || [document.as_text(), document.target.as_deref(), document.field(REJECTED)];
+            let is_written = |token: &str| texts().into_iter().flatten().any(|text| text.contains(token));
+            check_tokens(&self.codebook, sequence.ids(), n_rows, is_written)
+                .map_err(|error| chat::of_document(error, document))?;
+        }
+        Ok(sequence)
     }
+}
+
+/// Refuses tokens that a tokenizer has and its model, of `n_rows`, has not. `is_written` tells whether the name of a token
+/// stands in the text that they are of.
+///
+/// # Errors
+/// When there is one: which, and who wrote it.
+pub fn check_tokens(
+    codebook: &Codebook,
+    ids: &[TokenId],
+    n_rows: usize,
+    is_written: impl Fn(&str) -> bool,
+) -> Result<()> {
+    let Some(&id) = ids.iter().find(|&&id| id as usize >= n_rows) else { return Ok(()) };
+    let token = codebook.token_text(id);
+    let advice = match codebook.chat_template() {
+        _ if is_written(&token) => "leave it out",
+        Some(template) if template.source().contains(&token) => {
+            "the chat template writes it: give the model another one, or take a model that has the token"
+        }
+        _ => "the tokenizer writes it around texts: give the model another one, or take a model that has the token",
+    };
+    let problem = format!("the token {token:?} ({id}) is beyond the {n_rows} that the model has learned; {advice}");
+    Err(Error::Settings { problem })
 }
 
 /// Something a person can read, see or hear, with its media type.

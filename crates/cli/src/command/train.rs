@@ -178,7 +178,9 @@ pub fn start(
         }
     };
     plan::data::check_fit(&recipe, &config)?;
-    let preparation = plan::data::preparation(&recipe, device.kernels().n_threads(), &RunDirectory::base_of(path))?;
+    let n_rows = base.as_ref().map(|_| config.vocab_size);
+    let n_threads = device.kernels().n_threads();
+    let preparation = plan::data::preparation(&recipe, n_threads, &RunDirectory::base_of(path), n_rows)?;
     let (run, lock) = RunDirectory::create(path)?;
     if let Some(base) = &base {
         base.save(&run).inspect_err(|_| run.discard())?;

@@ -246,11 +246,12 @@ pub fn check_files(data: &DataRecipe) -> Outcome<()> {
     Ok(())
 }
 
-/// What is to be tokenised, and how; `base` is where a run keeps the tokenizer of its base.
+/// What is to be tokenised, and how; `base` is where a run keeps the tokenizer of its base, and `n_rows` how many tokens that
+/// base has, where it is known.
 ///
 /// # Errors
 /// When a file is missing, empty or of a kind that cannot be read.
-pub fn preparation(recipe: &Recipe, n_threads: usize, base: &Path) -> Outcome<Preparation> {
+pub fn preparation(recipe: &Recipe, n_threads: usize, base: &Path, n_rows: Option<usize>) -> Outcome<Preparation> {
     let (modality, demo) = modality_of(&recipe.data)?;
     let data = &recipe.data;
     let corpus = match demo {
@@ -291,7 +292,7 @@ pub fn preparation(recipe: &Recipe, n_threads: usize, base: &Path) -> Outcome<Pr
             }
             _ => Split::Auto { fraction },
         },
-        encoder: Encoder::of(modality),
+        encoder: Encoder::of(modality, n_rows),
         curation: CurationSettings {
             unify_newlines: data.unify_newlines,
             normalise_unicode: data.normalise_unicode,

@@ -67,7 +67,8 @@ pub fn start(
     refuse(&recipe)?;
     plan::data::settle(&mut recipe, &mut reasons, None)?;
     let device = machine::device(common.threads);
-    let preparation = plan::data::preparation(&recipe, device.kernels().n_threads(), &RunDirectory::base_of(path))?;
+    let preparation =
+        plan::data::preparation(&recipe, device.kernels().n_threads(), &RunDirectory::base_of(path), None)?;
     let (run, lock) = RunDirectory::create(path)?;
     let begin = || -> Outcome<Adversarial> {
         let prepared = preparing::prepare(&preparation, &run.data(), common.json)?;

@@ -206,7 +206,7 @@ impl Session {
         let of_tokenizer = || SpecialIds::of(&prepared.tokenizer.vocab().special, trainer.model().config());
         let special = base::special_of(&run)?.unwrap_or_else(of_tokenizer);
         let generation = base::generation_of(&run, trainer.model())?;
-        let settings = loader_settings(&recipe, &prepared, &special);
+        let settings = loader_settings(&recipe, &prepared, &special, trainer.model().config().vocab_size);
         let private = match trainer.settings().privacy {
             None => None,
             Some(privacy) => {
@@ -632,7 +632,8 @@ pub fn origin(recipe: &Recipe) -> String {
 /// Replaces the prepared data of a run that was damaged.
 fn prepare_again(recipe: &Recipe, run: &RunDirectory, surroundings: &Surroundings) -> Outcome<Prepared> {
     let before = load_summary(&run.data()).ok();
-    let preparation = plan::data::preparation(recipe, surroundings.device.kernels().n_threads(), &run.base())?;
+    // Its tokens were checked when it was prepared first.
+    let preparation = plan::data::preparation(recipe, surroundings.device.kernels().n_threads(), &run.base(), None)?;
     let prepared = preparing::prepare(&preparation, &run.data(), surroundings.json)?;
     if before.is_some_and(|before| before != prepared.summary) {
         return Err(Failure::new(format!(
@@ -645,8 +646,8 @@ fn prepare_again(recipe: &Recipe, run: &RunDirectory, surroundings: &Surrounding
     Ok(prepared)
 }
 
-/// How the batches of a recipe are cut from its data.
-pub fn loader_settings(recipe: &Recipe, prepared: &Prepared, special: &SpecialIds) -> LoaderSettings {
+/// How the batches of a recipe are cut from its data, for a model of `n_rows` tokens.
+pub fn loader_settings(recipe: &Recipe, prepared: &Prepared, special: &SpecialIds, n_rows: usize) -> LoaderSettings {
     let data = &recipe.data;
     let context = recipe.model.context_len;
     let layout = match data.layout {
@@ -667,7 +668,8 @@ pub fn loader_settings(recipe: &Recipe, prepared: &Prepared, special: &SpecialId
         },
         context_len: context,
         seed: recipe.train.seed,
-        padding: special.padding.unwrap_or(0),
+        // Files may name a token that the model does not have; nobody attends to it.
+        padding: special.padding.filter(|&id| (id as usize) < n_rows).unwrap_or(0),
         token_bytes: prepared.tokenizer.token_bytes(),
         vary: plan::data::modality_of(&recipe.data).ok().and_then(|(modality, _)| modality.vary(&prepared.tokenizer)),
     }

@@ -2,7 +2,7 @@
 
 use super::html::{self, escape};
 use crate::answers::{self, Settings};
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Failure, Outcome, While};
 use crate::model::{LoadedModel, SpeakingModel};
 use genera_engine::model::{Captured, Mode, Probe, Rows};
 use genera_tensor::Tape;
@@ -26,13 +26,14 @@ pub struct AttentionMap {
 /// Runs the model over a text and computes the weights of every layer.
 ///
 /// # Errors
-/// When the text cannot be encoded, or is too long to be drawn.
+/// When the text cannot be encoded, has a token that the model has not, or is too long to be drawn.
 pub fn maps(model: &LoadedModel, prompt: &str) -> Outcome<Vec<AttentionMap>> {
     let speaking = model.speaking()?;
     let ids = speaking.encode(prompt)?;
     if ids.is_empty() {
         return Err(Failure::new("--prompt is empty; give a text to look at"));
     }
+    speaking.check_tokens(&ids, prompt).during("--prompt")?;
     let transformer = &model.transformer;
     let (n, longest) = (ids.len(), transformer.config().longest(true));
     if n > MOST_TOKENS {
