@@ -316,6 +316,11 @@ fn what_cannot_work_is_refused() {
     let same = ["train", "--base", "base", "--data", "same.jsonl"];
     check(&same, "3 the chosen and the rejected answer are the same");
     check(&same, "same.jsonl, line 1:");
+    let tool = r#"[{"role": "user", "content": "3"}, {"role": "assistant", "tool_calls": []}]"#;
+    bench.write("tools.jsonl", format!("{{\"prompt\": {tool}, \"chosen\": \"4\", \"rejected\": \"5\"}}\n").repeat(3));
+    check(&["train", "--base", "base", "--data", "tools.jsonl"], "tools.jsonl, line 1: message 2 has no content");
+    let slip = ["generate", "--model", "base", "--chat", "--prompt", r#"[{"role": "user", "content": "3"},]"#];
+    check(&slip, "is not a conversation in JSON (trailing comma");
     let line = |role: &str| {
         let turns = [("user", "3 birds"), (role, "4 trees")];
         let turns = turns.map(|(role, content)| serde_json::json!({ "role": role, "content": content }));

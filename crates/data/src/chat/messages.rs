@@ -18,21 +18,30 @@ pub fn messages_from_json(json: &str) -> Result<Vec<ChatMessage>> {
 /// The messages with which something begins that is either a JSON list of them or the plain text of a user.
 ///
 /// # Errors
-/// As [`messages_from_json`], for a list of objects of which each has a speaker and something said.
+/// As [`messages_from_json`], for a list of objects that all have a speaker, and for what begins as one, JSON or not.
 pub fn first_messages(text: &str) -> Result<Vec<ChatMessage>> {
     // Most texts are seen to be none without being read as JSON.
     let may_be_list = text.trim_start().starts_with('[');
     let list = may_be_list.then(|| serde_json::from_str::<Vec<Value>>(text).ok()).flatten().unwrap_or_default();
-    if !list.is_empty() && list.iter().all(is_said) {
+    if begins_as_list(text) || (!list.is_empty() && list.iter().all(has_speaker)) {
         return messages_from_json(text);
     }
     Ok(vec![ChatMessage::new("user", text)])
 }
 
+/// The keys of a speaker.
+const SPEAKERS: [&str; 2] = ["role", "from"];
+
 /// Whether something is meant as a message, be it a good one.
-fn is_said(message: &Value) -> bool {
-    let has = |keys: [&str; 2]| keys.iter().all(|key| message.get(key).is_some());
-    has(["role", "content"]) || has(["from", "value"])
+fn has_speaker(message: &Value) -> bool {
+    SPEAKERS.iter().any(|key| message[*key].is_string())
+}
+
+/// Whether a text is meant as a list of messages, be it JSON or not.
+fn begins_as_list(text: &str) -> bool {
+    let list = text.trim_start().strip_prefix('[').and_then(|rest| rest.trim_start().strip_prefix('{'));
+    let key = list.and_then(|rest| rest.trim_start().strip_prefix('"')).unwrap_or_default();
+    SPEAKERS.iter().any(|speaker| key.strip_prefix(speaker).is_some_and(|rest| rest.starts_with('"')))
 }
 
 /// Who may speak: what else templates write they pass over, or write as nobody has learned it.
@@ -95,12 +104,25 @@ mod tests {
             "[1, 2]",
             r#"[{"a": 1}, {"a": 2}] sort this list"#,
             r#"[{"a": 1}, {"a": 2}]"#,
-            r#"[{"role": "user", "content": "a"}, {"role": "user"}]"#,
+            r#"[{"roles": ["user"], "content": "a"},]"#,
+            r#"[{"content": "a", "role": 1}]"#,
         ] {
             assert_eq!(first_messages(text).unwrap(), [ChatMessage::new("user", text)]);
         }
-        let unknown = first_messages(r#"[{"role": "pirate", "content": "a"}]"#).unwrap_err().to_string();
-        assert!(unknown.contains("unknown role \"pirate\""), "{unknown}");
+    }
+
+    #[test]
+    fn a_conversation_with_a_slip_is_no_text_of_a_user() {
+        let check = |json: &str, expect: &str| {
+            let error = first_messages(json).unwrap_err().to_string();
+            assert!(error.contains(expect), "{json}: {error}");
+        };
+        check(r#"[{"role": "pirate", "content": "a"}]"#, "unknown role \"pirate\"");
+        check(r#"[{"role": "user", "content": "a"},]"#, "is not a conversation in JSON (trailing comma");
+        check(" [\n{ \"from\": \"human\", \"value\": \"a\"", "is not a conversation in JSON (EOF");
+        check(r#"[{"role": "user", "content": "a"}, {"role": "user"}]"#, "message 2 has no content");
+        check(r#"[{"role": "user", "content": "a"}, {"content": "b"}]"#, "message 2 has no role");
+        check(r#"[{"content": null, "role": "assistant", "tool_calls": []}]"#, "message 1 has no content");
     }
 
     #[test]
