@@ -135,12 +135,14 @@ pub fn special_of(run: &RunDirectory) -> Outcome<Option<SpecialIds>> {
     Ok(Some(serde_json::from_slice(&json).during(format!("{} is damaged", path.display()))?))
 }
 
-/// How the authors of a run's base want answers made; of a run without a base, or one that is older than this file, nothing.
+/// How the authors of a run's base want answers made, with the values of the run's recipe for what is in both; of a run
+/// without a base, or one that is older than this file, nothing.
 ///
 /// # Errors
 /// When the file is damaged.
-pub fn generation_of(run: &RunDirectory, model: &Transformer) -> Outcome<PublishedGeneration> {
-    Ok(read_generation(&generation_file(run), model.config().is_encoder_decoder())?.unwrap_or_default())
+pub fn generation_of(run: &RunDirectory, recipe: &Recipe, model: &Transformer) -> Outcome<PublishedGeneration> {
+    let theirs = read_generation(&generation_file(run), model.config().is_encoder_decoder())?;
+    Ok(theirs.unwrap_or_default().as_in(&recipe.generate))
 }
 
 fn generation_file(run: &RunDirectory) -> PathBuf {

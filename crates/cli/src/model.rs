@@ -40,7 +40,7 @@ pub struct LoadedModel {
     pub special: SpecialIds,
     /// How its recipe, or its authors, want answers made.
     pub defaults: GenerateRecipe,
-    /// What of that its authors say, or those of the base that it was made from.
+    /// What its authors say of that; of a run, what it took over from the authors of its base.
     pub published: PublishedGeneration,
     /// The recipe it was trained by, where there is one.
     pub recipe: Option<Recipe>,
@@ -278,8 +278,8 @@ fn of_checkpoint(
     let special = base::special_of(run)?;
     let special = special.unwrap_or_else(|| SpecialIds::of(&codebook.vocab().special, transformer.config()));
     let step = Some(checkpoint.manifest.step);
-    let published = base::generation_of(run, &transformer)?;
-    let (codebook, defaults, recipe) = (Some(codebook), published.beneath(&recipe.generate), Some(recipe));
+    let published = base::generation_of(run, &recipe, &transformer)?;
+    let (codebook, defaults, recipe) = (Some(codebook), recipe.generate.clone(), Some(recipe));
     let place = run.path().to_owned();
     Ok(LoadedModel { place, transformer, codebook, modality, special, defaults, published, recipe, step })
 }

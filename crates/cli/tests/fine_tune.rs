@@ -116,9 +116,49 @@ fn a_run_answers_as_the_authors_of_its_base_want_it() {
         answer["tokens"].as_array().unwrap().len()
     };
     assert_eq!(n_tokens(), 5);
-    // As in runs that are older.
-    std::fs::remove_file(bench.path("run/base/generation_config.json")).unwrap();
-    assert!(n_tokens() > 5);
+    let recipe = bench.read_text("run/recipe.toml");
+    for line in ["temperature = 0.0", "max_tokens = 5"] {
+        assert!(recipe.contains(&format!("{line}  # as the authors of the base want it\n")), "{recipe}");
+    }
+}
+
+/// A value that somebody gives holds, also where it is what every recipe has.
+#[test]
+fn what_a_recipe_says_goes_before_the_authors_of_its_base() {
+    let bench = bench();
+    bench.write(
+        "base/generation_config.json",
+        r#"{ "do_sample": true, "temperature": 0.7, "top_k": 20, "repetition_penalty": 1.1 }"#,
+    );
+    let set = ["--set", "train.steps=2", "--set", "generate.temperature=1.0", "--run", "set"];
+    bench.run(&with(&[&CHAT, &set]));
+    let place = bench.path("base").display().to_string();
+    let generate = "[generate]\ntop_k = 0\n";
+    bench.write(
+        "given.toml",
+        format!("[data]\nkind = \"chat\"\nfiles = [\"chat.jsonl\"]\n[base]\npath = {place:?}\n[model]\ncontext_len = 32\n[train]\nsteps = 2\n{generate}"),
+    );
+    bench.run(&["train", "given.toml", "--set", "generate.repetition_penalty=1.0", "--run", "given"]);
+    for (run, temperature, top_k, penalty) in [("set", 1.0, 20, 1.1), ("given", 0.7, 0, 1.0)] {
+        let recipe = bench.read_text(&format!("{run}/recipe.toml"));
+        for line in [
+            format!("\ntemperature = {temperature:?}"),
+            format!("\ntop_k = {top_k}"),
+            format!("\nrepetition_penalty = {penalty:?}"),
+        ] {
+            assert!(recipe.contains(&line), "{run}: {recipe}");
+        }
+        assert!(!recipe.contains("temperature = 1.0  #"), "{recipe}");
+        let output = bench.output(&["generate", "--model", run, "--prompt", "3 birds", "--max-tokens", "2"]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains(&format!("temperature {temperature}")), "{said}");
+        assert!(said.contains("as the run's recipe sets it"), "{said}");
+        assert_eq!((said.contains("top-k 20"), said.contains("penalty 1.1")), (top_k == 20, penalty == 1.1), "{said}");
+        let exported = bench.read_text(&format!("{run}/model/generation_config.json"));
+        let exported: serde_json::Value = serde_json::from_str(&exported).unwrap();
+        let found = ["temperature", "top_k", "repetition_penalty"].map(|key| exported[key].as_f64().unwrap());
+        assert_eq!(found, [temperature, f64::from(top_k), penalty], "{run}");
+    }
 }
 
 #[test]

@@ -17,6 +17,7 @@ pub use tables::{
 };
 
 use crate::error::{Error, Result};
+use crate::weights::PublishedGeneration;
 use setting::{describe, nearest};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -87,6 +88,14 @@ impl Recipe {
     /// # Errors
     /// When it cannot be read, or as [`Recipe::parse`].
     pub fn load(path: &Path) -> Result<Self> {
+        Ok(Self::load_with_keys(path)?.0)
+    }
+
+    /// The same with the keys that the file gives, as `train.steps`.
+    ///
+    /// # Errors
+    /// As [`Recipe::load`].
+    pub fn load_with_keys(path: &Path) -> Result<(Self, Vec<String>)> {
         let cannot_read = |source| Error::io("cannot read the recipe", path, source);
         let n_bytes = fs::metadata(path).map_err(cannot_read)?.len();
         if n_bytes > MAX_FILE_BYTES {
@@ -98,7 +107,7 @@ impl Recipe {
             let at = error.utf8_error().valid_up_to();
             Error::file(path, format!("not a recipe: byte {at} is not UTF-8 text"))
         })?;
-        Self::parse(&text).map_err(|error| Error::Recipe(format!("{}: {error}", path.display())))
+        Self::parse_with_keys(&text).map_err(|error| Error::Recipe(format!("{}: {error}", path.display())))
     }
 
     /// Reads a recipe.
@@ -107,21 +116,29 @@ impl Recipe {
     /// [`Error::Recipe`]: what is not TOML, with its line; the unknown key with the nearest known one; the key whose value
     /// is of another type, with what was expected.
     pub fn parse(text: &str) -> Result<Self> {
+        Ok(Self::parse_with_keys(text)?.0)
+    }
+
+    fn parse_with_keys(text: &str) -> Result<(Self, Vec<String>)> {
         let document: toml::Table = text.parse().map_err(|error| Error::Recipe(format!("not sound TOML: {error}")))?;
-        let mut recipe = Self::default();
+        let (mut recipe, mut given) = (Self::default(), Vec::new());
+        let mut assign = |recipe: &mut Self, table: &str, key: &str, value: &Value| {
+            given.push(format!("{table}.{key}"));
+            recipe.assign(table, key, &[value])
+        };
         for (name, value) in &document {
             let Value::Table(keys) = value else { return Err(misplaced(name)) };
             for (key, value) in keys {
                 let inner = format!("{name}.{key}");
                 match value {
                     Value::Table(keys) if recipe.tables().iter().any(|(table, _)| *table == inner) => {
-                        keys.iter().try_for_each(|(key, value)| recipe.assign(&inner, key, &[value]))?;
+                        keys.iter().try_for_each(|(key, value)| assign(&mut recipe, &inner, key, value))?;
                     }
-                    _ => recipe.assign(name, key, &[value])?,
+                    _ => assign(&mut recipe, name, key, value)?,
                 }
             }
         }
-        Ok(recipe)
+        Ok((recipe, given))
     }
 
     /// Sets one key, as in `--set train.steps=120`. A text needs no quotes.
@@ -154,6 +171,23 @@ impl Recipe {
         }
         let found = readings.first().map_or_else(String::new, |value| describe(value));
         Err(Error::Recipe(format!("{table}.{key}: found {found}, expected {}", known.expects())))
+    }
+
+    /// Answers as the authors of its base want them, but for the keys that `is_given` names, and says so.
+    pub fn take_generation(
+        &mut self,
+        theirs: &PublishedGeneration,
+        is_given: impl Fn(&str) -> bool,
+        reasons: &mut Reasons,
+    ) {
+        let theirs = theirs.over(self.generate.clone());
+        for key in self.generate.keys() {
+            let (name, value) = (format!("{}.{}", key.table, key.name), theirs.write(key.name));
+            let Some(value) = value.filter(|_| !is_given(&name)) else { continue };
+            if self.generate.write(key.name).as_ref() != Some(&value) && self.generate.read(key.name, &value) {
+                reasons.add(&name, "as the authors of the base want it");
+            }
+        }
     }
 
     /// Derives what is left out from what is given, and says why.

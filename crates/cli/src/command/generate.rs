@@ -293,7 +293,8 @@ fn as_chat(model: &LoadedModel) -> Outcome<&'static dyn Modality> {
 /// Tells a person what the model brought with it: settings, and a chat template that is not used.
 fn say_what_is_used(arguments: &Arguments, model: &LoadedModel, settings: &answers::Settings) {
     if model.published != PublishedGeneration::default() {
-        eprintln!("genera: {} (as the model's authors set it; options go before)", settings.line());
+        let whose = if model.recipe.is_some() { "the run's recipe sets" } else { "the model's authors set" };
+        eprintln!("genera: {} (as {whose} it; options go before)", settings.line());
     }
     model.note_of_ignored();
     let has_template = model.codebook.as_ref().is_some_and(|codebook| codebook.chat_template().is_some());

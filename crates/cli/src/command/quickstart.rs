@@ -32,8 +32,14 @@ const N_STORIES: u32 = 200;
 pub fn run(_: Arguments, common: Common) -> Outcome {
     let recipe = Recipe::parse(RECIPE)?;
     let path = RunDirectory::free_name("quickstart");
-    let mut session =
-        train::start(recipe, &Overrides::default(), Reasons::default(), &path, train::Plan::AsRecipe, common)?;
+    let mut session = train::start(
+        recipe,
+        &Overrides::default(),
+        Reasons::default(),
+        &path,
+        train::Plan::AsRecipe { given: Vec::new() },
+        common,
+    )?;
     let ending = session.train()?;
     if ending == Ending::Interrupted {
         return Ok(train::conclude(&session, ending, common));

@@ -103,7 +103,10 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     let mut reasons = Reasons::default();
     let fixed = Overrides::parse(&arguments.set)?;
     let (mut recipe, name, time) = match (&arguments.recipe, &arguments.data) {
-        (Some(path), _) => (Recipe::load(path)?, stem(path), Plan::AsRecipe),
+        (Some(path), _) => {
+            let (recipe, given) = Recipe::load_with_keys(path)?;
+            (recipe, stem(path), Plan::AsRecipe { given })
+        }
         (None, Some(data)) if arguments.base.is_some() => {
             let epochs = arguments.epochs.unwrap_or(tuning::EPOCHS);
             if !(epochs > 0.0 && epochs <= 1e6) {
@@ -165,6 +168,8 @@ pub fn start(
     let base = base::open(&mut recipe, None, purpose, &device)?;
     if let Some(base) = &base {
         fit_context(&mut recipe, &mut reasons, base.transformer.config(), &plan, fixed)?;
+        let is_given = |key: &str| fixed.fixes(key) || plan.gives(key);
+        recipe.take_generation(&base.generation, is_given, &mut reasons);
     }
     plan::data::settle(&mut recipe, &mut reasons, base.as_ref())?;
     plan::privacy::refuse(&recipe)?;
@@ -189,7 +194,7 @@ pub fn start(
     let surroundings = Surroundings { device, json: common.json };
     let begin = || {
         plan::table::say_broken(&prepared, &recipe)?;
-        let is_fixed = matches!(plan, Plan::AsRecipe) || fixed.fixes("model.context_len");
+        let is_fixed = matches!(plan, Plan::AsRecipe { .. }) || fixed.fixes("model.context_len");
         plan::table::fit_context(&mut recipe, &mut reasons, &prepared, is_fixed)?;
         match plan {
             Plan::Fill { time } if plan::privacy::is_on(&recipe) => {
@@ -197,7 +202,7 @@ pub fn start(
             }
             Plan::Fill { time } => choose(&mut recipe, &mut reasons, &prepared, time, fixed, &surroundings.device)?,
             Plan::Tune { epochs } => tuning::choose(&mut recipe, &mut reasons, &prepared.summary, epochs, fixed)?,
-            Plan::AsRecipe => {}
+            Plan::AsRecipe { .. } => {}
         }
         recipe.complete(&mut reasons)?;
         plan::privacy::settle(&mut recipe, &mut reasons, &prepared)?;
@@ -206,7 +211,7 @@ pub fn start(
             None => recipe.model.config(prepared.tokenizer.vocab().size)?,
         };
         memory::fit(&mut recipe, &mut reasons, &config, dtype)?;
-        if !matches!(plan, Plan::AsRecipe) && !common.json {
+        if !matches!(plan, Plan::AsRecipe { .. }) && !common.json {
             show::plan(&recipe, &reasons);
         }
         let text = recipe.to_toml(&reasons);
@@ -367,10 +372,13 @@ fn print_summary(session: &Session, ending: Ending, judged: Option<serde_json::V
 }
 
 /// How what a recipe leaves open is chosen.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Plan {
     /// It stays at its default.
-    AsRecipe,
+    AsRecipe {
+        /// Keys that its file gives, as `train.steps`.
+        given: Vec<String>,
+    },
     /// To make the best of this time.
     Fill {
         /// Time to train.
@@ -381,6 +389,13 @@ pub enum Plan {
         /// Passes over the data.
         epochs: f64,
     },
+}
+
+impl Plan {
+    /// Whether the recipe's file gives a key.
+    fn gives(&self, key: &str) -> bool {
+        matches!(self, Self::AsRecipe { given } if given.iter().any(|given| given == key))
+    }
 }
 
 /// The recipe of a fine-tuning.

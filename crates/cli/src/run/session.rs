@@ -205,7 +205,7 @@ impl Session {
         let (modality, _) = plan::data::modality_of(&recipe.data)?;
         let of_tokenizer = || SpecialIds::of(&prepared.tokenizer.vocab().special, trainer.model().config());
         let special = base::special_of(&run)?.unwrap_or_else(of_tokenizer);
-        let generation = base::generation_of(&run, trainer.model())?;
+        let generation = base::generation_of(&run, &recipe, trainer.model())?;
         let settings = loader_settings(&recipe, &prepared, &special, trainer.model().config().vocab_size);
         let private = match trainer.settings().privacy {
             None => None,

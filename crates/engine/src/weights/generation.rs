@@ -146,26 +146,21 @@ impl PublishedGeneration {
         }
     }
 
-    /// A recipe with what is set here where it says nothing else than every recipe: that of a run that began with this model.
-    pub fn beneath(&self, recipe: &GenerateRecipe) -> GenerateRecipe {
-        let (left, theirs) = (GenerateRecipe::default(), self.over(GenerateRecipe::default()));
-        GenerateRecipe {
-            temperature: chosen(recipe.temperature, left.temperature, theirs.temperature),
-            top_k: chosen(recipe.top_k, left.top_k, theirs.top_k),
-            top_p: chosen(recipe.top_p, left.top_p, theirs.top_p),
-            min_p: chosen(recipe.min_p, left.min_p, theirs.min_p),
-            repetition_penalty: chosen(recipe.repetition_penalty, left.repetition_penalty, theirs.repetition_penalty),
-            max_tokens: chosen(recipe.max_tokens, left.max_tokens, theirs.max_tokens),
-            beam: chosen(recipe.beam, left.beam, theirs.beam),
-            length_penalty: chosen(recipe.length_penalty, left.length_penalty, theirs.length_penalty),
-            ..recipe.clone()
+    /// The same with the values of a recipe for what is set here: that of a run that began with this model.
+    #[must_use]
+    pub fn as_in(self, recipe: &GenerateRecipe) -> Self {
+        Self {
+            temperature: self.temperature.map(|_| recipe.temperature),
+            top_k: self.top_k.map(|_| recipe.top_k),
+            top_p: self.top_p.map(|_| recipe.top_p),
+            min_p: self.min_p.map(|_| recipe.min_p),
+            repetition_penalty: self.repetition_penalty.map(|_| recipe.repetition_penalty),
+            max_tokens: self.max_tokens.map(|_| recipe.max_tokens),
+            beam: self.beam.map(|_| recipe.beam),
+            length_penalty: self.length_penalty.map(|_| recipe.length_penalty),
+            ..self
         }
     }
-}
-
-/// What is ours, unless it is as it was left.
-fn chosen<T: PartialEq>(ours: T, left: T, theirs: T) -> T {
-    if ours == left { theirs } else { ours }
 }
 
 fn ignored(fields: &Fields<'_>) -> Vec<String> {
@@ -235,9 +230,8 @@ mod tests {
         let recipe = published.over(GenerateRecipe { top_p: 0.5, ..GenerateRecipe::default() });
         assert_eq!((recipe.temperature, recipe.top_k, recipe.top_p, recipe.max_tokens), (0.6, 20, 0.5, 7));
         assert!(published.is_of_sampling());
-        let recipe =
-            published.beneath(&GenerateRecipe { top_k: 3, stop: vec!["x".to_owned()], ..GenerateRecipe::default() });
-        assert_eq!((recipe.temperature, recipe.top_k, recipe.max_tokens, recipe.stop.len()), (0.6, 3, 7, 1));
+        let of_run = published.as_in(&GenerateRecipe { top_k: 3, top_p: 0.5, ..GenerateRecipe::default() });
+        assert_eq!((of_run.temperature, of_run.top_k, of_run.top_p), (Some(1.0), Some(3), None));
         let nothing = read(json!({ "eos_token_id": 2, "top_p": null })).unwrap();
         assert_eq!(nothing, PublishedGeneration::default());
         assert!(!nothing.is_of_sampling());
