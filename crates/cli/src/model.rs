@@ -410,7 +410,7 @@ impl LoadedModel {
 
     /// Says what its authors want of answers and do not get.
     pub fn note_of_ignored(&self) {
-        let ignored = &self.published.ignored;
+        let ignored = self.published.not_done();
         if !ignored.is_empty() {
             eprintln!("genera: the model's authors ask for what is not done here: {}", ignored.join(", "));
         }

@@ -104,13 +104,16 @@ fn an_adapter_is_trained_loaded_and_merged() {
 #[test]
 fn a_run_answers_as_the_authors_of_its_base_want_it() {
     let bench = bench();
-    let wanted = r#"{ "do_sample": false, "max_new_tokens": 5, "no_repeat_ngram_size": 3 }"#;
+    let wanted = r#"{ "do_sample": false, "max_new_tokens": 5, "no_repeat_ngram_size": 3, "stop_strings": ["x"] }"#;
     bench.write("base/generation_config.json", wanted);
     bench.run(&with(&[&CHAT, &["--set", "train.steps=2", "--run", "run"]]));
     let exported: serde_json::Value =
         serde_json::from_str(&bench.read_text("run/model/generation_config.json")).unwrap();
-    let found = ["do_sample", "max_new_tokens", "no_repeat_ngram_size"].map(|key| exported[key].to_string());
-    assert_eq!(found, ["false", "5", "3"]);
+    let keys = ["do_sample", "max_new_tokens", "no_repeat_ngram_size", "stop_strings"];
+    assert_eq!(keys.map(|key| exported[key].to_string()), ["false", "5", "3", r#"["x"]"#]);
+    let output = bench.output(&["generate", "--model", "run", "--prompt", "3 birds"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains(r#"ask for what is not done here: stop_strings = ["x"]"#), "{said}");
     let n_tokens = || {
         let answer = bench.json(&["generate", "--model", "run", "--prompt", "3 birds", "--json"]);
         answer["tokens"].as_array().unwrap().len()

@@ -21,7 +21,7 @@ pub struct PublishedGeneration {
     pub repetition_penalty: Option<f64>,
     /// `max_new_tokens`; of an encoder-decoder `max_length` as well, less the token that its decoder starts from.
     pub max_tokens: Option<usize>,
-    /// `num_beams`
+    /// `num_beams`, of an encoder-decoder; others do not search.
     pub beam: Option<usize>,
     /// `length_penalty`
     pub length_penalty: Option<f64>,
@@ -29,8 +29,8 @@ pub struct PublishedGeneration {
     pub ending: Option<Ending>,
     /// What is asked of the tokens of every answer.
     pub rules: Rules,
-    /// What the file asks for beside that and does not get, each with its value.
-    pub ignored: Vec<String>,
+    /// What the file asks for beside that and does not get.
+    pub ignored: Map<String, Value>,
 }
 
 /// Keys that change what is answered and have no equal here, with the values beside null with which they change nothing.
@@ -51,6 +51,9 @@ const IGNORED: [(&str, &[f64]); 15] = [
     ("typical_p", &[1.0]),
     ("watermarking_config", &[]),
 ];
+
+/// Whether tokens are drawn; beams are not here.
+const DO_SAMPLE: &str = "do_sample";
 
 /// Among so many most probable tokens the library draws where nobody says how many.
 const DEFAULT_TOP_K: usize = 50;
@@ -76,7 +79,7 @@ impl PublishedGeneration {
             rules: rules(fields)?,
             ignored: ignored(fields),
         };
-        let is_sampled = fields.flag_if_given("do_sample")?;
+        let is_sampled = fields.flag_if_given(DO_SAMPLE)?;
         match is_sampled {
             Some(false) => published.temperature = Some(0.0),
             // Only who can be taken to be greedy otherwise has to say it.
@@ -87,19 +90,33 @@ impl PublishedGeneration {
         if is_sampled == Some(true) {
             published.top_k = published.top_k.or(Some(DEFAULT_TOP_K));
         }
-        if is_sampled == Some(true) && published.beam.is_some_and(|n_beams| n_beams > 1) {
-            published.ignored.push("do_sample = true of beams".to_owned());
+        if let Some(n_beams) = published.beam.filter(|&n_beams| n_beams > 1) {
+            if !is_encoder_decoder {
+                published.beam = None;
+                published.ignored.insert("num_beams".to_owned(), json!(n_beams));
+            } else if is_sampled == Some(true) {
+                published.ignored.insert(DO_SAMPLE.to_owned(), json!(true));
+            }
         }
         Ok(published)
+    }
+
+    /// What is asked for and not done, each with its value, for a person.
+    pub fn not_done(&self) -> Vec<String> {
+        let one = |(key, value): (&String, &Value)| {
+            format!("{key} = {}{}", short(value), if key == DO_SAMPLE { " of beams" } else { "" })
+        };
+        self.ignored.iter().map(one).collect()
     }
 
     /// The same as the keys of a `generation_config.json`.
     pub fn to_json(&self) -> Map<String, Value> {
         let Self { temperature, top_k, top_p, min_p, repetition_penalty, .. } = *self;
-        let mut map = Map::new();
+        // Others may do what is not done here.
+        let mut map = self.ignored.clone();
         let mut set = |key: &str, value: Option<Value>| map.extend(value.map(|value| (key.to_owned(), value)));
         let is_greedy = temperature == Some(0.0);
-        set("do_sample", self.is_of_sampling().then(|| json!(!is_greedy)));
+        set(DO_SAMPLE, self.is_of_sampling().then(|| json!(!is_greedy)));
         set("temperature", temperature.filter(|_| !is_greedy).map(Value::from));
         // Nothing would mean the library's own number.
         let is_unlimited = self.is_of_sampling() && !is_greedy;
@@ -163,12 +180,11 @@ impl PublishedGeneration {
     }
 }
 
-fn ignored(fields: &Fields<'_>) -> Vec<String> {
+fn ignored(fields: &Fields<'_>) -> Map<String, Value> {
     let of_key = |(key, neutral): (&str, &[f64])| {
         let value = fields.value_if_given(key)?;
         let is_neutral = *value == json!(false) || value.as_f64().is_some_and(|number| neutral.contains(&number));
-        (!is_neutral && value.as_array().is_none_or(|list| !list.is_empty()))
-            .then(|| format!("{key} = {}", short(value)))
+        (!is_neutral && value.as_array().is_none_or(|list| !list.is_empty())).then(|| (key.to_owned(), value.clone()))
     };
     IGNORED.into_iter().filter_map(of_key).collect()
 }
@@ -262,9 +278,9 @@ mod tests {
         let neutral = json!({
             "typical_p": 1.0, "epsilon_cutoff": 0.0, "eta_cutoff": 0, "sequence_bias": null, "stop_strings": [],
             "encoder_no_repeat_ngram_size": 0, "encoder_repetition_penalty": 1, "num_beam_groups": 1,
-            "diversity_penalty": 0.0, "guidance_scale": null, "num_beams": 4, "exponential_decay_length_penalty": null,
+            "diversity_penalty": 0.0, "guidance_scale": null, "num_beams": 1, "exponential_decay_length_penalty": null,
         });
-        assert_eq!(read(neutral).unwrap().ignored, Vec::<String>::new());
+        assert_eq!(read(neutral).unwrap().not_done(), [""; 0]);
         let asking = json!({
             "typical_p": 0.2, "stop_strings": ["x"], "exponential_decay_length_penalty": [9, 1.5], "penalty_alpha": 0.6,
         });
@@ -274,9 +290,19 @@ mod tests {
             "stop_strings = [\"x\"]",
             "typical_p = 0.2",
         ];
-        assert_eq!(read(asking).unwrap().ignored, expected);
-        let drawn = read_of(json!({ "do_sample": true, "num_beams": 4 }), true).unwrap();
-        assert_eq!(drawn.ignored, ["do_sample = true of beams"]);
+        let check = |json: &Value, is_encoder_decoder, expected: &[&str]| {
+            let published = read_of(json.clone(), is_encoder_decoder).unwrap();
+            assert_eq!(published.not_done(), expected, "{json}");
+            let written = published.to_json();
+            assert!(json.as_object().unwrap().iter().all(|(key, value)| written[key] == *value), "{written:?}");
+            assert_eq!(read_of(Value::Object(written), is_encoder_decoder).unwrap(), published);
+        };
+        check(&asking, false, &expected);
+        let drawn = json!({ "do_sample": true, "num_beams": 4 });
+        check(&drawn, true, &["do_sample = true of beams"]);
+        // What goes on with a text is drawn, and nothing is searched.
+        check(&drawn, false, &["num_beams = 4"]);
+        assert_eq!(read(drawn).unwrap().beam, None);
     }
 
     /// As facebook/bart-large-cnn has it, and more.
