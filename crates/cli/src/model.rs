@@ -519,13 +519,14 @@ impl<'m> SpeakingModel<'m> {
     /// Lets a smaller model guess ahead.
     ///
     /// # Errors
-    /// When the two do not have the same tokens.
+    /// When the tokens of one are not those of the other, as far as both have them.
     pub fn with_draft(self, draft: &'m LoadedModel) -> Outcome<Self> {
         let codebook = draft.codebook()?;
         let (size, n) = (self.codebook.vocab().size, codebook.vocab().size);
         let same = |&id: &u32| self.codebook.decode(&[id]) == codebook.decode(&[id]);
         let n_same = (0..size.min(n) as u32).take_while(same).count();
-        if n_same < size.max(n) {
+        // Lists of tokens in GGUF files are as long as the tables, which are padded to different sizes.
+        if n_same < size.min(n) {
             return Err(Failure::new(format!(
                 "--draft: the two models have different tokens ({size} and {n}, alike up to token {n_same}); a draft model \
                  must have the tokenizer of the model that it guesses for, like a smaller one of the same family"

@@ -217,6 +217,43 @@ fn a_tokenizer_with_more_tokens_than_the_model_is_refused() {
     assert!(error.contains(&expected), "{error}");
 }
 
+/// The tables of models of one family are padded differently, and some files list the padding as tokens.
+#[test]
+fn a_draft_may_have_more_tokens_or_fewer() {
+    let bench = model(None);
+    let tokenizer: serde_json::Value = serde_json::from_str(&bench.read_text("run/model/tokenizer.json")).unwrap();
+    let config: serde_json::Value = serde_json::from_str(&bench.read_text("run/model/config.json")).unwrap();
+    let n_rows = config["vocab_size"].as_u64().unwrap();
+    let variant = |directory: &str, change: &dyn Fn(&mut serde_json::Value)| {
+        std::fs::create_dir(bench.path(directory)).unwrap();
+        for name in common::names(&bench.path("run/model")) {
+            bench.write(&format!("{directory}/{name}"), bench.read(&format!("run/model/{name}")));
+        }
+        let mut changed = tokenizer.clone();
+        change(&mut changed);
+        bench.write(&format!("{directory}/tokenizer.json"), changed.to_string());
+    };
+    variant("padded", &|tokenizer| {
+        tokenizer["added_tokens"].as_array_mut().unwrap().push(serde_json::json!({
+            "id": n_rows, "content": "[PAD]", "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false, "special": true,
+        }));
+    });
+    variant("other", &|tokenizer| {
+        let vocab = &mut tokenizer["model"]["vocab"];
+        let (a, b) = (vocab["a"].take(), vocab["b"].take());
+        (vocab["a"], vocab["b"]) = (b, a);
+    });
+    let arguments =
+        |model| ["generate", "--prompt", "3 birds", "--temperature", "0", "--max-tokens", "9", "--model", model];
+    let alone = bench.run(&arguments("run/model"));
+    for (model, draft) in [("run/model", "padded"), ("padded", "run/model")] {
+        assert_eq!(bench.run(&[&arguments(model)[..], &["--draft", draft]].concat()), alone, "{draft}");
+    }
+    let error = bench.refusal(&[&arguments("run/model")[..], &["--draft", "other"]].concat());
+    assert!(error.contains("the two models have different tokens"), "{error}");
+}
+
 /// What is sent to a terminal when a line begins to be edited.
 #[cfg(unix)]
 const EDITED: &str = "\x1b[?2004h";
