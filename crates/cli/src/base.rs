@@ -4,11 +4,12 @@ use crate::failure::{Failure, Outcome, While};
 use crate::run::directory::RunDirectory;
 use crate::{hub, model};
 use genera_engine::checkpoint::latest_good;
-use genera_engine::model::Transformer;
+use genera_engine::model::{Pooling, Transformer};
 use genera_engine::recipe::Recipe;
 use genera_engine::weights::{LoraSettings, PublishedGeneration, Purpose, SpecialIds, attach_new, read_generation};
 use genera_modality::Codebook;
 use genera_tensor::{DType, Device};
+use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::Write;
@@ -107,7 +108,8 @@ pub fn lora_settings(recipe: &Recipe) -> Option<LoraSettings> {
 }
 
 impl Base {
-    /// Keeps what a run needs of its base beside the weights: the tokenizer, the ids with a meaning, and how it is to answer.
+    /// Keeps what a run needs of its base beside the weights: the tokenizer, the ids with a meaning, how it is to answer, and
+    /// how its texts become vectors.
     ///
     /// # Errors
     /// When a file cannot be written.
@@ -118,7 +120,9 @@ impl Base {
         let json = serde_json::to_vec_pretty(&self.special)?;
         genera_data::write_atomically(&special_file(run), &json)?;
         let json = serde_json::to_vec_pretty(&self.generation.to_json())?;
-        Ok(genera_data::write_atomically(&generation_file(run), &json)?)
+        genera_data::write_atomically(&generation_file(run), &json)?;
+        let json = serde_json::to_vec_pretty(&self.transformer.pooling())?;
+        Ok(genera_data::write_atomically(&pooling_file(run), &json)?)
     }
 }
 
@@ -127,11 +131,23 @@ impl Base {
 /// # Errors
 /// When the file is damaged.
 pub fn special_of(run: &RunDirectory) -> Outcome<Option<SpecialIds>> {
-    let path = special_file(run);
+    read(&special_file(run))
+}
+
+/// How the texts of a run's base become vectors, where its files say so; of a run that is older than this file, nothing.
+///
+/// # Errors
+/// When the file is damaged.
+pub fn pooling_of(run: &RunDirectory) -> Outcome<Option<Pooling>> {
+    Ok(read(&pooling_file(run))?.flatten())
+}
+
+/// What a JSON file holds; `None` where there is none.
+fn read<T: DeserializeOwned>(path: &Path) -> Outcome<Option<T>> {
     if !path.is_file() {
         return Ok(None);
     }
-    let json = std::fs::read(&path).during(format!("cannot read {}", path.display()))?;
+    let json = std::fs::read(path).during(format!("cannot read {}", path.display()))?;
     Ok(Some(serde_json::from_slice(&json).during(format!("{} is damaged", path.display()))?))
 }
 
@@ -147,6 +163,10 @@ pub fn generation_of(run: &RunDirectory, recipe: &Recipe, model: &Transformer) -
 
 fn generation_file(run: &RunDirectory) -> PathBuf {
     run.base().join("generation_config.json")
+}
+
+fn pooling_file(run: &RunDirectory) -> PathBuf {
+    run.base().join("pooling.json")
 }
 
 fn special_file(run: &RunDirectory) -> PathBuf {

@@ -268,7 +268,9 @@ fn of_checkpoint(
         checkpoint.adapt(&mut base.transformer)?;
         base.transformer
     } else {
-        checkpoint.model(purpose.compute(), device)?
+        let mut model = checkpoint.model(purpose.compute(), device)?;
+        model.set_pooling(base::pooling_of(run)?);
+        model
     };
     match purpose {
         Purpose::Training(_) => {}

@@ -125,6 +125,30 @@ fn a_run_answers_as_the_authors_of_its_base_want_it() {
     }
 }
 
+/// How texts become vectors stays as it was, in a run that is used, exported or gone on with.
+#[test]
+fn a_run_makes_vectors_as_its_base_does() {
+    let bench = bench();
+    let module = |i: u32, path: &str, kind: &str| serde_json::json!({ "idx": i, "path": path, "type": format!("sentence_transformers.models.{kind}") });
+    bench.write(
+        "base/modules.json",
+        serde_json::json!([module(0, "", "Transformer"), module(1, "1_Pooling", "Pooling")]).to_string(),
+    );
+    std::fs::create_dir(bench.path("base/1_Pooling")).unwrap();
+    bench.write("base/1_Pooling/config.json", r#"{ "pooling_mode_lasttoken": true }"#);
+    bench.run(&with(&[&CHAT, &["--set", "train.steps=2", "--run", "run"]]));
+    bench.run(&["export", "--model", "run", "--to", "hf", "copy"]);
+    std::fs::remove_dir_all(bench.path("run/model")).unwrap();
+    bench.run(&["resume", "run"]);
+    for model in ["copy", "run/model"] {
+        let read = |file: &str| serde_json::from_str(&bench.read_text(&format!("{model}/{file}"))).unwrap();
+        let (pooling, modules): (serde_json::Value, serde_json::Value) =
+            (read("1_Pooling/config.json"), read("modules.json"));
+        assert_eq!(pooling["pooling_mode_lasttoken"], true, "{model}: {pooling}");
+        assert_eq!(modules.as_array().unwrap().len(), 2, "{model}: {modules}");
+    }
+}
+
 /// A value that somebody gives holds, also where it is what every recipe has.
 #[test]
 fn what_a_recipe_says_goes_before_the_authors_of_its_base() {

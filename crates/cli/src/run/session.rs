@@ -186,7 +186,11 @@ impl Session {
                 )));
             }
             (Some(base), Some(checkpoint)) => checkpoint.resume_adapted(base, settings)?,
-            (None, Some(checkpoint)) => checkpoint.resume(settings, dtype, &surroundings.device)?,
+            (None, Some(checkpoint)) => {
+                let mut trainer = checkpoint.resume(settings, dtype, &surroundings.device)?;
+                trainer.set_pooling(base::pooling_of(&run)?);
+                trainer
+            }
             (Some(model), None) => Trainer::new(model, settings),
             (None, None) => unreachable!("without a checkpoint there is a first model"),
         };

@@ -1,9 +1,10 @@
 //! How what a model makes of a text's tokens becomes one vector for the text.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// What the files of a model of sentences say of that.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Pooling {
     /// Which tokens count.
     pub taken: Taken,
@@ -14,7 +15,7 @@ pub struct Pooling {
 }
 
 /// Which of a text's tokens its vector is made of.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Taken {
     /// The mean of all.
     Mean,

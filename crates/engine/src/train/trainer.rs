@@ -9,7 +9,7 @@ use super::settings::TrainSettings;
 use super::{clip, finite};
 use crate::error::{Error, Result};
 use crate::flops;
-use crate::model::{Mode, Transformer};
+use crate::model::{Mode, Pooling, Transformer};
 use genera_tensor::{Gradients, Key, Pass, Tape, Tensor};
 use genera_tokens::Batch;
 use std::time::Instant;
@@ -267,6 +267,11 @@ impl Trainer {
     /// The model as the next step will see it.
     pub fn model(&self) -> &Transformer {
         &self.model
+    }
+
+    /// How the model's texts become vectors, which no checkpoint holds.
+    pub fn set_pooling(&mut self, pooling: Option<Pooling>) {
+        self.model.set_pooling(pooling);
     }
 
     /// The model for a test that changes it.
