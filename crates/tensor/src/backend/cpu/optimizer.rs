@@ -20,7 +20,11 @@ pub(super) fn adamw(cpu: &Cpu, steps: Vec<AdamW<'_>>) {
 fn take_apart(step: AdamW<'_>) -> ((Factors, &[f32]), TensorChunks<'_>) {
     let factors = Factors::of(&step);
     let AdamW { weights, rounded, first, second, gradient, .. } = step;
-    assert_eq!(gradient.len(), weights.len(), "a gradient for each weight");
+    let n = weights.len();
+    assert!(
+        first.len() == n && second.len() == n && gradient.len() == n,
+        "moments and gradient are as many as the weights"
+    );
     let split = (chunks(weights, CHUNK_LEN), chunks(first, CHUNK_LEN), chunks(second, CHUNK_LEN));
     ((factors, gradient), Beside(split, rounded.map(|rounded| view_chunks(rounded, CHUNK_LEN))))
 }
