@@ -389,10 +389,7 @@ impl Params {
 
     /// The f32 numbers of a parameter and their rounded copy, for an optimizer that updates both.
     pub fn for_update(&mut self, id: ParamId) -> (&mut Tensor, Option<&mut Tensor>) {
-        let master = self.masters[id.0].as_mut();
-        let master = master.unwrap_or_else(|| panic!("{} is kept packed only", self.specs[id.0].name));
-        self.packed[id.0] = None;
-        (master, self.rounded[id.0].as_mut())
+        self.many_for_update(|other| other == id).next().expect("a parameter of the layout")
     }
 
     /// As [`for_update`](Self::for_update), of all chosen parameters at once, in their order.

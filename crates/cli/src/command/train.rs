@@ -1,6 +1,7 @@
 //! `genera train`: from a recipe, or from data alone.
 
 use super::Common;
+use crate::base::Base;
 use crate::failure::{Failure, Outcome};
 use crate::plan;
 use crate::plan::overrides::Overrides;
@@ -174,14 +175,7 @@ pub fn start(
     plan::data::settle(&mut recipe, &mut reasons, base.as_ref())?;
     plan::privacy::refuse(&recipe)?;
     // Sizes that cannot work are found before hours are spent on the data.
-    let config = match &base {
-        Some(base) => base.transformer.config().clone(),
-        None => {
-            let mut trial = recipe.clone();
-            trial.complete(&mut Reasons::default())?;
-            trial.model.config(trial.tokenizer.vocab_size.unwrap_or(256))?
-        }
-    };
+    let config = config_of(&recipe, base.as_ref())?;
     plan::data::check_fit(&recipe, &config)?;
     let n_rows = base.as_ref().map(|_| config.vocab_size);
     let n_threads = device.kernels().n_threads();
@@ -218,6 +212,16 @@ pub fn start(
         Session::start(run.clone(), lock, recipe, text, prepared, base, surroundings)
     };
     begin().inspect_err(|_| run.discard())
+}
+
+/// The model's sizes: of its base, or as they will be as far as that can be said before the data is read.
+fn config_of(recipe: &Recipe, base: Option<&Base>) -> Outcome<ModelConfig> {
+    if let Some(base) = base {
+        return Ok(base.transformer.config().clone());
+    }
+    let mut trial = recipe.clone();
+    trial.complete(&mut Reasons::default())?;
+    Ok(trial.model.config(trial.tokenizer.vocab_size.unwrap_or(256))?)
 }
 
 /// A value that would be ignored, because the base has its own, is refused.

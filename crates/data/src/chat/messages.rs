@@ -20,10 +20,7 @@ pub fn messages_from_json(json: &str) -> Result<Vec<ChatMessage>> {
 /// # Errors
 /// As [`messages_from_json`], for a list of objects that all have a speaker, and for what begins as one, JSON or not.
 pub fn first_messages(text: &str) -> Result<Vec<ChatMessage>> {
-    // Most texts are seen to be none without being read as JSON.
-    let may_be_list = text.trim_start().starts_with('[');
-    let list = may_be_list.then(|| serde_json::from_str::<Vec<Value>>(text).ok()).flatten().unwrap_or_default();
-    if begins_as_list(text) || (!list.is_empty() && list.iter().all(has_speaker)) {
+    if begins_as_list(text) || is_list(text) {
         return messages_from_json(text);
     }
     Ok(vec![ChatMessage::new("user", text)])
@@ -35,6 +32,13 @@ const SPEAKERS: [&str; 2] = ["role", "from"];
 /// Whether something is meant as a message, be it a good one.
 fn has_speaker(message: &Value) -> bool {
     SPEAKERS.iter().any(|key| message[*key].is_string())
+}
+
+/// Whether a text is a list of what is meant as messages.
+fn is_list(text: &str) -> bool {
+    // Most texts are seen to be none without being read as JSON.
+    text.trim_start().starts_with('[')
+        && serde_json::from_str::<Vec<Value>>(text).is_ok_and(|list| !list.is_empty() && list.iter().all(has_speaker))
 }
 
 /// Whether a text is meant as a list of messages, be it JSON or not.

@@ -8,6 +8,7 @@ use super::ChatMessage;
 use super::functions::{self, Refusal};
 use super::program;
 use super::renderers::{ENDLESS, RENDERERS};
+use crate::tokenize::{name_of, role_of};
 use crate::{Error, Result};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Serde};
@@ -81,18 +82,18 @@ impl ChatTemplate {
     }
 
     fn with_tokens_of(source: String, config: &Json) -> Self {
-        let name = |token: &Json| token.as_str().or_else(|| token["content"].as_str()).map(str::to_owned);
         let mut further = Map::new();
         for role in FURTHER_ROLES {
-            further.extend(name(&config[role]).map(|name| (role.to_owned(), Json::from(name))));
+            further.extend(role_of(config, role).map(|name| (role.to_owned(), Json::from(name))));
         }
         for (role, token) in config[OWN_TOKENS].as_object().into_iter().flatten() {
-            further.extend(name(token).map(|name| (role.clone(), Json::from(name))));
+            further.extend(name_of(token).map(|name| (role.clone(), Json::from(name))));
         }
         if let Some(more) = config[MORE_TOKENS].as_array() {
-            further.insert(MORE_TOKENS.to_owned(), more.iter().filter_map(name).collect());
+            further.insert(MORE_TOKENS.to_owned(), more.iter().filter_map(name_of).collect());
         }
-        Self { further, ..Self::new(source, name(&config["bos_token"]), name(&config["eos_token"])) }
+        let [begin, end] = ["bos_token", "eos_token"].map(|role| role_of(config, role).map(str::to_owned));
+        Self { further, ..Self::new(source, begin, end) }
     }
 
     /// What a `tokenizer_config.json` says of its special tokens besides those that open and close a text.

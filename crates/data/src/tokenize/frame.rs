@@ -1,6 +1,7 @@
 //! The special tokens that stand around a text, as the `post_processor` of a `tokenizer.json` says.
 
 use super::file::File;
+use super::json::role_of;
 use crate::{Error, Result};
 use genera_tokens::TokenId;
 use serde_json::{Value, json};
@@ -116,7 +117,7 @@ impl Frame {
 
 /// The token of a role.
 fn named(file: &File, config: &Value, role: &str) -> Option<(String, TokenId)> {
-    let name = config[role].as_str().or_else(|| config[role]["content"].as_str())?;
+    let name = role_of(config, role)?;
     Some((name.to_owned(), file.id_of(name)?))
 }
 

@@ -272,12 +272,19 @@ fn bare(file: File, json: &str, special: SpecialTokens) -> Result<Arc<dyn Tokeni
     made.map_or_else(|| Ok(Arc::new(Foreign::of_file(file, json, special)?) as Arc<dyn Tokenizer>), Ok)
 }
 
+/// The name of the token of a role, as a `tokenizer_config.json` has it.
+pub(crate) fn role_of<'c>(config: &'c Value, role: &str) -> Option<&'c str> {
+    name_of(&config[role])
+}
+
+/// The name in what is said of a token.
+pub(crate) fn name_of(said: &Value) -> Option<&str> {
+    said.as_str().or_else(|| said["content"].as_str())
+}
+
 /// The special tokens by role: as the configuration says, or else by the names that published tokenizers use.
 fn special_tokens(file: &File, config: &Value) -> SpecialTokens {
-    let name = |role: &str| {
-        let token = &config[role];
-        token.as_str().or_else(|| token["content"].as_str()).map(str::to_owned)
-    };
+    let name = |role: &str| role_of(config, role).map(str::to_owned);
     let known = SpecialTokens {
         padding: name("pad_token"),
         begin: name("bos_token"),

@@ -5,7 +5,7 @@
 //!
 //! Source: Hugging Face transformers 5, `tokenization_*.py` of each class and `convert_slow_tokenizer.py`.
 
-use super::json::{read, read_bytes, read_if_there};
+use super::json::{name_of, read, read_bytes, read_if_there, role_of};
 use super::sentence_piece::{Algorithm, PieceKind, SentencePiece};
 use crate::{Error, Result};
 use serde_json::{Map, Value, json};
@@ -201,16 +201,6 @@ fn unknown(directory: &Path, what: &str) -> Error {
              a tokenizer.json: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR))"
         ),
     )
-}
-
-/// The name of the token of a role.
-fn role_of<'c>(config: &'c Value, role: &str) -> Option<&'c str> {
-    name_of(&config[role])
-}
-
-/// The name in what is said of a token.
-fn name_of(said: &Value) -> Option<&str> {
-    said.as_str().or_else(|| said["content"].as_str())
 }
 
 /// The parts of a `tokenizer.json` that depend on the class.

@@ -280,16 +280,8 @@ pub(super) fn metadata(files: &TokenizerFiles, n_rows: usize) -> Sound<Vec<(Stri
         if !matches!(file["normalizer"]["type"].as_str(), None | Some("NFC")) {
             return Err(no_words_for("normalizer", &file["normalizer"]));
         }
-        let before = &file["pre_tokenizer"];
-        let keeps_words = model["ignore_merges"] == true;
-        let cuts_so = |name: &&&str| pre_tokenizer(name).is_some_and(|stage| is_same(&stage, before));
-        let mut names = PUBLISHED.iter().filter(cuts_so).peekable();
-        names.peek().ok_or("it cuts words in a way that llama.cpp has no name for")?;
-        let name = names.find(|name| is_llama_3(name) == keeps_words).ok_or_else(|| {
-            format!("llama.cpp has no name for its way of cutting words together with ignore_merges {keeps_words}")
-        })?;
         push("model", Value::Text("gpt2".to_owned()));
-        push("pre", Value::Text((*name).to_owned()));
+        push("pre", Value::Text(name_of_cutting(&file["pre_tokenizer"], model["ignore_merges"] == true)?.to_owned()));
         push("merges", Value::Texts(pairs.iter().map(|(left, right)| format!("{left} {right}")).collect()));
     }
     for (role, key) in [("bos_token", "bos"), ("eos_token", "eos"), ("pad_token", "padding"), ("unk_token", "unknown")]
@@ -309,6 +301,16 @@ pub(super) fn metadata(files: &TokenizerFiles, n_rows: usize) -> Sound<Vec<(Stri
         list.push(("tokenizer.chat_template".to_owned(), Value::Text(template.to_owned())));
     }
     Ok(list)
+}
+
+/// What llama.cpp calls the way in which a stage cuts words, of a model that keeps those of its vocabulary whole or does not.
+fn name_of_cutting(stage: &Json, keeps_words: bool) -> Sound<&'static str> {
+    let cuts_so = |name: &&&str| pre_tokenizer(name).is_some_and(|known| is_same(&known, stage));
+    let mut names = PUBLISHED.iter().filter(cuts_so).peekable();
+    names.peek().ok_or("it cuts words in a way that llama.cpp has no name for")?;
+    names.find(|name| is_llama_3(name) == keeps_words).copied().ok_or_else(|| {
+        format!("llama.cpp has no name for its way of cutting words together with ignore_merges {keeps_words}")
+    })
 }
 
 fn no_words_for(stage: &str, value: &Json) -> String {
