@@ -122,10 +122,13 @@ fn a_preparation_that_was_cut_off_is_taken_up() {
     let bench = tiny();
     std::fs::create_dir_all(bench.path("run/data")).unwrap();
     bench.write("run/lock", "1");
+    bench.write("run/recipe.toml.77.tmp", "half");
     bench.write("run/data/train.shard.77.tmp", "half");
     bench.write("run/data/train.shard.77.spans", "half");
     bench.run(&["train", "tiny.toml", "--run", "run", "--set", "train.steps=2"]);
-    assert!(names(&bench.path("run/data")).iter().all(|name| !name.contains(".77.")));
+    for directory in ["run", "run/data"] {
+        assert!(names(&bench.path(directory)).iter().all(|name| !name.contains(".77.")));
+    }
 }
 
 #[test]

@@ -53,18 +53,13 @@ fn check_resume(bench: &Bench, arguments: &[&str], file: &str) {
     let started = Instant::now();
     bench.run(&with(&[arguments, &["--run", "whole"]]));
     let whole = started.elapsed();
-    // Killed before it had a directory, it begins anew.
-    let next = || {
-        let first = with(&[arguments, &["--run", "killed"]]);
-        if bench.path("killed/recipe.toml").exists() { vec!["resume", "killed"] } else { first }
-    };
     for i in 0..6_u32 {
-        let mut child = bench.command(&next()).spawn().unwrap();
+        let mut child = bench.command(&bench.next_sitting(arguments)).spawn().unwrap();
         std::thread::sleep(whole.mul_f64(f64::from(i * 5 % 6 + 1) / 8.0).max(Duration::from_millis(1)));
         child.kill().unwrap();
         child.wait().unwrap();
     }
-    bench.run(&next());
+    bench.run(&bench.next_sitting(arguments));
     let read = |run: &str| bench.read(&format!("{run}/{file}"));
     assert!(read("whole") == read("killed"), "{arguments:?}: a killed run ends otherwise");
 }

@@ -24,23 +24,18 @@ fn one_thread_and_two_give_the_same_weights() {
 
 #[test]
 fn a_run_killed_twenty_times_ends_with_the_same_weights() {
-    let bench = tiny();
+    let (bench, arguments) = (tiny(), ["train", "tiny.toml"]);
     let started = Instant::now();
-    bench.run(&["train", "tiny.toml", "--run", "whole"]);
+    bench.run(&[&arguments[..], &["--run", "whole"]].concat());
     let whole = started.elapsed();
     // Moments spread over the whole length of a sitting, in an order without a pattern.
     for i in 0..20_u32 {
-        let arguments: &[&str] = if bench.path("killed/recipe.toml").exists() {
-            &["resume", "killed"]
-        } else {
-            &["train", "tiny.toml", "--run", "killed"]
-        };
-        let mut child = bench.command(arguments).spawn().unwrap();
+        let mut child = bench.command(&bench.next_sitting(&arguments)).spawn().unwrap();
         std::thread::sleep(whole.mul_f64(f64::from(i * 7 % 20 + 1) / 24.0).max(Duration::from_millis(1)));
         child.kill().unwrap();
         child.wait().unwrap();
     }
-    bench.run(&["resume", "killed"]);
+    bench.run(&bench.next_sitting(&arguments));
     assert!(weights(&bench, "whole") == weights(&bench, "killed"), "a killed run ends with other weights");
     // The log has every row once, as if nothing had happened.
     let steps = |run: &str| -> Vec<u64> {

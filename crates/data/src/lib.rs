@@ -71,4 +71,4 @@ pub use tokenize::{
     Reads, SpecialTokens, TextStream, Tokenizer, TokenizerSpec, export_tokenizer, has_tokenizer, load_tokenizer,
     tokenizer_from_json,
 };
-pub use write::atomically as write_atomically;
+pub use write::{atomically as write_atomically, clear_unfinished, is_unfinished};

@@ -1,6 +1,7 @@
 //! Files that are either whole or not there.
 
 use crate::{Error, Result};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -12,23 +13,23 @@ pub(crate) fn temporary(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// Clears away what a process that was killed left of the file that would have become `path`. Whoever calls this makes
+/// Whether the file named `left` is what a process that was killed left of the file that would have become `path`.
+pub fn is_unfinished(path: &Path, left: &OsStr) -> bool {
+    let (Some(name), Some(left)) = (path.file_name().and_then(OsStr::to_str), left.to_str()) else {
+        return false;
+    };
+    let rest = left.strip_prefix(name).and_then(|rest| rest.strip_prefix('.'));
+    let id = rest.and_then(|rest| rest.split_once('.')).filter(|(_, end)| ["tmp", "documents", "spans"].contains(end));
+    id.is_some_and(|(id, _)| id.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// Clears away what processes that were killed left of the file that would have become `path`. Whoever calls this makes
 /// sure that no other process is writing it.
-pub(crate) fn clear_unfinished(path: &Path) {
-    let (Some(directory), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
-        return;
-    };
-    let is_left = |left: &str| {
-        let rest = left.strip_prefix(name).and_then(|rest| rest.strip_prefix('.'));
-        let id =
-            rest.and_then(|rest| rest.split_once('.')).filter(|(_, end)| ["tmp", "documents", "spans"].contains(end));
-        id.is_some_and(|(id, _)| id.bytes().all(|byte| byte.is_ascii_digit()))
-    };
-    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
-        if entry.file_name().to_str().is_some_and(is_left) {
-            // What stays takes room, no more.
-            let _ = std::fs::remove_file(entry.path());
-        }
+pub fn clear_unfinished(path: &Path) {
+    let entries = path.parent().map(std::fs::read_dir).into_iter().flatten().flatten().flatten();
+    for entry in entries.filter(|entry| is_unfinished(path, &entry.file_name())) {
+        // What stays takes room, no more.
+        let _ = std::fs::remove_file(entry.path());
     }
 }
 

@@ -50,6 +50,7 @@ impl RunDirectory {
             )));
         }
         let lock = RunLock::take(path)?;
+        genera_data::clear_unfinished(&run.recipe());
         for part in [run.checkpoints(), run.samples(), run.data()] {
             std::fs::create_dir_all(&part).during(format!("cannot make {}", part.display()))?;
         }
@@ -63,8 +64,10 @@ impl RunDirectory {
         }
         let names =
             std::fs::read_dir(&self.path)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()?;
-        let is_ours =
-            |name: &OsString| ["lock", "data", "base", "checkpoints", "samples"].iter().any(|ours| name == ours);
+        let is_ours = |name: &OsString| {
+            ["lock", "data", "base", "checkpoints", "samples"].iter().any(|ours| name == ours)
+                || genera_data::is_unfinished(&self.recipe(), name)
+        };
         Ok(names.is_empty() || (names.iter().any(|name| name == "lock") && names.iter().all(is_ours)))
     }
 

@@ -40,6 +40,15 @@ impl Bench {
         command
     }
 
+    /// Goes on with the run `killed`, or begins it with `arguments` where it was killed before it had a recipe.
+    pub fn next_sitting<'a>(&self, arguments: &[&'a str]) -> Vec<&'a str> {
+        if self.path("killed/recipe.toml").exists() {
+            vec!["resume", "killed"]
+        } else {
+            [arguments, &["--run", "killed"]].concat()
+        }
+    }
+
     pub fn output(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().unwrap()
     }
