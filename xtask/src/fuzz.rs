@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz SECONDS`: every reader of files from outside, given damaged ones.
+//! `cargo xtask fuzz SECONDS [TARGET...]`: every reader of files from outside, given damaged ones.
 
 use crate::process::{output, root, run, run_with};
 use std::fs;
@@ -24,16 +24,22 @@ const TARGETS: [(&str, &[&str]); 16] = [
     ("pickled", &[]),
 ];
 
-/// Runs each target for `seconds`; the first that finds something ends it.
+/// Runs each target, or those named, for `seconds`; the first that finds something ends it.
 ///
 /// libFuzzer needs coverage flags that stable compilers hide, hence `RUSTC_BOOTSTRAP`; it needs no nightly compiler.
-pub fn run_all(seconds: &str) -> Result<(), String> {
+pub fn run_targets(seconds: &str, names: &[&str]) -> Result<(), String> {
     let seconds: u32 = seconds.parse().map_err(|_| format!("{seconds} is not a number of seconds"))?;
+    if let Some(unknown) = names.iter().find(|name| TARGETS.iter().all(|(target, _)| target != *name)) {
+        return Err(format!(
+            "there is no fuzz target {unknown}; there are {}",
+            TARGETS.map(|(target, _)| target).join(", ")
+        ));
+    }
     if output("cargo", &["fuzz", "--version"]).is_err() {
         return Err("cargo-fuzz is not installed; run: cargo install --locked cargo-fuzz".into());
     }
     let seeds = seed_run()?;
-    for (target, files) in TARGETS {
+    for (target, files) in TARGETS.into_iter().filter(|(target, _)| names.is_empty() || names.contains(target)) {
         let corpus = root().join("fuzz/corpus").join(target);
         fs::create_dir_all(&corpus).map_err(|error| format!("{}: {error}", corpus.display()))?;
         for (i, file) in files.iter().enumerate() {

@@ -29,7 +29,8 @@ Developer tasks of Genera.
                              server of tiny models; what is not installed is skipped (--genera PROGRAM)
   cargo xtask soak           a server of tiny models under load and attack: figures as a table and as JSON (--short: in a
                              minute; --only PART, --hostile N, --genera PROGRAM and others, which a wrong one lists)
-  cargo xtask fuzz SECONDS   runs every fuzz target for so long (needs cargo-fuzz)
+  cargo xtask fuzz SECONDS [TARGET...]
+                             runs every fuzz target, or those named, for so long each (needs cargo-fuzz)
 ";
 
 fn main() -> ExitCode {
@@ -42,7 +43,7 @@ fn main() -> ExitCode {
         ["docs"] => reference::write(),
         ["clients", ref options @ ..] => clients::run_all(options),
         ["soak", ref options @ ..] => soak::run_all(options),
-        ["fuzz", seconds] => fuzz::run_all(seconds),
+        ["fuzz", seconds, ref targets @ ..] => fuzz::run_targets(seconds, targets),
         _ => {
             eprint!("{HELP}");
             return ExitCode::from(2);
