@@ -97,7 +97,7 @@ pub fn recorded(path: &Path) -> Outcome<String> {
 /// Dettmers, Pagnoni, Holtzman and Zettlemoyer, "QLoRA: efficient finetuning of quantized LLMs", arXiv 2305.14314.
 pub fn training(recipe: &Recipe, dtype: DType) -> Purpose {
     let is_gguf = recipe.base.path.as_deref().is_some_and(|path| model::is_gguf(Path::new(path)));
-    if recipe.lora.rank.is_some() && is_gguf { Purpose::UseAsStored(dtype) } else { Purpose::Training(dtype) }
+    if recipe.lora.rank.is_some() && is_gguf { Purpose::UseAsStored(Some(dtype)) } else { Purpose::Training(dtype) }
 }
 
 /// Which adapters a recipe wants.

@@ -97,8 +97,8 @@ impl OptionalModel {
 /// What products are computed with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Precision {
-    /// Weights as they are stored: bf16 and f16 in their 16 bits, multiplied in f32; quantised ones with what they multiply
-    /// rounded to 8 bits.
+    /// Weights as they are stored, of 16 bits in 16 bits. A model in bf16 computes in bf16, one in f32 or f16 in f32; what
+    /// quantised weights multiply is rounded to 8 bits.
     #[default]
     Stored,
     /// f32: all weights are widened, so that nothing is rounded any further.
@@ -123,7 +123,7 @@ impl Precision {
     /// The purpose of a model that computes so.
     pub fn purpose(self) -> Purpose {
         match self {
-            Precision::Stored => Purpose::UseAsStored(DType::F32),
+            Precision::Stored => Purpose::UseAsStored(None),
             Precision::F32 => Purpose::Use(DType::F32),
             Precision::Bf16 => Purpose::Use(DType::Bf16),
             Precision::Q8_0 => Purpose::UseQuantised(Format::Q8_0),
@@ -268,7 +268,7 @@ fn of_checkpoint(
         checkpoint.adapt(&mut base.transformer)?;
         base.transformer
     } else {
-        let mut model = checkpoint.model(purpose.compute(), device)?;
+        let mut model = checkpoint.model(purpose.compute(DType::F32), device)?;
         model.set_pooling(base::pooling_of(run)?);
         model
     };

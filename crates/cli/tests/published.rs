@@ -104,7 +104,7 @@ fn minilm_reads_texts_as_other_programs_do() {
 fn minilm_encodes_sentences_as_transformers_does() {
     let Some(directory) = minilm() else { return };
     let device = Device::cpu(2);
-    let model = load_hf(&directory, &device, Purpose::UseAsStored(DType::F32)).unwrap();
+    let model = load_hf(&directory, &device, Purpose::UseAsStored(None)).unwrap();
     let tokenizer = load_tokenizer(&directory).unwrap();
     for Sentence { text, ids, mean } in expected().sentences {
         assert_eq!(tokenizer.encode_framed(&text).unwrap(), ids, "{text}");

@@ -196,7 +196,7 @@ fn measure(report: &mut Report, sample: &Sample<'_>, mut before: LoadedModel, de
     before.transformer.params_mut().freeze();
     let first = sample.score(&before, "before")?;
     drop(before);
-    let after = model::load(&report.output, None, Purpose::UseAsStored(DType::F32), device)?;
+    let after = model::load(&report.output, None, Purpose::UseAsStored(None), device)?;
     let second = sample.score(&after, "after")?;
     report.n_tokens_scored = first.score.n_tokens;
     report.perplexity_before = Some(first.score.nats_per_token().exp());

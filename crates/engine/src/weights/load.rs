@@ -33,25 +33,23 @@ pub enum Purpose {
     Training(DType),
     /// To be used: only the form that products use, in this type.
     Use(DType),
-    /// To be used, quantised blocks as they are stored; products of other matrices are in this type, of which f32 leaves
-    /// numbers of 16 bits as they are.
-    UseAsStored(DType),
+    /// To be used, matrices as they are stored: quantised blocks, and numbers of 16 bits where products are in a type that
+    /// has all of them. Products are in this type; without one in bf16 if all matrices are stored so, and else in f32.
+    UseAsStored(Option<DType>),
     /// As [`Self::UseAsStored`], but each matrix may be read where it lies until it is used again, so that a first answer comes
     /// sooner. Its file must stay as it is until then: products panic with an [`Error`] that tells of a file that can no longer
     /// be read.
-    UseInPlace(DType),
+    UseInPlace(Option<DType>),
     /// To be used, matrices rounded to this format; products of others are in f32.
     UseQuantised(Format),
 }
 
 impl Purpose {
-    /// Storage type of what products are given and give.
-    pub fn compute(self) -> DType {
+    /// Storage type of what products are given and give, for matrices that are stored in `stored`.
+    pub fn compute(self, stored: DType) -> DType {
         match self {
-            Purpose::Training(dtype)
-            | Purpose::Use(dtype)
-            | Purpose::UseAsStored(dtype)
-            | Purpose::UseInPlace(dtype) => dtype,
+            Purpose::Training(dtype) | Purpose::Use(dtype) => dtype,
+            Purpose::UseAsStored(dtype) | Purpose::UseInPlace(dtype) => dtype.unwrap_or(stored),
             Purpose::UseQuantised(_) => DType::F32,
         }
     }
@@ -95,9 +93,10 @@ pub(super) fn load_from(
     // Everything is found and measured before anything is allocated.
     let found = specs.iter().map(|spec| files.locate(&model, spec)).collect::<Result<Vec<_>>>()?;
     files.refuse_unknown(&model, &found)?;
-    let kept = specs.iter().zip(&found).map(|(spec, found)| files.keep(spec, found, device, purpose));
+    let compute = purpose.compute(files.stored_in(specs.iter().zip(&found)));
+    let kept = specs.iter().zip(&found).map(|(spec, found)| files.keep(spec, found, device, purpose, compute));
     let kept = kept.collect::<Result<Vec<_>>>()?;
-    let params = Params::kept(specs, kept, purpose.compute());
+    let params = Params::kept(specs, kept, compute);
     Ok(Transformer::new(model, params, device))
 }
 
@@ -330,15 +329,27 @@ impl Files {
         )))
     }
 
+    /// bf16 if that is what all matrices are stored in, and else f32.
+    fn stored_in<'a>(&self, mut params: impl Iterator<Item = (&'a ParamSpec, &'a Found)>) -> DType {
+        let are_bf16 = params.all(|(spec, found)| !is_multiplied(spec) || self.is_bf16(found));
+        if are_bf16 { DType::Bf16 } else { DType::F32 }
+    }
+
+    fn is_bf16(&self, found: &Found) -> bool {
+        found.names.iter().all(|name| self.store.stored(name) == Some(Format::Bf16))
+    }
+
     /// What is to be kept of a parameter.
-    fn keep(&self, spec: &ParamSpec, found: &Found, device: &Device, purpose: Purpose) -> Result<Kept> {
-        let is_used = spec.role.is_product() || spec.name == EMBEDDING;
-        if !is_used || matches!(purpose, Purpose::Training(_)) {
+    fn keep(&self, spec: &ParamSpec, found: &Found, device: &Device, purpose: Purpose, compute: DType) -> Result<Kept> {
+        if !is_multiplied(spec) || matches!(purpose, Purpose::Training(_)) {
             return Ok(Kept::Numbers(self.read(spec, found, device)?));
         }
-        if let Purpose::UseAsStored(compute) | Purpose::UseInPlace(compute) = purpose
-            && let Some(parts) = self.read_stored(spec, found, compute, device)?
-        {
+        let is_as_stored = match purpose {
+            Purpose::UseAsStored(_) | Purpose::UseInPlace(_) => true,
+            Purpose::Use(_) => compute == DType::Bf16 && self.is_bf16(found),
+            Purpose::Training(_) | Purpose::UseQuantised(_) => false,
+        };
+        if is_as_stored && let Some(parts) = self.read_stored(spec, found, compute, device)? {
             let is_for_later = matches!(purpose, Purpose::UseInPlace(_));
             return Ok(Kept::Packed(Arc::new(pack(device, spec.shape.last(), parts, is_for_later)?)));
         }
@@ -346,7 +357,7 @@ impl Files {
         if let Purpose::UseQuantised(format) = purpose {
             return Ok(Kept::Packed(Arc::new(quantised(&spec.name, &numbers, format))));
         }
-        let weight = if purpose.compute() == DType::F32 { numbers } else { numbers.cast(purpose.compute()) };
+        let weight = if compute == DType::F32 { numbers } else { numbers.cast(compute) };
         Ok(Kept::Packed(Arc::new(packed(&weight))))
     }
 
@@ -364,7 +375,8 @@ impl Files {
             return Ok(None);
         };
         let are_halves = formats.iter().any(|format| format.half().is_some());
-        if are_halves && (compute != DType::F32 || formats.iter().any(|format| *format != first)) {
+        let has_all_numbers = compute == DType::F32 || first == Format::Bf16;
+        if are_halves && !(has_all_numbers && formats.iter().all(|format| *format == first)) {
             return Ok(None);
         }
         if found.lie == Lie::Plain {
@@ -411,6 +423,11 @@ impl Files {
     fn error(&self, message: String) -> Error {
         Error::file(self.store.place(), message)
     }
+}
+
+/// Whether products use the parameter, or tokens are looked up in it.
+fn is_multiplied(spec: &ParamSpec) -> bool {
+    spec.role.is_product() || spec.name == EMBEDDING
 }
 
 /// Rows of `width`, rearranged for products: now, or, where they lie in a file and it `is_for_later`, when they are used again.

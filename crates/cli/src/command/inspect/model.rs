@@ -24,7 +24,7 @@ use std::process::ExitCode;
 /// When it cannot be read.
 pub(super) fn describe(path: &Path, common: Common) -> Outcome {
     let device = machine::device(common.threads);
-    let model = model::load(path, None, Purpose::UseAsStored(DType::F32), &device)?;
+    let model = model::load(path, None, Purpose::UseAsStored(None), &device)?;
     let config = model.transformer.config();
     let recipe = model.recipe.as_ref();
     let facts = Facts::of(&model, recipe, stored_formats(path)?);

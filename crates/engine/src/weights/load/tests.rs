@@ -307,12 +307,30 @@ fn numbers_of_16_bits_are_kept_so_and_multiplied_in_f32() {
             exported(name, directory.path(), &device);
             narrow(&directory.path().join("model.safetensors"), format);
             let loaded = |purpose| load_hf(directory.path(), &device, purpose).unwrap();
-            let (stored, widened) = (loaded(Purpose::UseAsStored(DType::F32)), loaded(Purpose::Use(DType::F32)));
+            let (stored, widened) = (loaded(Purpose::UseAsStored(Some(DType::F32))), loaded(Purpose::Use(DType::F32)));
             assert_eq!(logits(&stored), logits(&widened), "{name} {format:?}");
             let [narrow, wide] = [&stored, &widened].map(|model| model.params().product_bytes());
             assert!(narrow > 0 && narrow * 10 <= wide * 6, "{name} {format:?}: {narrow} of {wide} bytes");
         }
     }
+}
+
+/// Unless another type is asked for.
+#[test]
+fn a_model_in_bf16_computes_in_it() {
+    let (device, directory) = (Device::cpu(2), tempfile::tempdir().unwrap());
+    exported("llama", directory.path(), &device);
+    let n_bytes = load_hf(directory.path(), &device, Purpose::Use(DType::Bf16)).unwrap().params().product_bytes();
+    narrow(&directory.path().join("model.safetensors"), Format::Bf16);
+    let loaded = |purpose| load_hf(directory.path(), &device, purpose).unwrap();
+    for purpose in [Purpose::UseAsStored(None), Purpose::UseInPlace(None), Purpose::Use(DType::Bf16)] {
+        let stored = loaded(purpose);
+        assert_eq!(stored.compute_dtype(), DType::Bf16);
+        assert_eq!(logits(&stored), logits(&loaded(Purpose::Training(DType::Bf16))), "{purpose:?}");
+        assert_eq!(stored.params().product_bytes(), n_bytes, "{purpose:?}");
+    }
+    narrow(&directory.path().join("model.safetensors"), Format::F16);
+    assert_eq!(loaded(Purpose::UseAsStored(None)).compute_dtype(), DType::F32);
 }
 
 /// A file may mix its types; the rows of a fused matrix then have none in common.
@@ -335,7 +353,7 @@ fn parts_of_different_types_are_widened() {
     let views: Vec<_> = views.collect();
     write(&mut File::create(&path).unwrap(), &BTreeMap::new(), &views).unwrap();
     let loaded = |purpose| load_hf(directory.path(), &device, purpose).unwrap();
-    let (stored, widened) = (loaded(Purpose::UseAsStored(DType::F32)), loaded(Purpose::Use(DType::F32)));
+    let (stored, widened) = (loaded(Purpose::UseAsStored(Some(DType::F32))), loaded(Purpose::Use(DType::F32)));
     assert_eq!(logits(&stored), logits(&widened));
     assert!(stored.params().product_bytes() < widened.params().product_bytes());
 }

@@ -34,7 +34,9 @@ impl Matmul<'_> {
     /// Whether the operands are rounded to bf16 before they are multiplied.
     pub(in crate::backend) fn rounds_to_bf16(&self) -> bool {
         match self.b {
-            Rhs::Packed(PackedMatrix { elements: Elements::Halves(_), .. }) => false,
+            Rhs::Packed(PackedMatrix { elements: Elements::Halves(half), .. }) => {
+                *half == Half::Bf16 && self.a.data.dtype() == DType::Bf16
+            }
             b => self.a.data.dtype() == DType::Bf16 || b.dtype() == DType::Bf16,
         }
     }

@@ -26,8 +26,8 @@ pub(super) struct Format {
 impl Format {
     pub(super) fn new(isa: Isa, call: &Matmul<'_>) -> Self {
         let operands = match call.b {
-            Rhs::Packed(PackedMatrix { elements: Elements::Halves(half), .. }) => Operands::F32ByHalf(*half),
             _ if call.rounds_to_bf16() => Operands::Bf16,
+            Rhs::Packed(PackedMatrix { elements: Elements::Halves(half), .. }) => Operands::F32ByHalf(*half),
             _ => Operands::F32,
         };
         let (a_word, b_word) = match (operands, isa) {

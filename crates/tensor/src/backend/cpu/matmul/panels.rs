@@ -116,7 +116,7 @@ impl PackedPanels {
         let kernels = KernelSet::of(isa, operands);
         assert_eq!(own.layout.full_width, kernels.panel_width(), "a matrix is packed for other vector instructions");
         match own.find(pool, isa, Use::Product, may_be_stored) {
-            Found::Packed(words) if operands == Operands::Bf16 && packed.elements != Elements::Plain(DType::Bf16) => {
+            Found::Packed(words) if operands == Operands::Bf16 && packed.elements == Elements::Plain(DType::F32) => {
                 Found::Packed(own.rounded.get_or_init(|| own.round(pool, isa, packed.n_rows, words, kernels)))
             }
             found => found,
