@@ -20,6 +20,10 @@ KEEP_MEMORY = {
 INSTRUCTION_SETS = "fma avx2 avx512f avx512_vnni avx512_bf16 avx512_fp16 amx_bf16 asimd asimddp bf16 i8mm sve"
 
 
+# Seconds that a program may take: the slowest needs some minutes, compiling included.
+TIME_LIMIT = 1800
+
+
 class Failed(Exception):
     """A program did not do its work; the text says why."""
 
@@ -34,12 +38,24 @@ def measure(command, environment={}, directory=None, given=None):
             input=given,
             capture_output=True,
             text=True,
+            timeout=TIME_LIMIT,
         )
     except OSError as error:
         raise Failed(f"cannot start {command[0]}: {error}")
+    except subprocess.TimeoutExpired:
+        raise Failed(f"not done after {TIME_LIMIT:,} seconds, and ended")
+    except UnicodeDecodeError as error:
+        raise Failed(f"prints what is no text: {error}")
     if done.returncode != 0:
         raise Failed(reason(done))
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    last = (done.stdout.strip().splitlines() or ["nothing"])[-1]
+    try:
+        result = json.loads(last)
+    except ValueError:
+        result = None
+    if not isinstance(result, dict):
+        raise Failed(f"prints {last[:100]} in place of a JSON object")
+    return result
 
 
 def version(genera):
