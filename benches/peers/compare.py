@@ -5,7 +5,9 @@
 
 Every round runs each program once, so that what else the machine does meets all of them. Prints for each program the median
 over the rounds, and how many times as fast Genera is: as PyTorch in the same storage type, as the fastest of PyTorch's modes,
-and as the fastest of candle's and of burn's. Those two train models a and b, in f32. Each peer runs as it is, and with freed
+and as the fastest of candle's and of burn's, with what is asked where something is. Memory stands with its ratio to that of
+PyTorch's mode that takes least; the share of the peak is that of Genera's arithmetic. candle and burn train models a and b, in
+f32. Each peer runs as it is, and with freed
 memory kept, in large pages where the system has them, as Genera does by itself.
 
 A row that fails is named with the reason. The exit code is 1 where that is one of Genera's, or a peer has no row at all.
@@ -35,6 +37,16 @@ RATIOS = [
     ("to candle", "candle", False),
     ("to burn", "burn", False),
 ]
+# (Title of the ratio, model, storage type) -> what is asked of it at least.
+ASKED = {
+    ("to the best of its type", "a", "f32"): 1.15,
+    ("to the best of all", "a", "bf16"): 1.25,
+    ("to the best of all", "b", "bf16"): 2.0,
+    ("to the best of all", "c", "bf16"): 1.15,
+    ("to the best of all", "encoder-decoder", "bf16"): 1.2,
+}
+for peer, asked in [("candle", 5.0), ("burn", 3.5)]:
+    ASKED |= {(f"to {peer}", model, dtype): asked for model in PEERS[peer] for dtype in ["f32", "bf16"]}
 
 
 def build(peer):
@@ -100,8 +112,10 @@ def measure_rounds(table, model, n_rounds):
                 result = measure(command, environment)
                 # Genera's come first.
                 n_parameters = n_parameters or result.get("n_parameters")
-                if result.get("n_parameters", n_parameters) != n_parameters:
-                    raise Failed(f"another model: {result['n_parameters']:,} weights instead of {n_parameters:,}")
+                if (found := result.get("n_parameters")) is None:
+                    raise Failed("does not say how many weights its model has")
+                if found != n_parameters:
+                    raise Failed(f"another model: {found:,} weights instead of {n_parameters:,}")
                 results[name].append(result)
             except Failed as why:
                 print(f"  failed: {why}", file=sys.stderr)
@@ -126,34 +140,57 @@ def compare(arguments, model):
     unbuilt = {peer: [str(why)] for peer, why in arguments.unbuilt.items() if model in PEERS[peer]}
     print(f"\n{machine()}\n{versions(arguments.version, results)}")
     print(f"model {model}, medians of {n_rounds} rounds of {steps} steps")
-    show(results, failures | unbuilt, n_rounds)
+    show(results, failures | unbuilt, model, n_rounds)
     ours = [f"model {model}: {name} failed" for name in failures if name.startswith("genera")]
     peers = [peer for peer in arguments.peers if model in PEERS[peer]]
     return ours + [f"model {model}: {peer} has no row" for peer in peers if not any(name.startswith(peer) for name in results)]
 
 
-def show(results, failures, n_rounds):
+def show(results, failures, model, n_rounds):
     """Prints a line for each row that there is, and one for each that failed."""
     median = lambda name, key: statistics.median(result[key] for result in results[name])
     speeds = {name: median(name, "tokens_per_s") for name in results}
+    memory = {name: median(name, "peak_memory_bytes") for name in results}
     width = max(map(len, results | failures))
-    titles = "".join(f" {title:>{len(title) + 1}}" for title, _, _ in RATIOS)
-    print(f"{'':<{width}} {'tokens/s':>9}{titles} {'memory':>9}")
+    columns = [max(len(title), len("1.00 (1.15)")) for title, _, _ in RATIOS]
+    titles = "".join(f"  {title:>{column}}" for column, (title, _, _) in zip(columns, RATIOS))
+    print(f"{'':<{width}} {'tokens/s':>9}{titles}  {'memory':>9}  {"to PyTorch's":>12}  {'of the peak':>11}")
     for name, speed in speeds.items():
-        ratios = "".join(f" {ratio(speeds, name, *of):>{len(title) + 1}}" for title, *of in RATIOS)
-        print(f"{name:<{width}} {speed:>9,.0f}{ratios} {median(name, 'peak_memory_bytes') / 1e9:>6.2f} GB")
+        cells = [ratio(speeds, name, model, *of) for of in RATIOS]
+        ratios = "".join(f"  {cell:>{column}}" for column, cell in zip(columns, cells))
+        share = f"{100 * median(name, 'share_of_peak'):.0f} %" if is_ours(name) else ""
+        line = f"{name:<{width}} {speed:>9,.0f}{ratios}  {memory[name] / 1e9:>6.2f} GB"
+        print(f"{line}  {share_of_memory(memory, name):>12}  {share:>11}".rstrip())
     for name, reasons in failures.items():
         how_often = "" if name not in results else f" in {len(reasons)} of {n_rounds} rounds"
         print(f"{name:<{width}}    failed{how_often}: {reasons[-1]}", flush=True)
 
 
-def ratio(speeds, name, peer, is_same_type):
-    """How many times as fast a row of Genera is as the fastest of the peer's; blank where there is none."""
-    words = lambda row: row.replace(",", "").split()
-    program, dtype = words(name)[:2]
+def words(row):
+    """A row's name in its words: the program, and how it computes."""
+    return row.replace(",", "").split()
+
+
+def is_ours(row):
+    """Whether a row is one of Genera's."""
+    return words(row)[0] == "genera"
+
+
+def ratio(speeds, name, model, title, peer, is_same_type):
+    """How many times as fast a row of Genera is as the fastest of the peer's, and what is asked; blank where there is none."""
+    dtype = words(name)[1]
     wanted = {peer, dtype} if is_same_type else {peer}
     others = [speed for row, speed in speeds.items() if wanted <= set(words(row))]
-    return f"{speeds[name] / max(others):.2f}" if program == "genera" and others else ""
+    if not is_ours(name) or not others:
+        return ""
+    asked = ASKED.get((title, model, dtype))
+    return f"{speeds[name] / max(others):.2f}" + (f" ({asked:.2f})" if asked else "")
+
+
+def share_of_memory(memory, name):
+    """Memory of a row of Genera, as a share of the least that PyTorch takes; blank where there is none."""
+    others = [n_bytes for row, n_bytes in memory.items() if words(row)[0] == "pytorch"]
+    return f"{memory[name] / min(others):.2f}" if is_ours(name) and others else ""
 
 
 def parse_arguments():

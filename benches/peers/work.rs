@@ -57,8 +57,8 @@ impl Work {
     }
 
     /// Times the steps, each of which returns its loss, and prints the JSON object, with the version of `package` in
-    /// `lock`.
-    pub fn measure(&self, package: &str, lock: &str, mut step: impl FnMut() -> f32) {
+    /// `lock` and the number of weights.
+    pub fn measure(&self, package: &str, lock: &str, n_parameters: usize, mut step: impl FnMut() -> f32) {
         let (mut seconds, mut loss) = (Vec::new(), f32::NAN);
         for _ in 0..self.n_steps + WARM_UP {
             let start = Instant::now();
@@ -74,6 +74,7 @@ impl Work {
             ("tokens_per_s", tokens_per_s.to_string()),
             ("seconds_per_step", median.to_string()),
             ("peak_memory_bytes", peak_memory_bytes().to_string()),
+            ("n_parameters", n_parameters.to_string()),
             ("loss", loss.to_string()),
             ("version", entry.lines().next().expect("a version").to_owned()),
         ];

@@ -136,7 +136,8 @@ fn main() {
     let tokens = |seed| work.tokens(seed).into_iter().map(|id| id as i32).collect::<Vec<_>>();
     let x = Tensor::<2, Int>::from_data(TensorData::new(tokens(1), [rows, context]), &device);
     let y = Tensor::<1, Int>::from_data(TensorData::new(tokens(2), [rows * context]), &device);
-    work.measure("burn", include_str!("../Cargo.lock"), || {
+    let n_parameters = model.num_params();
+    work.measure("burn", include_str!("../Cargo.lock"), n_parameters, || {
         let loss = model.forward(x.clone(), y.clone());
         let mut gradients = GradientsParams::from_grads(loss.backward(), &model);
         let mut squares = Squares { gradients: &gradients, sum: 0.0 };

@@ -145,7 +145,8 @@ fn main() -> Result<()> {
     let mut optimizer = AdamW::new(vars.clone(), options)?;
     let x = Tensor::new(work.tokens(1), &Device::Cpu)?.reshape((work.sizes.rows, work.sizes.context))?;
     let y = Tensor::new(work.tokens(2), &Device::Cpu)?;
-    work.measure("candle-core", include_str!("../Cargo.lock"), || {
+    let n_parameters = vars.iter().map(|var| var.elem_count()).sum();
+    work.measure("candle-core", include_str!("../Cargo.lock"), n_parameters, || {
         step(&model, &vars, &mut optimizer, &x, &y).expect("a step")
     });
     Ok(())
