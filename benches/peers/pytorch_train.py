@@ -4,7 +4,7 @@
     pytorch_train.py a --dtype bf16 --compile --steps 10
 
 Models a, b and c are GPT-2's architecture, `encoder-decoder` is Marian's: torch.nn.Transformer without the norms that it puts
-after both stacks, with one embedding table for both sides and the head, which has a bias. The sizes are those of
+after both stacks, with one embedding table for both sides and the head, which has a bias that stays zero. The sizes are those of
 recipes/bench-*.toml. AdamW, gradients clipped at 1, no dropout, as in those recipes.
 
 Needs: pip install -r requirements.txt
@@ -70,7 +70,7 @@ class Pair(nn.Module):
         super().__init__()
         self.tokens = nn.Embedding(vocabulary, width)
         nn.init.normal_(self.tokens.weight, std=width**-0.5)
-        self.bias = nn.Parameter(torch.zeros(vocabulary))
+        self.bias = nn.Parameter(torch.zeros(vocabulary), requires_grad=False)
         # Blocks with the norm after each part end in one: nn.Transformer would put another after each stack.
         layer = dict(dim_feedforward=inner, dropout=0.0, activation=functional.silu, batch_first=True)
         encoder_layer = nn.TransformerEncoderLayer(width, n_heads, **layer)
