@@ -31,6 +31,7 @@ mod talk;
 use clap::{Parser, Subcommand};
 use command::*;
 use failure::Outcome;
+use genera_tensor::backend::cpu::Isa;
 use std::process::ExitCode;
 
 /// Learns what a data set is made of and makes new things like it.
@@ -85,11 +86,17 @@ fn main() -> ExitCode {
     large_pages::ask_for();
     let Arguments { common, command } = Arguments::parse();
     failure::end_by_panic_hook();
-    let outcome = molecules::reference::install_scores().and_then(|()| dispatch(command, common));
+    let outcome = check_environment().and_then(|()| dispatch(command, common));
     match outcome {
         Ok(code) => code,
         Err(failure) => failure.report(),
     }
+}
+
+/// Refuses what environment variables ask for and cannot be had, before anything is done.
+fn check_environment() -> Outcome<()> {
+    Isa::asked()?;
+    molecules::reference::install_scores()
 }
 
 fn dispatch(command: Command, common: Common) -> Outcome {

@@ -55,6 +55,18 @@ fn recipes_with_mistakes() {
     assert_says(&bench.refusal(&["train", "nowhere.toml"]), &["nowhere.toml"]);
 }
 
+#[test]
+fn instructions_that_the_processor_lacks() {
+    let bench = tiny();
+    for name in ["avx1024", "AVX2"] {
+        let output = bench.command(&["inspect", "tiny.toml"]).env("GENERA_ISA", name).output().unwrap();
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{message}");
+        assert_says(&message, &[&format!("genera: GENERA_ISA is `{name}`"), "portable", "unset it"]);
+        assert!(!message.contains("panicked"), "{message}");
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn more_memory_than_there_is() {

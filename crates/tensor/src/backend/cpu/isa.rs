@@ -1,5 +1,6 @@
 //! Which vector instructions the kernels use: found once at run time, so that one program serves every processor.
 
+use std::fmt;
 use std::sync::OnceLock;
 
 /// A set of vector instructions, from the plainest to the widest. Each includes those before it.
@@ -64,22 +65,42 @@ impl Isa {
     /// The widest set of this processor, or the one that the environment variable `GENERA_ISA` names.
     ///
     /// # Panics
-    /// When `GENERA_ISA` names no set, or one that this processor lacks.
+    /// When `GENERA_ISA` names no set, or one that this processor lacks ([`Isa::asked`] says so without a panic).
     pub fn detect() -> Isa {
         static DETECTED: OnceLock<Isa> = OnceLock::new();
-        *DETECTED.get_or_init(|| match std::env::var("GENERA_ISA") {
-            Ok(name) if !name.is_empty() => Self::from_name(&name),
-            _ => Self::available().last().expect("every processor has the portable set"),
+        *DETECTED.get_or_init(|| match Self::asked() {
+            Ok(asked) => asked.or(Self::available().last()).expect("every processor has the portable set"),
+            Err(error) => panic!("{error}"),
         })
     }
 
-    fn from_name(name: &str) -> Isa {
-        Self::available().find(|isa| isa.name() == name).unwrap_or_else(|| {
-            let names: Vec<_> = Self::available().map(Isa::name).collect();
-            panic!("GENERA_ISA is `{name}`; this processor offers {}: choose one of them or unset it", names.join(", "))
-        })
+    /// The set that the environment variable `GENERA_ISA` names; `None` where it is empty or not set.
+    ///
+    /// # Errors
+    /// When it names no set, or one that this processor lacks.
+    pub fn asked() -> Result<Option<Isa>, UnknownIsa> {
+        let name = std::env::var_os("GENERA_ISA").filter(|name| !name.is_empty());
+        name.map(|name| Self::from_name(&name.to_string_lossy())).transpose()
+    }
+
+    fn from_name(name: &str) -> Result<Isa, UnknownIsa> {
+        Self::available().find(|isa| isa.name() == name).ok_or_else(|| UnknownIsa(name.to_owned()))
     }
 }
+
+/// A name, from `GENERA_ISA`, of no set of instructions that this processor has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownIsa(String);
+
+impl fmt::Display for UnknownIsa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = Isa::available().map(Isa::name).collect();
+        let Self(name) = self;
+        write!(f, "GENERA_ISA is `{name}`; this processor offers {}: choose one of them or unset it", names.join(", "))
+    }
+}
+
+impl std::error::Error for UnknownIsa {}
 
 #[cfg(test)]
 mod tests {
@@ -95,13 +116,13 @@ mod tests {
     #[test]
     fn names_are_read_back() {
         for isa in Isa::available() {
-            assert_eq!(Isa::from_name(isa.name()), isa);
+            assert_eq!(Isa::from_name(isa.name()), Ok(isa));
         }
     }
 
     #[test]
-    #[should_panic(expected = "choose one of them")]
     fn an_unknown_name_is_refused() {
-        Isa::from_name("avx1024");
+        let message = Isa::from_name("avx1024").unwrap_err().to_string();
+        assert!(message.contains("avx1024") && message.contains("choose one of them"), "{message}");
     }
 }

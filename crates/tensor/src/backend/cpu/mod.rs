@@ -18,7 +18,7 @@ mod rows;
 mod softmax;
 mod table;
 
-pub use isa::Isa;
+pub use isa::{Isa, UnknownIsa};
 
 use self::pool::Pool;
 use crate::backend::{
