@@ -215,24 +215,28 @@ const CACHES_READ: usize = 4;
 pub fn read_bandwidth(n_threads: usize) -> ReadBandwidth {
     let last_level_cache_bytes = machine::last_level_cache_bytes();
     let spare = machine::available_bytes().map_or(usize::MAX, |bytes| bytes / 2);
-    let n_bytes_read = (CACHES_READ * last_level_cache_bytes.unwrap_or(0)).max(LEAST_READ_BYTES).min(spare);
-    let n_words = n_bytes_read / size_of::<u64>();
+    let n_bytes = (CACHES_READ * last_level_cache_bytes.unwrap_or(0)).max(LEAST_READ_BYTES).min(spare);
+    let n_words = n_bytes / size_of::<u64>();
+    ReadBandwidth {
+        read_bytes_per_s: (8 * n_words) as f64 / seconds_to_read(n_words, n_threads),
+        n_bytes_read: 8 * n_words,
+        last_level_cache_bytes,
+    }
+}
+
+/// Shortest time in which all threads together read so many words.
+fn seconds_to_read(n_words: usize, n_threads: usize) -> f64 {
     let mut words = vec![0_u64; n_words];
     let parts: Vec<&mut [u64]> = words.chunks_mut(n_words.div_ceil(n_threads.max(1)).max(1)).collect();
     let (barrier, n_rounds) = (&Barrier::new(parts.len()), 1 + N_READ_ROUNDS);
     let mut parts = parts.into_iter();
     let own = parts.next().unwrap_or_default();
-    let seconds = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         for part in parts {
             scope.spawn(move || read_in_rounds(part, barrier, n_rounds));
         }
         read_in_rounds(own, barrier, n_rounds)
-    });
-    ReadBandwidth {
-        read_bytes_per_s: (8 * n_words) as f64 / seconds,
-        n_bytes_read: 8 * n_words,
-        last_level_cache_bytes,
-    }
+    })
 }
 
 /// How often memory is read, after once to warm up.
@@ -323,9 +327,11 @@ mod tests {
         let shape = SelfAttention { n_heads: 2, d_head: 16, context_len: 33 };
         let rate = shape.flops() / attention(&device, DType::F32, shape);
         assert!((1e6..1e13).contains(&rate), "attention: {rate}");
-        let read = read_bandwidth(2);
-        assert!((1e8..1e13).contains(&read.read_bytes_per_s), "{read:?}");
-        assert!(read.n_bytes_read > 2 * read.last_level_cache_bytes.unwrap_or(0), "{read:?}");
+        let n_words = (2 << 20) + 1;
+        for n_threads in [1, 2, 3] {
+            let rate = (8 * n_words) as f64 / seconds_to_read(n_words, n_threads);
+            assert!((1e6..1e14).contains(&rate), "reading on {n_threads} threads: {rate}");
+        }
         let call = parallel_call(2);
         assert!((0.0..1e-2).contains(&call), "{call}");
         let best = peak(1, DType::F32, Duration::ZERO);
