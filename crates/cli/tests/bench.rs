@@ -132,6 +132,26 @@ fn what_is_not_measured_is_refused() {
     assert_says(&bench.refusal(&["inspect", "run", "--set", "train.steps=8"]), &["--set changes a recipe", "run"]);
 }
 
+/// A recipe of an encoder-decoder, whose step takes some milliseconds.
+const PAIRED: &str = "[data]\nmax_source_len = 8\nmax_target_len = 8\n[model]\npreset = \"marian\"\nn_layers = 1\nn_encoder_layers = 1\n\
+                      n_heads = 2\nd_model = 16\ncontext_len = 8\n[tokenizer]\nvocab_size = 50\n[train]\nbatch_size = 2\n";
+
+#[test]
+fn sequences_that_a_model_cannot_read_are_refused() {
+    let bench = Bench::new();
+    bench.write("paired.toml", PAIRED);
+    for command in [&["bench", "train"][..], &["bench", "roofline", "--output", "r.svg"], &["inspect"]] {
+        let refused = |set: &str, parts: &[&str]| {
+            assert_says(&bench.refusal(&[command, &["paired.toml", "--set", set]].concat()), parts);
+        };
+        refused("data.max_source_len=9", &["data.max_source_len = 9", "model.context_len = 8"]);
+        refused("data.max_target_len=9", &["data.max_target_len = 9", "model.context_len = 8"]);
+        refused("model.context_len=1", &["data.max_source_len = 8", "model.context_len = 1"]);
+        refused("data.max_source_len=0", &["data.max_source_len is 0", "at least 1"]);
+    }
+    bench.run(&["bench", "train", "paired.toml", "--steps", "1"]);
+}
+
 #[test]
 fn a_recipe_can_be_looked_into() {
     let bench = small();

@@ -169,13 +169,24 @@ pub fn check_fit(recipe: &Recipe, config: &ModelConfig) -> Outcome<()> {
         let fits = if modality.is_paired() { "padded" } else { "contiguous or packed" };
         return Err(Failure::new(format!("data.layout: {kind} needs {fits}")));
     }
-    for (key, len) in [("max_source_len", recipe.data.max_source_len), ("max_target_len", recipe.data.max_target_len)] {
-        if let Some(len) = len.filter(|&len| modality.is_paired() && len > config.context_len) {
-            return Err(Failure::new(format!(
+    if modality.is_paired() { check_lens(&recipe.data, config) } else { Ok(()) }
+}
+
+/// Checks that a model can read both sides of pairs as long as they may be.
+///
+/// # Errors
+/// Naming the key that is empty, or beyond the model's context.
+pub fn check_lens(data: &DataRecipe, config: &ModelConfig) -> Outcome<()> {
+    for (key, len) in [("max_source_len", data.max_source_len), ("max_target_len", data.max_target_len)] {
+        let problem = match len {
+            Some(0) => format!("data.{key} is 0; it must be at least 1"),
+            Some(len) if len > config.context_len => format!(
                 "data.{key} = {len} is beyond model.context_len = {}; make the one smaller or the other larger",
                 config.context_len
-            )));
-        }
+            ),
+            _ => continue,
+        };
+        return Err(Failure::new(problem));
     }
     Ok(())
 }

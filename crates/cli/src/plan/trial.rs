@@ -1,5 +1,6 @@
 //! Training on random tokens, to see how fast it goes and what it takes.
 
+use super::data::check_lens;
 use crate::failure::{Failure, Outcome};
 use genera_engine::ModelConfig;
 use genera_engine::flops::Lens;
@@ -41,7 +42,8 @@ pub fn settle(recipe: &mut Recipe, done: &str) -> Outcome<()> {
         );
         recipe.tokenizer.vocab_size = Some(ASSUMED_VOCAB);
     }
-    Ok(())
+    let config = config(recipe)?;
+    if config.is_encoder_decoder() { check_lens(&recipe.data, &config) } else { Ok(()) }
 }
 
 /// The model of a recipe that is settled.
