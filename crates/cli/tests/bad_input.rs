@@ -47,6 +47,8 @@ fn recipes_with_mistakes() {
     train_says(&bench, &["train.learnin_rate=0.1"], &["learnin_rate", "learning_rate"]);
     train_says(&bench, &["train.steps=many"], &["train.steps", "many"]);
     train_says(&bench, &["model.n_heads=5"], &["32", "5"]);
+    train_says(&bench, &["train.accumulate=9223372036854775807"], &["train.accumulate is", "at most 65536"]);
+    train_says(&bench, &["train.batch_size=9223372036854775807"], &["train.batch_size is", "at most 134217728"]);
     train_says(&bench, &["train.steps"], &["="]);
     bench.write("typo.toml", TINY.replace("n_layers", "n_layer"));
     assert_says(&bench.refusal(&["train", "typo.toml"]), &["typo.toml", "n_layer", "n_layers"]);

@@ -124,11 +124,18 @@ fn what_is_not_measured_is_refused() {
     refused("train.batch_siz=3", &["batch_siz", "batch_size"]);
     refused("model.n_heads=5", &["64", "5"]);
     refused("train.batch_size=0", &["train.batch_size is 0", "at least 1"]);
+    refused("train.accumulate=9223372036854775807", &["train.accumulate is 9223372036854775807", "at most 65536"]);
     bench.write("typo.toml", SMALL.replace("n_layers", "n_layer"));
     assert_says(&bench.refusal(&["bench", "train", "typo.toml"]), &["typo.toml", "n_layer", "n_layers"]);
     assert_says(&bench.refusal(&["bench", "train", "nowhere.toml"]), &["nowhere.toml", "cannot read the recipe"]);
     assert_says(&bench.refusal(&["bench", "train", "small.toml", "--steps", "0"]), &["--steps", "0"]);
     assert_says(&bench.refusal(&["inspect", "small.toml", "--set", "train.lora.rank=8"]), &["cannot be planned"]);
+    for (set, part) in [
+        ("train.accumulate=9223372036854775807", "train.accumulate is"),
+        ("train.batch_size=9223372036854775807", "train.batch_size is"),
+    ] {
+        assert_says(&bench.refusal(&["inspect", "small.toml", "--set", set]), &[part]);
+    }
     assert_says(&bench.refusal(&["inspect", "run", "--set", "train.steps=8"]), &["--set changes a recipe", "run"]);
 }
 

@@ -15,6 +15,7 @@ use crate::{base, machine, rates, show, tables};
 use genera_data::prepare::Prepared;
 use genera_engine::ModelConfig;
 use genera_engine::recipe::{Reasons, Recipe, is_of_base};
+use genera_engine::train::TrainSettings;
 use genera_modality::{Chat, Modality, Preference};
 use genera_tensor::Device;
 use std::ops::RangeInclusive;
@@ -177,6 +178,9 @@ pub fn start(
     // Sizes that cannot work are found before hours are spent on the data.
     let config = config_of(&recipe, base.as_ref())?;
     plan::data::check_fit(&recipe, &config)?;
+    if matches!(plan, Plan::AsRecipe { .. }) {
+        TrainSettings::new(&recipe.train)?;
+    }
     let n_rows = base.as_ref().map(|_| config.vocab_size);
     let n_threads = device.kernels().n_threads();
     let preparation = plan::data::preparation(&recipe, n_threads, &RunDirectory::base_of(path), n_rows)?;

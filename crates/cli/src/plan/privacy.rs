@@ -161,7 +161,7 @@ pub fn spent(recipe: &Recipe, n_rows: u64, n_steps: u64) -> Option<(f64, f64)> {
 
 /// Rows of a step on average.
 pub fn rows_of_step(recipe: &Recipe) -> usize {
-    recipe.train.batch_size * recipe.train.accumulate.max(1)
+    recipe.train.batch_size.saturating_mul(recipe.train.accumulate.max(1))
 }
 
 fn noisy_steps(recipe: &Recipe, n_rows: u64, n_steps: u64) -> NoisySteps {

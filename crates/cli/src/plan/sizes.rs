@@ -162,7 +162,7 @@ pub fn fit_time(
 
 fn tokens_of_step(recipe: &Recipe, facts: &Facts) -> f64 {
     let Lens { target, source } = facts.lens(recipe.model.context_len);
-    (recipe.train.batch_size.max(1) * recipe.train.accumulate.max(1) * (target + source)) as f64
+    recipe.train.batch_size.max(1) as f64 * recipe.train.accumulate.max(1) as f64 * (target + source) as f64
 }
 
 fn epochs(recipe: &Recipe, facts: &Facts) -> f64 {

@@ -9,6 +9,7 @@ use genera_engine::recipe::{BaseRecipe, DpoRecipe, Family, LoraRecipe, Reasons, 
 use genera_engine::train::{TrainSettings, Trainer};
 use genera_tensor::{DType, Device, Key};
 use genera_tokens::{Batch, Source};
+use std::iter::repeat_n;
 use std::time::{Duration, Instant};
 
 /// The vocabulary where a recipe leaves it to the data, which are not looked at.
@@ -92,12 +93,13 @@ pub fn seconds_per_step(
     time: Duration,
 ) -> Outcome<f64> {
     let mut trainer = trainer(recipe, config.clone(), dtype, device)?;
-    let micro = vec![batch(config, recipe.train.batch_size, lens); recipe.train.accumulate.max(1)];
+    let batch = batch(config, recipe.train.batch_size, lens);
+    let micro = repeat_n(&batch, recipe.train.accumulate.max(1));
     // The first one finds no memory ready.
-    trainer.step(&micro)?;
+    trainer.step(micro.clone())?;
     let (start, mut seconds) = (Instant::now(), Vec::new());
     while seconds.is_empty() || start.elapsed() < time {
-        seconds.push(trainer.step(&micro)?.seconds);
+        seconds.push(trainer.step(micro.clone())?.seconds);
     }
     seconds.sort_by(f64::total_cmp);
     Ok(seconds[seconds.len() / 2])

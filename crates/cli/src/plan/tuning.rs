@@ -38,7 +38,7 @@ pub fn choose(
         if is_preference { "pairs a step" } else { "about 8,192 tokens a step, or an eighth of the data" },
     );
     fixed.apply(recipe)?;
-    let per_step = (recipe.train.batch_size * recipe.train.accumulate.max(1)) as f64;
+    let per_step = recipe.train.batch_size as f64 * recipe.train.accumulate.max(1) as f64;
     recipe.train.steps = ((epochs * n_rows as f64 / per_step).ceil() as u64).max(1);
     reasons.add("train.steps", format!("{epochs} epochs of {n_rows} {}", if is_preference { "pairs" } else { "rows" }));
     let (learning_rate, why) = match (recipe.lora.rank.is_some(), is_preference) {

@@ -70,8 +70,8 @@ fn sum(values: &[f32]) -> f64 {
 
 /// Number of targets of a whole step. Every micro-batch's loss is divided by it, so that a token weighs the same
 /// wherever it stands, and micro-batches add up to what one batch would give.
-pub(super) fn n_targets(micro_batches: &[Batch]) -> usize {
-    micro_batches.iter().map(Batch::n_targets).sum()
+pub(super) fn n_targets<'a>(micro_batches: impl Iterator<Item = &'a Batch>) -> usize {
+    micro_batches.map(Batch::n_targets).sum()
 }
 
 /// Number of tokens read, padding not counted.

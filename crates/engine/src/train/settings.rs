@@ -96,6 +96,12 @@ impl TrainSettings {
     }
 }
 
+/// Most rows of a micro-batch: far more than memory holds, and few enough that no count of them overflows.
+const MAX_BATCH_SIZE: usize = 1 << 27;
+
+/// Most micro-batches of a step, whose tokens lie in memory together.
+const MAX_ACCUMULATE: usize = 1 << 16;
+
 fn check(recipe: &TrainRecipe) -> Result<()> {
     // What counts is the 32-bit number that is computed with: 0.99999999999 is 1 there, 1e-50 is 0, 1e50 is infinite.
     let not_negative = |value: f64| value >= 0.0 && (value as f32).is_finite();
@@ -120,12 +126,16 @@ fn check(recipe: &TrainRecipe) -> Result<()> {
         ("memory_gib", memory, positive(memory), "above 0"),
         ("batch_size", recipe.batch_size as f64, recipe.batch_size > 0, "at least 1"),
     ];
+    let counts = [("batch_size", recipe.batch_size, MAX_BATCH_SIZE), ("accumulate", recipe.accumulate, MAX_ACCUMULATE)];
     for (key, value, is_good, range) in rows {
         if !is_good {
             let (text, computed) = (value.to_string(), (value as f32).to_string());
             let rounded = if text == computed { String::new() } else { format!(", which is {computed} in 32 bits") };
             return Err(Error::Config(format!("train.{key} is {text}{rounded}; it must be {range}")));
         }
+    }
+    if let Some((key, n, most)) = counts.into_iter().find(|(_, n, most)| n > most) {
+        return Err(Error::Config(format!("train.{key} is {n}; it must be at most {most}")));
     }
     if recipe.accumulate == 0 || recipe.steps == 0 {
         return Err(Error::Config("train.steps and train.accumulate must be at least 1".to_owned()));
@@ -187,6 +197,8 @@ mod tests {
         check(|r| r.beta2 = 1.0, "train.beta2 is 1");
         check(|r| r.dropout = -0.1, "train.dropout is -0.1");
         check(|r| r.batch_size = 0, "train.batch_size is 0");
+        check(|r| r.batch_size = usize::MAX, "it must be at most 134217728");
+        check(|r| r.accumulate = 65_537, "train.accumulate is 65537; it must be at most 65536");
         check(|r| r.beta1 = 0.999_999_999_99, "train.beta1 is 0.99999999999, which is 1 in 32 bits; it must be from 0");
         check(|r| r.beta2 = 0.999_999_999_99, "train.beta2 is 0.99999999999, which is 1 in 32 bits; it must be from 0");
         check(|r| r.momentum = 0.999_999_999_99, "train.momentum");

@@ -62,7 +62,8 @@ impl Trainer {
         Self { model, settings, optimizer, averages, n_steps: 0, n_tokens: 0 }
     }
 
-    /// One step: the gradients of the micro-batches are added up, and the weights follow them once.
+    /// One step: the gradients of the micro-batches, which are gone through several times, are added up, and the weights follow
+    /// them once.
     ///
     /// # Errors
     /// [`Error::Training`] when there is nothing to predict, or when the loss or a gradient is not finite: it names the
@@ -70,16 +71,19 @@ impl Trainer {
     ///
     /// # Determinism
     /// The new weights are a function of the old state and the batches, bit for bit, whatever the number of threads.
-    pub fn step(&mut self, micro_batches: &[Batch]) -> Result<StepReport> {
-        let start = Instant::now();
-        let scale = 1.0 / self.n_targets(micro_batches)? as f32;
+    pub fn step<'a>(
+        &mut self,
+        micro_batches: impl IntoIterator<Item = &'a Batch, IntoIter: Clone>,
+    ) -> Result<StepReport> {
+        let (start, micro_batches) = (Instant::now(), micro_batches.into_iter());
+        let scale = 1.0 / self.n_targets(micro_batches.clone())? as f32;
         let mut gradients = Gradients::new(self.model.params().len());
         let mut sums = Sums::default();
-        for (i, batch) in micro_batches.iter().enumerate() {
+        for (i, batch) in micro_batches.clone().enumerate() {
             self.accumulate(batch, i, scale, &mut gradients, &mut sums)?;
         }
-        let n_tokens = micro_batches.iter().map(loss::n_real_tokens).sum::<u64>();
-        let flops = micro_batches.iter().map(|batch| self.flops_of(batch)).sum();
+        let n_tokens = micro_batches.clone().map(loss::n_real_tokens).sum::<u64>();
+        let flops = micro_batches.map(|batch| self.flops_of(batch)).sum();
         self.follow(&gradients, Work { start, n_tokens, flops, loss: sums.mean_nats(), preferences: None })
     }
 
@@ -345,7 +349,7 @@ impl Trainer {
         Ok(())
     }
 
-    fn n_targets(&self, micro_batches: &[Batch]) -> Result<usize> {
+    fn n_targets<'a>(&self, micro_batches: impl Iterator<Item = &'a Batch>) -> Result<usize> {
         match loss::n_targets(micro_batches) {
             0 => Err(Error::Training(format!("step {}: no position of the batch carries loss", self.n_steps + 1))),
             n => Ok(n),

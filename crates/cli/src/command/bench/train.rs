@@ -15,6 +15,7 @@ use genera_engine::train::{StepReport, Trainer};
 use genera_tensor::{DType, Pass, Profile};
 use genera_tokens::Batch;
 use serde::Serialize;
+use std::iter::{RepeatN, repeat_n};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -120,14 +121,14 @@ pub(super) fn measure(mut recipe: Recipe, n_steps: u32, common: Common) -> Outco
     let batch = trial::batch(&config, rows, lens);
     let (n_parameters, vocab_size) = (ParamCount::of(&config).total(), config.vocab_size);
     let mut trainer = trial::trainer(&recipe, config, dtype, &device)?;
-    let micro = vec![batch; recipe.train.accumulate.max(1)];
-    let n_step_tokens = micro.iter().map(Batch::n_tokens).sum();
+    let micro = repeat_n(&batch, recipe.train.accumulate.max(1));
+    let n_step_tokens = micro.clone().map(Batch::n_tokens).sum();
     for _ in 0..N_WARM_UP {
-        trainer.step(&micro)?;
+        trainer.step(micro.clone())?;
     }
     let profile = device.profile().expect("the device was made to note its time");
     let n_faults_before = machine::n_minor_faults();
-    let Timed { mut seconds, last } = timed_steps(&mut trainer, &micro, n_steps, profile)?;
+    let Timed { mut seconds, last } = timed_steps(&mut trainer, micro, n_steps, profile)?;
     let n_faults = machine::n_minor_faults().zip(n_faults_before).map(|(after, before)| after - before);
     let (peak_memory_bytes, memory) = (machine::peak_resident_bytes(), device.memory());
     let (peak_tensor_bytes, reserved_tensor_bytes) = (memory.peak_bytes(), memory.reserved_bytes());
@@ -181,12 +182,12 @@ struct Timed {
     last: StepReport,
 }
 
-fn timed_steps(trainer: &mut Trainer, micro: &[Batch], n_steps: u32, profile: &Profile) -> Outcome<Timed> {
+fn timed_steps(trainer: &mut Trainer, micro: RepeatN<&Batch>, n_steps: u32, profile: &Profile) -> Outcome<Timed> {
     let mut seconds = Vec::with_capacity(n_steps as usize);
     profile.restart();
     loop {
         let start = Instant::now();
-        let last = trainer.step(micro)?;
+        let last = trainer.step(micro.clone())?;
         // What no operation covers, such as giving back the gradients.
         profile.mark(operations::OTHER, Pass::Outside);
         seconds.push(start.elapsed().as_secs_f64());

@@ -53,7 +53,7 @@ impl Plan {
             if privacy::is_on(recipe) { privacy::rows_of_step(recipe) } else { rows * recipe.train.accumulate.max(1) };
         Self {
             count: ParamCount::of(config),
-            tokens_per_step: n_rows * (lens.target + lens.source),
+            tokens_per_step: n_rows.saturating_mul(lens.target + lens.source),
             flops_per_step: n_rows as f64 * flops::training(config, lens),
             parts: memory::parts(recipe, config, compute_dtype(recipe)),
         }
