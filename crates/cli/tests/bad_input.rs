@@ -47,6 +47,7 @@ fn recipes_with_mistakes() {
     train_says(&bench, &["train.learnin_rate=0.1"], &["learnin_rate", "learning_rate"]);
     train_says(&bench, &["train.steps=many"], &["train.steps", "many"]);
     train_says(&bench, &["model.n_heads=5"], &["32", "5"]);
+    train_says(&bench, &["train.recomputed_blocks=3"], &["train.recomputed_blocks is 3", "has 2 blocks"]);
     train_says(&bench, &["train.accumulate=9223372036854775807"], &["train.accumulate is", "at most 65536"]);
     train_says(&bench, &["train.batch_size=9223372036854775807"], &["train.batch_size is", "at most 134217728"]);
     train_says(&bench, &["train.steps"], &["="]);

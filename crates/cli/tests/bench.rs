@@ -125,6 +125,7 @@ fn what_is_not_measured_is_refused() {
     refused("model.n_heads=5", &["64", "5"]);
     refused("train.batch_size=0", &["train.batch_size is 0", "at least 1"]);
     refused("train.accumulate=9223372036854775807", &["train.accumulate is 9223372036854775807", "at most 65536"]);
+    refused("train.recomputed_blocks=4", &["train.recomputed_blocks is 4", "has 3 blocks"]);
     bench.write("typo.toml", SMALL.replace("n_layers", "n_layer"));
     assert_says(&bench.refusal(&["bench", "train", "typo.toml"]), &["typo.toml", "n_layer", "n_layers"]);
     assert_says(&bench.refusal(&["bench", "train", "nowhere.toml"]), &["nowhere.toml", "cannot read the recipe"]);
@@ -133,6 +134,7 @@ fn what_is_not_measured_is_refused() {
     for (set, part) in [
         ("train.accumulate=9223372036854775807", "train.accumulate is"),
         ("train.batch_size=9223372036854775807", "train.batch_size is"),
+        ("train.recomputed_blocks=99", "train.recomputed_blocks is 99"),
     ] {
         assert_says(&bench.refusal(&["inspect", "small.toml", "--set", set]), &[part]);
     }

@@ -180,6 +180,7 @@ pub fn start(
     plan::data::check_fit(&recipe, &config)?;
     if matches!(plan, Plan::AsRecipe { .. }) {
         TrainSettings::new(&recipe.train)?;
+        memory::check_recomputed_blocks(&recipe, &config)?;
     }
     let n_rows = base.as_ref().map(|_| config.vocab_size);
     let n_threads = device.kernels().n_threads();

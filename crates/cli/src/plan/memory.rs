@@ -113,14 +113,34 @@ fn adapter_size(config: &ModelConfig, rank: usize) -> usize {
     layout(config).iter().map(of_spec).sum()
 }
 
+/// Checks that a model has the blocks that a recipe computes again.
+///
+/// # Errors
+/// When it has fewer.
+pub fn check_recomputed_blocks(recipe: &Recipe, config: &ModelConfig) -> Outcome<()> {
+    let n_blocks = n_blocks(config);
+    match recipe.train.recomputed_blocks {
+        Some(n) if n > n_blocks => Err(Failure::new(format!(
+            "train.recomputed_blocks is {n}, and the model has {n_blocks} blocks; it must be from 0 to {n_blocks}"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Blocks of all stacks together.
+fn n_blocks(config: &ModelConfig) -> usize {
+    config.stacks().iter().map(|(_, stack)| stack.n_layers).sum()
+}
+
 /// Lets as few blocks as possible be computed again for a run to fit into the memory that it may take. A number of blocks
 /// that the recipe gives stays.
 ///
 /// # Errors
-/// When it does not fit: the plan, and what would make it smaller.
+/// When it does not fit: the plan, and what would make it smaller. As [`check_recomputed_blocks`].
 pub fn fit(recipe: &mut Recipe, reasons: &mut Reasons, config: &ModelConfig, dtype: DType) -> Outcome<()> {
+    check_recomputed_blocks(recipe, config)?;
     let Some(limit) = Limit::of(recipe) else { return Ok(()) };
-    let n_blocks = config.stacks().iter().map(|(_, stack)| stack.n_layers).sum();
+    let n_blocks = n_blocks(config);
     let with = |n: usize| {
         let mut recipe = recipe.clone();
         recipe.train.recomputed_blocks = Some(n);

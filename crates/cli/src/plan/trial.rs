@@ -1,6 +1,7 @@
 //! Training on random tokens, to see how fast it goes and what it takes.
 
 use super::data::check_lens;
+use super::memory;
 use crate::failure::{Failure, Outcome};
 use genera_engine::ModelConfig;
 use genera_engine::flops::Lens;
@@ -44,6 +45,7 @@ pub fn settle(recipe: &mut Recipe, done: &str) -> Outcome<()> {
         recipe.tokenizer.vocab_size = Some(ASSUMED_VOCAB);
     }
     let config = config(recipe)?;
+    memory::check_recomputed_blocks(recipe, &config)?;
     if config.is_encoder_decoder() { check_lens(&recipe.data, &config) } else { Ok(()) }
 }
 
