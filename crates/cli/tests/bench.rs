@@ -126,6 +126,7 @@ fn what_is_not_measured_is_refused() {
     refused("train.batch_size=0", &["train.batch_size is 0", "at least 1"]);
     refused("train.accumulate=9223372036854775807", &["train.accumulate is 9223372036854775807", "at most 65536"]);
     refused("train.recomputed_blocks=4", &["train.recomputed_blocks is 4", "has 3 blocks"]);
+    refused("data.kind=nonsense", &["data.kind", "nonsense", "known are text"]);
     bench.write("typo.toml", SMALL.replace("n_layers", "n_layer"));
     assert_says(&bench.refusal(&["bench", "train", "typo.toml"]), &["typo.toml", "n_layer", "n_layers"]);
     assert_says(&bench.refusal(&["bench", "train", "nowhere.toml"]), &["nowhere.toml", "cannot read the recipe"]);
@@ -135,6 +136,7 @@ fn what_is_not_measured_is_refused() {
         ("train.accumulate=9223372036854775807", "train.accumulate is"),
         ("train.batch_size=9223372036854775807", "train.batch_size is"),
         ("train.recomputed_blocks=99", "train.recomputed_blocks is 99"),
+        ("data.kind=nonsense", "nonsense"),
     ] {
         assert_says(&bench.refusal(&["inspect", "small.toml", "--set", set]), &[part]);
     }

@@ -1,6 +1,6 @@
 //! Training on random tokens, to see how fast it goes and what it takes.
 
-use super::data::check_lens;
+use super::data::{check_lens, modality_of};
 use super::memory;
 use crate::failure::{Failure, Outcome};
 use genera_engine::ModelConfig;
@@ -35,6 +35,7 @@ pub fn settle(recipe: &mut Recipe, done: &str) -> Outcome<()> {
              token follows, can; leave {key} out to see what that takes"
         )));
     }
+    modality_of(&recipe.data)?;
     recipe.complete(&mut Reasons::default())?;
     TrainSettings::new(&recipe.train)?;
     if recipe.tokenizer.vocab_size.is_none() {
