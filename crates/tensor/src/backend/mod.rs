@@ -5,8 +5,9 @@
 //! stored as bf16 is rounded to nearest even once, at the end.
 //!
 //! # Determinism
-//! A backend gives the same bits for the same arguments whatever its number of threads: work is split by shape, and
-//! every sum has a fixed order. An output row of [`Kernels::matmul`], [`Kernels::attention`] and the row kernels depends
+//! A backend gives the same bits for the same arguments whatever its number of threads: however the work is cut among them,
+//! each element of a result is one chain of operations in a fixed order, and where partial sums are added up, they are cut by
+//! shape alone. An output row of [`Kernels::matmul`], [`Kernels::attention`] and the row kernels depends
 //! only on its own input row, not on how many rows there are beside it.
 
 pub mod cpu;

@@ -1,8 +1,9 @@
 //! Threads that share the work of one kernel call at a cost of a few microseconds.
 //!
 //! Between two calls that follow each other closely the workers spin, so that they are awake for the next; after
-//! [`SPIN`] they sleep and cost nothing. Which thread runs which task is not fixed: a kernel that wants the same bits on
-//! any number of threads makes its tasks by shape alone.
+//! [`SPIN`] they sleep and cost nothing. Which thread runs which task is not fixed, and a kernel may make as many tasks as
+//! suit the threads: for the same bits on any number of threads, each element is one task's, as one chain of operations in
+//! a fixed order; only partial sums, which are added up in the order of the tasks, are cut by shape alone.
 
 use crate::dtype::ViewMut;
 use std::any::Any;
