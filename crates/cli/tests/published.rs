@@ -9,7 +9,7 @@ use genera_data::{Tokenizer, load_tokenizer, tokenizer_from_json};
 use genera_engine::generate::logits_of;
 use genera_engine::weights::gguf::Reader;
 use genera_engine::weights::{GgufFile, Purpose, load_hf};
-use genera_tensor::{DType, Device};
+use genera_tensor::Device;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
