@@ -120,6 +120,13 @@ fn a_run_answers_as_the_authors_of_its_base_want_it() {
     }
 }
 
+#[test]
+fn the_warm_up_goes_by_the_steps_that_there_are() {
+    let bench = bench();
+    bench.run(&with(&[&CHAT, &["--set", "train.steps=200", "--set", "train.batch_size=1", "--run", "run"]]));
+    assert!(bench.read_text("run/recipe.toml").contains("warmup_steps = 6 "));
+}
+
 /// How texts become vectors stays as it was, in a run that is used, exported or gone on with.
 #[test]
 fn a_run_makes_vectors_as_its_base_does() {

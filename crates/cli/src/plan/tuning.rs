@@ -41,6 +41,8 @@ pub fn choose(
     let per_step = recipe.train.batch_size as f64 * recipe.train.accumulate.max(1) as f64;
     recipe.train.steps = ((epochs * n_rows as f64 / per_step).ceil() as u64).max(1);
     reasons.add("train.steps", format!("{epochs} epochs of {n_rows} {}", if is_preference { "pairs" } else { "rows" }));
+    // What follows goes by the steps that there will be.
+    fixed.apply(recipe)?;
     let (learning_rate, why) = match (recipe.lora.rank.is_some(), is_preference) {
         (false, false) => (2e-5, "small, so that the base forgets little"),
         (true, false) => (2e-4, "as in the QLoRA paper, arXiv 2305.14314: adapters start from nothing"),
