@@ -95,6 +95,12 @@ impl SpecialIds {
         ids
     }
 
+    /// The same with all ids that end an answer for its own, for files whose readers ask no tokenizer.
+    #[must_use]
+    pub fn with_all_ends(&self, of_tokenizer: &Special, n_rows: usize) -> Self {
+        Self { end: self.stop_ids(of_tokenizer, n_rows), ..self.clone() }
+    }
+
     /// What the decoder of an encoder-decoder reads first; `None` when the files do not say.
     pub fn decoder_opening(&self) -> Option<TokenId> {
         self.decoder_start.or(self.begin).or(self.padding)
@@ -508,4 +514,18 @@ pub(super) fn activation_name(activation: Activation) -> &'static str {
 /// A number of single precision as the shortest decimal that reads back as it: 1e-6, not 9.999999974752427e-7.
 pub(super) fn shortest(number: f32) -> f64 {
     number.to_string().parse().unwrap_or(f64::from(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exported_files_name_the_end_of_the_tokenizer_too() {
+        let ids = SpecialIds { end: vec![2], begin: Some(1), ..SpecialIds::default() };
+        let tokenizer = |end| Special { end: Some(end), ..Special::default() };
+        let ends = |end| ids.with_all_ends(&tokenizer(end), 10).end;
+        assert_eq!([ends(4), ends(2), ends(10)], [vec![2, 4], vec![2], vec![2]]);
+        assert_eq!(SpecialIds { end: vec![2], ..ids.with_all_ends(&tokenizer(4), 10) }, ids);
+    }
 }
