@@ -6,6 +6,9 @@ use super::pool::chunks;
 use super::rows::{CHUNK_LEN, chunk, rows_per_partial_sum, with_scratch};
 use crate::dtype::View;
 
+/// Columns whose partial sums a task adds up.
+const COLUMNS: usize = 256;
+
 pub(super) fn sum_rows(cpu: &Cpu, x: View<'_>, out: &mut [f32], accumulate: bool) {
     let width = out.len();
     assert!(x.len().is_multiple_of(width.max(1)), "{} elements are not rows of {width}", x.len());
@@ -49,7 +52,9 @@ pub(super) fn add_partial_sums(
     out: &mut [f32],
     accumulate: bool,
 ) {
-    cpu.isa.run(AddPartialSums { sums, stride, first, out, accumulate });
+    cpu.pool.for_each(chunks(out, COLUMNS), |i, out| {
+        cpu.isa.run(AddPartialSums { sums, stride, first: first + i * COLUMNS, out, accumulate });
+    });
 }
 
 struct AddPartialSums<'a> {
