@@ -363,6 +363,7 @@ fn stream(
     }
     while !generator.is_idle() && !text.is_stopped() && !interrupt.is_asked() {
         for event in generator.step() {
+            check_finite(&event)?;
             if let Event::Token { token, .. } = event {
                 n_tokens += usize::from(!model.modality.is_paired());
                 out.write_part(&format!("{}{}", std::mem::take(&mut ahead), text.push(token)))?;
@@ -471,6 +472,7 @@ fn by_sampling(
         }
         let mut n_tokens = 0;
         for event in generator.step() {
+            check_finite(&event)?;
             let id = event.id();
             n_tokens += usize::from(matches!(event, Event::Token { .. }));
             if growing.get_mut(&id).is_some_and(|growing| growing.hear(event, settings.top_logprobs > 0)) {
@@ -487,6 +489,19 @@ fn by_sampling(
     }
     let finished = growing.into_values().filter(|growing| growing.is_finished);
     finished.into_iter().try_for_each(|Growing { index, answer, .. }| audience.take(index, answer))
+}
+
+/// Refuses to go on with a model whose logits are not finite.
+///
+/// # Errors
+/// When that is why an answer ended.
+pub fn check_finite(event: &Event) -> Outcome<()> {
+    match event {
+        Event::Finished(answer) if answer.reason == Finish::NotFinite => Err(Failure::new(
+            "the model's logits are not finite numbers: its training diverged, or its weights are damaged".to_owned(),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Why an answer ended, as it is written for machines.

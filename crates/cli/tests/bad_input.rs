@@ -25,6 +25,8 @@ fn files_that_cannot_be_read() {
     bench.write("empty.txt", "");
     bench.write("binary.txt", b"plain at first \0\x01\x02");
     bench.write("latin1.txt", b"caf\xe9 au lait");
+    bench.write("array.json", r#"[{"messages": []}]"#);
+    train_says(&bench, &["data.files=[\"array.json\"]"], &["array.json", "JSON", ".jsonl", "jq"]);
     train_says(&bench, &["data.files=[\"none.txt\"]"], &["none.txt", "does not exist"]);
     train_says(&bench, &["data.files=[\"empty.txt\"]"], &["empty.txt", "no data"]);
     train_says(&bench, &["data.files=[\"binary.txt\"]"], &["binary.txt", "byte 15"]);
@@ -39,6 +41,24 @@ fn aligned_files_of_different_length() {
     let message = bench.refusal(&["train", "--data", "a.txt", "--target", "b.txt", "--run", "refused"]);
     assert_says(&message, &["a.txt", "3", "b.txt", "2"]);
     assert!(!bench.path("refused").exists());
+}
+
+#[test]
+fn what_diverged_is_not_called_good() {
+    let bench = tiny();
+    let set = ["train.learning_rate=1e12", "train.warmup_steps=0", "train.ema_decay=0", "train.validate_every=1"];
+    let mut arguments = vec!["train", "tiny.toml", "--run", "run"];
+    set.iter().for_each(|set| arguments.extend(["--set", set]));
+    assert_says(&bench.refusal(&arguments), &["diverged", "train.learning_rate", "no checkpoint was written yet"]);
+    bench.run(&["train", "tiny.toml", "--run", "good", "--set", "train.steps=2"]);
+    let mut weights = bench.read("good/model/model.safetensors");
+    let n_header = u64::from_le_bytes(weights[..8].try_into().unwrap()) as usize;
+    weights[8 + n_header..].fill(0xff);
+    bench.write("good/model/model.safetensors", weights);
+    for more in [&["--prompt", "3"][..], &["--json"]] {
+        let arguments = [&["generate", "--model", "good/model"], more].concat();
+        assert_says(&bench.refusal(&arguments), &["not finite", "diverged"]);
+    }
 }
 
 #[test]

@@ -386,6 +386,11 @@ impl Session {
         self.events.scalars(row.step, &values).during("cannot write the TensorBoard events")?;
         self.log.append(&Row::Validation(row.clone())).during(format!("cannot write {}", self.run.log().display()))?;
         self.monitor.validation(&row);
+        if !row.validation_loss.is_finite() {
+            let loss = row.validation_loss;
+            let diverged = format!("step {}: the validation loss is {loss}: training has diverged", row.step);
+            return Err(self.stopped(Failure::new(format!("{diverged}; a lower train.learning_rate may help"))));
+        }
         self.latest_validation = Some(row);
         Ok(())
     }

@@ -172,6 +172,7 @@ impl<'m> Speaker<'m> {
             if spent.n_tokens == 0 {
                 spent.reading = start.elapsed();
             }
+            event.iter().try_for_each(answers::check_finite)?;
             match event {
                 Some(Event::Token { token, .. }) => {
                     spent.n_timed = spent.n_tokens;

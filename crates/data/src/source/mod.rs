@@ -141,6 +141,11 @@ pub fn read_bytes(bytes: Vec<u8>, format: Format, columns: &Columns) -> Result<D
 }
 
 fn read_file(path: &Path, options: &ReadOptions, counter: &ByteCounter) -> Result<Documents> {
+    if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json")) {
+        let hint = "is one JSON value as its name says, and those are not read as data: name it .jsonl where every line is a \
+             value of its own, make lines of an array (`jq -c '.[]' IN.json > OUT.jsonl`), or name it .txt to learn it as text";
+        return Err(Error::bad_file(path, hint));
+    }
     let format = match Format::of(path).unwrap_or(Format::Text) {
         Format::Text if options.lines => Format::Lines,
         format => format,
