@@ -4,8 +4,7 @@
     generate.py GENERA MODEL.gguf [--quick] [--rounds N] [--formats q4_0,q8_0]
 
 The model is written anew in each format by `genera quantize`. Every line has the medians of rounds in which the two take
-turns, and the median of their ratios. A file in bf16 is used twice: as Genera does by itself, which multiplies in f32, and with
-`--precision bf16`, which rounds what it multiplies to bf16, as llama.cpp does.
+turns, and the median of their ratios.
 
 Needs: pip install --no-binary llama-cpp-python llama-cpp-python (which builds llama.cpp for this processor)
 """
@@ -42,42 +41,40 @@ def main():
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
             files.append((name, path))
         for name, path in files:
-            one(arguments, rounds, name, path, [])
-            if name == "bf16":
-                one(arguments, rounds, f"{name}, rounding", path, ["--precision", "bf16"])
+            one(arguments, rounds, name, path)
 
 
-def one(arguments, rounds, name, path, options):
-    """All lines of one file, used with some options of Genera's."""
+def one(arguments, rounds, name, path):
+    """All lines of one file."""
     for batch in [1, 8]:
         settings = ["--prompt-tokens", "512" if batch == 1 else "64", "--tokens", "128", "--batch", str(batch)]
         settings += ["--rounds", "1", "--threads", str(arguments.threads)]
         ours, theirs = [], []
         for _ in range(rounds):
-            ours.append(measured([arguments.genera, "bench", "generate", "--json", "--model", path, *options, *settings]))
+            ours.append(measured([arguments.genera, "bench", "generate", "--json", "--model", path, *settings]))
             theirs.append(measured([sys.executable, str(PEER), path, *settings]))
         if batch == 1:
             line(f"{name}, prefill of 512", ours, theirs, "prefill_tokens_per_s")
         line(f"{name}, decode, {batch} at once", ours, theirs, "decode_tokens_per_s")
         if batch == 1:
             line(f"{name}, peak memory, MB", ours, theirs, "peak_memory_bytes", 1e6)
-    whole_context(arguments, name, path, options)
-    first_token(arguments, rounds, name, path, options)
+    whole_context(arguments, name, path)
+    first_token(arguments, rounds, name, path)
 
 
-def whole_context(arguments, name, path, options):
+def whole_context(arguments, name, path):
     """Peak memory where prompt and answer together have 2,048 tokens; once, since it does not vary."""
     settings = ["--prompt-tokens", "1920", "--tokens", "128", "--rounds", "1", "--threads", str(arguments.threads)]
-    ours = measured([arguments.genera, "bench", "generate", "--json", "--model", path, *options, *settings])
+    ours = measured([arguments.genera, "bench", "generate", "--json", "--model", path, *settings])
     theirs = measured([sys.executable, str(PEER), path, *settings])
     line(f"{name}, the same at 2,048", [ours], [theirs], "peak_memory_bytes", 1e6)
 
 
-def first_token(arguments, rounds, name, path, options):
+def first_token(arguments, rounds, name, path):
     """Milliseconds from the start to the first token of a short answer: of Genera's whole process, its end included; of
     llama.cpp's loading, preparing and reading, without the start of Python."""
     command = [arguments.genera, "generate", "--model", path, "--threads", str(arguments.threads)]
-    command += [*options, "--prompt", "The capital of France is", "--max-tokens", "1", "--temperature", "0"]
+    command += ["--prompt", "The capital of France is", "--max-tokens", "1", "--temperature", "0"]
     settings = ["--prompt-tokens", "5", "--tokens", "1", "--rounds", "1", "--threads", str(arguments.threads)]
     ours, theirs = [], []
     for _ in range(rounds):
