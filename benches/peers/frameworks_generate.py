@@ -4,9 +4,8 @@
     frameworks_generate.py GENERA MODEL.gguf [--rounds N] [--candle]
 
 PyTorch gets the model in the Hugging Face layout, in f32 and in bf16, candle the GGUF file itself. Each is told to use two
-threads and does the work of `genera bench generate`: 512 tokens of a prompt, then 128 tokens, greedily. A file in bf16 is used
-twice: as Genera does by itself, which multiplies in f32, and with `--precision bf16`, which rounds what it multiplies to bf16,
-as PyTorch does. Every line has the medians of rounds in which the two take turns, and the median of their ratios.
+threads and does the work of `genera bench generate`: 512 tokens of a prompt, then 128 tokens, greedily. Every line has the
+medians of rounds in which the two take turns, and the median of their ratios.
 
 Needs: pip install torch transformers; for --candle cargo, whose first build takes minutes
 """
@@ -51,9 +50,6 @@ def main():
             subprocess.run(quantize, **quiet)
             other = [sys.executable, __file__, "-", "-", "--torch", str(hf), dtype]
             compare(arguments, f"{name}, PyTorch {dtype}", [file], other + sizes(arguments))
-            if name == "bf16":
-                rounding = [file, "--precision", "bf16"]
-                compare(arguments, f"{name}, rounding, PyTorch {dtype}", rounding, other + sizes(arguments))
     if arguments.candle:
         manifest = HERE / "candle" / "Cargo.toml"
         build = ["cargo", "build", "--release", "--manifest-path", manifest, "--bin", "generate"]
