@@ -154,7 +154,7 @@ def show(results, failures, model, n_rounds):
     width = max(map(len, results | failures))
     columns = [max(len(title), len("1.00 (1.15)")) for title, _, _ in RATIOS]
     titles = "".join(f"  {title:>{column}}" for column, (title, _, _) in zip(columns, RATIOS))
-    print(f"{'':<{width}} {'tokens/s':>9}{titles}  {'memory':>9}  {"to PyTorch's":>12}  {'of the peak':>11}")
+    print(f"{'':<{width}} {'tokens/s':>9}{titles}  {'memory':>9}  {'of PyTorch':>12}  {'of the peak':>11}")
     for name, speed in speeds.items():
         cells = [ratio(speeds, name, model, *of) for of in RATIOS]
         ratios = "".join(f"  {cell:>{column}}" for column, cell in zip(columns, cells))
