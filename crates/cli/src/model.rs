@@ -231,6 +231,14 @@ pub fn is_gguf(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
 }
 
+/// Checks that a GGUF file that is to be made will be known for one.
+///
+/// # Errors
+/// When its name ends otherwise.
+pub fn check_gguf_name(path: &Path) -> Outcome<()> {
+    if is_gguf(path) { Ok(()) } else { Err(Failure::new(format!("{} should end in .gguf", path.display()))) }
+}
+
 fn of_run(path: &Path, purpose: Purpose, device: &Device) -> Outcome<LoadedModel> {
     let run = RunDirectory::open(path)?;
     let (checkpoint, rejected) = latest_good(path)?;
@@ -432,6 +440,16 @@ impl LoadedModel {
     pub fn export_tokenizer(&self, directory: &Path) -> Outcome<()> {
         let Some(codebook) = &self.codebook else { return Ok(()) };
         Ok(export_tokenizer(&**codebook, directory, reads(&self.transformer))?)
+    }
+
+    /// Its ids with a meaning, for programs that ask no tokenizer where an answer ends.
+    pub fn exported_ids(&self) -> SpecialIds {
+        let n_rows = self.transformer.config().vocab_size;
+        let codebook = self.codebook.as_ref();
+        codebook.map_or_else(
+            || self.special.clone(),
+            |codebook| self.special.with_all_ends(&codebook.vocab().special, n_rows),
+        )
     }
 
     /// What goes into a GGUF file of it beside its weights.

@@ -94,6 +94,12 @@ fn an_adapter_is_trained_loaded_and_merged() {
     bench.run(&["score", "--model", "base", "--adapter", "run/adapter", "--file", "birds.txt"]);
     let taken = bench.refusal(&["export", "--model", "base", "--to", "hf", "merged"]);
     assert!(taken.contains("is there already"), "{taken}");
+    let named = bench.refusal(&["export", "--model", "base", "--to", "gguf", "merged.bin"]);
+    assert!(named.contains("merged.bin should end in .gguf"), "{named}");
+    // A penalty may be negative, and what may not is named with its range.
+    bench.run(&["generate", "--model", "run", "--prompt", "3", "--max-tokens", "2", "--presence-penalty", "-0.5"]);
+    let negative = bench.refusal(&["generate", "--model", "run", "--prompt", "3", "--max-tokens", "-5"]);
+    assert!(negative.contains("--max-tokens") && negative.contains("-5 is not in"), "{negative}");
 }
 
 #[test]

@@ -26,7 +26,7 @@ pub fn is_unfinished(path: &Path, left: &OsStr) -> bool {
 /// Clears away what processes that were killed left of the file that would have become `path`. Whoever calls this makes
 /// sure that no other process is writing it.
 pub fn clear_unfinished(path: &Path) {
-    let entries = path.parent().map(std::fs::read_dir).into_iter().flatten().flatten().flatten();
+    let entries = path.parent().and_then(|directory| std::fs::read_dir(directory).ok()).into_iter().flatten().flatten();
     for entry in entries.filter(|entry| is_unfinished(path, &entry.file_name())) {
         // What stays takes room, no more.
         let _ = std::fs::remove_file(entry.path());

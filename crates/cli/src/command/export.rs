@@ -46,8 +46,8 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     if is_taken {
         return Err(Failure::new(format!("{} is there already; name a new one", output.display())));
     }
-    if matches!(to, Layout::Gguf) && !model::is_gguf(&output) {
-        return Err(Failure::new(format!("{} should end in .gguf", output.display())));
+    if to == Layout::Gguf {
+        model::check_gguf_name(&output)?;
     }
     let device = machine::device(common.threads);
     let mut loaded = model::load(&path, adapter.as_deref(), Purpose::Training(DType::F32), &device)?;
@@ -56,14 +56,8 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     let note = match to {
         Layout::Hf => {
             let facts = CardFacts { name, steps: loaded.step, ..CardFacts::default() };
-            let special = match &loaded.codebook {
-                Some(codebook) => {
-                    let n_rows = loaded.transformer.config().vocab_size;
-                    &loaded.special.with_all_ends(&codebook.vocab().special, n_rows)
-                }
-                None => &loaded.special,
-            };
-            let exported = export_hf(&loaded.transformer, &output, special, &loaded.published, &facts)?;
+            let ids = loaded.exported_ids();
+            let exported = export_hf(&loaded.transformer, &output, &ids, &loaded.published, &facts)?;
             loaded.export_tokenizer(&output)?;
             exported.note
         }

@@ -75,9 +75,7 @@ pub fn run(arguments: &Arguments, common: Common) -> Outcome {
     if output.exists() {
         return Err(Failure::new(format!("{} is there already; name a new file", output.display())));
     }
-    if !model::is_gguf(output) {
-        return Err(Failure::new(format!("{} should end in .gguf", output.display())));
-    }
+    model::check_gguf_name(output)?;
     // What cannot be read is said before the work.
     if let Some(text) = &arguments.text {
         scoring::documents(text, None, &Text)?.0.next().transpose()?;

@@ -26,16 +26,10 @@ pub fn recognised(path: &Path) -> Outcome<Option<String>> {
     if !path.is_file() {
         return Ok(None);
     }
-    if has_extension(path) {
+    if genera_data::source::extension_within(path).is_some_and(|extension| EXTENSIONS.contains(&&*extension)) {
         return Ok(Some("each line of SMILES, or block of structures, is a molecule".to_owned()));
     }
     Ok(column_of(path)?.map(|name| format!("its column {name:?} holds molecules (whole rows: --set data.kind=table)")))
-}
-
-fn has_extension(path: &Path) -> bool {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_ascii_lowercase();
-    let inner = [".gz", ".zst", ".zstd"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(&name);
-    inner.rsplit_once('.').is_some_and(|(_, extension)| EXTENSIONS.contains(&extension))
 }
 
 /// The column of a table, or field of JSON lines, that holds molecules by its name.

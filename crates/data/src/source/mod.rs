@@ -120,11 +120,16 @@ impl Format {
 
     /// What the name of a file says, disregarding `.gz` and `.zst`.
     pub fn of(path: &Path) -> Option<Self> {
-        let name = path.file_name()?.to_str()?.to_ascii_lowercase();
-        let inner = [".gz", ".zst", ".zstd"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(&name);
-        let (_, extension) = inner.rsplit_once('.')?;
+        let extension = extension_within(path)?;
         Self::EXTENSIONS.iter().find(|(known, _)| *known == extension).map(|(_, format)| *format)
     }
+}
+
+/// The extension of a file in lower case, disregarding `.gz` and `.zst`.
+pub fn extension_within(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_str()?.to_ascii_lowercase();
+    let inner = [".gz", ".zst", ".zstd"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(&name);
+    inner.rsplit_once('.').map(|(_, extension)| extension.to_owned())
 }
 
 /// Reads documents from bytes in memory, as from a file of that format.
@@ -141,7 +146,7 @@ pub fn read_bytes(bytes: Vec<u8>, format: Format, columns: &Columns) -> Result<D
 }
 
 fn read_file(path: &Path, options: &ReadOptions, counter: &ByteCounter) -> Result<Documents> {
-    if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json")) {
+    if extension_within(path).as_deref() == Some("json") {
         let hint = "is one JSON value as its name says, and those are not read as data: name it .jsonl where every line is a \
              value of its own, make lines of an array (`jq -c '.[]' IN.json > OUT.jsonl`), or name it .txt to learn it as text";
         return Err(Error::bad_file(path, hint));
