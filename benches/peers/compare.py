@@ -22,7 +22,7 @@ import statistics
 import subprocess
 import sys
 
-from programs import KEEP_MEMORY, Failed, kept, machine, measure, reason, some_of, threads, version
+from programs import KEEP_MEMORY, Failed, kept, machine, measure, reason, record, record_ratio, some_of, threads, version
 
 HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -46,7 +46,9 @@ ASKED = {
     ("to the best of all", "encoder-decoder", "bf16"): 1.2,
 }
 for peer, asked in [("candle", 5.0), ("burn", 3.5)]:
-    ASKED |= {(f"to {peer}", model, dtype): asked for model in PEERS[peer] for dtype in ["f32", "bf16"]}
+    ASKED |= {(f"to {peer}", model, "bf16"): asked for model in PEERS[peer]}
+# Share of the peak of products that is asked of model A in bf16.
+ASKED_SHARE = 0.65
 
 
 def build(peer):
@@ -161,9 +163,29 @@ def show(results, failures, model, n_rounds):
         share = f"{100 * median(name, 'share_of_peak'):.0f} %" if is_ours(name) else ""
         line = f"{name:<{width}} {speed:>9,.0f}{ratios}  {memory[name] / 1e9:>6.2f} GB"
         print(f"{line}  {share_of_memory(memory, name):>12}  {share:>11}".rstrip())
+    record_all(results, model)
     for name, reasons in failures.items():
         how_often = "" if name not in results else f" in {len(reasons)} of {n_rounds} rounds"
         print(f"{name:<{width}}    failed{how_often}: {reasons[-1]}", flush=True)
+
+
+def record_all(results, model):
+    """Puts what is asked of a model into the table of all figures."""
+    median = lambda name, key: statistics.median(result[key] for result in results[name])
+    speeds = {name: median(name, "tokens_per_s") for name in results}
+    memory = {name: median(name, "peak_memory_bytes") for name in results}
+    for title, peer, is_same_type in RATIOS:
+        for dtype in ["f32", "bf16"]:
+            if asked := ASKED.get((title, model, dtype)):
+                beside = f"PyTorch, {title}" if peer == "pytorch" else peer
+                ratio = best_ratio(speeds, f"genera {dtype}", peer, is_same_type)
+                record_ratio(f"training, model {model}, {dtype}, beside {beside}", asked, ratio)
+    for name in filter(is_ours, results):
+        if share := share_of_memory(memory, name):
+            record(f"peak memory, model {model}, {words(name)[1]}, of PyTorch's", "≤ 1.00", share, float(share) <= 1)
+    if model == "a" and "genera bf16" in results:
+        share = median("genera bf16", "share_of_peak")
+        record("share of the peak of products, model a, bf16", f"≥ {ASKED_SHARE}", f"{share:.2f}", share >= ASKED_SHARE)
 
 
 def words(row):
@@ -178,13 +200,18 @@ def is_ours(row):
 
 def ratio(speeds, name, model, title, peer, is_same_type):
     """How many times as fast a row of Genera is as the fastest of the peer's, and what is asked; blank where there is none."""
-    dtype = words(name)[1]
-    wanted = {peer, dtype} if is_same_type else {peer}
-    others = [speed for row, speed in speeds.items() if wanted <= set(words(row))]
-    if not is_ours(name) or not others:
+    found = best_ratio(speeds, name, peer, is_same_type) if is_ours(name) else None
+    if found is None:
         return ""
-    asked = ASKED.get((title, model, dtype))
-    return f"{speeds[name] / max(others):.2f}" + (f" ({asked:.2f})" if asked else "")
+    asked = ASKED.get((title, model, words(name)[1]))
+    return f"{found:.2f}" + (f" ({asked:.2f})" if asked else "")
+
+
+def best_ratio(speeds, name, peer, is_same_type):
+    """How many times as fast a row is as the fastest of the peer's; None where one of them lacks."""
+    wanted = {peer, words(name)[1]} if is_same_type else {peer}
+    others = [speed for row, speed in speeds.items() if wanted <= set(words(row))]
+    return speeds[name] / max(others) if name in speeds and others else None
 
 
 def share_of_memory(memory, name):

@@ -58,6 +58,19 @@ def measure(command, environment={}, directory=None, given=None):
     return result
 
 
+def record(what, asked, reached, is_reached=None):
+    """Adds a line to the table of all figures, where `cargo xtask bench peers` collects one; None is what was not measured."""
+    if path := os.environ.get("GENERA_FIGURES"):
+        with open(path, "a") as file:
+            print(json.dumps({"what": what, "asked": asked, "reached": reached, "is_reached": is_reached}), file=file)
+
+
+def record_ratio(what, asked, ratio):
+    """Adds a ratio, of which so much is asked at least; None is what was not measured."""
+    reached = "no row of both" if ratio is None else f"{ratio:.2f}"
+    record(what, f"≥ {asked:.2f}", reached, None if ratio is None else ratio >= asked)
+
+
 def version(genera):
     """The version of the program."""
     try:

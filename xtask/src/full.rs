@@ -1,6 +1,7 @@
 //! `cargo xtask check --full`: what needs PyTorch.
 
 use crate::process::{output, root, run, run_with};
+use crate::python;
 use std::fs;
 
 /// A family of architectures, the recipe it is tried with, and ids that its model is asked about.
@@ -37,19 +38,28 @@ pub fn run_all() -> Result<(), String> {
     let genera = root().join("target/release/genera");
     let genera = genera.to_str().ok_or("the repository's path is not UTF-8")?;
     run(genera, &["check"])?;
+    let python = python::named(None)?;
     EXPORTS.iter().try_for_each(|export| {
         let run_directory = train(genera, export)?;
-        compare_logits(genera, export, &run_directory)?;
-        compare_curve(genera, &run_directory)
+        compare_logits(genera, &python, export, &run_directory)?;
+        compare_curve(genera, &python, &run_directory, &[])
     })?;
-    compare_published(genera)
+    compare_published(genera, &python)
+}
+
+/// Trains a model of a preset among [`EXPORTS`] and compares the loss of every step with PyTorch's.
+pub fn compare_losses(genera: &str, python: &str, preset: &str, environment: &[(&str, &str)]) -> Result<(), String> {
+    let export = EXPORTS.iter().find(|export| export.preset == preset);
+    let export = export.ok_or_else(|| format!("there is no comparison of {preset}"))?;
+    let run_directory = train(genera, export)?;
+    compare_curve(genera, python, &run_directory, environment)
 }
 
 /// Makes a tiny model of every published family and variant with transformers, and compares its logits, its continuations
 /// and what comes back after an export.
-fn compare_published(genera: &str) -> Result<(), String> {
+fn compare_published(genera: &str, python: &str) -> Result<(), String> {
     let models = root().join("target/full/published").display().to_string();
-    run("python3", &["benches/peers/transformers_models.py", &models, "--genera", genera])?;
+    run(python, &["benches/peers/transformers_models.py", &models, "--genera", genera])?;
     run_with("cargo", &["test", "--package", "genera-engine", "--test", "golden"], &[("GENERA_MODELS", &models)])
 }
 
@@ -68,18 +78,18 @@ fn train(genera: &str, export: &Export) -> Result<String, String> {
 }
 
 /// Compares the logits with those that transformers computes from the exported files.
-fn compare_logits(genera: &str, export: &Export, run_directory: &str) -> Result<(), String> {
+fn compare_logits(genera: &str, python: &str, export: &Export, run_directory: &str) -> Result<(), String> {
     let (model, logits) = (format!("{run_directory}/model"), format!("{run_directory}/logits.json"));
     let mut ask = vec!["--tokens", export.tokens];
     ask.extend(export.decoder_tokens.into_iter().flat_map(|tokens| ["--decoder-tokens", tokens]));
     let printed = output(genera, &[&["logits", "--model", &model, "--json"], &ask[..]].concat())?;
     fs::write(&logits, printed).map_err(|error| format!("{logits}: {error}"))?;
-    run("python3", &[&["benches/peers/transformers_logits.py", &model, &logits], &ask[..]].concat())
+    run(python, &[&["benches/peers/transformers_logits.py", &model, &logits], &ask[..]].concat())
 }
 
 /// Compares the loss of every step with PyTorch's, from the same first weights on the same batches.
-fn compare_curve(genera: &str, run_directory: &str) -> Result<(), String> {
+fn compare_curve(genera: &str, python: &str, run_directory: &str, environment: &[(&str, &str)]) -> Result<(), String> {
     let replay = format!("{run_directory}/replay");
     run(genera, &["replay", run_directory, "--output", &replay])?;
-    run("python3", &["benches/peers/pytorch_curve.py", run_directory, &replay])
+    run_with(python, &["benches/peers/pytorch_curve.py", run_directory, &replay], environment)
 }

@@ -1,16 +1,25 @@
 //! `cargo xtask bench`: how fast others do the same work.
 
-use crate::process::{root, run};
+mod figures;
+
+use crate::full;
+use crate::process::{root, run, run_with};
 use crate::python;
+use figures::Figures;
+use std::path::Path;
 
 const HELP: &str = "\
 How fast others do the same work. Builds the program first.
 
-  cargo xtask bench peers    trains the models of recipes/bench-*.toml beside PyTorch, candle and burn, then bench kernels
-    --quick                  in fewer rounds, with freed memory kept alone
+  cargo xtask bench peers    trains the models of recipes/bench-*.toml beside PyTorch, candle and burn, then bench kernels,
+                             bench scaling of models a and b, the losses of 50 steps beside PyTorch's, and bf16 beside f32
+                             trained to the end; ends with a table of what is asked and what was reached
+    --quick                  in fewer rounds, with freed memory kept alone (an hour on two cores)
     --models A,B             of a, b, c, encoder-decoder; the kernels are the same for all
     --peers A,B              of pytorch, candle, burn, and of pytorch, gemm, faer for the kernels
-    --only-models            without the kernels
+    --only-models            without what comes after the models
+    --text FILE              what is trained on to the end: tinyshakespeare (default: text/tinyshakespeare.txt in the
+                             directory that GENERA_TEST_DATA names)
     --threads N              of every program (default: as many as each of them takes)
     --python PATH            an interpreter (default: GENERA_PYTHON, or python3); where it has no torch, a virtual
                              environment is made in target/peers/venv
@@ -36,6 +45,7 @@ struct Options<'a> {
     peers: Option<&'a str>,
     threads: Option<&'a str>,
     python: Option<&'a str>,
+    text: Option<&'a str>,
 }
 
 /// Runs the comparison that the first word names.
@@ -50,13 +60,13 @@ pub fn run_all(words: &[&str]) -> Result<(), String> {
         ["peers", ref options @ ..] => peers(options),
         ["kernels", ref options @ ..] => {
             let options = parse(options, &["--quick", "--peers", "--threads", "--python"], &KERNEL_PEERS)?;
-            compare("kernels.py", &options, &interpreter(&options)?, &build()?)
+            compare("kernels.py", &options, &interpreter(&options)?, &build()?, &[])
         }
         ["scaling", ref options @ ..] => {
             let options = parse(options, &["--quick", "--models", "--threads", "--python"], &[])?;
             let python = python::named(options.python)?;
             python::check(&python)?;
-            compare("scaling.py", &options, &python, &build()?)
+            compare("scaling.py", &options, &python, &build()?, &[])
         }
         ["generate", ref options @ ..] => {
             let python = python::named(None)?;
@@ -67,28 +77,61 @@ pub fn run_all(words: &[&str]) -> Result<(), String> {
     }
 }
 
-/// Compares the training of whole models, then the kernels, even where the first fails; each with the wanted peers that it
-/// has.
+/// Compares the training of whole models, then what goes with it, each even where one before it failed; ends with the table
+/// of all figures.
 fn peers(words: &[&str]) -> Result<(), String> {
-    let known = ["--quick", "--models", "--peers", "--only-models", "--threads", "--python"];
+    let known = ["--quick", "--models", "--peers", "--only-models", "--text", "--threads", "--python"];
     let options = parse(words, &known, &[TRAINING_PEERS, KERNEL_PEERS].concat())?;
     let training = among(&TRAINING_PEERS, options.peers);
     let kernels = among(&KERNEL_PEERS, options.peers).filter(|_| !options.only_models);
     if training.is_none() && kernels.is_none() {
         return Err(format!("none of these peers trains models; {} do", TRAINING_PEERS.join(", ")));
     }
-    let (python, genera) = (interpreter(&options)?, build()?);
-    let run = |script, peers: Option<String>, models| match peers {
-        // The script itself knows best who trains what, where nobody is named.
-        Some(peers) => {
-            let options = Options { models, peers: options.peers.and(Some(&peers)), ..options };
-            compare(script, &options, &python, &genera)
+    let (python, genera, figures) = (interpreter(&options)?, build()?, Figures::begin()?);
+    let environment = [(figures::VARIABLE, figures.path())];
+    let environment: Vec<_> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let run = |script, options: &Options| compare(script, options, &python, &genera, &environment);
+    // The script itself knows best who trains what, where nobody is named.
+    let beside = |peers: Option<&str>| options.peers.and(peers).map(str::to_owned);
+    let mut outcomes = Vec::new();
+    if training.is_some() {
+        let peers = beside(training.as_deref());
+        outcomes.push(run("compare.py", &Options { peers: peers.as_deref(), ..options }));
+    }
+    if kernels.is_some() {
+        let peers = beside(kernels.as_deref());
+        outcomes.push(run("kernels.py", &Options { models: None, peers: peers.as_deref(), ..options }));
+    }
+    if !options.only_models {
+        let scaled = Options { models: Some("a,b"), peers: None, threads: None, ..options };
+        outcomes.push(run("scaling.py", &scaled));
+        if among(&["pytorch"], options.peers).is_some() {
+            outcomes.push(full::compare_losses(&genera, &python, "gpt2", &environment));
         }
-        None => Ok(()),
+        outcomes.push(train_to_the_end(&options, &python, &genera, &environment));
+    }
+    println!("\n{}", figures.table()?);
+    let failures: Vec<String> = outcomes.into_iter().filter_map(Result::err).collect();
+    if failures.is_empty() { Ok(()) } else { Err(failures.join("\n")) }
+}
+
+/// Compares the storage types in training to the end.
+fn train_to_the_end(options: &Options, python: &str, genera: &str, environment: &[(&str, &str)]) -> Result<(), String> {
+    let in_test_data = || {
+        let directory = std::env::var("GENERA_TEST_DATA").ok()?;
+        Some(format!("{directory}/text/tinyshakespeare.txt"))
     };
-    let models = run("compare.py", training, options.models);
-    let kernels = run("kernels.py", kernels, None);
-    models.and(kernels)
+    let text = options.text.map(str::to_owned).or_else(in_test_data).ok_or(
+        "bf16 was not compared with f32: there is no text; name tinyshakespeare with --text FILE \
+         (https://github.com/karpathy/char-rnn, data/tinyshakespeare/input.txt)",
+    )?;
+    // Programs are started in the repository.
+    let text = std::path::absolute(Path::new(&text)).map_err(|error| format!("{text}: {error}"))?;
+    let mut arguments = vec!["benches/peers/losses.py".to_owned(), genera.to_owned(), text.display().to_string()];
+    arguments.extend(options.is_quick.then(|| "--quick".to_owned()));
+    arguments.extend(options.threads.into_iter().flat_map(|n| ["--threads".to_owned(), n.to_owned()]));
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    run_with(python, &arguments, environment)
 }
 
 /// Reads the options that a comparison knows, with some of these peers.
@@ -106,6 +149,7 @@ fn parse<'a>(words: &[&'a str], known: &[&str], peers: &[&str]) -> Result<Option
             "--models" => options.models = Some(some_of(&MODELS, option, value()?)?),
             "--peers" => options.peers = Some(some_of(peers, option, value()?)?),
             "--threads" => options.threads = Some(count(option, value()?)?),
+            "--text" => options.text = Some(value()?),
             _ => options.python = Some(value()?),
         }
     }
@@ -157,14 +201,20 @@ fn build() -> Result<String, String> {
 }
 
 /// Runs a script of benches/peers.
-fn compare(script: &str, options: &Options, python: &str, genera: &str) -> Result<(), String> {
+fn compare(
+    script: &str,
+    options: &Options,
+    python: &str,
+    genera: &str,
+    environment: &[(&str, &str)],
+) -> Result<(), String> {
     let script = format!("benches/peers/{script}");
     let mut arguments = vec![script.as_str(), genera];
     arguments.extend(options.is_quick.then_some("--quick"));
     for (option, value) in [("--models", options.models), ("--peers", options.peers), ("--threads", options.threads)] {
         arguments.extend(value.into_iter().flat_map(|value| [option, value]));
     }
-    run(python, &arguments)
+    run_with(python, &arguments, environment)
 }
 
 #[cfg(test)]

@@ -1,0 +1,59 @@
+#!/usr/bin/env python3
+"""Trains recipes/shakespeare-small.toml to its end in f32 and in bf16, from several seeds, and compares the validation losses.
+
+    losses.py GENERA TEXT [--quick] [--threads N]
+
+Speed must not be paid for with quality: for every seed the two storage types are to differ by less than two seeds do. The exit
+code is 1 where they do not. TEXT is tinyshakespeare, or another text of about a megabyte.
+"""
+
+import argparse
+import itertools
+import pathlib
+import sys
+import tempfile
+
+from programs import Failed, measure, record, threads
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+DTYPES = ["f32", "bf16"]
+
+
+def train(arguments, seed, dtype, directory):
+    """The validation loss at the end, in nats."""
+    sets = [f"data.files=['{arguments.text.resolve()}']", f"train.seed={seed}", f"train.dtype={dtype}"]
+    command = [arguments.genera, "train", ROOT / "recipes/shakespeare-small.toml", "--json", "--run", directory]
+    command += [word for setting in sets for word in ("--set", setting)]
+    if arguments.threads:
+        command += ["--threads", arguments.threads]
+    return measure(command)["validation_loss"]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("genera", help="the program, built with --release")
+    parser.add_argument("text", type=pathlib.Path, help="the text to learn")
+    parser.add_argument("--quick", action="store_true", help="two seeds instead of four")
+    parser.add_argument("--threads", type=threads, help="(default: all cores)")
+    arguments = parser.parse_args()
+    losses = {dtype: [] for dtype in DTYPES}
+    print(f"\nvalidation loss of recipes/shakespeare-small.toml, in nats\nseed {'f32':>10} {'bf16':>10} {'difference':>12}")
+    for seed in range(1, 3 if arguments.quick else 5):
+        for dtype in DTYPES:
+            print(f"losses, seed {seed}: {dtype}", file=sys.stderr)
+            try:
+                with tempfile.TemporaryDirectory() as directory:
+                    losses[dtype].append(train(arguments, seed, dtype, f"{directory}/run"))
+            except Failed as why:
+                sys.exit(f"genera, seed {seed}, {dtype}: {why}")
+        f32, bf16 = (losses[dtype][-1] for dtype in DTYPES)
+        print(f"{seed:<4} {f32:>10.4f} {bf16:>10.4f} {abs(f32 - bf16):>12.4f}", flush=True)
+    of_dtypes = max(abs(f32 - bf16) for f32, bf16 in zip(*losses.values()))
+    of_seeds = max(abs(a - b) for a, b in itertools.combinations(losses["f32"], 2))
+    print(f"most between the storage types {of_dtypes:.4f}, most between seeds in f32 {of_seeds:.4f}")
+    record("bf16 beside f32, validation loss at the end", f"< {of_seeds:.4f}", f"{of_dtypes:.4f}", of_dtypes < of_seeds)
+    sys.exit(0 if of_dtypes < of_seeds else 1)
+
+
+if __name__ == "__main__":
+    main()
