@@ -383,7 +383,7 @@ impl Params {
     }
 
     /// Where the numbers are. Norms are never packed, so there is always a tensor.
-    fn device(&self) -> &Device {
+    pub(crate) fn device(&self) -> &Device {
         self.masters.iter().flatten().next().expect("a model has a norm").device()
     }
 

@@ -5,9 +5,12 @@
 //! Prints for each vocabulary and storage type the time of one forward and backward pass over ROWS (default 1024) hidden
 //! states of WIDTH (default 256), the best of several, and the rate of its three products.
 
+mod shared;
+
 use genera_tensor::op::{LossSpec, linear_cross_entropy};
 use genera_tensor::{DType, Device, Gradients, Key, ParamId, Tape, Tensor};
-use std::time::{Duration, Instant};
+use shared::best;
+use std::time::Duration;
 
 fn main() {
     let arguments: Vec<usize> =
@@ -22,7 +25,7 @@ fn main() {
             let weight = random(&device, [n_classes, width], dtype);
             let targets = (0..rows as u64).map(|i| Key::new(2).below(i, n_classes as u64) as u32).collect();
             let spec = LossSpec { targets, smoothing: 0.0, scale: 1.0, cap: None };
-            let best = best(time, || pass(&device, &x, &weight, &spec)).as_secs_f64();
+            let best = best(time, || pass(&device, &x, &weight, &spec));
             let rate = 6.0 * (rows * width * n_classes) as f64 / best / 1e9;
             println!("{:>4} V {n_classes:>6} {:>8.1} ms {rate:>6.0} GFLOP/s", dtype.name(), 1e3 * best);
         }
@@ -40,15 +43,4 @@ fn random(device: &Device, shape: [usize; 2], dtype: DType) -> Tensor {
     let mut values = vec![0.0; shape[0] * shape[1]];
     Key::new(1).uniforms(0, &mut values);
     Tensor::from_f32(device, shape, &values).cast(dtype)
-}
-
-fn best(time: Duration, mut call: impl FnMut()) -> Duration {
-    let start = Instant::now();
-    let mut best = Duration::MAX;
-    while start.elapsed() < time {
-        let start = Instant::now();
-        call();
-        best = best.min(start.elapsed());
-    }
-    best
 }

@@ -4,11 +4,13 @@
 //! `shape=3072,384` (the beginning of a row), `seconds=0.3`.
 //! Each figure is the best of many short runs, since other programs can only make one slower.
 
+mod shared;
+
+use genera_tensor::DType;
 use genera_tensor::backend::cpu::Cpu;
 use genera_tensor::backend::{Kernels, Matmul, Matrix, PackedMatrix, Rhs};
-use genera_tensor::{DType, Key, View, ViewMut};
-use half::bf16;
-use std::time::{Duration, Instant};
+use shared::{Elements, best};
+use std::time::Duration;
 
 /// Rows M, width N and depth K of a layer's forward product.
 const LAYERS: [[usize; 3]; 9] = [
@@ -95,55 +97,10 @@ impl Bench<'_> {
             return 0.0;
         }
         let mut out = Elements::random(m * n, c);
-        let mut best = Duration::MAX;
-        let start = Instant::now();
-        while start.elapsed() < self.time {
-            let run = Instant::now();
-            self.cpu.matmul(Matmul {
-                m,
-                n,
-                k,
-                a,
-                b,
-                c: out.view_mut(),
-                accumulate: false,
-                bias: None,
-                activation: None,
-                pre_activation: None,
-                residual: None,
-            });
-            best = best.min(run.elapsed());
-        }
-        2.0 * (m * n * k) as f64 / best.as_secs_f64() / 1e9
-    }
-}
-
-enum Elements {
-    F32(Vec<f32>),
-    Bf16(Vec<bf16>),
-}
-
-impl Elements {
-    fn random(n: usize, dtype: DType) -> Self {
-        let mut values = vec![0.0; n];
-        Key::new(1).uniforms(0, &mut values);
-        match dtype {
-            DType::F32 => Elements::F32(values),
-            DType::Bf16 => Elements::Bf16(values.into_iter().map(bf16::from_f32).collect()),
-        }
-    }
-
-    fn view(&self) -> View<'_> {
-        match self {
-            Elements::F32(data) => View::F32(data),
-            Elements::Bf16(data) => View::Bf16(data),
-        }
-    }
-
-    fn view_mut(&mut self) -> ViewMut<'_> {
-        match self {
-            Elements::F32(data) => ViewMut::F32(data),
-            Elements::Bf16(data) => ViewMut::Bf16(data),
-        }
+        let seconds = best(self.time, || {
+            let product = Matmul::product([m, n, k], a, a, out.view_mut(), false);
+            self.cpu.matmul(Matmul { b, ..product });
+        });
+        2.0 * (m * n * k) as f64 / seconds / 1e9
     }
 }

@@ -6,10 +6,16 @@
 //! best of several runs. Every tensor counts once for each kernel that reads it and once that writes it; a row read again
 //! while it lies in the cache does not. The default tensors do not fit in the caches. FILTER keeps kernels by name.
 
+mod shared;
+
 use genera_tensor::backend::cpu::Cpu;
 use genera_tensor::backend::{AdamW, CopyColumns, CrossEntropy, Kernels, Norm, NormBackward, Rotary};
 use genera_tensor::{Activation, DType, Device, Key, NormKind, Tensor};
-use std::time::{Duration, Instant};
+use shared::best;
+use std::time::Duration;
+
+/// How long each kernel is measured.
+const TIME_PER_LINE: Duration = Duration::from_millis(300);
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -47,7 +53,7 @@ impl Report {
         if !name.contains(&self.filter) {
             return;
         }
-        let rates = self.cpus.each_ref().map(|cpu| n_bytes as f64 / best(|| call(cpu)).as_secs_f64() / 1e9);
+        let rates = self.cpus.each_ref().map(|cpu| n_bytes as f64 / best(TIME_PER_LINE, || call(cpu)) / 1e9);
         println!("{name:<24}{:>6}{:>9.1} GB/s{:>9.1} GB/s", dtype.name(), rates[0], rates[1]);
     }
 
@@ -60,17 +66,6 @@ impl Report {
         device.kernels().cast(values.view(), tensor.view_mut());
         tensor
     }
-}
-
-fn best(mut call: impl FnMut()) -> Duration {
-    let start = Instant::now();
-    let mut best = Duration::MAX;
-    while start.elapsed() < Duration::from_millis(300) {
-        let start = Instant::now();
-        call();
-        best = best.min(start.elapsed());
-    }
-    best
 }
 
 fn pointwise(report: &Report, dtype: DType) {

@@ -66,11 +66,20 @@ pub fn parts(recipe: &Recipe, config: &ModelConfig, dtype: DType) -> Parts {
     ]
 }
 
-/// The largest operand that a product rearranges: a block of the logits' gradient.
+/// The two largest operands that products rearrange. A weight's gradient takes the gradients of its outputs always, which are
+/// the logits' in blocks, and the inputs where these are the narrower.
 fn packed_bytes(recipe: &Recipe, config: &ModelConfig, dtype: DType) -> usize {
     let (rows, lens) = largest_batch(recipe, config);
-    let n_rows = logits_block_rows(rows.saturating_mul(lens.target), config.vocab_size);
-    n_rows.saturating_mul(config.vocab_size).saturating_mul(dtype.size_bytes())
+    let n_logits =
+        logits_block_rows(rows.saturating_mul(lens.target), config.vocab_size).saturating_mul(config.vocab_size);
+    let specs = layout(config);
+    let layers = specs.iter().filter(|spec| matches!(spec.role, Role::Matrix | Role::Query | Role::Residual));
+    let sizes = layers.map(|spec| (spec.shape.n_rows(), spec.shape.last()));
+    let (outputs, inputs) =
+        sizes.fold((0, 0), |(outputs, inputs), (n_out, n_in)| (outputs.max(n_out), inputs.max(n_in.min(n_out))));
+    let n_tokens = rows.saturating_mul(lens.target.max(lens.source));
+    let (outputs, inputs) = (n_tokens.saturating_mul(outputs).max(n_logits), n_tokens.saturating_mul(inputs));
+    outputs.saturating_add(inputs).saturating_mul(dtype.size_bytes())
 }
 
 /// The memory that training by a recipe needs.

@@ -1,7 +1,7 @@
 //! A moving average of the weights, which is less noisy than the weights themselves.
 
 use crate::params::Params;
-use genera_tensor::{DType, ParamId, Tensor};
+use genera_tensor::{ParamId, Tensor};
 
 /// The averages of all trained parameters.
 #[derive(Debug)]
@@ -22,16 +22,12 @@ impl Averages {
     /// that the initial weights are soon forgotten.
     pub(crate) fn update(&mut self, params: &Params, step: u64) {
         let decay = self.decay.min((1.0 + step as f64) / (10.0 + step as f64));
-        for (i, average) in self.by_param.iter_mut().enumerate() {
-            let Some(average) = average else { continue };
-            let weights = params.master(ParamId(i));
-            let kernels = weights.device().kernels();
-            // decay·average + (1 − decay)·weights with both factors rounded would not keep weights that stand still.
-            let mut way = Tensor::scratch(weights.device(), weights.shape(), DType::F32);
-            kernels.cast(weights.view(), way.view_mut());
-            kernels.scale_add(-1.0, average.view(), 1.0, way.view_mut());
-            kernels.scale_add((1.0 - decay) as f32, way.view(), 1.0, average.view_mut());
-        }
+        let trained =
+            self.by_param.iter_mut().enumerate().filter_map(|(i, average)| Some((ParamId(i), average.as_mut()?)));
+        let pairs: Vec<_> =
+            trained.map(|(id, average)| (params.master(id).view().f32(), average.view_mut().into_f32())).collect();
+        // decay·average + (1 − decay)·weights with both factors rounded would not keep weights that stand still.
+        params.device().kernels().move_averages((1.0 - decay) as f32, pairs);
     }
 
     /// Exchanges the averages with the weights; a second call undoes it.
@@ -61,7 +57,7 @@ impl Averages {
 mod tests {
     use super::*;
     use crate::params::{ParamSpec, Role};
-    use genera_tensor::{Device, Key};
+    use genera_tensor::{DType, Device, Key};
 
     /// Numbers around a level of their own, for long enough that only the level matters.
     #[test]

@@ -185,6 +185,9 @@ pub enum Visibility {
 }
 
 /// Who sees whom. A key is hidden when any part hides it; a query that sees no key gives zeros and passes no gradient.
+///
+/// A hidden key has the weight 0, so that it counts for nothing unless it holds a NaN or infinity, which 0 times is a NaN. Keys
+/// beyond `key_lens` are not looked at and may hold anything.
 #[derive(Clone, Copy, Debug)]
 pub struct Mask<'a> {
     /// By position.
@@ -588,4 +591,8 @@ pub trait Kernels: Send + Sync {
 
     /// See [`AdamW`]; several tensors in one sweep.
     fn adamw(&self, steps: Vec<AdamW<'_>>);
+
+    /// `average += share · (x − average)` of each pair (x, average), several in one sweep. An average that x equals stays as it
+    /// is.
+    fn move_averages(&self, share: f32, pairs: Vec<(&[f32], &mut [f32])>);
 }

@@ -121,7 +121,7 @@ impl Kernels for Cpu {
     }
 
     fn attention_backward(&self, call: AttentionBackward<'_>) {
-        attention::attention_backward(&self.pool, self.isa, call)
+        attention::attention_backward(&self.pool, self.isa, &self.attention, call)
     }
 
     fn store_in_pages(&self, rows: Vec<StoreInPages<'_>>) {
@@ -218,5 +218,9 @@ impl Kernels for Cpu {
 
     fn adamw(&self, steps: Vec<AdamW<'_>>) {
         optimizer::adamw(self, steps)
+    }
+
+    fn move_averages(&self, share: f32, pairs: Vec<(&[f32], &mut [f32])>) {
+        optimizer::move_averages(self, share, pairs)
     }
 }

@@ -1,4 +1,4 @@
-//! Optimizer steps.
+//! Optimizer steps and averages of weights.
 
 use super::Cpu;
 use super::lanes::{Element, Lanes, Program, typed};
@@ -102,6 +102,37 @@ impl AdamWPart<'_> {
             if let Some(rounded) = rounded.as_deref_mut() {
                 w.write(rounded, at);
             }
+        }
+    }
+}
+
+pub(super) fn move_averages(cpu: &Cpu, share: f32, pairs: Vec<(&[f32], &mut [f32])>) {
+    let as_many = pairs.iter().all(|(x, average)| x.len() == average.len());
+    assert!(as_many, "an average has as many elements as what it is of");
+    let (sources, splits): (Vec<_>, Vec<_>) =
+        pairs.into_iter().map(|(x, average)| (x, chunks(average, CHUNK_LEN))).unzip();
+    cpu.pool.for_each(joined(splits), |_, (tensor, i, average)| {
+        cpu.isa.run(MoveAverage { share, x: slice_chunk(sources[tensor], i, CHUNK_LEN), average });
+    });
+}
+
+struct MoveAverage<'a> {
+    share: f32,
+    x: &'a [f32],
+    average: &'a mut [f32],
+}
+
+impl Program for MoveAverage<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Lanes>(self, v: V) {
+        let Self { share, x, average } = self;
+        for at in v.spans(x.len()) {
+            let before = v.read(average, at);
+            // Not fused: the result is rounded as the reference rounds it.
+            let way = v.splat(share) * (v.read(x, at) - before);
+            (before + way).write(average, at);
         }
     }
 }

@@ -585,6 +585,20 @@ fn adamw() {
     }
 }
 
+#[test]
+fn move_averages() {
+    for (rows, width, ..) in cases() {
+        let sizes = [rows * width, width];
+        let [mut long, mut short] = sizes.map(|n| Numbers::random(DType::F32, n, 1 + n as u64));
+        let averages = sizes.map(|n| Numbers::random(DType::F32, n, 3 + n as u64));
+        let (long, short): (&[f32], &[f32]) = (long.f32s(), short.f32s());
+        check(&format!("averages of {sizes:?}"), Close::Exact, &averages, |on, averages| {
+            let [first, second] = averages else { panic!("two outputs") };
+            on.move_averages(0.3, vec![(long, first.f32s()), (short, second.f32s())]);
+        });
+    }
+}
+
 fn one_step<'a>(
     [weights, first, second]: [&'a mut Numbers; 3],
     rounded: Option<ViewMut<'a>>,

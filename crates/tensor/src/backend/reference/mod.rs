@@ -160,4 +160,8 @@ impl Kernels for Reference {
     fn adamw(&self, steps: Vec<AdamW<'_>>) {
         steps.into_iter().for_each(optimizer::adamw)
     }
+
+    fn move_averages(&self, share: f32, pairs: Vec<(&[f32], &mut [f32])>) {
+        pairs.into_iter().for_each(|(x, average)| optimizer::move_average(share, x, average))
+    }
 }

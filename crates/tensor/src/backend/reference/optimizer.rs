@@ -17,3 +17,9 @@ pub(super) fn adamw(call: AdamW<'_>) {
         }
     }
 }
+
+pub(super) fn move_average(share: f32, x: &[f32], average: &mut [f32]) {
+    for i in 0..x.len() {
+        average[i] += share * (x[i] - average[i]);
+    }
+}

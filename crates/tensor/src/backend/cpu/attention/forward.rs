@@ -22,10 +22,13 @@ const TASK_LINES: usize = 1024;
 /// Fewest lines of a task while there are enough tasks: each packs the keys it sees.
 const TASK_LINES_MIN: usize = 96;
 
-/// Records of blocks, where different threads weigh those of the same queries; kept from call to call.
+/// Memory that is kept from call to call.
 #[derive(Debug, Default)]
 pub(in crate::backend::cpu) struct Workspace {
+    /// Records of blocks, where different threads weigh those of the same queries.
     records: Mutex<Vec<f32>>,
+    /// Gradients of an offset bias, of each row.
+    pub(super) dbiases: Mutex<Vec<f32>>,
 }
 
 /// What all tasks of a call have in common.

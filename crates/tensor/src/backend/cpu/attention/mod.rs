@@ -70,14 +70,16 @@ fn heads_of_queries(lines: &QueryLines<'_>, out: ViewMut<'_>) -> OutputHeads {
 }
 
 /// See [`AttentionBackward`].
-pub(super) fn attention_backward(pool: &Pool, isa: Isa, call: AttentionBackward<'_>) {
+pub(super) fn attention_backward(pool: &Pool, isa: Isa, workspace: &Workspace, call: AttentionBackward<'_>) {
     check::backward(&call);
     let inputs = Inputs::of_backward(&call);
     let words = words(isa, &inputs);
     let AttentionSizes { b, h, g, .. } = inputs.lines.sizes;
     let n_offsets = inputs.lines.bias.filter(|_| call.dbias.is_some()).map_or(0, |bias| bias.n_offsets);
     // One for each row, added up in the order of the rows.
-    let mut dbiases = vec![0.0; b * h * n_offsets];
+    let mut dbiases = workspace.dbiases.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    dbiases.clear();
+    dbiases.resize(b * h * n_offsets, 0.0);
     let given = Given { out: call.out, log_sum_exp: call.log_sum_exp, dout: call.dout };
     let gradients = Gradients::new(&inputs.lines, call.into, &mut dbiases);
     pool.run(b * g, &|i| {

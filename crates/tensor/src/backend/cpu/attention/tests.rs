@@ -375,7 +375,7 @@ fn of_chunk(bias: &[f32], h: usize, is_shorter: bool, skipped: usize, n_offsets:
 }
 
 #[test]
-fn hidden_keys_do_not_count_even_if_they_hold_nonsense() {
+fn keys_beyond_the_length_do_not_count_even_if_they_hold_nonsense() {
     let whole = Case { key_lens: Some(vec![70]), dtype: DType::Bf16, ..case(Visibility::Full, [1, 10, 90, 2, 1, 32]) };
     let tensors = whole.tensors();
     let mut spoilt = tensors.clone();
