@@ -10,11 +10,13 @@ mod optimizer;
 mod packed;
 mod pointwise;
 mod pool;
+mod prefetch;
 mod reduce;
 mod rotary;
 #[cfg(test)]
 mod row_tests;
 mod rows;
+mod shared_view;
 mod softmax;
 mod table;
 

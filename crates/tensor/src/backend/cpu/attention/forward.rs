@@ -5,7 +5,7 @@
 //! Dao, Haziza, Massa and Sizov, "Flash-Decoding for long-context inference", 2023 (splitting the keys).
 
 use super::inputs::{QueryLines, Task};
-use super::output::{Output, OutputHeads};
+use super::output::{self, OutputHeads};
 use super::record;
 use super::scratch::ThreadMemory;
 use super::source::{BLOCK, Source};
@@ -15,6 +15,7 @@ use crate::backend::cpu::isa::Isa;
 use crate::backend::cpu::lanes::{Lanes, Program};
 use crate::backend::cpu::matmul::kernel::MAX_ROWS;
 use crate::backend::cpu::pool::{Pool, chunks};
+use crate::backend::cpu::shared_view::SharedView;
 use std::sync::Mutex;
 
 /// Most lines of a forward task: their state should stay in the second-level cache.
@@ -38,7 +39,7 @@ pub(super) struct Forward<'a, S> {
     pub(super) source: S,
     pub(super) out: OutputHeads,
     /// [B, H, T], where it is wanted.
-    pub(super) log_sum_exp: Option<Output>,
+    pub(super) log_sum_exp: Option<SharedView>,
 }
 
 impl<S: Source> Forward<'_, S> {
@@ -72,7 +73,7 @@ impl<S: Source> Forward<'_, S> {
     /// Stores the results of a task.
     ///
     /// # Safety
-    /// As [`Output::store`].
+    /// As [`SharedView::slice`].
     #[inline(always)]
     unsafe fn store<V: Lanes>(&self, v: V, task: &Task, totals: &[f32]) {
         for (line, total) in task.lines.clone().zip(totals.chunks_exact(self.record_len())) {
@@ -83,7 +84,7 @@ impl<S: Source> Forward<'_, S> {
             if let Some(log_sum_exp) = self.log_sum_exp {
                 let at = self.lines.statistic_at(task, line);
                 // SAFETY: as this function's.
-                unsafe { log_sum_exp.store(v, at, &[record::log_sum_exp(v, total)], 1.0) };
+                unsafe { output::store(v, log_sum_exp, at, &[record::log_sum_exp(v, total)], 1.0) };
             }
         }
     }

@@ -1,10 +1,11 @@
 //! What the backward pass starts from, and where its results go.
 
 use super::inputs::{QueryLines, Task, Window};
-use super::output::{Output, OutputHeads};
+use super::output::{self, OutputHeads};
 use crate::backend::AttentionGradients;
 use crate::backend::cpu::lanes::Lanes;
-use crate::dtype::View;
+use crate::backend::cpu::shared_view::SharedView;
+use crate::dtype::{View, ViewMut};
 
 /// What the forward pass left, and the gradient of its result.
 #[derive(Clone, Copy)]
@@ -23,21 +24,21 @@ pub(super) struct Gradients {
     pub(super) k: OutputHeads,
     pub(super) v: OutputHeads,
     /// [B, H, R], all 0: each row's own. Empty when nobody asks.
-    dbias: Output,
+    dbias: SharedView,
 }
 
 impl Gradients {
     pub(super) fn new(lines: &QueryLines<'_>, into: AttentionGradients<'_>, dbias: &mut [f32]) -> Self {
         let (h, g) = (lines.sizes.h, lines.sizes.g);
         let heads = |data, n_heads_stored, first_head| OutputHeads { data, n_heads_stored, first_head };
-        let dbias = Output::F32(dbias.as_mut_ptr(), dbias.len());
+        let dbias = SharedView::new(ViewMut::F32(dbias));
         match into {
             AttentionGradients::Fused(into) => {
-                let (data, n) = (Output::new(into), h + 2 * g);
+                let (data, n) = (SharedView::new(into), h + 2 * g);
                 Self { q: heads(data, n, 0), k: heads(data, n, h), v: heads(data, n, h + g), dbias }
             }
             AttentionGradients::Cross { dq, dkv } => {
-                let (dq, dkv) = (Output::new(dq), Output::new(dkv));
+                let (dq, dkv) = (SharedView::new(dq), SharedView::new(dkv));
                 Self { q: heads(dq, h, 0), k: heads(dkv, 2 * g, 0), v: heads(dkv, 2 * g, g), dbias }
             }
         }
@@ -50,7 +51,7 @@ impl Gradients {
     /// Stores what a task found for the bias, for each head of its group.
     ///
     /// # Safety
-    /// As [`Output::store`]: no other task has this row and these heads.
+    /// As [`SharedView::slice`]: no other task has this row and these heads.
     #[inline(always)]
     pub(super) unsafe fn store_bias<V: Lanes>(
         &self,
@@ -65,7 +66,7 @@ impl Gradients {
             let head = task.row * lines.sizes.h + task.kv_head * lines.n_group() + i;
             let (places, at) = window.stored(&bias);
             // SAFETY: as this function's.
-            unsafe { self.dbias.store(v, head * bias.n_offsets + at, &of_head[places], 1.0) };
+            unsafe { output::store(v, self.dbias, head * bias.n_offsets + at, &of_head[places], 1.0) };
         }
     }
 }

@@ -31,11 +31,12 @@ pub(super) use self::store::store_in_pages;
 use self::forward::Forward;
 use self::gradients::{Given, Gradients};
 use self::inputs::{Inputs, QueryLines, Task};
-use self::output::{Output, OutputHeads};
+use self::output::OutputHeads;
 use self::source::{InPages, Strided};
 use self::words::Words;
 use super::isa::Isa;
 use super::pool::Pool;
+use super::shared_view::SharedView;
 use crate::backend::{Attention, AttentionBackward, AttentionSizes, PagedAttention};
 use crate::dtype::{DType, ViewMut};
 
@@ -49,7 +50,7 @@ pub(super) fn attention(pool: &Pool, isa: Isa, workspace: &Workspace, call: Atte
         words,
         source: Strided { inputs: &inputs, words },
         out: heads_of_queries(&inputs.lines, call.out),
-        log_sum_exp: Some(Output::F32(call.log_sum_exp.as_mut_ptr(), call.log_sum_exp.len())),
+        log_sum_exp: Some(SharedView::new(ViewMut::F32(call.log_sum_exp))),
     };
     forward.run(pool, isa, workspace);
 }
@@ -66,7 +67,7 @@ pub(super) fn paged_attention(pool: &Pool, isa: Isa, workspace: &Workspace, call
 }
 
 fn heads_of_queries(lines: &QueryLines<'_>, out: ViewMut<'_>) -> OutputHeads {
-    OutputHeads { data: Output::new(out), n_heads_stored: lines.sizes.h, first_head: 0 }
+    OutputHeads { data: SharedView::new(out), n_heads_stored: lines.sizes.h, first_head: 0 }
 }
 
 /// See [`AttentionBackward`].

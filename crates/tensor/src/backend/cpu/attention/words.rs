@@ -8,6 +8,7 @@ use crate::backend::cpu::isa::Isa;
 use crate::backend::cpu::lanes::MAX_LANES;
 use crate::backend::cpu::matmul::kernel::{KernelSet, MAX_ROWS, TileRun};
 use crate::backend::cpu::matmul::pack::{Operand, Target, Word, pack};
+use crate::backend::cpu::prefetch::{self, prefetch_second_level};
 use crate::dtype::View;
 use std::ops::Range;
 
@@ -161,12 +162,7 @@ impl Rows<'_> {
             View::F32(data) => data.as_ptr().cast::<u8>(),
             View::Bf16(data) => data.as_ptr().cast(),
         };
-        for row in 0..self.n_rows {
-            let row = start.wrapping_add(row * self.stride * size);
-            for byte in (0..self.width * size).step_by(CACHE_LINE_BYTES) {
-                prefetch(row.wrapping_add(byte));
-            }
-        }
+        prefetch::rows(start, [self.n_rows, self.width * size], self.stride * size, prefetch_second_level);
     }
 }
 
@@ -207,17 +203,4 @@ pub(super) fn grains(block: &Range<usize>, seen: &Range<usize>) -> Range<usize> 
         return 0..0;
     }
     (seen.start - block.start) / GRAIN * GRAIN..(seen.end - block.start).next_multiple_of(GRAIN)
-}
-
-const CACHE_LINE_BYTES: usize = 64;
-
-/// Asks for a cache line of the second-level cache.
-fn prefetch(address: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch reads nothing, so any address will do.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(address.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = address;
 }

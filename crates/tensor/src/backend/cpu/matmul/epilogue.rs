@@ -2,78 +2,21 @@
 
 use crate::backend::cpu::isa::Isa;
 use crate::backend::cpu::lanes::{Element, Lanes, Program, activate, typed};
-use crate::backend::cpu::matmul::prefetch;
+use crate::backend::cpu::shared_view::{SharedView, Start, prefetch_view};
 use crate::backend::{Activation, Matmul};
 use crate::dtype::{View, ViewMut};
-use half::bf16;
 use std::ops::Range;
-
-/// A view that several threads write to, each to elements of its own.
-#[derive(Clone, Copy)]
-enum Shared {
-    F32(*mut f32),
-    Bf16(*mut bf16),
-}
-
-impl Shared {
-    fn new(view: &mut ViewMut<'_>) -> Self {
-        match view {
-            ViewMut::F32(data) => Shared::F32(data.as_mut_ptr()),
-            ViewMut::Bf16(data) => Shared::Bf16(data.as_mut_ptr()),
-        }
-    }
-
-    /// To be read only.
-    fn read(view: View<'_>) -> Self {
-        match view {
-            View::F32(data) => Shared::F32(data.as_ptr().cast_mut()),
-            View::Bf16(data) => Shared::Bf16(data.as_ptr().cast_mut()),
-        }
-    }
-
-    /// Asks for some rows of elements, `stride` elements apart, from `first` on.
-    fn prefetch(self, first: usize, [n_rows, width]: [usize; 2], stride: usize) {
-        let (start, size) = match self {
-            Shared::F32(start) => (start.cast::<u8>(), 4),
-            Shared::Bf16(start) => (start.cast::<u8>(), 2),
-        };
-        let mut row = start.wrapping_add(first * size);
-        for _ in 0..n_rows {
-            // 64 bytes are a cache line.
-            (0..width * size).step_by(64).for_each(|at| prefetch(row.wrapping_add(at)));
-            row = row.wrapping_add(stride * size);
-        }
-    }
-
-    /// Elements from `first` on.
-    ///
-    /// # Safety
-    /// The view has the elements, still stands, and nobody else uses them.
-    #[inline(always)]
-    unsafe fn slice<'a>(self, first: usize, len: usize) -> ViewMut<'a> {
-        // SAFETY: the caller's to vouch for.
-        unsafe {
-            match self {
-                Shared::F32(start) => ViewMut::F32(std::slice::from_raw_parts_mut(start.add(first), len)),
-                Shared::Bf16(start) => ViewMut::Bf16(std::slice::from_raw_parts_mut(start.add(first), len)),
-            }
-        }
-    }
-}
 
 /// The end of a product: where its sums go and what is added to them.
 pub(in crate::backend::cpu) struct Epilogue<'a> {
-    c: Shared,
-    pre_activation: Option<Shared>,
+    c: SharedView,
+    pre_activation: Option<SharedView>,
     n: usize,
     accumulate: bool,
     bias: Option<View<'a>>,
     activation: Option<Activation>,
     residual: Option<View<'a>>,
 }
-
-// SAFETY: the pointers are used only by `finish`, whose callers keep to elements of their own.
-unsafe impl Sync for Epilogue<'_> {}
 
 /// Sums of some rows and columns of the result.
 pub(in crate::backend::cpu) struct Sums<'a> {
@@ -90,8 +33,8 @@ pub(in crate::backend::cpu) struct Sums<'a> {
 impl<'a> Epilogue<'a> {
     pub(in crate::backend::cpu) fn new(call: &'a mut Matmul<'_>) -> Self {
         Self {
-            c: Shared::new(&mut call.c),
-            pre_activation: call.pre_activation.as_mut().map(Shared::new),
+            c: SharedView::new(call.c.reborrow()),
+            pre_activation: call.pre_activation.as_mut().map(|view| SharedView::new(view.reborrow())),
             n: call.n,
             accumulate: call.accumulate,
             bias: call.bias,
@@ -108,7 +51,7 @@ impl<'a> Epilogue<'a> {
             pre_activation.prefetch(first, [n_rows, columns.len()], self.n);
         }
         if let Some(residual) = self.residual {
-            Shared::read(residual).prefetch(first, [n_rows, columns.len()], self.n);
+            prefetch_view(residual, first, [n_rows, columns.len()], self.n);
         }
     }
 
@@ -126,9 +69,9 @@ impl<'a> Epilogue<'a> {
             && n_columns == sums.width;
         // SAFETY: the caller's to vouch for.
         unsafe {
-            match (is_plain, self.c) {
-                (true, Shared::F32(c)) => isa.run_unchecked(Store { sums, c, stride: self.n, bias: self.bias }),
-                (true, Shared::Bf16(c)) => isa.run_unchecked(Store { sums, c, stride: self.n, bias: self.bias }),
+            match (is_plain, self.c.start) {
+                (true, Start::F32(c)) => isa.run_unchecked(Store { sums, c, stride: self.n, bias: self.bias }),
+                (true, Start::Bf16(c)) => isa.run_unchecked(Store { sums, c, stride: self.n, bias: self.bias }),
                 _ => isa.run_unchecked(Finish { epilogue: self, sums }),
             }
         }

@@ -23,15 +23,3 @@ pub(super) use driver::{Workspace, matmul};
 pub(super) use epilogue::{Epilogue, Sums};
 pub(super) use halves::{pack as pack_halves, pack_when_used as pack_halves_when_used};
 pub(super) use panels::{pack, unpack};
-
-/// Asks for the cache line at `address`, which need not exist.
-#[inline(always)]
-pub(super) fn prefetch<T>(address: *const T) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch reads nothing, so any address will do.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = address;
-}

@@ -3,7 +3,7 @@
 
 use super::{Rows, Tile, part};
 use crate::backend::cpu::blocks::layout::{GROUP, WIDTH};
-use crate::backend::cpu::matmul::prefetch;
+use crate::backend::cpu::prefetch::prefetch;
 use std::arch::asm;
 use std::arch::x86_64::*;
 

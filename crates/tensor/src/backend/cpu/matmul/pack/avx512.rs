@@ -2,7 +2,7 @@
 
 use super::{Block, N, Operand, Source, Word, Words, portable};
 use crate::backend::cpu::isa::Isa;
-use crate::backend::cpu::matmul::prefetch;
+use crate::backend::cpu::prefetch::prefetch;
 use crate::dtype::View;
 use half::bf16;
 use std::arch::x86_64::*;

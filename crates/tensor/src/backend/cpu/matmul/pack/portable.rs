@@ -3,7 +3,7 @@
 use super::{Block, N, Operand, Source, Word, Words};
 use crate::backend::cpu::isa::Isa;
 use crate::backend::cpu::lanes::{Element, Lanes, Program};
-use crate::backend::cpu::matmul::prefetch;
+use crate::backend::cpu::prefetch::prefetch;
 use crate::dtype::View;
 use half::bf16;
 
