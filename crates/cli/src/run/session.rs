@@ -662,7 +662,7 @@ pub fn loader_settings(recipe: &Recipe, prepared: &Prepared, special: &SpecialId
     let layout = match data.layout {
         Some(recipe::Layout::Contiguous) => Layout::Contiguous,
         Some(recipe::Layout::Padded) => Layout::Padded(Padded {
-            begin: special.decoder_start.unwrap_or(0),
+            begin: special.decoder_opening().unwrap_or(0),
             max_source_len: data.max_source_len.unwrap_or(context),
             max_target_len: data.max_target_len.unwrap_or(context),
             max_tokens: data.tokens_per_batch,

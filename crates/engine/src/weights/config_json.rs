@@ -126,7 +126,25 @@ pub fn read_config(dir: &Path) -> Result<PublishedConfig> {
         published.special = special_ids(&fields, published.special)?;
         published.generation = PublishedGeneration::read(&fields, published.model.is_encoder_decoder())?;
     }
+    check_opening(dir, &published)?;
     Ok(published)
+}
+
+/// Refuses a decoder that is to begin with a token that the model does not have. Other ids may name such a token, which then is
+/// neither read nor written.
+fn check_opening(dir: &Path, published: &PublishedConfig) -> Result<()> {
+    let (model, opening) = (&published.model, published.special.decoder_opening());
+    match opening.filter(|&id| model.is_encoder_decoder() && id as usize >= model.vocab_size) {
+        Some(id) => Err(Error::file(
+            dir,
+            format!(
+                "the decoder is to begin with token {id}, and the model has tokens 0 to {}; mend decoder_start_token_id in \
+                 config.json and generation_config.json",
+                model.vocab_size - 1
+            ),
+        )),
+        None => Ok(()),
+    }
 }
 
 /// How a model is to answer by a file like `generation_config.json`; `None` when there is no such file.
@@ -519,6 +537,23 @@ pub(super) fn shortest(number: f32) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_decoder_cannot_begin_with_a_token_that_does_not_exist() {
+        let config = serde_json::json!({
+            "model_type": "t5", "vocab_size": 10, "d_model": 8, "d_kv": 4, "num_heads": 2, "num_layers": 1, "d_ff": 16,
+            "pad_token_id": 0
+        });
+        let Value::Object(mut map) = config else { unreachable!("an object was written") };
+        let dir = Path::new("model");
+        let mut opening = |id: u32| {
+            map.insert("decoder_start_token_id".to_owned(), id.into());
+            check_opening(dir, &parse(dir, &map).expect("a configuration")).map_err(|error| error.to_string())
+        };
+        assert_eq!(opening(9), Ok(()));
+        let message = opening(10).expect_err("there are ten tokens");
+        assert!(message.contains("token 10") && message.contains("tokens 0 to 9"), "{message}");
+    }
 
     #[test]
     fn exported_files_name_the_end_of_the_tokenizer_too() {
