@@ -365,6 +365,30 @@ fn tokens_beyond_those_of_the_base_are_refused_before_training() {
     assert!(error.contains(&beyond("<b>", n_rows + 1)) && error.contains("leave it out"), "{error}");
 }
 
+/// Copies of what was learned say little of what is new, with a base as without.
+#[test]
+fn copies_in_the_validation_data_are_named() {
+    let bench = bench();
+    let chat = bench.read_text("chat.jsonl");
+    bench.write("twice.jsonl", chat.repeat(2));
+    bench.write("texts.jsonl", (0..40).map(|i| format!("{{\"text\": \"{} birds\"}}\n", i % 5)).collect::<String>());
+    let told = |arguments: &[&str]| {
+        let few = ["--set", "train.steps=1", "--set", "train.sample_every=0", "--set", "data.validation_fraction=0.1"];
+        let output = bench.output(&with(&[arguments, &few]));
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{told}");
+        told
+    };
+    let base = ["train", "--base", "base", "--lora", "1", "--data"];
+    let note = "validation documents are copies of training documents";
+    assert!(told(&with(&[&base, &["twice.jsonl"]])).contains(note));
+    assert!(told(&with(&[&base, &["texts.jsonl"]])).contains(note));
+    let once = ["--set", "data.deduplicate=true"];
+    assert!(!told(&with(&[&base, &["twice.jsonl"], &once])).contains(note));
+    assert!(!told(&with(&[&base, &["chat.jsonl"]])).contains(note));
+    assert!(told(&["train", "--data", "texts.jsonl", "--minutes", "0.01"]).contains(note));
+}
+
 #[test]
 fn what_cannot_work_is_refused() {
     let bench = bench();

@@ -193,6 +193,7 @@ pub fn start(
     let surroundings = Surroundings { device, json: common.json };
     let begin = || {
         plan::table::say_broken(&prepared, &recipe)?;
+        plan::data::say_copies(&prepared, &recipe)?;
         let is_fixed = matches!(plan, Plan::AsRecipe { .. }) || fixed.fixes("model.context_len");
         plan::table::fit_context(&mut recipe, &mut reasons, &prepared, is_fixed)?;
         match plan {

@@ -4,7 +4,7 @@ use crate::base::Base;
 use crate::failure::{Failure, Outcome};
 use genera_data::Split;
 use genera_data::curate::CurationSettings;
-use genera_data::prepare::Preparation;
+use genera_data::prepare::{Preparation, Prepared};
 use genera_data::source::{Format, first_fields};
 use genera_data::{Aligned, Columns, Corpus, Document, Files, Generated, ReadOptions, SpecialTokens, TokenizerSpec};
 use genera_engine::ModelConfig;
@@ -253,6 +253,26 @@ pub fn check_files(data: &DataRecipe) -> Outcome<()> {
     let lists = [&data.files, &data.target_files, &data.validation_files, &data.validation_target_files];
     for files in lists.into_iter().filter(|files| !files.is_empty()) {
         Files::open(&files.iter().map(PathBuf::from).collect::<Vec<_>>(), ReadOptions::default())?;
+    }
+    Ok(())
+}
+
+/// Says how many documents are learned and measured by at once; not of rows of a table, which may well be alike, nor of what is
+/// made by rule.
+///
+/// # Errors
+/// When the prepared data cannot be read.
+pub fn say_copies(prepared: &Prepared, recipe: &Recipe) -> Outcome<()> {
+    let (modality, demo) = modality_of(&recipe.data)?;
+    if demo.is_some() || modality.name() == "table" {
+        return Ok(());
+    }
+    let n_all = prepared.summary.n_validation_documents;
+    if let Some(n) = prepared.n_copies()?.filter(|&n| n > 0) {
+        eprintln!(
+            "genera: {n} of {n_all} validation documents are copies of training documents, so that the validation loss says \
+             less of new ones; --set data.deduplicate=true keeps one of each"
+        );
     }
     Ok(())
 }
