@@ -5,6 +5,7 @@ use crate::failure::{Failure, Outcome, While};
 use crate::hub;
 use crate::plan;
 use crate::run::directory::RunDirectory;
+use crate::scoring;
 use crate::show::word;
 use crate::tables::gan;
 use genera_data::{ChatTemplate, Reads, export_tokenizer, has_tokenizer, load_tokenizer, tokenizer_from_json};
@@ -267,7 +268,8 @@ fn of_checkpoint(
     device: &Device,
 ) -> Outcome<LoadedModel> {
     let recipe = Recipe::load(&run.recipe())?;
-    let (modality, _) = plan::data::modality_of(&recipe.data)?;
+    // What learned from conversations is used as its export is, which does not say so: it goes on with a text.
+    let modality = scoring::as_text(plan::data::modality_of(&recipe.data)?.0);
     let codebook = modality.load_codebook(&run.data())?;
     let mut transformer = if recipe.lora.rank.is_some() {
         let mut base = base::open(&mut recipe.clone(), Some(run), purpose, device)?.ok_or_else(|| {

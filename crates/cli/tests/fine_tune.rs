@@ -389,6 +389,30 @@ fn copies_in_the_validation_data_are_named() {
     assert!(told(&["train", "--data", "texts.jsonl", "--minutes", "0.01"]).contains(note));
 }
 
+/// What a run learned from does not change what `generate` does with a prompt: its model says nothing of that.
+#[test]
+fn a_run_reads_a_prompt_as_its_model_does() {
+    let bench = bench();
+    for data in ["chat.jsonl", "preferences.jsonl"] {
+        let few = ["--set", "train.steps=3", "--run", data, "--set", "train.learning_rate=0.01"];
+        let run = format!("run-{data}");
+        bench.run(&with(&[&["train", "--base", "base", "--data", data], &few[..2], &few[4..], &["--run", &run]]));
+        let said = |model: &str, more: &[&str]| {
+            let arguments =
+                ["generate", "--model", model, "--prompt", "3 birds", "--temperature", "0", "--max-tokens", "8"];
+            let output = bench.output(&with(&[&arguments, more]));
+            [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap())
+        };
+        let model = format!("{run}/model");
+        let ([text, hint], [of_model, _]) = (said(&run, &[]), said(&model, &[]));
+        assert!(text.starts_with("3 birds") && text == of_model, "{data}: {text:?} {of_model:?}");
+        assert_eq!(hint.contains("learned from conversations"), data == "chat.jsonl", "{hint}");
+        assert!(hint.contains("--chat says it as a message instead"), "{hint}");
+        let ([answer, _], [of_model, _]) = (said(&run, &["--chat"]), said(&model, &["--chat"]));
+        assert!(!answer.contains("3 birds") && answer == of_model, "{data}: {answer:?} {of_model:?}");
+    }
+}
+
 #[test]
 fn what_cannot_work_is_refused() {
     let bench = bench();

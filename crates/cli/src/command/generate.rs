@@ -40,7 +40,8 @@ pub struct Arguments {
     /// The beginning of the text, or one source line.
     #[arg(long, value_name = "TEXT", conflicts_with = "input")]
     prompt: Option<String>,
-    /// Say the prompt to the model as a message, in the words of its own chat template, instead of going on with it.
+    /// Say the prompt to the model as a message, in the words of its chat template; without this every model goes on with the
+    /// prompt as it stands, also one that learned from conversations.
     #[arg(long)]
     chat: bool,
     /// Read the names of special tokens in the prompt as these tokens: a mask, the beginning of a turn, marks around a gap.
@@ -224,11 +225,6 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     if arguments.chat {
         model.modality = as_chat(&model)?;
     }
-    if arguments.special && model.modality.name() == Chat.name() {
-        return Err(Failure::new(
-            "--special: this model reads every prompt as a message, in which no text stands for a special token; leave it out",
-        ));
-    }
     let settings = settings(&arguments, &model);
     say_what_is_used(&arguments, &model, &settings);
     refuse_beside_beams(&arguments, &settings)?;
@@ -300,7 +296,11 @@ fn say_what_is_used(arguments: &Arguments, model: &LoadedModel, settings: &answe
     let has_template = model.codebook.as_ref().is_some_and(|codebook| codebook.chat_template().is_some());
     let is_prompted = arguments.prompt.is_some() || arguments.input.is_some();
     if has_template && is_prompted && model.modality.name() == Text.name() {
-        eprintln!("genera: the model goes on with the prompt as it stands; --chat says it as a message instead");
+        let kind = model.recipe.as_ref().map_or("", |recipe| recipe.data.kind.as_str());
+        let learned = if kind == Chat.name() { " learned from conversations and" } else { "" };
+        eprintln!(
+            "genera: the model{learned} goes on with the prompt as it stands; --chat says it as a message instead"
+        );
     }
 }
 
