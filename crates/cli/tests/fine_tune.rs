@@ -413,6 +413,27 @@ fn a_run_reads_a_prompt_as_its_model_does() {
     }
 }
 
+/// Whoever has a model without a template can give it one, which the run keeps.
+#[test]
+fn a_base_is_given_a_chat_template() {
+    let bench = bench();
+    std::fs::rename(bench.path("base/chat_template.jinja"), bench.path("mine.jinja")).unwrap();
+    let error = bench.refusal(&CHAT);
+    assert!(error.contains("--chat-template FILE"), "{error}");
+    let error = bench.refusal(&with(&[&CHAT, &["--chat-template", "none.jinja"]]));
+    assert!(error.contains("--chat-template") && error.contains("none.jinja"), "{error}");
+    let few = ["--set", "train.steps=4", "--set", "train.checkpoint_every=2"];
+    bench.run(&with(&[&CHAT, &few, &["--chat-template", "mine.jinja", "--run", "run"]]));
+    assert_eq!(bench.read_text("run/model/chat_template.jinja"), TEMPLATE);
+    bench.run(&["train", "run/recipe.toml", "--run", "again"]);
+    assert_eq!(bench.read("again/model/model.safetensors"), bench.read("run/model/model.safetensors"));
+    std::fs::remove_file(bench.path("mine.jinja")).unwrap();
+    bench.run(&with(&[&["resume", "run"]]));
+    bench.run(&["generate", "--model", "run", "--chat", "--prompt", "3 birds", "--max-tokens", "2"]);
+    let alone = bench.refusal(&["train", "tiny.toml", "--set", "base.chat_template=x"]);
+    assert!(alone.contains("base.chat_template is for a base"), "{alone}");
+}
+
 #[test]
 fn what_cannot_work_is_refused() {
     let bench = bench();

@@ -50,6 +50,9 @@ pub struct Arguments {
     /// With --chat: tell the model how to answer.
     #[arg(long, value_name = "TEXT", requires = "chat")]
     system: Option<String>,
+    /// With --chat: a file with a chat template (Jinja, as in chat_template.jinja), in place of the model's own if it has one.
+    #[arg(long, value_name = "FILE", requires = "chat")]
+    chat_template: Option<PathBuf>,
     /// A file with the prompt, all of it as one; for a sequence-to-sequence model each line is one. - reads standard input.
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
@@ -101,6 +104,7 @@ impl Arguments {
             ("chat", self.chat),
             ("special", self.special),
             ("system", self.system.is_some()),
+            ("chat-template", self.chat_template.is_some()),
             ("input", self.input.is_some()),
             ("lines", self.lines),
             ("beam", self.beam.is_some()),
@@ -223,6 +227,7 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
         Kind::Gan | Kind::Other => {}
     }
     if arguments.chat {
+        model.take_template(arguments.chat_template.as_deref())?;
         model.modality = as_chat(&model)?;
     }
     let settings = settings(&arguments, &model);
@@ -280,7 +285,8 @@ fn say_what_is_written(out: &AnswerWriter, is_complete: bool) {
 fn as_chat(model: &LoadedModel) -> Outcome<&'static dyn Modality> {
     if model.modality.is_paired() || model.codebook()?.chat_template().is_none() {
         return Err(Failure::new(
-            "--chat needs a model with a chat template, and this one has none; leave --chat out to go on with the prompt",
+            "--chat needs a model with a chat template, and this one has none; give one with --chat-template FILE, or leave \
+             --chat out to go on with the prompt",
         ));
     }
     Ok(&Chat)

@@ -71,6 +71,10 @@ pub struct Arguments {
     /// Go on with this model: a directory in the Hugging Face layout, a GGUF file, a pulled hf:ORG/NAME, or a run directory.
     #[arg(long, value_name = "MODEL", requires = "data", conflicts_with_all = ["recipe", "minutes", "preset"])]
     base: Option<PathBuf>,
+    /// A file with a chat template (Jinja, as in chat_template.jinja) for the base, in place of its own if it has one; the run
+    /// and its model keep it.
+    #[arg(long, value_name = "FILE", requires = "base")]
+    chat_template: Option<PathBuf>,
     /// Passes over the data, with --base [default: 3].
     #[arg(long, value_name = "N", requires = "base", allow_negative_numbers = true)]
     epochs: Option<f64>,
@@ -161,7 +165,13 @@ pub fn start(
     if let Some(base) = &recipe.base.path {
         plan::data::check_files(&recipe.data)?;
         recipe.base.path = Some(base::recorded(Path::new(base))?);
+        let template = recipe.base.chat_template.take();
+        recipe.base.chat_template = template.map(|file| base::recorded(Path::new(&file))).transpose()?;
         refuse_keys_of_base(&recipe, fixed)?;
+    } else if recipe.base.chat_template.is_some() {
+        return Err(Failure::new(
+            "base.chat_template is for a base; name that with base.path (--base MODEL), or leave it out",
+        ));
     }
     preferences::beta(&recipe)?;
     let device = machine::device(common.threads);
@@ -412,6 +422,7 @@ impl Plan {
 fn for_base(data: &Path, arguments: &Arguments, fixed: &Overrides, reasons: &mut Reasons) -> Outcome<Recipe> {
     let mut recipe = from_data(data, arguments, fixed, reasons)?;
     recipe.base.path = arguments.base.as_ref().map(|path| path.display().to_string());
+    recipe.base.chat_template = arguments.chat_template.as_ref().map(|path| path.display().to_string());
     recipe.lora.rank = arguments.lora.map(|rank| rank as usize);
     if arguments.preferences {
         if recipe.data.kind == "chat" {

@@ -96,8 +96,9 @@ fn settle_kind(recipe: &mut Recipe, reasons: &mut Reasons, base: &Base) -> Outco
     }
     if base.codebook.chat_template().is_none() {
         return Err(Failure::new(
-            "the base goes on with a text and has no chat template, so it cannot be told what a pair is; take a base \
-             with a chat template or an encoder-decoder, or write each pair as one text",
+            "the base goes on with a text and has no chat template, so it cannot be told what a pair is; give it one with \
+             --chat-template FILE, take a base that has one or an encoder-decoder, or learn the answer as what goes on with \
+             the question as it stands (--set data.kind=text)",
         ));
     }
     recipe.data.kind = "chat".to_owned();
