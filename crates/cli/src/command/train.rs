@@ -14,7 +14,7 @@ use crate::show::number;
 use crate::{base, machine, rates, show, tables};
 use genera_data::prepare::Prepared;
 use genera_engine::ModelConfig;
-use genera_engine::recipe::{Reasons, Recipe, is_of_base};
+use genera_engine::recipe::{Layout, Reasons, Recipe, is_of_base};
 use genera_engine::train::TrainSettings;
 use genera_modality::{Chat, Modality, Preference};
 use genera_tensor::Device;
@@ -39,9 +39,11 @@ use std::time::Duration;
 /// directory), and judged beside rows that were kept aside (report.html). With --column it is a list of texts. Lines of SMILES,
 /// structure files (.sdf) and tables with a column named smiles are molecules.
 ///
-/// With --base it goes on with a model (fine-tuning) on texts, pairs, chat files (JSON lines with "messages" or
-/// "conversations", of which the assistant's turns are learned) or preferences (JSON lines with "prompt", "chosen" and
-/// "rejected"); with --lora small matrices learn beside its frozen weights.
+/// With --base it goes on with a model (fine-tuning) on texts, pairs, chat files (JSON lines with "messages" or "conversations",
+/// or with "instruction" and "output", of which the assistant's turns are learned), prompts with their completions (JSON lines
+/// with "prompt" and "completion") or preferences (JSON lines with "prompt", "chosen" and "rejected"), in a file or a directory
+/// of such files; docs/reference/modalities.md has a line of each layout. With --lora small matrices learn beside its frozen
+/// weights.
 ///   genera train --base model.gguf --data chat.jsonl --lora 16
 ///   genera train --base my-model/ --data preferences.jsonl --preferences --lora 16
 #[derive(Debug, clap::Args)]
@@ -289,7 +291,7 @@ fn choose(
         n_documents: summary.n_documents,
         n_validation_tokens: summary.n_validation_tokens,
         vocab_size: summary.vocab_size,
-        is_paired: summary.has_pairs,
+        is_paired: summary.has_pairs && recipe.data.layout == Some(Layout::Padded),
         time,
         peak_flops_per_s: rates::peak(device.kernels().n_threads(), dtype, rates::GLANCE),
     };
@@ -450,12 +452,17 @@ fn from_data(data: &Path, arguments: &Arguments, fixed: &Overrides, reasons: &mu
         reasons.add("data.kind", if has_column { "a target column is given" } else { "--target is given" });
     }
     let is_open = !is_paired && arguments.column.is_none() && !fixed.fixes("data.kind");
-    if let Some((kind, why)) = if is_open { plan::data::recognised(data)? } else { None } {
+    if let Some((kind, why)) = if is_open { plan::data::recognised(data, arguments.base.is_some())? } else { None } {
         recipe.data.kind = kind.to_owned();
         reasons.add("data.kind", why);
         match kind {
             "table" => plan::table::keep_aside(&mut recipe, reasons),
             "molecule" => plan::molecule::keep_aside(&mut recipe, reasons),
+            "text" => {
+                let (prompt, completion) = plan::records::COMPLETION;
+                recipe.data.column = Some(prompt.to_owned());
+                recipe.data.target_column = Some(completion.to_owned());
+            }
             _ => {}
         }
     }
