@@ -365,75 +365,6 @@ fn tokens_beyond_those_of_the_base_are_refused_before_training() {
     assert!(error.contains(&beyond("<b>", n_rows + 1)) && error.contains("leave it out"), "{error}");
 }
 
-/// Copies of what was learned say little of what is new, with a base as without.
-#[test]
-fn copies_in_the_validation_data_are_named() {
-    let bench = bench();
-    let chat = bench.read_text("chat.jsonl");
-    bench.write("twice.jsonl", chat.repeat(2));
-    bench.write("texts.jsonl", (0..40).map(|i| format!("{{\"text\": \"{} birds\"}}\n", i % 5)).collect::<String>());
-    let told = |arguments: &[&str]| {
-        let few = ["--set", "train.steps=1", "--set", "train.sample_every=0", "--set", "data.validation_fraction=0.1"];
-        let output = bench.output(&with(&[arguments, &few]));
-        let told = String::from_utf8(output.stderr).unwrap();
-        assert!(output.status.success(), "{told}");
-        told
-    };
-    let base = ["train", "--base", "base", "--lora", "1", "--data"];
-    let note = "validation documents are copies of training documents";
-    assert!(told(&with(&[&base, &["twice.jsonl"]])).contains(note));
-    assert!(told(&with(&[&base, &["texts.jsonl"]])).contains(note));
-    let once = ["--set", "data.deduplicate=true"];
-    assert!(!told(&with(&[&base, &["twice.jsonl"], &once])).contains(note));
-    assert!(!told(&with(&[&base, &["chat.jsonl"]])).contains(note));
-    assert!(told(&["train", "--data", "texts.jsonl", "--minutes", "0.01"]).contains(note));
-}
-
-/// What a run learned from does not change what `generate` does with a prompt: its model says nothing of that.
-#[test]
-fn a_run_reads_a_prompt_as_its_model_does() {
-    let bench = bench();
-    for data in ["chat.jsonl", "preferences.jsonl"] {
-        let few = ["--set", "train.steps=3", "--run", data, "--set", "train.learning_rate=0.01"];
-        let run = format!("run-{data}");
-        bench.run(&with(&[&["train", "--base", "base", "--data", data], &few[..2], &few[4..], &["--run", &run]]));
-        let said = |model: &str, more: &[&str]| {
-            let arguments =
-                ["generate", "--model", model, "--prompt", "3 birds", "--temperature", "0", "--max-tokens", "8"];
-            let output = bench.output(&with(&[&arguments, more]));
-            [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap())
-        };
-        let model = format!("{run}/model");
-        let ([text, hint], [of_model, _]) = (said(&run, &[]), said(&model, &[]));
-        assert!(text.starts_with("3 birds") && text == of_model, "{data}: {text:?} {of_model:?}");
-        assert_eq!(hint.contains("learned from conversations"), data == "chat.jsonl", "{hint}");
-        assert!(hint.contains("--chat says it as a message instead"), "{hint}");
-        let ([answer, _], [of_model, _]) = (said(&run, &["--chat"]), said(&model, &["--chat"]));
-        assert!(!answer.contains("3 birds") && answer == of_model, "{data}: {answer:?} {of_model:?}");
-    }
-}
-
-/// Whoever has a model without a template can give it one, which the run keeps.
-#[test]
-fn a_base_is_given_a_chat_template() {
-    let bench = bench();
-    std::fs::rename(bench.path("base/chat_template.jinja"), bench.path("mine.jinja")).unwrap();
-    let error = bench.refusal(&CHAT);
-    assert!(error.contains("--chat-template FILE"), "{error}");
-    let error = bench.refusal(&with(&[&CHAT, &["--chat-template", "none.jinja"]]));
-    assert!(error.contains("--chat-template") && error.contains("none.jinja"), "{error}");
-    let few = ["--set", "train.steps=4", "--set", "train.checkpoint_every=2"];
-    bench.run(&with(&[&CHAT, &few, &["--chat-template", "mine.jinja", "--run", "run"]]));
-    assert_eq!(bench.read_text("run/model/chat_template.jinja"), TEMPLATE);
-    bench.run(&["train", "run/recipe.toml", "--run", "again"]);
-    assert_eq!(bench.read("again/model/model.safetensors"), bench.read("run/model/model.safetensors"));
-    std::fs::remove_file(bench.path("mine.jinja")).unwrap();
-    bench.run(&with(&[&["resume", "run"]]));
-    bench.run(&["generate", "--model", "run", "--chat", "--prompt", "3 birds", "--max-tokens", "2"]);
-    let alone = bench.refusal(&["train", "tiny.toml", "--set", "base.chat_template=x"]);
-    assert!(alone.contains("base.chat_template is for a base"), "{alone}");
-}
-
 const FEW: [&str; 7] = ["--lora", "1", "--set", "train.steps=1", "--set", "train.sample_every=0", "--run"];
 
 /// Trains a little on a file or directory, and gives the kind of data and what was learned from it.
@@ -443,6 +374,29 @@ fn learned(bench: &Bench, data: &str, more: &[&str]) -> (String, Vec<u8>) {
     let recipe = bench.read_text(&format!("{run}/recipe.toml"));
     let kind = recipe.split("kind = \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap().to_owned();
     (kind, bench.read(&format!("{run}/adapter/adapter_model.safetensors")))
+}
+
+#[test]
+fn a_directory_is_recognised_as_its_files_are() {
+    let bench = bench();
+    for (directory, file, kind) in
+        [("chats", "chat.jsonl", "chat"), ("pairs", "preferences.jsonl", "preference"), ("texts", "birds.txt", "text")]
+    {
+        std::fs::create_dir_all(bench.path(directory).join("more")).unwrap();
+        bench.write(&format!("{directory}/more/{file}"), bench.read(file));
+        let of_directory = learned(&bench, directory, &[]);
+        assert_eq!(of_directory.0, kind, "{directory}");
+        assert!(kind == "text" || of_directory == learned(&bench, file, &[]), "{directory} is read otherwise");
+    }
+    let mixed = |parts: &[&str]| {
+        let error = bench.refusal(&["train", "--base", "base", "--data", "chats"]);
+        let parts = parts.iter().chain(&["chats has files of different kinds", "a directory of its own"]);
+        parts.for_each(|part| assert!(error.contains(part), "{part}: {error}"));
+    };
+    bench.write("chats/pairs.jsonl", bench.read("preferences.jsonl"));
+    mixed(&["chats/more/chat.jsonl holds conversations", "chats/pairs.jsonl holds preferences"]);
+    std::fs::rename(bench.path("chats/pairs.jsonl"), bench.path("chats/README.md")).unwrap();
+    mixed(&["chats/more/chat.jsonl holds conversations", "chats/README.md holds neither"]);
 }
 
 #[test]
@@ -540,6 +494,75 @@ fn a_layout_that_is_not_known_is_named_with_the_way_out() {
         "leave out --base",
     ];
     check("rows.csv", rows, true, &way);
+}
+
+/// Whoever has a model without a template can give it one, which the run keeps.
+#[test]
+fn a_base_is_given_a_chat_template() {
+    let bench = bench();
+    std::fs::rename(bench.path("base/chat_template.jinja"), bench.path("mine.jinja")).unwrap();
+    let error = bench.refusal(&CHAT);
+    assert!(error.contains("--chat-template FILE"), "{error}");
+    let error = bench.refusal(&with(&[&CHAT, &["--chat-template", "none.jinja"]]));
+    assert!(error.contains("--chat-template") && error.contains("none.jinja"), "{error}");
+    let few = ["--set", "train.steps=4", "--set", "train.checkpoint_every=2"];
+    bench.run(&with(&[&CHAT, &few, &["--chat-template", "mine.jinja", "--run", "run"]]));
+    assert_eq!(bench.read_text("run/model/chat_template.jinja"), TEMPLATE);
+    bench.run(&["train", "run/recipe.toml", "--run", "again"]);
+    assert_eq!(bench.read("again/model/model.safetensors"), bench.read("run/model/model.safetensors"));
+    std::fs::remove_file(bench.path("mine.jinja")).unwrap();
+    bench.run(&with(&[&["resume", "run"]]));
+    bench.run(&["generate", "--model", "run", "--chat", "--prompt", "3 birds", "--max-tokens", "2"]);
+    let alone = bench.refusal(&["train", "tiny.toml", "--set", "base.chat_template=x"]);
+    assert!(alone.contains("base.chat_template is for a base"), "{alone}");
+}
+
+/// What a run learned from does not change what `generate` does with a prompt: its model says nothing of that.
+#[test]
+fn a_run_reads_a_prompt_as_its_model_does() {
+    let bench = bench();
+    for data in ["chat.jsonl", "preferences.jsonl"] {
+        let few = ["--set", "train.steps=3", "--run", data, "--set", "train.learning_rate=0.01"];
+        let run = format!("run-{data}");
+        bench.run(&with(&[&["train", "--base", "base", "--data", data], &few[..2], &few[4..], &["--run", &run]]));
+        let said = |model: &str, more: &[&str]| {
+            let arguments =
+                ["generate", "--model", model, "--prompt", "3 birds", "--temperature", "0", "--max-tokens", "8"];
+            let output = bench.output(&with(&[&arguments, more]));
+            [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap())
+        };
+        let model = format!("{run}/model");
+        let ([text, hint], [of_model, _]) = (said(&run, &[]), said(&model, &[]));
+        assert!(text.starts_with("3 birds") && text == of_model, "{data}: {text:?} {of_model:?}");
+        assert_eq!(hint.contains("learned from conversations"), data == "chat.jsonl", "{hint}");
+        assert!(hint.contains("--chat says it as a message instead"), "{hint}");
+        let ([answer, _], [of_model, _]) = (said(&run, &["--chat"]), said(&model, &["--chat"]));
+        assert!(!answer.contains("3 birds") && answer == of_model, "{data}: {answer:?} {of_model:?}");
+    }
+}
+
+/// Copies of what was learned say little of what is new, with a base as without.
+#[test]
+fn copies_in_the_validation_data_are_named() {
+    let bench = bench();
+    let chat = bench.read_text("chat.jsonl");
+    bench.write("twice.jsonl", chat.repeat(2));
+    bench.write("texts.jsonl", (0..40).map(|i| format!("{{\"text\": \"{} birds\"}}\n", i % 5)).collect::<String>());
+    let told = |arguments: &[&str]| {
+        let few = ["--set", "train.steps=1", "--set", "train.sample_every=0", "--set", "data.validation_fraction=0.1"];
+        let output = bench.output(&with(&[arguments, &few]));
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{told}");
+        told
+    };
+    let base = ["train", "--base", "base", "--lora", "1", "--data"];
+    let note = "validation documents are copies of training documents";
+    assert!(told(&with(&[&base, &["twice.jsonl"]])).contains(note));
+    assert!(told(&with(&[&base, &["texts.jsonl"]])).contains(note));
+    let once = ["--set", "data.deduplicate=true"];
+    assert!(!told(&with(&[&base, &["twice.jsonl"], &once])).contains(note));
+    assert!(!told(&with(&[&base, &["chat.jsonl"]])).contains(note));
+    assert!(told(&["train", "--data", "texts.jsonl", "--minutes", "0.01"]).contains(note));
 }
 
 #[test]

@@ -113,8 +113,8 @@ fn settle_kind(recipe: &mut Recipe, reasons: &mut Reasons, base: &Base) -> Outco
     Ok(())
 }
 
-/// The kind of data that the first line of a file shows, with why: the columns of a table, conversations, preferences or
-/// completions.
+/// The kind of data that the first line of a file shows, or those of the files of a directory, with why: the columns of a table,
+/// conversations, preferences or completions.
 ///
 /// # Errors
 /// When a file cannot be read, or must be told what is what in it.

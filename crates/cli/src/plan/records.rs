@@ -2,11 +2,11 @@
 
 use crate::failure::{Failure, Outcome};
 use crate::show::word;
-use genera_data::Columns;
 use genera_data::source::{Format, RECORD_LAYOUTS, Record, column_names, first_object};
+use genera_data::{Columns, Files, ReadOptions};
 use genera_modality::{Chat, Modality, Preference, Text};
 use serde_json::{Map, Value};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The fields of a prompt and its completion.
 pub const COMPLETION: (&str, &str) = ("prompt", "completion");
@@ -22,16 +22,26 @@ const PAIRS: [(&str, &str); 7] = [
     ("source", "target"),
 ];
 
-/// The kind of data that the lines of a file are, with why; `None` for texts.
+/// The kind of data that the lines of a file are, or those of all files of a directory, with why; `None` for texts.
 ///
 /// # Errors
-/// When the file cannot be read, or its lines show no kind and no text.
+/// When a file cannot be read, those of a directory are of different kinds, or the lines show no kind and no text.
 pub fn recognised(path: &Path, has_base: bool) -> Outcome<Option<(&'static str, String)>> {
-    let record = record_of(path, has_base)?;
-    if record.is_none() && has_base {
-        refuse_unknown(path)?;
+    let mut found: Vec<(Option<Record>, PathBuf)> = Vec::new();
+    for file in files(path)? {
+        let record = record_of(&file, has_base)?;
+        if record.is_none() && has_base {
+            refuse_unknown(&file)?;
+        }
+        if found.iter().all(|(known, _)| *known != record) {
+            found.push((record, file));
+        }
     }
-    record.map(|record| of_record(record, path, has_base)).transpose()
+    match found.as_slice() {
+        [(Some(record), file)] => of_record(*record, file, has_base).map(Some),
+        [] | [(None, _)] => Ok(None),
+        kinds => Err(mixed(path, kinds)),
+    }
 }
 
 /// What the lines of a JSON lines file are; `None` for other lines and files. Where nothing is fine-tuned, a field with a text
@@ -46,6 +56,14 @@ pub fn record_of(path: &Path, has_base: bool) -> Outcome<Option<Record>> {
     let fields = first_object(path)?;
     let is_text = !has_base && fields.contains_key(Columns::DEFAULT_TEXT);
     Ok(if is_text { None } else { Record::of(&fields) })
+}
+
+/// The file itself, or the files of a directory.
+fn files(path: &Path) -> Outcome<Vec<PathBuf>> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    Ok(Files::open(&[path.to_owned()], ReadOptions::default())?.paths().to_vec())
 }
 
 /// The kind of data that learns from such lines.
@@ -78,6 +96,24 @@ fn completions_alone(file: &Path) -> Failure {
     Failure::new(format!(
         "{file}: its lines have a {prompt} and a {completion}: name the model that is to learn them with --base MODEL, or train \
          a new one from pairs with --column {prompt} --target-column {completion}"
+    ))
+}
+
+/// Says which files of a directory are of different kinds.
+fn mixed(path: &Path, kinds: &[(Option<Record>, PathBuf)]) -> Failure {
+    let about = |record: &Option<Record>| match record {
+        Some(Record::Conversation) => "holds conversations",
+        Some(Record::Preference) => "holds preferences",
+        Some(Record::Completion) => "holds prompts with completions",
+        None => "holds neither conversations nor preferences",
+    };
+    let kinds: Vec<String> =
+        kinds.iter().map(|(record, file)| format!("{} {}", file.display(), about(record))).collect();
+    Failure::new(format!(
+        "{} has files of different kinds: {}; a run learns one kind: put each into a directory of its own, or name one file \
+         with --data",
+        path.display(),
+        kinds.join(", and ")
     ))
 }
 
