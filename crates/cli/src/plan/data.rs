@@ -122,6 +122,9 @@ pub fn recognised(path: &Path, has_base: bool) -> Outcome<Option<(&'static str, 
     if let Some(why) = super::molecule::recognised(path)? {
         return Ok(Some(("molecule", why)));
     }
+    if has_base {
+        records::refuse_nested(path)?;
+    }
     match super::table::recognised(path)? {
         Some(_) if has_base => records::recognised_table(path).map(Some),
         Some(why) => {

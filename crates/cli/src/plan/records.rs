@@ -2,7 +2,7 @@
 
 use crate::failure::{Failure, Outcome};
 use crate::show::word;
-use genera_data::source::{Format, RECORD_LAYOUTS, Record, column_names, first_object};
+use genera_data::source::{Format, RECORD_LAYOUTS, Record, column_names, first_object, nested_column_names};
 use genera_data::{Columns, Files, ReadOptions};
 use genera_modality::{Chat, Modality, Preference, Text};
 use serde_json::{Map, Value};
@@ -165,16 +165,45 @@ pub fn recognised_table(path: &Path) -> Outcome<(&'static str, String)> {
     if has_all(&["prompt", "completion"]) && !fields.contains_key("label") {
         return of_record(Record::Completion, path, true);
     }
-    let (file, read) = (word(path), if Format::of(path) == Some(Format::Parquet) { "parquet" } else { "csv" });
     Err(Failure::new(format!(
         "{} is a table with the columns {}, and rows are learned from nothing, not from a base of texts; {}; in JSON lines the \
-         layouts of conversations and preferences are recognised: python -c \"import pandas, sys; \
-         pandas.read_{read}(sys.argv[1]).to_json('data.jsonl', orient='records', lines=True)\" {file}. To learn the rows, \
-         leave out --base",
+         layouts of conversations and preferences are recognised: {}. To learn the rows, leave out --base",
         path.display(),
         names.join(", "),
-        how_to_name(&names)
+        how_to_name(&names),
+        how_to_convert(path)
     )))
+}
+
+/// The command that makes JSON lines of a table.
+fn how_to_convert(path: &Path) -> String {
+    let (file, read) = (word(path), if Format::of(path) == Some(Format::Parquet) { "parquet" } else { "csv" });
+    format!(
+        "python -c \"import pandas, sys; pandas.read_{read}(sys.argv[1]).to_json('data.jsonl', orient='records', lines=True)\" \
+         {file}"
+    )
+}
+
+/// Refuses a table in which what a base is to learn stands in lists, which are read of JSON lines alone: what is beside them
+/// would be learned instead.
+///
+/// # Errors
+/// Which column that is, and how to make JSON lines.
+pub fn refuse_nested(path: &Path) -> Outcome<()> {
+    let nested = if path.is_file() { nested_column_names(path)? } else { Vec::new() };
+    match lists_of_messages(&nested) {
+        None => Ok(()),
+        Some(name) => Err(Failure::new(format!(
+            "{}: its column {name} holds lists, which are read of JSON lines alone: {}",
+            path.display(),
+            how_to_convert(path)
+        ))),
+    }
+}
+
+/// The first of these columns that is a field of a layout.
+fn lists_of_messages(nested: &[String]) -> Option<&String> {
+    nested.iter().find(|name| RECORD_LAYOUTS.iter().any(|layout| layout.fields.contains(&name.as_str())))
 }
 
 /// What to do with a table whose columns look as if a base should learn from them; `None` for another.
@@ -213,5 +242,12 @@ mod tests {
         check("id,prompt,completion", Some("--column prompt --target-column completion, with --base MODEL"));
         check("prompt,chosen,rejected", Some("preferences: --base MODEL"));
         check("id,age,output", None);
+    }
+
+    #[test]
+    fn columns_of_messages_are_known() {
+        let names = |names: [&str; 2]| lists_of_messages(&names.map(str::to_owned)).cloned();
+        assert_eq!(names(["tags", "messages"]).as_deref(), Some("messages"));
+        assert_eq!(names(["tags", "scores"]), None);
     }
 }

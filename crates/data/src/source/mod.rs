@@ -21,7 +21,7 @@ pub(crate) use input::open_file;
 pub use input::{ByteCounter, decompressed};
 pub use jsonl::{first_fields, first_object};
 pub use record::{RECORD_LAYOUTS, Record, RecordLayout};
-pub use schema::column_names;
+pub use schema::{column_names, nested_column_names};
 
 use crate::{Document, Error, Result};
 use std::fmt::Write;
