@@ -44,7 +44,11 @@ pub fn open(
         None => hub::locate(Path::new(&name))?.into_owned(),
     };
     let loaded = model::load(path, None, purpose, device)?;
-    let codebook = loaded.codebook()?.clone();
+    let mut codebook = loaded.codebook()?.clone();
+    // A run that has begun has its template in its own files.
+    if let Some(file) = recipe.base.chat_template.as_ref().filter(|_| run.is_none()) {
+        codebook = model::with_template(&codebook, Path::new(file))?;
+    }
     let found = checksum(path)?;
     let known = recipe.base.sha256.get_or_insert_with(|| found.clone());
     if *known != found {

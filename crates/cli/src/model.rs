@@ -5,8 +5,10 @@ use crate::failure::{Failure, Outcome, While};
 use crate::hub;
 use crate::plan;
 use crate::run::directory::RunDirectory;
+use crate::scoring;
 use crate::show::word;
 use crate::tables::gan;
+use genera_data::tokenize::Templated;
 use genera_data::{ChatTemplate, Reads, export_tokenizer, has_tokenizer, load_tokenizer, tokenizer_from_json};
 use genera_engine::checkpoint::{Checkpoint, Rejected, latest_good};
 use genera_engine::config::Shape;
@@ -24,6 +26,7 @@ use serde::Deserialize;
 use std::collections::HashSet;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 
 /// A model with everything that is needed to use it.
@@ -267,7 +270,8 @@ fn of_checkpoint(
     device: &Device,
 ) -> Outcome<LoadedModel> {
     let recipe = Recipe::load(&run.recipe())?;
-    let (modality, _) = plan::data::modality_of(&recipe.data)?;
+    // What learned from conversations is used as its export is, which does not say so: it goes on with a text.
+    let modality = scoring::as_text(plan::data::modality_of(&recipe.data)?.0);
     let codebook = modality.load_codebook(&run.data())?;
     let mut transformer = if recipe.lora.rank.is_some() {
         let mut base = base::open(&mut recipe.clone(), Some(run), purpose, device)?.ok_or_else(|| {
@@ -413,6 +417,23 @@ impl LoadedModel {
         })
     }
 
+    /// Gives it the chat template in a file, in place of its own if it has one; without a file it stays as it is.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or no template has an effect on the model.
+    pub fn take_template(&mut self, file: Option<&Path>) -> Outcome<()> {
+        let Some(file) = file else { return Ok(()) };
+        let is_encoder = matches!(self.transformer.config().shape, Shape::EncoderOnly(_));
+        if is_encoder || self.modality.name() != Text.name() {
+            return Err(Failure::new(format!(
+                "--chat-template: without effect on {}, which does not go on with a text; leave it out",
+                self.place.display()
+            )));
+        }
+        self.codebook = Some(with_template(self.codebook()?, file)?);
+        Ok(())
+    }
+
     /// Whether it is used as models made elsewhere are: it has no recipe, and its kind of data is none of ours alone.
     pub fn is_published(&self) -> bool {
         self.recipe.is_none() && kind_of_directory(&self.place).is_none()
@@ -490,6 +511,15 @@ impl LoadedModel {
         let model = SpeakingModel::new(&self.transformer, codebook, self.modality, &self.special);
         Ok(SpeakingModel { is_published: self.is_published(), ..model })
     }
+}
+
+/// A tokenizer with the chat template in a file.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn with_template(codebook: &Codebook, file: &Path) -> Outcome<Codebook> {
+    let template = ChatTemplate::read(file, &**codebook).during("--chat-template")?;
+    Ok(Arc::new(Templated::new(codebook.clone(), template)))
 }
 
 /// What stands around the texts that a model reads.

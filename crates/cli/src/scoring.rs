@@ -2,7 +2,9 @@
 
 use crate::failure::{Failure, Outcome};
 use crate::model::SpeakingModel;
-use crate::plan::data::{conversation_columns, recognised_lines};
+use crate::plan::data::conversation_columns;
+use crate::plan::records::record_of;
+use genera_data::source::Record;
 use genera_data::{ByteCounter, Columns, Corpus, Document, Documents, Files, ReadOptions};
 use genera_engine::generate::{Score, ScoreSettings, Scored, score};
 use genera_modality::{Chat, Modality, Preference, Text};
@@ -34,9 +36,9 @@ pub fn documents(
     kind: &'static dyn Modality,
 ) -> Outcome<(Documents, &'static dyn Modality)> {
     let column = column.map(str::to_owned);
-    let is_chat = column.is_none() && !kind.is_paired() && matches!(recognised_lines(path)?, Some(("chat", _)));
+    let is_chat = column.is_none() && !kind.is_paired() && record_of(path, true)? == Some(Record::Conversation);
     let (columns, kind): (_, &dyn Modality) = match is_chat {
-        true => (conversation_columns(Some(path), column)?, &Chat),
+        true => (conversation_columns(column), &Chat),
         false => (Columns { text: column, ..Columns::default() }, as_text(kind)),
     };
     let files = Files::open(&[path.to_owned()], ReadOptions { columns, lines: false })?;

@@ -119,6 +119,24 @@ fn models_that_cannot_talk() {
     let bench = model(None);
     let error = refusal(&said(&bench, &[], "hello\n"));
     assert!(error.contains("run/model has no chat template") && error.contains("-Instruct"), "{error}");
+    assert!(error.contains("--chat-template FILE"), "{error}");
+    bench.write("mine.jinja", TEMPLATE);
+    let given = ["--chat-template", "mine.jinja", "--max-tokens", "3"];
+    let [talked] = answers(&bench, &given, "3 birds\n").try_into().unwrap();
+    let generated = bench.run(
+        &[&["generate", "--model", "run/model", "--chat", "--prompt", "3 birds", "--temperature", "0"], &given[..]]
+            .concat(),
+    );
+    assert_eq!(generated.trim(), talked["content"].as_str().unwrap().trim());
+    bench.write("mine.jinja", "x".repeat((1 << 20) + 1));
+    let error = refusal(&said(&bench, &given, "hello\n"));
+    assert!(error.contains("mine.jinja") && error.contains("at most 1048576"), "{error}");
+    bench.write("mine.jinja", [0xff, 0xfe]);
+    assert!(refusal(&said(&bench, &given, "hello\n")).contains("is no text"));
+    bench.write("mine.jinja", "{% for i in range(1000000000) %}x{% endfor %}");
+    assert!(refusal(&said(&bench, &given, "")).contains("chat template: line 1"));
+    let two = ["serve", "--model", "a=run/model", "--model", "b=run/model", "--chat-template", "mine.jinja"];
+    assert!(refusal(&bench.output(&two)).contains("a single --model"));
     bench.write("run/model/chat_template.jinja", "{{ raise_exception('System role not supported') }}");
     let error = refusal(&said(&bench, &["--system", "and"], "birds\n"));
     assert!(error.contains("System role not supported"), "{error}");

@@ -365,6 +365,206 @@ fn tokens_beyond_those_of_the_base_are_refused_before_training() {
     assert!(error.contains(&beyond("<b>", n_rows + 1)) && error.contains("leave it out"), "{error}");
 }
 
+const FEW: [&str; 7] = ["--lora", "1", "--set", "train.steps=1", "--set", "train.sample_every=0", "--run"];
+
+/// Trains a little on a file or directory, and gives the kind of data and what was learned from it.
+fn learned(bench: &Bench, data: &str, more: &[&str]) -> (String, Vec<u8>) {
+    let run = format!("of-{data}");
+    bench.run(&with(&[&["train", "--base", "base", "--data", data], more, &FEW, &[&run]]));
+    let recipe = bench.read_text(&format!("{run}/recipe.toml"));
+    let kind = recipe.split("kind = \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap().to_owned();
+    (kind, bench.read(&format!("{run}/adapter/adapter_model.safetensors")))
+}
+
+#[test]
+fn a_directory_is_recognised_as_its_files_are() {
+    let bench = bench();
+    for (directory, file, kind) in
+        [("chats", "chat.jsonl", "chat"), ("pairs", "preferences.jsonl", "preference"), ("texts", "birds.txt", "text")]
+    {
+        std::fs::create_dir_all(bench.path(directory).join("more")).unwrap();
+        bench.write(&format!("{directory}/more/{file}"), bench.read(file));
+        let of_directory = learned(&bench, directory, &[]);
+        assert_eq!(of_directory.0, kind, "{directory}");
+        assert!(kind == "text" || of_directory == learned(&bench, file, &[]), "{directory} is read otherwise");
+    }
+    let mixed = |parts: &[&str]| {
+        let error = bench.refusal(&["train", "--base", "base", "--data", "chats"]);
+        let parts = parts.iter().chain(&["chats has files of different kinds", "a directory of its own"]);
+        parts.for_each(|part| assert!(error.contains(part), "{part}: {error}"));
+    };
+    bench.write("chats/pairs.jsonl", bench.read("preferences.jsonl"));
+    mixed(&["chats/more/chat.jsonl holds conversations", "chats/pairs.jsonl holds preferences"]);
+    std::fs::rename(bench.path("chats/pairs.jsonl"), bench.path("chats/README.md")).unwrap();
+    mixed(&["chats/more/chat.jsonl holds conversations", "chats/README.md holds neither"]);
+}
+
+#[test]
+fn the_layouts_of_other_tools_are_read_alike() {
+    let bench = bench();
+    let write = |file: &str, line: &dyn Fn(&str, &str) -> serde_json::Value| {
+        let line = |i: u32| line(&format!("{} birds sat", i % 17), &format!("{} sang", i % 9));
+        bench.write(file, (0..40).map(|i| format!("{}\n", line(i))).collect::<String>());
+    };
+    let turn = |role: &str, content: &str| serde_json::json!({ "role": role, "content": content });
+    let from = |from: &str, value: &str| serde_json::json!({ "from": from, "value": value });
+    write("openai.jsonl", &|q, a| serde_json::json!({ "messages": [turn("user", q), turn("assistant", a)] }));
+    write("sharegpt.jsonl", &|q, a| serde_json::json!({ "conversations": [from("human", q), from("gpt", a)] }));
+    write("alpaca.jsonl", &|q, a| serde_json::json!({ "instruction": q, "input": "", "output": a, "text": "trees" }));
+    let completed =
+        |q: &str, a: &str| serde_json::json!({ "prompt": [turn("user", q)], "completion": [turn("assistant", a)] });
+    write("trl.jsonl", &completed);
+    let conversations = learned(&bench, "openai.jsonl", &[]);
+    assert_eq!(conversations.0, "chat");
+    for file in ["sharegpt.jsonl", "alpaca.jsonl", "trl.jsonl"] {
+        assert!(learned(&bench, file, &[]) == conversations, "{file} is read otherwise");
+    }
+    let pair = |q: &str, a: &str| serde_json::json!({ "prompt": q, "chosen": a, "rejected": "trees" });
+    write("texts.jsonl", &pair);
+    let whole = |q: &str, a: &str| serde_json::json!([turn("user", q), turn("assistant", a)]);
+    write("whole.jsonl", &|q, a| serde_json::json!({ "chosen": whole(q, a), "rejected": whole(q, "trees") }));
+    write(
+        "llama.jsonl",
+        &|q, a| serde_json::json!({ "conversations": [from("human", q)], "chosen": from("gpt", a), "rejected": from("gpt", "trees") }),
+    );
+    let preferences = learned(&bench, "texts.jsonl", &[]);
+    assert_eq!(preferences.0, "preference");
+    for file in ["whole.jsonl", "llama.jsonl"] {
+        assert!(learned(&bench, file, &[]) == preferences, "{file} is read otherwise");
+    }
+    // The same columns mean the same in a table.
+    let rows = |(i, j): (u32, u32)| format!("{} birds sat,{} sang,trees\n", i % 17, j % 9);
+    bench.write("pairs.csv", "prompt,chosen,rejected\n".to_owned() + &(0..40).zip(0..40).map(rows).collect::<String>());
+    assert!(learned(&bench, "pairs.csv", &[]) == preferences);
+}
+
+/// A prompt and its completion are texts as they stand, unless somebody asks for the template.
+#[test]
+fn a_completion_goes_on_with_its_prompt_and_is_learned_alone() {
+    let bench = bench();
+    let line = |i: u32| serde_json::json!({ "prompt": format!("{} birds", i % 17), "completion": " sang." });
+    bench.write("texts.jsonl", (0..40).map(|i| format!("{}\n", line(i))).collect::<String>());
+    let (kind, as_text) = learned(&bench, "texts.jsonl", &[]);
+    let recipe = bench.read_text("of-texts.jsonl/recipe.toml");
+    assert!(kind == "text" && recipe.contains("target_column = \"completion\""), "{recipe}");
+    let summary: serde_json::Value =
+        serde_json::from_str(&bench.read_text("of-texts.jsonl/data/summary.json")).unwrap();
+    let (n, n_bytes) = (summary["n_documents"].as_u64().unwrap(), summary["n_bytes"].as_u64().unwrap());
+    assert_eq!(n_bytes, n * 6, "{summary}");
+    bench.write(
+        "texts.csv",
+        "prompt,completion\n".to_owned() + &(0..40).map(|i| format!("{} birds, sang.\n", i % 17)).collect::<String>(),
+    );
+    assert!(learned(&bench, "texts.csv", &[]) == (kind, as_text.clone()), "a table is read otherwise");
+    bench.write("said.jsonl", bench.read("texts.jsonl"));
+    let (kind, said) = learned(&bench, "said.jsonl", &["--column", "prompt", "--target-column", "completion"]);
+    assert!(kind == "chat" && said != as_text);
+    bench.write("asked.jsonl", bench.read("texts.jsonl"));
+    assert!(learned(&bench, "asked.jsonl", &["--set", "data.kind=chat"]) == (kind, said));
+}
+
+#[test]
+fn a_layout_that_is_not_known_is_named_with_the_way_out() {
+    let bench = bench();
+    let check = |file: &str, content: &str, base: bool, parts: &[&str]| {
+        bench.write(file, content.repeat(3));
+        let base: &[&str] = if base { &["--base", "base"] } else { &[] };
+        let error = bench.refusal(&with(&[&["train", "--data", file], base]));
+        parts.iter().for_each(|part| assert!(error.contains(part), "{file}: no {part} in {error}"));
+    };
+    let question = "{\"question\": \"3\", \"answer\": \"4\"}\n";
+    check(
+        "q.jsonl",
+        question,
+        true,
+        &["the fields question, answer", "--column question --target-column answer", "\"messages\""],
+    );
+    let completion = "{\"prompt\": \"3\", \"completion\": \"4\"}\n";
+    check("c.jsonl", completion, false, &["--base MODEL", "--column prompt --target-column completion"]);
+    let label = "{\"prompt\": \"3\", \"completion\": \"4\", \"label\": true}\n";
+    check("k.jsonl", label, true, &["k.jsonl, line 1", "KTO"]);
+    let alpaca = "{\"instruction\": \"3\", \"output\": \"4\"}\n";
+    check("a.jsonl", alpaca, false, &["--base MODEL"]);
+    check("later.jsonl", &(alpaca.to_owned() + question), true, &["later.jsonl, line 2", "\"instruction\""]);
+    let rows = "instruction,input,output\n3,4,5\n";
+    let way = [
+        "instruction, input, output",
+        "--column instruction --target-column output",
+        "pandas.read_csv",
+        "leave out --base",
+    ];
+    check("rows.csv", rows, true, &way);
+}
+
+/// Whoever has a model without a template can give it one, which the run keeps.
+#[test]
+fn a_base_is_given_a_chat_template() {
+    let bench = bench();
+    std::fs::rename(bench.path("base/chat_template.jinja"), bench.path("mine.jinja")).unwrap();
+    let error = bench.refusal(&CHAT);
+    assert!(error.contains("--chat-template FILE"), "{error}");
+    let error = bench.refusal(&with(&[&CHAT, &["--chat-template", "none.jinja"]]));
+    assert!(error.contains("--chat-template") && error.contains("none.jinja"), "{error}");
+    let few = ["--set", "train.steps=4", "--set", "train.checkpoint_every=2"];
+    bench.run(&with(&[&CHAT, &few, &["--chat-template", "mine.jinja", "--run", "run"]]));
+    assert_eq!(bench.read_text("run/model/chat_template.jinja"), TEMPLATE);
+    bench.run(&["train", "run/recipe.toml", "--run", "again"]);
+    assert_eq!(bench.read("again/model/model.safetensors"), bench.read("run/model/model.safetensors"));
+    std::fs::remove_file(bench.path("mine.jinja")).unwrap();
+    bench.run(&with(&[&["resume", "run"]]));
+    bench.run(&["generate", "--model", "run", "--chat", "--prompt", "3 birds", "--max-tokens", "2"]);
+    let alone = bench.refusal(&["train", "tiny.toml", "--set", "base.chat_template=x"]);
+    assert!(alone.contains("base.chat_template is for a base"), "{alone}");
+}
+
+/// What a run learned from does not change what `generate` does with a prompt: its model says nothing of that.
+#[test]
+fn a_run_reads_a_prompt_as_its_model_does() {
+    let bench = bench();
+    for data in ["chat.jsonl", "preferences.jsonl"] {
+        let few = ["--set", "train.steps=3", "--run", data, "--set", "train.learning_rate=0.01"];
+        let run = format!("run-{data}");
+        bench.run(&with(&[&["train", "--base", "base", "--data", data], &few[..2], &few[4..], &["--run", &run]]));
+        let said = |model: &str, more: &[&str]| {
+            let arguments =
+                ["generate", "--model", model, "--prompt", "3 birds", "--temperature", "0", "--max-tokens", "8"];
+            let output = bench.output(&with(&[&arguments, more]));
+            [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap())
+        };
+        let model = format!("{run}/model");
+        let ([text, hint], [of_model, _]) = (said(&run, &[]), said(&model, &[]));
+        assert!(text.starts_with("3 birds") && text == of_model, "{data}: {text:?} {of_model:?}");
+        assert_eq!(hint.contains("learned from conversations"), data == "chat.jsonl", "{hint}");
+        assert!(hint.contains("--chat says it as a message instead"), "{hint}");
+        let ([answer, _], [of_model, _]) = (said(&run, &["--chat"]), said(&model, &["--chat"]));
+        assert!(!answer.contains("3 birds") && answer == of_model, "{data}: {answer:?} {of_model:?}");
+    }
+}
+
+/// Copies of what was learned say little of what is new, with a base as without.
+#[test]
+fn copies_in_the_validation_data_are_named() {
+    let bench = bench();
+    let chat = bench.read_text("chat.jsonl");
+    bench.write("twice.jsonl", chat.repeat(2));
+    bench.write("texts.jsonl", (0..40).map(|i| format!("{{\"text\": \"{} birds\"}}\n", i % 5)).collect::<String>());
+    let told = |arguments: &[&str]| {
+        let few = ["--set", "train.steps=1", "--set", "train.sample_every=0", "--set", "data.validation_fraction=0.1"];
+        let output = bench.output(&with(&[arguments, &few]));
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{told}");
+        told
+    };
+    let base = ["train", "--base", "base", "--lora", "1", "--data"];
+    let note = "validation documents are copies of training documents";
+    assert!(told(&with(&[&base, &["twice.jsonl"]])).contains(note));
+    assert!(told(&with(&[&base, &["texts.jsonl"]])).contains(note));
+    let once = ["--set", "data.deduplicate=true"];
+    assert!(!told(&with(&[&base, &["twice.jsonl"], &once])).contains(note));
+    assert!(!told(&with(&[&base, &["chat.jsonl"]])).contains(note));
+    assert!(told(&["train", "--data", "texts.jsonl", "--minutes", "0.01"]).contains(note));
+}
+
 #[test]
 fn what_cannot_work_is_refused() {
     let bench = bench();

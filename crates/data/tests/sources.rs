@@ -54,6 +54,12 @@ fn parquet_of_every_compression_is_read_row_by_row() {
 }
 
 #[test]
+fn parquet_columns_with_lists_are_named() {
+    assert_eq!(genera_data::source::nested_column_names(&table("none-v1.parquet")).unwrap(), ["tags"]);
+    assert_eq!(genera_data::source::column_names(&table("none-v1.parquet")).unwrap(), ["id", "text", "label", "score"]);
+}
+
+#[test]
 fn a_missing_parquet_column_is_named_with_those_that_exist() {
     let columns = Columns { text: Some("body".into()), ..Columns::default() };
     let options = ReadOptions { columns, ..ReadOptions::default() };

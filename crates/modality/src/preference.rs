@@ -6,6 +6,7 @@
 
 use crate::chat::{Chat, of_document, text_of};
 use crate::demo::Dice;
+use crate::text::continued;
 use crate::{Artifact, Codebook, Demo, Grammar, Modality, Preview, Text, frame_tokens};
 use genera_data::chat::{encode_answer, first_messages, messages_from_json};
 use genera_data::curate::{Step, Verdict};
@@ -121,9 +122,7 @@ impl Step for DropEqual {
 fn answered(codebook: &Codebook, prompt: &str, answer: &str) -> Result<TokenSeq> {
     let said = last_said(answer)?;
     if codebook.chat_template().is_none() {
-        let mut target = codebook.encode(&said)?;
-        target.extend(codebook.vocab().special.end);
-        return Ok(TokenSeq::conditioned(&Preference.encode_prompt(codebook, prompt)?, &target));
+        return continued(codebook, prompt, &said);
     }
     let mut messages = first_messages(prompt)?;
     messages.push(ChatMessage::new(ChatMessage::ASSISTANT, said));

@@ -144,3 +144,14 @@ fn hostile_input_gives_an_error_or_text_but_no_panic() {
         modality.decode(codebook, &[u32::MAX, 0, 7, u32::MAX - 1]);
     }
 }
+
+/// What goes on with a prompt is learned alone, behind the begin token and up to the end.
+#[test]
+fn a_completion_goes_on_with_its_prompt() {
+    let codebook: Codebook = Arc::new(Bytes::new(&SpecialTokens::standard()));
+    let pair = Document::pair(Origin::new("pairs", 0), "ab".to_owned(), "c".to_owned());
+    let tokens = Text.encode(&codebook, &pair).unwrap();
+    assert_eq!(tokens.ids_of(Role::Condition), Text.encode_prompt(&codebook, "ab").unwrap());
+    assert_eq!(tokens.ids(), [257, 97, 98, 99, 258]);
+    assert_eq!(tokens.ids_of(Role::Target), [99, 258]);
+}

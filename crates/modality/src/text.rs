@@ -1,4 +1,4 @@
-//! Text: documents that a model learns to write and to go on with.
+//! Text: documents that a model learns to write and to go on with; or prompts that are given, with the completions to learn.
 
 use crate::demo::StoryGrammar;
 use crate::{Artifact, Codebook, Demo, Grammar, Modality, Preview, frame_tokens};
@@ -43,8 +43,12 @@ impl Modality for Text {
         DEMOS
     }
 
+    /// Where a document has a target, that goes on with its text and is learned alone.
     fn encode(&self, codebook: &Codebook, document: &Document) -> Result<TokenSeq> {
-        TextEncoder::new(codebook.clone()).encode(document)
+        match (document.as_text(), &document.target) {
+            (Some(prompt), Some(completion)) => continued(codebook, prompt, completion),
+            _ => TextEncoder::new(codebook.clone()).encode(document),
+        }
     }
 
     fn encode_prompt(&self, codebook: &Codebook, prompt: &str) -> Result<Vec<TokenId>> {
@@ -68,4 +72,11 @@ impl Modality for Text {
     fn metrics(&self) -> &'static [&'static str] {
         &["nats_per_token", "bits_per_byte", "token_accuracy"]
     }
+}
+
+/// A text that is given, and what goes on with it up to the end of the whole.
+pub(crate) fn continued(codebook: &Codebook, prompt: &str, completion: &str) -> Result<TokenSeq> {
+    let mut target = codebook.encode(completion)?;
+    target.extend(codebook.vocab().special.end);
+    Ok(TokenSeq::conditioned(&Text.encode_prompt(codebook, prompt)?, &target))
 }

@@ -12,7 +12,7 @@ use crate::{hub, machine};
 use genera_engine::config::Shape;
 use genera_engine::generate::{Finish, Sampling, WhenFull};
 use std::io::{IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Temperature where neither the person nor the model's recipe or authors name one: answers, not poems.
@@ -37,6 +37,9 @@ pub struct Arguments {
     /// Tell the model how to answer.
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
+    /// A file with a chat template (Jinja, as in chat_template.jinja), in place of the model's own if it has one.
+    #[arg(long, value_name = "FILE")]
+    chat_template: Option<PathBuf>,
     #[command(flatten)]
     sampling: SamplingOptions,
 }
@@ -44,7 +47,8 @@ pub struct Arguments {
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
     arguments.sampling.over(Sampling::default()).validate(usize::MAX)?;
     let device = machine::device(common.threads);
-    let model = arguments.model.load_to_answer(&device)?;
+    let mut model = arguments.model.load_to_answer(&device)?;
+    model.take_template(arguments.chat_template.as_deref())?;
     check(&model, &arguments.model.path)?;
     let settings = settings(&arguments.sampling, &model);
     model.note_of_ignored();
@@ -96,8 +100,8 @@ fn check(model: &LoadedModel, path: &Path) -> Outcome<()> {
     }
     Err(Failure::new(format!(
         "{place} has no chat template, so nothing says how it was told who speaks; take a model that was trained on \
-         conversations (their names often end in -Instruct or -chat), put a chat_template.jinja beside its tokenizer.json, \
-         or go on with a text by `genera generate`"
+         conversations (their names often end in -Instruct or -chat), give it one with --chat-template FILE or as \
+         chat_template.jinja beside its tokenizer.json, or go on with a text by `genera generate`"
     )))
 }
 

@@ -40,7 +40,8 @@ pub struct Arguments {
     /// The beginning of the text, or one source line.
     #[arg(long, value_name = "TEXT", conflicts_with = "input")]
     prompt: Option<String>,
-    /// Say the prompt to the model as a message, in the words of its own chat template, instead of going on with it.
+    /// Say the prompt to the model as a message, in the words of its chat template; without this every model goes on with the
+    /// prompt as it stands, also one that learned from conversations.
     #[arg(long)]
     chat: bool,
     /// Read the names of special tokens in the prompt as these tokens: a mask, the beginning of a turn, marks around a gap.
@@ -49,6 +50,9 @@ pub struct Arguments {
     /// With --chat: tell the model how to answer.
     #[arg(long, value_name = "TEXT", requires = "chat")]
     system: Option<String>,
+    /// With --chat: a file with a chat template (Jinja, as in chat_template.jinja), in place of the model's own if it has one.
+    #[arg(long, value_name = "FILE", requires = "chat")]
+    chat_template: Option<PathBuf>,
     /// A file with the prompt, all of it as one; for a sequence-to-sequence model each line is one. - reads standard input.
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
@@ -100,6 +104,7 @@ impl Arguments {
             ("chat", self.chat),
             ("special", self.special),
             ("system", self.system.is_some()),
+            ("chat-template", self.chat_template.is_some()),
             ("input", self.input.is_some()),
             ("lines", self.lines),
             ("beam", self.beam.is_some()),
@@ -222,12 +227,8 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
         Kind::Gan | Kind::Other => {}
     }
     if arguments.chat {
+        model.take_template(arguments.chat_template.as_deref())?;
         model.modality = as_chat(&model)?;
-    }
-    if arguments.special && model.modality.name() == Chat.name() {
-        return Err(Failure::new(
-            "--special: this model reads every prompt as a message, in which no text stands for a special token; leave it out",
-        ));
     }
     let settings = settings(&arguments, &model);
     say_what_is_used(&arguments, &model, &settings);
@@ -284,7 +285,8 @@ fn say_what_is_written(out: &AnswerWriter, is_complete: bool) {
 fn as_chat(model: &LoadedModel) -> Outcome<&'static dyn Modality> {
     if model.modality.is_paired() || model.codebook()?.chat_template().is_none() {
         return Err(Failure::new(
-            "--chat needs a model with a chat template, and this one has none; leave --chat out to go on with the prompt",
+            "--chat needs a model with a chat template, and this one has none; give one with --chat-template FILE, or leave \
+             --chat out to go on with the prompt",
         ));
     }
     Ok(&Chat)
@@ -300,7 +302,11 @@ fn say_what_is_used(arguments: &Arguments, model: &LoadedModel, settings: &answe
     let has_template = model.codebook.as_ref().is_some_and(|codebook| codebook.chat_template().is_some());
     let is_prompted = arguments.prompt.is_some() || arguments.input.is_some();
     if has_template && is_prompted && model.modality.name() == Text.name() {
-        eprintln!("genera: the model goes on with the prompt as it stands; --chat says it as a message instead");
+        let kind = model.recipe.as_ref().map_or("", |recipe| recipe.data.kind.as_str());
+        let learned = if kind == Chat.name() { " learned from conversations and" } else { "" };
+        eprintln!(
+            "genera: the model{learned} goes on with the prompt as it stands; --chat says it as a message instead"
+        );
     }
 }
 

@@ -1,7 +1,9 @@
 //! `genera reference`, hidden: the pages of docs/reference, made from the lists in the code.
 
 use crate::failure::Outcome;
+use crate::plan::records;
 use clap::CommandFactory;
+use genera_data::source::{RECORD_LAYOUTS, Record};
 use genera_engine::weights::FAMILIES;
 use genera_engine::weights::gguf::DIALECTS;
 use genera_engine::{presets, recipe};
@@ -145,6 +147,10 @@ fn modalities(page: &mut String) -> Outcome<()> {
             modality.media_types().join(", "),
             modality.metrics().join(", ")
         )?;
+        let of_modality = |record: &Record| records::kind_of(*record) == modality.name();
+        for layout in RECORD_LAYOUTS.iter().filter(|layout| of_modality(&layout.record)) {
+            writeln!(page, "- JSON lines as `{}` ({})", layout.example, layout.name)?;
+        }
         for demo in modality.demos() {
             writeln!(page, "- built-in source `{}`: {}", demo.name, demo.about)?;
         }

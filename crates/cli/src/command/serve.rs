@@ -49,6 +49,9 @@ pub struct Arguments {
     /// What products are computed with.
     #[arg(long, value_name = "PRECISION", value_enum, default_value_t)]
     precision: Precision,
+    /// A file with a chat template (Jinja, as in chat_template.jinja) for the model, in place of its own if it has one.
+    #[arg(long, value_name = "FILE")]
+    chat_template: Option<PathBuf>,
     /// The address to listen at; 0.0.0.0 is all of this machine's, which needs --api-key-file.
     #[arg(long, value_name = "HOST", default_value = "127.0.0.1")]
     host: String,
@@ -92,6 +95,10 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, common: Common) -> Outcome {
     let settings = settings(arguments)?;
     let names = names(&arguments.models)?;
+    let template = arguments.chat_template.as_deref();
+    if template.is_some() && names.len() > 1 {
+        return Err(Failure::new("--chat-template is for a single --model; serve the others apart, or leave it out"));
+    }
     // A port that is in use is found out before minutes are spent on loading.
     let listener = genera_server::bind(&settings)?;
     plan::serving::check(&names, settings.cache_bytes)?;
@@ -99,7 +106,7 @@ pub fn run(arguments: &Arguments, common: Common) -> Outcome {
     let device = machine::device(common.threads);
     let load = |(name, path): &(String, PathBuf)| {
         eprintln!("genera: loading {name} from {}", path.display());
-        served(name, path, arguments.precision, &device)
+        served(name, path, template, arguments.precision, &device)
     };
     let models = names.iter().map(load).collect::<Outcome<Vec<Model>>>()?;
     let is_json = common.json;
@@ -190,8 +197,9 @@ fn name_of(model: &str) -> String {
     name.map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
-fn served(name: &str, path: &Path, precision: Precision, device: &Device) -> Outcome<Model> {
-    let model = load(path, None, precision.purpose(), device)?;
+fn served(name: &str, path: &Path, template: Option<&Path>, precision: Precision, device: &Device) -> Outcome<Model> {
+    let mut model = load(path, None, precision.purpose(), device)?;
+    model.take_template(template)?;
     model.codebook()?;
     model.note_of_ignored();
     let (about, is_published) = (about(&model, path), model.is_published());

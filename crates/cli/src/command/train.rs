@@ -14,7 +14,7 @@ use crate::show::number;
 use crate::{base, machine, rates, show, tables};
 use genera_data::prepare::Prepared;
 use genera_engine::ModelConfig;
-use genera_engine::recipe::{Reasons, Recipe, is_of_base};
+use genera_engine::recipe::{Layout, Reasons, Recipe, is_of_base};
 use genera_engine::train::TrainSettings;
 use genera_modality::{Chat, Modality, Preference};
 use genera_tensor::Device;
@@ -39,9 +39,11 @@ use std::time::Duration;
 /// directory), and judged beside rows that were kept aside (report.html). With --column it is a list of texts. Lines of SMILES,
 /// structure files (.sdf) and tables with a column named smiles are molecules.
 ///
-/// With --base it goes on with a model (fine-tuning) on texts, pairs, chat files (JSON lines with "messages" or
-/// "conversations", of which the assistant's turns are learned) or preferences (JSON lines with "prompt", "chosen" and
-/// "rejected"); with --lora small matrices learn beside its frozen weights.
+/// With --base it goes on with a model (fine-tuning) on texts, pairs, chat files (JSON lines with "messages" or "conversations",
+/// or with "instruction" and "output", of which the assistant's turns are learned), prompts with their completions (JSON lines
+/// with "prompt" and "completion") or preferences (JSON lines with "prompt", "chosen" and "rejected"), in a file or a directory
+/// of such files; docs/reference/modalities.md has a line of each layout. With --lora small matrices learn beside its frozen
+/// weights.
 ///   genera train --base model.gguf --data chat.jsonl --lora 16
 ///   genera train --base my-model/ --data preferences.jsonl --preferences --lora 16
 #[derive(Debug, clap::Args)]
@@ -71,6 +73,10 @@ pub struct Arguments {
     /// Go on with this model: a directory in the Hugging Face layout, a GGUF file, a pulled hf:ORG/NAME, or a run directory.
     #[arg(long, value_name = "MODEL", requires = "data", conflicts_with_all = ["recipe", "minutes", "preset"])]
     base: Option<PathBuf>,
+    /// A file with a chat template (Jinja, as in chat_template.jinja) for the base, in place of its own if it has one; the run
+    /// and its model keep it.
+    #[arg(long, value_name = "FILE", requires = "base")]
+    chat_template: Option<PathBuf>,
     /// Passes over the data, with --base [default: 3].
     #[arg(long, value_name = "N", requires = "base", allow_negative_numbers = true)]
     epochs: Option<f64>,
@@ -161,7 +167,13 @@ pub fn start(
     if let Some(base) = &recipe.base.path {
         plan::data::check_files(&recipe.data)?;
         recipe.base.path = Some(base::recorded(Path::new(base))?);
+        let template = recipe.base.chat_template.take();
+        recipe.base.chat_template = template.map(|file| base::recorded(Path::new(&file))).transpose()?;
         refuse_keys_of_base(&recipe, fixed)?;
+    } else if recipe.base.chat_template.is_some() {
+        return Err(Failure::new(
+            "base.chat_template is for a base; name that with base.path (--base MODEL), or leave it out",
+        ));
     }
     preferences::beta(&recipe)?;
     let device = machine::device(common.threads);
@@ -193,6 +205,7 @@ pub fn start(
     let surroundings = Surroundings { device, json: common.json };
     let begin = || {
         plan::table::say_broken(&prepared, &recipe)?;
+        plan::data::say_copies(&prepared, &recipe)?;
         let is_fixed = matches!(plan, Plan::AsRecipe { .. }) || fixed.fixes("model.context_len");
         plan::table::fit_context(&mut recipe, &mut reasons, &prepared, is_fixed)?;
         match plan {
@@ -278,7 +291,7 @@ fn choose(
         n_documents: summary.n_documents,
         n_validation_tokens: summary.n_validation_tokens,
         vocab_size: summary.vocab_size,
-        is_paired: summary.has_pairs,
+        is_paired: summary.has_pairs && recipe.data.layout == Some(Layout::Padded),
         time,
         peak_flops_per_s: rates::peak(device.kernels().n_threads(), dtype, rates::GLANCE),
     };
@@ -411,6 +424,7 @@ impl Plan {
 fn for_base(data: &Path, arguments: &Arguments, fixed: &Overrides, reasons: &mut Reasons) -> Outcome<Recipe> {
     let mut recipe = from_data(data, arguments, fixed, reasons)?;
     recipe.base.path = arguments.base.as_ref().map(|path| path.display().to_string());
+    recipe.base.chat_template = arguments.chat_template.as_ref().map(|path| path.display().to_string());
     recipe.lora.rank = arguments.lora.map(|rank| rank as usize);
     if arguments.preferences {
         if recipe.data.kind == "chat" {
@@ -438,12 +452,17 @@ fn from_data(data: &Path, arguments: &Arguments, fixed: &Overrides, reasons: &mu
         reasons.add("data.kind", if has_column { "a target column is given" } else { "--target is given" });
     }
     let is_open = !is_paired && arguments.column.is_none() && !fixed.fixes("data.kind");
-    if let Some((kind, why)) = if is_open { plan::data::recognised(data)? } else { None } {
+    if let Some((kind, why)) = if is_open { plan::data::recognised(data, arguments.base.is_some())? } else { None } {
         recipe.data.kind = kind.to_owned();
         reasons.add("data.kind", why);
         match kind {
             "table" => plan::table::keep_aside(&mut recipe, reasons),
             "molecule" => plan::molecule::keep_aside(&mut recipe, reasons),
+            "text" => {
+                let (prompt, completion) = plan::records::COMPLETION;
+                recipe.data.column = Some(prompt.to_owned());
+                recipe.data.target_column = Some(completion.to_owned());
+            }
             _ => {}
         }
     }

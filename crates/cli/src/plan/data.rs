@@ -2,16 +2,17 @@
 
 use crate::base::Base;
 use crate::failure::{Failure, Outcome};
+use crate::plan::records;
 use genera_data::Split;
 use genera_data::curate::CurationSettings;
-use genera_data::prepare::Preparation;
-use genera_data::source::{Format, first_fields};
+use genera_data::prepare::{Preparation, Prepared};
+use genera_data::source::{Format, Record};
 use genera_data::{Aligned, Columns, Corpus, Document, Files, Generated, ReadOptions, SpecialTokens, TokenizerSpec};
 use genera_engine::ModelConfig;
 use genera_engine::config::Shape;
 use genera_engine::presets::{self, Stacks};
 use genera_engine::recipe::{DataRecipe, Layout, Reasons, Recipe, TokenizerKind};
-use genera_modality::{Demo, Encoder, Modality, REJECTED, by_name, demo_by_name};
+use genera_modality::{Demo, Encoder, Modality, REJECTED, Text, Translation, by_name, demo_by_name};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -88,16 +89,23 @@ pub fn settle(recipe: &mut Recipe, reasons: &mut Reasons, base: Option<&Base>) -
     Ok(())
 }
 
-/// Pairs for a base that only goes on with texts become conversations, where it knows what those look like.
+/// Pairs for a base that only goes on with texts become conversations, where it knows what those look like; completions for one
+/// that turns a text into another become pairs.
 fn settle_kind(recipe: &mut Recipe, reasons: &mut Reasons, base: &Base) -> Outcome<()> {
     let (modality, _) = modality_of(&recipe.data)?;
+    let is_completed = modality.name() == Text.name() && recipe.data.target_column.is_some();
+    if is_completed && base.transformer.config().is_encoder_decoder() {
+        recipe.data.kind = Translation.name().to_owned();
+        reasons.add("data.kind", "the base turns one text into another: a prompt and its completion");
+    }
     if !modality.is_paired() || base.transformer.config().is_encoder_decoder() {
         return Ok(());
     }
     if base.codebook.chat_template().is_none() {
         return Err(Failure::new(
-            "the base goes on with a text and has no chat template, so it cannot be told what a pair is; take a base \
-             with a chat template or an encoder-decoder, or write each pair as one text",
+            "the base goes on with a text and has no chat template, so it cannot be told what a pair is; give it one with \
+             --chat-template FILE, take a base that has one or an encoder-decoder, or learn the answer as what goes on with \
+             the question as it stands (--set data.kind=text)",
         ));
     }
     recipe.data.kind = "chat".to_owned();
@@ -105,39 +113,27 @@ fn settle_kind(recipe: &mut Recipe, reasons: &mut Reasons, base: &Base) -> Outco
     Ok(())
 }
 
-/// The kind of data that the first line of a file shows, with why: the columns of a table, conversations or preferences.
+/// The kind of data that the first line of a file shows, or those of the files of a directory, with why: the columns of a table,
+/// conversations, preferences or completions.
 ///
 /// # Errors
-/// When the file cannot be read.
-pub fn recognised(path: &Path) -> Outcome<Option<(&'static str, String)>> {
+/// When a file cannot be read, or must be told what is what in it.
+pub fn recognised(path: &Path, has_base: bool) -> Outcome<Option<(&'static str, String)>> {
     if let Some(why) = super::molecule::recognised(path)? {
         return Ok(Some(("molecule", why)));
     }
-    if let Some(why) = super::table::recognised(path)? {
-        return Ok(Some(("table", why)));
+    if has_base {
+        records::refuse_nested(path)?;
     }
-    Ok(recognised_lines(path)?.map(|(kind, why)| (kind, why.to_owned())))
-}
-
-/// What the lines of a JSON lines file are, conversations or preferences, with why; `None` for other lines and files.
-///
-/// # Errors
-/// When the file cannot be read.
-pub fn recognised_lines(path: &Path) -> Outcome<Option<(&'static str, &'static str)>> {
-    if !path.is_file() || Format::of(path) != Some(Format::JsonLines) {
-        return Ok(None);
+    match super::table::recognised(path)? {
+        Some(_) if has_base => records::recognised_table(path).map(Some),
+        Some(why) => {
+            let hint = records::hint_of_table(path)?.map_or_else(String::new, |hint| format!("; {hint}"));
+            Ok(Some(("table", why + &hint)))
+        }
+        None => records::recognised(path, has_base),
     }
-    let fields = first_fields(path)?;
-    let has = |name: &str| fields.iter().any(|field| field == name);
-    Ok(match () {
-        () if has("chosen") && has(REJECTED) => Some(("preference", "its lines have a chosen and a rejected answer")),
-        () if CONVERSATIONS.iter().any(|name| has(name)) => Some(("chat", "its lines hold conversations")),
-        () => None,
-    })
 }
-
-/// Fields that hold a conversation.
-const CONVERSATIONS: [&str; 3] = ["messages", "conversations", "conversation"];
 
 /// Checks that a model can learn this kind of data, as it is laid out.
 ///
@@ -253,6 +249,26 @@ pub fn check_files(data: &DataRecipe) -> Outcome<()> {
     let lists = [&data.files, &data.target_files, &data.validation_files, &data.validation_target_files];
     for files in lists.into_iter().filter(|files| !files.is_empty()) {
         Files::open(&files.iter().map(PathBuf::from).collect::<Vec<_>>(), ReadOptions::default())?;
+    }
+    Ok(())
+}
+
+/// Says how many documents are learned and measured by at once; not of rows of a table, which may well be alike, nor of what is
+/// made by rule.
+///
+/// # Errors
+/// When the prepared data cannot be read.
+pub fn say_copies(prepared: &Prepared, recipe: &Recipe) -> Outcome<()> {
+    let (modality, demo) = modality_of(&recipe.data)?;
+    if demo.is_some() || modality.name() == "table" {
+        return Ok(());
+    }
+    let n_all = prepared.summary.n_validation_documents;
+    if let Some(n) = prepared.n_copies()?.filter(|&n| n > 0) {
+        eprintln!(
+            "genera: {n} of {n_all} validation documents are copies of training documents, so that the validation loss says \
+             less of new ones; --set data.deduplicate=true keeps one of each"
+        );
     }
     Ok(())
 }
@@ -388,29 +404,26 @@ fn columns(modality: &dyn Modality, files: &[String], data: &DataRecipe, skip: &
     if modality.name() == "molecule" {
         return super::molecule::columns(files, text);
     }
+    let is_open = text.is_none() && target.is_none();
     Ok(match (modality.name(), &target) {
         ("preference", _) => Columns {
             text: or(text, "prompt"),
             target: or(target, "chosen"),
             fields: vec![REJECTED.to_owned()],
             structured: true,
+            record: is_open.then_some(Record::Preference),
             ..Columns::default()
         },
-        ("chat", None) => conversation_columns(files.first().map(Path::new), text)?,
+        ("chat", None) => conversation_columns(text),
         (name, _) => Columns { text, target, structured: name == "chat", ..Columns::default() },
     })
 }
 
-/// Which fields of a chat file are what: the conversation is in `given`, or where the first line has one.
-///
-/// # Errors
-/// When the file cannot be read.
-pub fn conversation_columns(path: Option<&Path>, given: Option<String>) -> Outcome<Columns> {
-    let path = path.filter(|path| path.is_file() && given.is_none());
-    let fields = path.map_or_else(|| Ok(Vec::new()), first_fields)?;
-    let found = CONVERSATIONS.iter().find(|name| fields.iter().any(|field| field == *name));
-    let text = given.unwrap_or_else(|| found.unwrap_or(&CONVERSATIONS[0]).to_string());
-    Ok(Columns { text: Some(text), structured: true, ..Columns::default() })
+/// Which fields of a chat file are what: the conversation is in `given`, or in any layout that is known.
+pub fn conversation_columns(given: Option<String>) -> Columns {
+    let record = given.is_none().then_some(Record::Conversation);
+    let text = given.or_else(|| Some("messages".to_owned()));
+    Columns { text, structured: true, record, ..Columns::default() }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ pub mod memory;
 pub mod molecule;
 pub mod overrides;
 pub mod privacy;
+pub mod records;
 pub mod serving;
 pub mod sizes;
 pub mod table;

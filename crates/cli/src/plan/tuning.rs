@@ -3,7 +3,7 @@
 use super::overrides::Overrides;
 use crate::failure::Outcome;
 use genera_data::prepare::Summary;
-use genera_engine::recipe::{Reasons, Recipe, ScheduleKind};
+use genera_engine::recipe::{Layout, Reasons, Recipe, ScheduleKind};
 
 /// Longest rows that are made of conversations and texts by default, in tokens: longer ones cost memory.
 pub const USUAL_CONTEXT: usize = 1024;
@@ -77,7 +77,7 @@ pub fn choose(
 
 /// How many rows, or pairs, there are.
 fn rows_per_epoch(recipe: &Recipe, summary: &Summary) -> u64 {
-    let is_one_a_row = recipe.data.kind == "preference" || summary.has_pairs && recipe.data.kind != "chat";
+    let is_one_a_row = recipe.data.kind == "preference" || recipe.data.layout == Some(Layout::Padded);
     if is_one_a_row {
         summary.n_documents.max(1)
     } else {

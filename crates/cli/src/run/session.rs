@@ -605,7 +605,12 @@ fn with_targets(batches: &mut Prefetch, n_micro: usize, rows_per_epoch: u64) -> 
 /// How many conversations are longer than a row, and what becomes of them; `None` where all fit.
 fn note_on_long(recipe: &Recipe, shard: &Shard) -> Outcome<Option<String>> {
     let is_packed = matches!(recipe.data.layout, None | Some(recipe::Layout::Packed));
-    if recipe.data.kind != Chat.name() || !is_packed {
+    let what = match &recipe.data.target_column {
+        _ if recipe.data.kind == Chat.name() => "conversations",
+        Some(_) => "prompts with their completions",
+        None => return Ok(None),
+    };
+    if !is_packed {
         return Ok(None);
     }
     let (context_len, n) = (recipe.model.context_len as u64, shard.info().n_documents);
@@ -614,7 +619,7 @@ fn note_on_long(recipe: &Recipe, shard: &Shard) -> Outcome<Option<String>> {
     let n_long = bounds.windows(2).filter(|ends| ends[1] - ends[0] > context_len + 1).count();
     Ok((n_long > 0).then(|| {
         format!(
-            "{n_long} of {n} conversations are longer than a row of {context_len} tokens (model.context_len): they are cut \
+            "{n_long} of {n} {what} are longer than a row of {context_len} tokens (model.context_len): they are cut \
              into pieces, each learned without what was said before it"
         )
     }))

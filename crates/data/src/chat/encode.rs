@@ -46,7 +46,8 @@ pub(super) fn template_of(tokenizer: &dyn Tokenizer) -> Result<&super::ChatTempl
     tokenizer.chat_template().ok_or_else(|| Error::Template {
         problem:
             "there is none: tokenizer_config.json has no chat_template and chat_template.jinja is missing; take a \
-                  model that was trained on conversations, or put a template beside its tokenizer"
+                  model that was trained on conversations, put a template beside its tokenizer, or give one with \
+                  --chat-template FILE"
                 .to_owned(),
     })
 }

@@ -9,7 +9,7 @@ use super::functions::{self, Refusal};
 use super::program;
 use super::renderers::{ENDLESS, RENDERERS};
 use crate::tokenize::{name_of, role_of};
-use crate::{Error, Result};
+use crate::{Error, Result, Tokenizer};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Serde};
 use minijinja::{Environment, ErrorKind, State, Value, context};
@@ -79,6 +79,30 @@ impl ChatTemplate {
         let Some(source) = alone else { return Ok(config.and_then(|config| Self::of_config(&config))) };
         let config = config.and_then(|config| serde_json::from_str(&config).ok()).unwrap_or_default();
         Ok(Some(Self::with_tokens_of(source, &config)))
+    }
+
+    /// The template in a file of its own, for the model of a tokenizer: its special tokens are those of the tokenizer, or of the
+    /// template that it had.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is no text, or is too long for a template.
+    pub fn read(path: &Path, tokenizer: &dyn Tokenizer) -> Result<Self> {
+        let n_bytes = std::fs::metadata(path).map_err(|source| Error::io(path, "read", source))?.len();
+        if n_bytes > MAX_SOURCE_BYTES as u64 {
+            let problem = format!("has {n_bytes} bytes; a chat template has at most {MAX_SOURCE_BYTES}");
+            return Err(Error::bad_file(path, problem));
+        }
+        let bytes = std::fs::read(path).map_err(|source| Error::io(path, "read", source))?;
+        let source =
+            String::from_utf8(bytes).map_err(|_| Error::bad_file(path, "is no text, and so no chat template"))?;
+        let (special, before) = (tokenizer.special_tokens(), tokenizer.chat_template());
+        let begin = special.begin.clone().or(before.and_then(|template| template.begin.clone()));
+        let end = special.end.clone().or(before.and_then(|template| template.end.clone()));
+        let mut further = before.map(|template| template.further.clone()).unwrap_or_default();
+        for (role, name) in [("unk_token", &special.unknown), ("pad_token", &special.padding)] {
+            further.extend(name.as_ref().map(|name| (role.to_owned(), Json::from(name.as_str()))));
+        }
+        Ok(Self { further, ..Self::new(source, begin, end) })
     }
 
     fn with_tokens_of(source: String, config: &Json) -> Self {

@@ -35,6 +35,24 @@ fn hash(document: &Document) -> u64 {
         Content::Row(values) => values.iter().for_each(|value| add(value.as_bytes())),
         Content::Bytes { data, .. } => add(data),
     }
-    digest.update(document.target.as_deref().unwrap_or_default());
+    add(document.target.as_deref().unwrap_or_default().as_bytes());
+    document.fields.iter().for_each(|(_, value)| add(value.as_bytes()));
     u64::from_le_bytes(digest.finalize()[..8].try_into().expect("a SHA-256 digest has 32 bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Origin;
+
+    #[test]
+    fn what_differs_in_a_kept_column_is_no_repetition() {
+        let mut step = Deduplicate::default();
+        let mut keeps = |target: &str, field: &str| {
+            let fields = vec![("rejected".to_owned(), field.to_owned())];
+            let document = Document { fields, ..Document::pair(Origin::new("a.jsonl", 0), "x", target) };
+            matches!(step.apply(document), Verdict::Keep(_))
+        };
+        assert_eq!([keeps("y", "z"), keeps("y", "w"), keeps("y", "z"), keeps("yz", "")], [true, true, false, true]);
+    }
 }

@@ -2,6 +2,7 @@
 //! makes the tokenizer; and the encoding, on all threads.
 
 mod cache;
+mod copies;
 mod encode;
 mod fit;
 mod survey;
@@ -161,6 +162,17 @@ pub struct Prepared {
     pub is_reused: bool,
     /// Why an earlier preparation of the same data could not be used.
     pub notice: Option<String>,
+}
+
+impl Prepared {
+    /// How many of the validation documents are training documents too, by their tokens; `None` where there are too many to look
+    /// at.
+    ///
+    /// # Errors
+    /// When the data can no longer be read.
+    pub fn n_copies(&self) -> Result<Option<u64>> {
+        self.validation.as_ref().map_or(Ok(Some(0)), |validation| copies::n_copies(&self.train, validation))
+    }
 }
 
 /// Prepares a corpus in `directory`, or finds that this has been done before.

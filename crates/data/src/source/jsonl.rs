@@ -1,6 +1,7 @@
 //! JSON lines: one object a line, the text in one of its fields.
 
 use super::input::Input;
+use super::record::Parts;
 use super::text::{Line, Lines};
 use super::{Columns, Documents};
 use crate::{Document, Error, Origin, Result};
@@ -19,11 +20,19 @@ pub(crate) fn read(path: &Path, input: Input, columns: &Columns) -> Documents {
 /// # Errors
 /// When the file cannot be read, or its first line is not a JSON object.
 pub fn first_fields(path: &Path) -> Result<Vec<String>> {
+    Ok(first_object(path)?.keys().cloned().collect())
+}
+
+/// A file's first object; one without fields when the file is empty.
+///
+/// # Errors
+/// As [`first_fields`].
+pub fn first_object(path: &Path) -> Result<Map<String, Value>> {
     let input = super::input::open(path, &super::ByteCounter::default())?;
     let mut lines = Lines::new(path, input).filter(|line| !line.as_ref().is_ok_and(|line| line.text.trim().is_empty()));
-    let Some(line) = lines.next() else { return Ok(Vec::new()) };
+    let Some(line) = lines.next() else { return Ok(Map::new()) };
     let reader = Reader { path: path.to_owned(), columns: Columns::default() };
-    Ok(reader.object(&line?)?.keys().cloned().collect())
+    reader.object(&line?)
 }
 
 struct Reader {
@@ -40,7 +49,10 @@ impl Reader {
 
     /// An object with what is looked for in each.
     fn example(&self) -> String {
-        let Columns { text, target, fields, structured, .. } = &self.columns;
+        let Columns { text, target, fields, structured, record, .. } = &self.columns;
+        if let Some(layout) = record.and_then(|record| record.layouts().next()) {
+            return layout.example.to_owned();
+        }
         let text = text.as_deref().unwrap_or(Columns::DEFAULT_TEXT);
         if *structured && target.is_none() {
             return format!("{{\"{text}\": [{{\"role\": \"user\", \"content\": \"…\"}}, …]}}");
@@ -51,13 +63,18 @@ impl Reader {
 
     fn document(&self, line: Line) -> Result<Document> {
         let mut object = self.object(&line)?;
+        let origin = Origin::new(self.path.to_string_lossy(), line.number - 1);
+        if let Some(record) = self.columns.record {
+            let Parts { text, target, rejected } = record.read(&object).map_err(|problem| self.bad(&line, problem))?;
+            let fields = self.columns.fields.iter().cloned().zip(rejected).collect();
+            return Ok(Document { target, fields, ..Document::text(origin, text) });
+        }
         let column = self.columns.text.as_deref().unwrap_or(Columns::DEFAULT_TEXT);
         let text = self.take(&mut object, column, &line)?;
         let target = self.columns.target.as_ref().map(|name| self.take(&mut object, name, &line)).transpose()?;
         let kept = self.columns.fields.iter();
         let fields =
             kept.map(|name| Ok((name.clone(), self.take(&mut object, name, &line)?))).collect::<Result<_>>()?;
-        let origin = Origin::new(self.path.to_string_lossy(), line.number - 1);
         Ok(Document { target, fields, ..Document::text(origin, text) })
     }
 

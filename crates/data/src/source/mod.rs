@@ -9,6 +9,7 @@ mod generated;
 mod input;
 mod jsonl;
 mod parquet;
+mod record;
 mod schema;
 mod sdf;
 mod spelling;
@@ -18,8 +19,9 @@ pub use aligned::Aligned;
 pub use generated::Generated;
 pub(crate) use input::open_file;
 pub use input::{ByteCounter, decompressed};
-pub use jsonl::first_fields;
-pub use schema::column_names;
+pub use jsonl::{first_fields, first_object};
+pub use record::{RECORD_LAYOUTS, Record, RecordLayout};
+pub use schema::{column_names, nested_column_names};
 
 use crate::{Document, Error, Result};
 use std::fmt::Write;
@@ -58,6 +60,8 @@ pub struct Columns {
     pub fields: Vec<String>,
     /// Whether a field of a JSON object may hold a list or an object, which is then taken as JSON text: conversations.
     pub structured: bool,
+    /// What each line of JSON is as a whole, in any of its layouts ([`RECORD_LAYOUTS`]); tables go by the columns alone.
+    pub record: Option<Record>,
     /// Whether the kept columns make a row of their own ([`Content::Row`](crate::Content::Row)), without a text.
     pub whole_rows: bool,
 }

@@ -63,6 +63,16 @@ pub(super) fn names<R: ChunkReader>(path: &Path, chunks: &R) -> Result<Vec<Strin
     Ok(plain_columns(&metadata_of(path, chunks)?).into_iter().map(|(_, name)| name).collect())
 }
 
+/// The names of the columns with lists or records in a row, which are not read.
+///
+/// # Errors
+/// When it is not a Parquet file.
+pub(super) fn nested_names<R: ChunkReader>(path: &Path, chunks: &R) -> Result<Vec<String>> {
+    let metadata = metadata_of(path, chunks)?;
+    let columns = metadata.file_metadata().schema_descr().root_schema().get_fields();
+    Ok(columns.iter().filter(|column| column.is_group()).map(|column| column.name().to_owned()).collect())
+}
+
 /// Place and name of each column with one plain value a row.
 fn plain_columns(metadata: &ParquetMetaData) -> Vec<(usize, String)> {
     let schema = metadata.file_metadata().schema_descr();

@@ -24,6 +24,17 @@ pub fn column_names(path: &Path) -> Result<Vec<String>> {
     }
 }
 
+/// The names of the columns of a Parquet file that hold lists or records, which are not read; none of other files.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn nested_column_names(path: &Path) -> Result<Vec<String>> {
+    match Format::of(path) {
+        Some(Format::Parquet) => parquet::nested_names(path, &input::open_file(path)?),
+        _ => Ok(Vec::new()),
+    }
+}
+
 /// What stands between the columns of a file that begins like this: of the usual delimiters the one that its first line has
 /// most often outside of quotes, the comma where it has none.
 pub(super) fn delimiter_of(head: &[u8]) -> u8 {

@@ -56,7 +56,7 @@ impl Tokenizer for Templated {
     }
 
     fn closing(&self) -> Vec<TokenId> {
-        self.frame.closing()
+        if self.frame == Frame::default() { self.inner.closing() } else { self.frame.closing() }
     }
 
     fn decode(&self, ids: &[TokenId]) -> String {
@@ -108,10 +108,40 @@ impl Tokenizer for Templated {
 
     fn save(&self, directory: &Path) -> Result<()> {
         self.inner.save(directory)?;
-        let (special, ends) = (self.special_tokens(), self.frame.end.is_some());
+        let (special, closing) = (self.special_tokens(), self.inner.closing());
+        let ends = self.frame.end.is_some() || (!closing.is_empty() && self.vocab().special.end.as_slice() == closing);
         let config = json::tokenizer_config(special, self.template.as_ref(), special.begin.is_some(), ends);
         crate::write::atomically(&directory.join("tokenizer_config.json"), config.as_bytes())?;
         let Some(template) = &self.template else { return Ok(()) };
         crate::write::atomically(&directory.join("chat_template.jinja"), template.source().as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tokenize::{Bytes, load_tokenizer, tokenizer_from_json};
+
+    /// Another template changes nothing else of a tokenizer that was published with things of its own.
+    #[test]
+    fn a_template_can_be_put_in_the_place_of_another() {
+        let bytes = Bytes::new(&SpecialTokens::standard());
+        let config =
+            r#"{"eos_token": "</s>", "bos_token": "<s>", "add_eos_token": true, "chat_template": "a{{ eos_token }}"}"#;
+        let published = tokenizer_from_json(bytes.to_json(), Some(config)).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("mine.jinja");
+        std::fs::write(&file, "b{{ eos_token }}").unwrap();
+        let template = ChatTemplate::read(&file, &*published).unwrap();
+        assert_eq!(template.render(&[], false).unwrap(), "b</s>");
+        let given: Arc<dyn Tokenizer> = Arc::new(Templated::new(published.clone(), template));
+        assert_ne!(given.fingerprint(), published.fingerprint());
+        given.save(directory.path()).unwrap();
+        for tokenizer in [given, load_tokenizer(directory.path()).unwrap()] {
+            assert_eq!(tokenizer.chat_template().unwrap().source(), "b{{ eos_token }}");
+            assert_eq!(tokenizer.closing(), published.closing());
+            assert_eq!(tokenizer.encode_whole("x").unwrap(), published.encode_whole("x").unwrap());
+        }
+        assert!(!published.closing().is_empty());
     }
 }

@@ -255,6 +255,8 @@ table! {
         path: Option<String> = None,
         /// SHA-256 of its weights, so that a run goes on from the same ones.
         sha256: Option<String> = None,
+        /// A file with a chat template in place of its own, if it has one; the run keeps what is in it.
+        chat_template: Option<String> = None,
     }
 }
 
