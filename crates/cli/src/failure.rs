@@ -70,7 +70,8 @@ impl<T, E: Into<Failure>> While<T> for Result<T, E> {
     }
 }
 
-/// Ends quietly, as other tools do, when the reader of our output (`head`, `less`) has gone; and with a message when weights
+/// Ends quietly, as other tools do, when the reader of our output (`head`, `less`) has gone; with a message when it cannot be
+/// written (a full disk), and when weights
 /// that are read while they are used ([`Purpose::UseInPlace`]) can no longer be read.
 ///
 /// [`Purpose::UseInPlace`]: genera_engine::weights::Purpose::UseInPlace
@@ -82,8 +83,12 @@ pub fn end_by_panic_hook() {
             std::process::exit(1);
         }
         let text = panic.payload().downcast_ref::<String>().map_or("", String::as_str);
-        if text.starts_with("failed printing to stdout") {
-            std::process::exit(0);
+        if let Some(why) = text.strip_prefix("failed printing to stdout: ") {
+            if why.contains("Broken pipe") {
+                std::process::exit(0);
+            }
+            eprintln!("genera: cannot write to the standard output: {why}");
+            std::process::exit(1);
         }
         usual(panic);
     }));

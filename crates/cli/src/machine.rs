@@ -87,8 +87,20 @@ fn container_limit_bytes() -> Option<usize> {
 /// # Units
 /// Bytes.
 pub fn peak_resident_bytes() -> Option<usize> {
+    status_bytes("VmHWM:")
+}
+
+/// Resident memory of this process; `None` where the system does not tell.
+///
+/// # Units
+/// Bytes.
+pub fn resident_bytes() -> Option<usize> {
+    status_bytes("VmRSS:")
+}
+
+fn status_bytes(name: &str) -> Option<usize> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let line = status.lines().find(|line| line.starts_with(name))?;
     line.split_whitespace().nth(1)?.parse::<usize>().ok().map(|kib| kib * 1024)
 }
 
@@ -101,14 +113,44 @@ pub fn forget_peak_resident_bytes() {
 /// Pages of memory that this process touched for the first time so far, or again after they were given back ("minor faults");
 /// `None` where the system does not tell.
 pub fn n_minor_faults() -> Option<u64> {
+    stat([7]).map(|[n]| n)
+}
+
+/// Time that the threads of this process spent on processors; `None` where the system does not tell.
+///
+/// # Units
+/// Seconds, to a hundredth.
+pub fn processor_seconds() -> Option<f64> {
+    /// What the system calls a second here, on all architectures.
+    const TICKS: f64 = 100.0;
+    stat([11, 12]).map(|[user, system]| (user + system) as f64 / TICKS)
+}
+
+/// Numbers that the system keeps of this process, by their place behind its name.
+fn stat<const N: usize>(places: [usize; N]) -> Option<[u64; N]> {
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
-    // The name of the program comes second, in brackets, and may hold anything; this is the eighth after it.
+    // The name of the program comes second, in brackets, and may hold anything.
     let (_, fields) = stat.rsplit_once(')')?;
-    fields.split_whitespace().nth(7)?.parse().ok()
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    let mut numbers = [0; N];
+    for (number, place) in numbers.iter_mut().zip(places) {
+        *number = fields.get(place)?.parse().ok()?;
+    }
+    Some(numbers)
 }
 
 #[cfg(test)]
 mod tests {
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn time_on_processors_is_counted() {
+        let before = super::processor_seconds().unwrap();
+        let start = std::time::Instant::now();
+        while super::processor_seconds().unwrap() < before + 0.05 {
+            assert!(start.elapsed().as_secs() < 60, "a thread that works gets a processor");
+        }
+    }
+
     #[cfg(target_os = "linux")]
     #[test]
     fn fresh_pages_are_counted() {

@@ -53,7 +53,8 @@ pub struct Common {
     #[arg(long, global = true)]
     json: bool,
     /// Number of threads to compute with [default: all cores].
-    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, global = true, value_name = "N", allow_negative_numbers = true,
+          value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
 }
 

@@ -4,6 +4,7 @@ mod common;
 
 use common::{Bench, tiny};
 use serde_json::Value;
+use std::io::{BufRead, BufReader};
 
 fn number(value: &Value) -> f64 {
     value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
@@ -41,6 +42,8 @@ fn a_training_is_measured() {
     assert_eq!(measured["planned_bytes"], planned["memory_to_train_bytes"]);
     let n_flops = number(&measured["flops_per_s"]) * number(&measured["seconds_per_step"]);
     assert!((n_flops / number(&planned["flops_per_step"]) - 1.0).abs() < 1e-9, "{measured} {planned}");
+    let [fastest, slowest] = [0, 1].map(|i| number(&measured["range_of_seconds_per_step"][i]));
+    assert!(fastest <= number(&measured["seconds_per_step"]) && number(&measured["seconds_per_step"]) <= slowest);
 }
 
 /// The rows of the profile are the step, the one for what no operation covers among them.
@@ -106,7 +109,52 @@ fn a_budget_that_changes_the_run_is_told_of() {
     assert_eq!(measured["recomputed_blocks"], 2, "{measured}");
     assert_says(&String::from_utf8_lossy(&output.stderr), &["train.recomputed_blocks = 2", "train.memory_gib allows"]);
     let printed = bench.run(&["inspect", "small.toml", "--set", &budget]);
-    assert_says(&printed, &["2 blocks of 3 blocks", "train.memory_gib allows"]);
+    assert_says(&printed, &["2 of 3 blocks", "train.memory_gib allows"]);
+}
+
+/// The steps until then are told of.
+#[cfg(unix)]
+#[test]
+fn a_measurement_that_is_stopped_tells_what_it_has() {
+    let bench = small();
+    let mut child = bench.command(&["bench", "train", "small.toml", "--steps", "100000", "--json"]).spawn().unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+    // The first line is of a step that is measured, five seconds on.
+    let line = said.find(|line| line.as_ref().unwrap().starts_with("step ")).unwrap().unwrap();
+    assert!(line.contains(" of 100000, ") && line.ends_with(" s left"), "{line}");
+    assert!(std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    let measured: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(measured["is_interrupted"] == true && number(&measured["n_steps"]) >= 1.0, "{measured}");
+}
+
+/// With the vocabulary that was learned from its data.
+#[test]
+fn the_recipe_of_a_run_is_measured_as_the_run_was() {
+    let bench = Bench::new();
+    bench.write("text.txt", common::text());
+    let set = ["--set", "train.steps=2", "--set", "tokenizer.kind=characters", "--set", "model.n_layers=1"];
+    bench.run(&[&["train", "--data", "text.txt", "--run", "run"], &set[..]].concat());
+    let config: Value = serde_json::from_str(&bench.read_text("run/model/config.json")).unwrap();
+    for recipe in ["run", "run/recipe.toml"] {
+        let output = bench.output(&["bench", "train", recipe, "--steps", "1", "--json"]);
+        let measured: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(measured["vocab_size"], config["vocab_size"], "{measured}");
+        assert!(!String::from_utf8_lossy(&output.stderr).contains("assumed"), "{output:?}");
+    }
+}
+
+/// An empty file would look like a result.
+#[cfg(target_os = "linux")]
+#[test]
+fn output_that_cannot_be_written_is_a_failure() {
+    let bench = small();
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let child = bench.command(&["inspect", "small.toml"]).stdout(full).spawn().unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_says(&String::from_utf8_lossy(&output.stderr), &["cannot write to the standard output", "No space left"]);
 }
 
 #[test]
@@ -177,7 +225,7 @@ fn a_recipe_can_be_looked_into() {
     // A plan for another machine is a plan.
     let output = bench.output(&["inspect", "small.toml", "--set", "train.batch_size=100000000"]);
     assert!(output.status.success(), "{output:?}");
-    assert_says(&String::from_utf8_lossy(&output.stderr), &["not on this machine", "to spare"]);
+    assert_says(&String::from_utf8_lossy(&output.stderr), &["it does not fit", "to spare"]);
 }
 
 /// The data would decide the vocabulary, and is not looked at.

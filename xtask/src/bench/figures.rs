@@ -2,8 +2,9 @@
 
 use crate::process::root;
 use serde::Deserialize;
-use std::fmt::Write;
+use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
 use std::path::PathBuf;
 
 /// Names the file that the scripts add their figures to (`record` in benches/peers/programs.py).
@@ -36,6 +37,15 @@ impl Figures {
     /// The file's name.
     pub fn path(&self) -> String {
         self.path.display().to_string()
+    }
+
+    /// Notes in the table that a comparison failed, so that some of its figures lack.
+    pub fn note_failure(&self, comparison: &str, outcome: Result<(), String>) -> Result<(), String> {
+        let Err(why) = outcome else { return Ok(()) };
+        let line = serde_json::json!({ "what": comparison, "asked": "", "reached": "see the error above", "is_reached": null });
+        let file = fs::OpenOptions::new().append(true).open(&self.path);
+        file.and_then(|mut file| writeln!(file, "{line}")).map_err(|error| format!("{}: {error}", self.path()))?;
+        Err(why)
     }
 
     /// The table of what was collected.

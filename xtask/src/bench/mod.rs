@@ -6,7 +6,9 @@ use crate::full;
 use crate::process::{root, run, run_with};
 use crate::python;
 use figures::Figures;
+use std::fs::File;
 use std::path::Path;
+use std::thread::available_parallelism;
 
 const HELP: &str = "\
 How fast others do the same work. Builds the program first.
@@ -87,10 +89,15 @@ fn peers(words: &[&str]) -> Result<(), String> {
     if training.is_none() && kernels.is_none() {
         return Err(format!("none of these peers trains models; {} do", TRAINING_PEERS.join(", ")));
     }
+    // Looked for before an hour of work.
+    let text = if options.only_models { None } else { Some(text(&options)?) };
     let (python, genera, figures) = (interpreter(&options)?, build()?, Figures::begin()?);
     let environment = [(figures::VARIABLE, figures.path())];
     let environment: Vec<_> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let run = |script, options: &Options| compare(script, options, &python, &genera, &environment);
+    let run = |script, options: &Options| {
+        let outcome = compare(script, options, &python, &genera, &environment);
+        figures.note_failure(script, outcome)
+    };
     // The script itself knows best who trains what, where nobody is named.
     let beside = |peers: Option<&str>| options.peers.and(peers).map(str::to_owned);
     let mut outcomes = Vec::new();
@@ -102,32 +109,49 @@ fn peers(words: &[&str]) -> Result<(), String> {
         let peers = beside(kernels.as_deref());
         outcomes.push(run("kernels.py", &Options { models: None, peers: peers.as_deref(), ..options }));
     }
-    if !options.only_models {
-        let scaled = Options { models: Some("a,b"), peers: None, threads: None, ..options };
-        outcomes.push(run("scaling.py", &scaled));
-        if among(&["pytorch"], options.peers).is_some() {
-            outcomes.push(full::compare_losses(&genera, &python, "gpt2", &environment));
+    if let Some(text) = text {
+        let n_cores = available_parallelism().map_or(1, usize::from);
+        if options.threads.map_or(n_cores > 1, |n| n != "1") {
+            outcomes.push(run("scaling.py", &Options { models: Some("a,b"), peers: None, ..options }));
         }
-        outcomes.push(train_to_the_end(&options, &python, &genera, &environment));
+        if among(&["pytorch"], options.peers).is_some() {
+            let outcome = full::compare_losses(&genera, &python, "gpt2", &environment);
+            outcomes.push(figures.note_failure("losses beside PyTorch's", outcome));
+        }
+        let outcome = train_to_the_end(&options, &text, &python, &genera, &environment);
+        outcomes.push(figures.note_failure("bf16 beside f32", outcome));
     }
     println!("\n{}", figures.table()?);
     let failures: Vec<String> = outcomes.into_iter().filter_map(Result::err).collect();
     if failures.is_empty() { Ok(()) } else { Err(failures.join("\n")) }
 }
 
-/// Compares the storage types in training to the end.
-fn train_to_the_end(options: &Options, python: &str, genera: &str, environment: &[(&str, &str)]) -> Result<(), String> {
+/// The text that is trained on to the end.
+fn text(options: &Options) -> Result<String, String> {
     let in_test_data = || {
         let directory = std::env::var("GENERA_TEST_DATA").ok()?;
         Some(format!("{directory}/text/tinyshakespeare.txt"))
     };
     let text = options.text.map(str::to_owned).or_else(in_test_data).ok_or(
-        "bf16 was not compared with f32: there is no text; name tinyshakespeare with --text FILE \
-         (https://github.com/karpathy/char-rnn, data/tinyshakespeare/input.txt)",
+        "bf16 is compared with f32 on a text: name tinyshakespeare with --text FILE \
+         (https://github.com/karpathy/char-rnn, data/tinyshakespeare/input.txt), or leave this and all else but the models out \
+         with --only-models",
     )?;
     // Programs are started in the repository.
-    let text = std::path::absolute(Path::new(&text)).map_err(|error| format!("{text}: {error}"))?;
-    let mut arguments = vec!["benches/peers/losses.py".to_owned(), genera.to_owned(), text.display().to_string()];
+    let path = std::path::absolute(Path::new(&text)).map_err(|error| format!("{text}: {error}"))?;
+    File::open(&path).map_err(|error| format!("--text {text}: {error}"))?;
+    Ok(path.display().to_string())
+}
+
+/// Compares the storage types in training to the end.
+fn train_to_the_end(
+    options: &Options,
+    text: &str,
+    python: &str,
+    genera: &str,
+    environment: &[(&str, &str)],
+) -> Result<(), String> {
+    let mut arguments = vec!["benches/peers/losses.py".to_owned(), genera.to_owned(), text.to_owned()];
     arguments.extend(options.is_quick.then(|| "--quick".to_owned()));
     arguments.extend(options.threads.into_iter().flat_map(|n| ["--threads".to_owned(), n.to_owned()]));
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();

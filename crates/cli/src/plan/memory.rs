@@ -171,7 +171,10 @@ pub fn fit(recipe: &mut Recipe, reasons: &mut Reasons, config: &ModelConfig, dty
     };
     if recipe.train.recomputed_blocks.is_none() && n > 0 {
         let whole = number::bytes(of_process(recipe, config, dtype));
-        let reason = format!("of {n_blocks} blocks; without it {whole} were needed, and {}", limit.text());
+        let reason = format!(
+            "of {n_blocks} blocks; to keep what all compute takes {whole} and a tenth to spare, and {}",
+            limit.text()
+        );
         reasons.add("train.recomputed_blocks", reason);
         recipe.train.recomputed_blocks = Some(n);
     }

@@ -2,19 +2,37 @@
 
 use super::data::{check_lens, modality_of};
 use super::memory;
+use super::overrides::Overrides;
 use crate::failure::{Failure, Outcome};
 use genera_engine::ModelConfig;
 use genera_engine::flops::Lens;
 use genera_engine::model::{Transformer, initial_params};
 use genera_engine::recipe::{BaseRecipe, DpoRecipe, Family, LoraRecipe, Reasons, Recipe};
 use genera_engine::train::{TrainSettings, Trainer};
+use genera_engine::weights::read_config;
 use genera_tensor::{DType, Device, Key};
 use genera_tokens::{Batch, Source};
 use std::iter::repeat_n;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// The vocabulary where a recipe leaves it to the data, which are not looked at.
 const ASSUMED_VOCAB: usize = 256;
+
+/// Reads a recipe: a file, or that of a run directory, with the vocabulary of the run where it has a model.
+///
+/// # Errors
+/// When the file or a change of it cannot be used.
+pub fn load(path: &Path, set: &[String]) -> Outcome<Recipe> {
+    let path = if path.is_dir() { path.join("recipe.toml") } else { path.to_owned() };
+    let mut recipe = Recipe::load(&path)?;
+    let model = path.with_file_name("model");
+    if model.join("config.json").is_file() {
+        recipe.tokenizer.vocab_size = Some(read_config(&model)?.model.vocab_size);
+    }
+    Overrides::parse(set)?.apply(&mut recipe)?;
+    Ok(recipe)
+}
 
 /// Completes a recipe that is only to be `done` ("measured") without its data. A vocabulary that the data would decide is assumed,
 /// and that is said.

@@ -10,6 +10,7 @@ mod train;
 
 use super::Common;
 use crate::failure::Outcome;
+use std::thread::available_parallelism;
 
 /// Measure speed on this machine.
 ///
@@ -30,7 +31,14 @@ enum What {
     ///
     /// The peak that FLOP/s are a share of is the best rate of large matrix products in the recipe's storage type (of 768 and
     /// 1,152 cubed, and three as those of a Transformer's layers; forward and for the input's gradient), measured before and after
-    /// the training.
+    /// the training. The operations are those of the model: 6 for each token and each weight that it is multiplied by (a looked-up
+    /// embedding is not) and those of attention, half of them under a causal mask; what is computed a second time to save memory,
+    /// and what the optimizer multiplies (Muon), do not count. A run directory in place of a recipe gives the run's own, with its
+    /// vocabulary.
+    ///
+    /// In the time by operation, cross_entropy is the head with its loss, both ways; linear all other layers; replay what is
+    /// computed a second time; other what lies between. It sums to the mean step. In JSON, times are seconds, and names say what a
+    /// figure is per.
     ///
     /// Example: genera bench train recipes/bench-a.toml --set train.dtype=bf16 --json
     Train(train::Arguments),
@@ -50,6 +58,10 @@ enum What {
 }
 
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
+    let n_cores = available_parallelism().map_or(1, usize::from);
+    if let Some(n_threads) = common.threads.filter(|&n| usize::from(n) > n_cores) {
+        eprintln!("genera: {n_threads} threads share {n_cores} cores, which is slower than as many threads as cores");
+    }
     match arguments.what {
         What::Train(arguments) => train::run(&arguments, common),
         What::Generate(arguments) => generate::run(&arguments, common),

@@ -4,11 +4,12 @@ use super::operations::{self, Operation};
 use crate::command::Common;
 use crate::failure::{Failure, Outcome};
 use crate::machine;
-use crate::plan::overrides::Overrides;
 use crate::plan::{memory, privacy, trial};
 use crate::rates;
+use crate::run::interrupt::{self, Interrupt};
 use crate::run::session::compute_dtype;
 use crate::show::number;
+use crate::show::status_line::StatusLine;
 use genera_engine::params::ParamCount;
 use genera_engine::recipe::{Reasons, Recipe};
 use genera_engine::train::{StepReport, Trainer};
@@ -24,14 +25,15 @@ use std::time::Instant;
 #[derive(Debug, clap::Args)]
 #[group(skip)]
 pub struct Arguments {
-    /// The recipe, of which the model, the batch and the optimizer are used.
-    #[arg(value_name = "RECIPE.toml")]
+    /// The recipe, of which the model, the batch and the optimizer are used, or a run directory.
+    #[arg(value_name = "RECIPE.toml|RUN")]
     recipe: PathBuf,
     /// Change one key of the recipe; may be given several times.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Steps that are measured, after two that are not.
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = 10, allow_negative_numbers = true,
+          value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(super) steps: u32,
 }
 
@@ -45,6 +47,12 @@ pub(super) struct Measured {
     share_of_peak: f64,
     /// Best rate of large matrix products here, before or after the training.
     pub(super) peak_flops_per_s: f64,
+    /// The lesser of the two, as a share of the greater: how steady the machine was.
+    steadiness_of_peak: f64,
+    /// Whether no instruction multiplies the storage type.
+    is_emulated: bool,
+    /// Time on processors while the steps were measured, as a share of all threads' time: what other programs left.
+    processor_share: Option<f64>,
     /// Of the whole process while it trained.
     peak_memory_bytes: Option<usize>,
     /// Most tensor memory in use at once.
@@ -53,13 +61,19 @@ pub(super) struct Measured {
     reserved_tensor_bytes: usize,
     /// What `genera inspect` plans for the same run.
     planned_bytes: usize,
+    /// Of the process before its model was made, what the measurement of the peak left included.
+    resident_bytes_before: Option<usize>,
     /// Pages of memory touched for the first time, by all threads.
     minor_faults_per_step: Option<f64>,
     /// Median, from the start of a step to that of the next.
     pub(super) seconds_per_step: f64,
     /// Mean of the same, to which the operations sum.
     mean_seconds_per_step: f64,
+    /// The fastest and the slowest.
+    range_of_seconds_per_step: [f64; 2],
     n_steps: u32,
+    /// Whether Ctrl-C ended it before all steps.
+    is_interrupted: bool,
     pub(super) n_parameters: usize,
     pub(super) n_step_tokens: usize,
     vocab_size: usize,
@@ -73,6 +87,13 @@ pub(super) struct Measured {
     pub(super) operations: Vec<Operation>,
 }
 
+impl Measured {
+    /// Whether other programs took so much of the machine that the figures say little.
+    fn is_disturbed(&self) -> bool {
+        self.steadiness_of_peak < 0.9 || self.processor_share.is_some_and(|share| share < 0.9)
+    }
+}
+
 /// Steps before those that are measured: they find no memory ready.
 const N_WARM_UP: u32 = 2;
 
@@ -83,7 +104,7 @@ pub fn run(arguments: &Arguments, common: Common) -> Outcome {
     } else {
         print(&measured);
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if measured.is_interrupted { ExitCode::from(interrupt::EXIT_CODE) } else { ExitCode::SUCCESS })
 }
 
 impl Arguments {
@@ -92,8 +113,7 @@ impl Arguments {
     /// # Errors
     /// When the file or a change of it cannot be used, or it asks for what is not measured.
     pub(super) fn recipe(&self) -> Outcome<Recipe> {
-        let mut recipe = Recipe::load(&self.recipe)?;
-        Overrides::parse(&self.set)?.apply(&mut recipe)?;
+        let mut recipe = trial::load(&self.recipe, &self.set)?;
         if privacy::is_on(&recipe) {
             return Err(Failure::new(
                 "train.privacy cannot be measured: with it a step takes its rows one by one; leave it out to measure what the same \
@@ -114,7 +134,10 @@ pub(super) fn measure(mut recipe: Recipe, n_steps: u32, common: Common) -> Outco
     let (config, n_threads) = (trial::config(&recipe)?, device.kernels().n_threads());
     let dtype = compute_dtype(&recipe);
     fit(&mut recipe, dtype)?;
+    let interrupt = Interrupt::listen()?;
+    let mut status = StatusLine::new();
     let peak_before = rates::peak(n_threads, dtype, rates::LOOK);
+    let resident_bytes_before = machine::resident_bytes();
     machine::forget_peak_resident_bytes();
     let planned_bytes = memory::of_process(&recipe, &config, dtype);
     let (rows, lens) = memory::largest_batch(&recipe, &config);
@@ -123,34 +146,48 @@ pub(super) fn measure(mut recipe: Recipe, n_steps: u32, common: Common) -> Outco
     let mut trainer = trial::trainer(&recipe, config, dtype, &device)?;
     let micro = repeat_n(&batch, recipe.train.accumulate.max(1));
     let n_step_tokens = micro.clone().map(Batch::n_tokens).sum();
-    for _ in 0..N_WARM_UP {
+    for i in 1..=N_WARM_UP {
         trainer.step(micro.clone())?;
+        status.show(|| format!("step {i} of {N_WARM_UP} that are not measured"));
+        if interrupt.is_asked() {
+            return Err(Failure::new("stopped before a step was measured"));
+        }
     }
     let profile = device.profile().expect("the device was made to note its time");
-    let n_faults_before = machine::n_minor_faults();
-    let Timed { mut seconds, last } = timed_steps(&mut trainer, micro, n_steps, profile)?;
+    let (n_faults_before, processor_before) = (machine::n_minor_faults(), machine::processor_seconds());
+    let Timed { mut seconds, last } = timed_steps(&mut trainer, micro, n_steps, profile, &mut status, &interrupt)?;
+    let (n_wanted, n_steps) = (n_steps, seconds.len() as u32);
+    let processor_seconds = machine::processor_seconds().zip(processor_before).map(|(after, before)| after - before);
     let n_faults = machine::n_minor_faults().zip(n_faults_before).map(|(after, before)| after - before);
     let (peak_memory_bytes, memory) = (machine::peak_resident_bytes(), device.memory());
     let (peak_tensor_bytes, reserved_tensor_bytes) = (memory.peak_bytes(), memory.reserved_bytes());
     drop(trainer);
-    let mean_seconds_per_step = seconds.iter().sum::<f64>() / f64::from(n_steps);
+    let all_seconds = seconds.iter().sum::<f64>();
+    let mean_seconds_per_step = all_seconds / f64::from(n_steps);
     seconds.sort_by(f64::total_cmp);
     let seconds_per_step = seconds[seconds.len() / 2];
     let flops_per_s = last.flops_per_s * last.seconds / seconds_per_step;
-    let peak_flops_per_s = rates::peak(n_threads, dtype, rates::LOOK).max(peak_before);
+    let peak_after = rates::peak(n_threads, dtype, rates::LOOK);
+    let peak_flops_per_s = peak_after.max(peak_before);
     Ok(Measured {
         tokens_per_s: last.tokens_per_s * last.seconds / seconds_per_step,
         flops_per_s,
         share_of_peak: flops_per_s / peak_flops_per_s,
         peak_flops_per_s,
+        steadiness_of_peak: peak_after.min(peak_before) / peak_flops_per_s,
+        is_emulated: dtype == DType::Bf16 && !machine::multiplies_bf16(),
+        processor_share: processor_seconds.map(|seconds| seconds / (all_seconds * n_threads as f64)),
         peak_memory_bytes,
         peak_tensor_bytes,
         reserved_tensor_bytes,
         planned_bytes,
+        resident_bytes_before,
         minor_faults_per_step: n_faults.map(|n| n as f64 / f64::from(n_steps)),
         seconds_per_step,
         mean_seconds_per_step,
+        range_of_seconds_per_step: [seconds[0], seconds[seconds.len() - 1]],
         n_steps,
+        is_interrupted: n_steps < n_wanted,
         n_parameters,
         n_step_tokens,
         vocab_size,
@@ -182,8 +219,16 @@ struct Timed {
     last: StepReport,
 }
 
-fn timed_steps(trainer: &mut Trainer, micro: RepeatN<&Batch>, n_steps: u32, profile: &Profile) -> Outcome<Timed> {
-    let mut seconds = Vec::with_capacity(n_steps as usize);
+/// Ends before all steps are done when somebody asks for it.
+fn timed_steps(
+    trainer: &mut Trainer,
+    micro: RepeatN<&Batch>,
+    n_steps: u32,
+    profile: &Profile,
+    status: &mut StatusLine,
+    interrupt: &Interrupt,
+) -> Outcome<Timed> {
+    let mut seconds: Vec<f64> = Vec::with_capacity(n_steps as usize);
     profile.restart();
     loop {
         let start = Instant::now();
@@ -191,20 +236,32 @@ fn timed_steps(trainer: &mut Trainer, micro: RepeatN<&Batch>, n_steps: u32, prof
         // What no operation covers, such as giving back the gradients.
         profile.mark(operations::OTHER, Pass::Outside);
         seconds.push(start.elapsed().as_secs_f64());
-        if seconds.len() == n_steps as usize {
+        let n_done = seconds.len();
+        if n_done == n_steps as usize || interrupt.is_asked() {
             return Ok(Timed { seconds, last });
         }
+        status.show(|| {
+            let left = seconds.iter().sum::<f64>() / n_done as f64 * (n_steps as usize - n_done) as f64;
+            format!("step {n_done} of {n_steps}, {left:.0} s left")
+        });
     }
 }
 
 fn print(measured: &Measured) {
+    if measured.is_interrupted {
+        println!("stopped after {} steps", measured.n_steps);
+    }
     println!("{}", measured.device);
     println!(
         "{} parameters, a vocabulary of {}, {} tokens a step, {}",
         number::count(measured.n_parameters as f64),
         measured.vocab_size,
         measured.n_step_tokens,
-        measured.dtype
+        if measured.is_emulated {
+            "emulated bf16 (no instruction multiplies it: f32 is faster)"
+        } else {
+            measured.dtype
+        }
     );
     println!("tokens/s       {}", number::count(measured.tokens_per_s));
     println!(
@@ -214,9 +271,18 @@ fn print(measured: &Measured) {
         number::flops_per_s(measured.peak_flops_per_s)
     );
     let [median, mean] = [measured.seconds_per_step, measured.mean_seconds_per_step].map(|seconds| 1e3 * seconds);
-    println!("a step         {median:.1} ms (mean {mean:.1} ms)");
+    let [fastest, slowest] = measured.range_of_seconds_per_step.map(|seconds| 1e3 * seconds);
+    println!("a step         {median:.1} ms (mean {mean:.1} ms, {fastest:.1} to {slowest:.1} ms)");
+    if let Some(share) = measured.processor_share {
+        println!("processors     {:.0} % of the time of {} threads", 100.0 * share, measured.n_threads);
+    }
+    if measured.is_disturbed() {
+        println!("               other programs had the rest, or slowed this one down: the figures are too low");
+    }
     if let Some(bytes) = measured.peak_memory_bytes {
-        println!("peak memory    {} (planned {})", number::bytes(bytes), number::bytes(measured.planned_bytes));
+        let before =
+            measured.resident_bytes_before.map_or_else(String::new, |n| format!(", before it {}", number::bytes(n)));
+        println!("peak memory    {} (planned {}{before})", number::bytes(bytes), number::bytes(measured.planned_bytes));
     }
     if measured.recomputed_blocks > 0 {
         println!("computed again {} blocks", measured.recomputed_blocks);

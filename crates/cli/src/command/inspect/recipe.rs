@@ -3,7 +3,6 @@
 use super::architecture;
 use crate::command::Common;
 use crate::failure::Outcome;
-use crate::plan::overrides::Overrides;
 use crate::plan::{memory, privacy, trial};
 use crate::run::session::compute_dtype;
 use crate::show::number;
@@ -19,14 +18,13 @@ use std::process::ExitCode;
 /// # Errors
 /// When the recipe cannot be used, or starts from a base.
 pub(super) fn describe(path: &Path, set: &[String], common: Common) -> Outcome {
-    let mut recipe = Recipe::load(path)?;
-    Overrides::parse(set)?.apply(&mut recipe)?;
+    let mut recipe = trial::load(path, set)?;
     trial::settle(&mut recipe, "planned")?;
     let (config, dtype) = (trial::config(&recipe)?, compute_dtype(&recipe));
     let mut reasons = Reasons::default();
     // A run that does not fit here may fit elsewhere: its plan is shown all the same.
     if let Err(failure) = memory::fit(&mut recipe, &mut reasons, &config, dtype) {
-        eprintln!("genera: not on this machine: {}", failure.message());
+        eprintln!("genera: it does not fit: {}", failure.message());
     }
     let plan = Plan::of(&recipe, &config);
     if common.json {
@@ -87,7 +85,8 @@ impl Plan {
         }
         if let Some(n) = recipe.train.recomputed_blocks.filter(|n| *n > 0) {
             let reason = reasons.get("train.recomputed_blocks").map_or_else(String::new, |reason| format!(" {reason}"));
-            println!("  {:<22} {n} blocks{reason}", "computed again");
+            let reason = if reason.is_empty() { " blocks" } else { &reason };
+            println!("  {:<22} {n}{reason}", "computed again");
         }
     }
 }
