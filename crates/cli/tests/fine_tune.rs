@@ -92,6 +92,15 @@ fn an_adapter_is_trained_loaded_and_merged() {
     assert_eq!(bench.read_text("merged/chat_template.jinja"), TEMPLATE);
     bench.run(&["generate", "--model", "run", "--prompt", "3 birds sat", "--max-tokens", "20"]);
     bench.run(&["score", "--model", "base", "--adapter", "run/adapter", "--file", "birds.txt"]);
+    for (dtype, name) in [("bf16", "bfloat16"), ("F16", "float16")] {
+        let (half, copy) = (format!("{dtype}-dir"), format!("{dtype}-copy"));
+        bench.run(&["export", "--model", "base", "--to", "hf", "--dtype", dtype, &half]);
+        bench.run(&["export", "--model", &half, "--to", "hf", &copy]);
+        assert!(bench.read_text(&format!("{copy}/config.json")).contains(&format!("\"dtype\": \"{name}\"")));
+        let weights = bench.read(&format!("{half}/model.safetensors"));
+        assert_eq!(weights, bench.read(&format!("{copy}/model.safetensors")));
+        assert!(weights.len() < bench.read("merged/model.safetensors").len() * 6 / 10);
+    }
     let taken = bench.refusal(&["export", "--model", "base", "--to", "hf", "merged"]);
     assert!(taken.contains("is there already"), "{taken}");
     let named = bench.refusal(&["export", "--model", "base", "--to", "gguf", "merged.bin"]);
@@ -282,6 +291,10 @@ fn what_learned_from_conversations_is_quantised() {
     let refused = bench.refusal(&["quantize", "--model", "run", "--to", "q8_0", "e.gguf", "--text", "one.txt"]);
     assert!(refused.contains("at least two") && !bench.path("e.gguf").exists(), "{refused}");
     assert!(bench.run(&["quantize", "--help"]).contains("q4_k"));
+    bench.run(&["export", "--model", "base", "--to", "hf", "--dtype", "bf16", "half"]);
+    bench.run(&["export", "--model", "half", "--to", "gguf", "half.gguf"]);
+    let facts = bench.run(&["inspect", "half.gguf"]);
+    assert!(facts.contains("bf16"), "{facts}");
     let facts = bench.run(&["inspect", "d.gguf"]);
     assert!(facts.contains("llama") && facts.contains("q5_0") && facts.contains("to run, stored"), "{facts}");
 }

@@ -12,8 +12,8 @@ use genera_data::{Document, Documents};
 use genera_engine::weights::gguf::{Entry, Reader};
 use genera_engine::weights::{Purpose, export_gguf};
 use genera_modality::{Modality, Text, demo_by_name};
+use genera_tensor::Device;
 use genera_tensor::quant::Format;
-use genera_tensor::{DType, Device};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -33,7 +33,8 @@ pub struct Arguments {
     /// The format of the matrices. Below 8 bits, the table of tokens and the head keep 8.
     #[arg(long, value_name = "FORMAT", ignore_case = true, value_parser = formats())]
     to: Format,
-    /// The text, or chat file, whose perplexity is measured before and after; without it, built-in stories.
+    /// The text, or chat file, whose perplexity is measured before and after, each model computing as it is stored; without it,
+    /// built-in stories.
     #[arg(long, value_name = "FILE")]
     text: Option<PathBuf>,
     /// Do not measure perplexity: only write the file.
@@ -82,12 +83,11 @@ pub fn run(arguments: &Arguments, common: Common) -> Outcome {
     }
     let device = machine::device(common.threads);
     eprintln!("reading {}", arguments.model.display());
-    let mut loaded = model::load(&arguments.model, None, Purpose::Training(DType::F32), &device)?;
-    loaded.transformer.params_mut().merge();
+    let loaded = model::load(&arguments.model, None, Purpose::Export, &device)?;
     let sample = if arguments.no_perplexity { Ok(None) } else { Sample::find(&loaded, arguments.text.as_deref())? };
     let name = arguments.model.file_stem().map_or_else(|| "model".into(), |name| name.to_string_lossy());
     eprintln!("writing {}", output.display());
-    let lost = export_gguf(&loaded.transformer, output, arguments.to, &loaded.gguf_facts(&name))?;
+    let lost = export_gguf(&loaded.transformer, output, Some(arguments.to), &loaded.gguf_facts(&name))?;
     let n_bytes = std::fs::metadata(output).during(format!("cannot look at {}", output.display()))?.len();
     let mut report = Report {
         output: output.clone(),
@@ -103,9 +103,10 @@ pub fn run(arguments: &Arguments, common: Common) -> Outcome {
     for note in lost.into_iter().chain(note_on_others(Reader::open(output)?.entries(), arguments.to)) {
         eprintln!("genera: {note}");
     }
+    drop(loaded);
     match sample {
         Ok(Some(sample)) => {
-            measure(&mut report, &sample, loaded, &device).map_err(|failure| {
+            measure(&mut report, &sample, &arguments.model, &device).map_err(|failure| {
                 failure.and(format!("{} is whole; only its perplexity is not known", output.display()))
             })?;
         }
@@ -190,12 +191,10 @@ impl<'a> Sample<'a> {
 }
 
 /// Adds the perplexities to a report.
-fn measure(report: &mut Report, sample: &Sample<'_>, mut before: LoadedModel, device: &Device) -> Outcome<()> {
-    before.transformer.params_mut().freeze();
-    let first = sample.score(&before, "before")?;
-    drop(before);
-    let after = model::load(&report.output, None, Purpose::UseAsStored(None), device)?;
-    let second = sample.score(&after, "after")?;
+fn measure(report: &mut Report, sample: &Sample<'_>, before: &Path, device: &Device) -> Outcome<()> {
+    let score = |path: &Path, what| sample.score(&model::load(path, None, Purpose::UseAsStored(None), device)?, what);
+    let first = score(before, "before")?;
+    let second = score(&report.output, "after")?;
     report.n_tokens_scored = first.score.n_tokens;
     report.perplexity_before = Some(first.score.nats_per_token().exp());
     report.perplexity_after = Some(second.score.nats_per_token().exp());

@@ -40,7 +40,7 @@ pub struct Facts<'r> {
 /// When a file cannot be written.
 pub fn write(model: &Transformer, directory: &Path, facts: &Facts<'_>) -> Outcome<Option<String>> {
     let special = facts.special.with_all_ends(&facts.prepared.tokenizer.vocab().special, model.config().vocab_size);
-    let exported = export_hf(model, directory, &special, facts.generation, &card(facts))?;
+    let exported = export_hf(model, directory, &special, facts.generation, &card(facts), None)?;
     export_tokenizer(&*facts.prepared.tokenizer, directory, reads(model))?;
     Ok(exported.note)
 }

@@ -3,12 +3,13 @@
 //! PEFT has a pair of matrices for each published module; ours are those of the same modules, so that names alone differ.
 
 use super::config_json::read_json;
-use super::export::{Written, write_json, write_weights};
+use super::export::{write_json, write_weights};
 use super::express::express;
 use super::family::{FAMILIES, Family};
 use super::load::head_blocks;
 use super::names::{Lie, Names, Sources};
 use super::safetensors::Reader;
+use super::written::{Data, Written};
 use crate::config::{ModelConfig, Shape};
 use crate::disk;
 use crate::error::{Error, Result};
@@ -198,13 +199,13 @@ pub fn export_adapter(model: &Transformer, dir: &Path, facts: AdapterFacts<'_>) 
         let written = |part: &str, tensor: &Tensor, data: Vec<f32>| Written {
             name: name(part),
             shape: tensor.shape().sizes().to_vec(),
-            data: data.into(),
+            data: Data::Numbers(data.into()),
         };
         tensors.push(written("A", a, a.to_vec()));
         tensors.push(written("B", b, module.theirs(&b.to_vec(), rank)));
     }
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
-    write_weights(&dir.join(WEIGHTS), tensors)?;
+    write_weights(&dir.join(WEIGHTS), &tensors, None)?;
     write_json(&dir.join(CONFIG), &config_of(model, &modules, facts))?;
     disk::settle(dir);
     Ok(())
