@@ -293,6 +293,22 @@ fn what_learned_from_conversations_is_quantised() {
     assert!(bench.run(&["quantize", "--help"]).contains("q4_k"));
     bench.run(&["export", "--model", "base", "--to", "hf", "--dtype", "bf16", "half"]);
     bench.run(&["export", "--model", "half", "--to", "gguf", "half.gguf"]);
+    // What is quantised again says so, and is written all the same.
+    assert!(!told.contains("quantised already"), "{told}");
+    for (from, to, is_warned) in [("a.gguf", "Q4_K", true), ("a.gguf", "f16", false), ("half.gguf", "q8_0", false)] {
+        let out = format!("{from}-{to}.gguf");
+        let output = bench.output(&["quantize", "--no-perplexity", "--json", "--model", from, "--to", to, &out]);
+        let [said, told] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        assert!(output.status.success() && bench.path(&out).exists(), "{told}");
+        assert_eq!(told.contains("a.gguf is quantised already (q8_0)"), is_warned, "{told}");
+        assert_eq!(said.contains("\"requantised_from\":\"q8_0\""), is_warned, "{said}");
+    }
+    for (name, nearest) in [("Q4_K_M", "q4_k"), ("q5_k_m", "q5_1"), ("q4_k_s", "q4_k"), ("fp16", "f16")] {
+        let refused = bench.refusal(&["quantize", "--model", "base", "--to", name, "x.gguf"]);
+        assert!(refused.contains(&format!("the nearest is {nearest}: --to {nearest}")), "{refused}");
+    }
+    let unknown = bench.refusal(&["quantize", "--model", "base", "--to", "q9", "x.gguf"]);
+    assert!(unknown.contains("possible values: f32") && unknown.contains("q4_k"), "{unknown}");
     let facts = bench.run(&["inspect", "half.gguf"]);
     assert!(facts.contains("bf16"), "{facts}");
     let facts = bench.run(&["inspect", "d.gguf"]);

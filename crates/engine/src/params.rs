@@ -384,6 +384,23 @@ impl Params {
         self.masters[id.0].is_none()
     }
 
+    /// The formats of blocks in which numbers lie that were left in their files, the one of most numbers first.
+    pub fn blocks_in_files(&self) -> Vec<Format> {
+        let stored = |(in_file, spec): (&Option<InFile>, &ParamSpec)| {
+            let n = spec.shape.n_elements();
+            Some((in_file.as_ref()?.format(&(0..n)).filter(|format| format.coding().is_some())?, n))
+        };
+        let mut found: Vec<(Format, usize)> = Vec::new();
+        for (format, n) in self.in_files.iter().zip(&self.specs).filter_map(stored) {
+            match found.iter_mut().find(|(known, _)| *known == format) {
+                Some((_, sum)) => *sum += n,
+                None => found.push((format, n)),
+            }
+        }
+        found.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+        found.into_iter().map(|(format, _)| format).collect()
+    }
+
     /// The f32 numbers of a parameter, unpacked or read if need be.
     ///
     /// # Panics

@@ -46,10 +46,13 @@ enum Layout {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Stored {
     /// 32 bits: whatever was stored is kept exactly.
+    #[value(alias = "float32", alias = "fp32")]
     F32,
     /// 16 bits with the range of f32, as most models are published.
+    #[value(alias = "bfloat16")]
     Bf16,
     /// 16 bits with more digits and a smaller range: up to 65504.
+    #[value(alias = "float16", alias = "fp16")]
     F16,
 }
 

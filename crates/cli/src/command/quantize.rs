@@ -7,7 +7,9 @@ use crate::model::{self, LoadedModel, SpeakingModel};
 use crate::scoring::{self, Tally, n_scored, tally};
 use crate::show::number;
 use crate::show::status_line::StatusLine;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::error::ErrorKind;
+use clap::{Arg, Command};
 use genera_data::{Document, Documents};
 use genera_engine::weights::gguf::{Entry, Reader};
 use genera_engine::weights::{Purpose, export_gguf};
@@ -16,6 +18,7 @@ use genera_tensor::Device;
 use genera_tensor::quant::Format;
 use serde::Serialize;
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -31,7 +34,7 @@ pub struct Arguments {
     #[arg(long, value_name = "MODEL")]
     model: PathBuf,
     /// The format of the matrices. Below 8 bits, the table of tokens and the head keep 8.
-    #[arg(long, value_name = "FORMAT", ignore_case = true, value_parser = formats())]
+    #[arg(long, value_name = "FORMAT", value_parser = Formats)]
     to: Format,
     /// The text, or chat file, whose perplexity is measured before and after, each model computing as it is stored; without it,
     /// built-in stories.
@@ -58,17 +61,66 @@ const N_TOKENS_TO_JUDGE: u64 = 1000;
 struct Report {
     output: PathBuf,
     format: &'static str,
+    /// In which format of blocks most of it was before.
+    requantised_from: Option<&'static str>,
     n_bytes: u64,
     n_tokens_scored: u64,
     perplexity_before: Option<f64>,
     perplexity_after: Option<f64>,
 }
 
-/// The formats that can be written, by name.
-fn formats() -> impl TypedValueParser<Value = Format> {
-    let known = Format::all().filter(|format| format.can_encode()).map(Format::name);
-    PossibleValuesParser::new(known)
-        .try_map(|name| Format::of_name(&name.to_lowercase()).ok_or_else(|| format!("no format is called {name}")))
+/// Names of types elsewhere, and the format here that comes nearest.
+const ELSEWHERE: [(&str, Format); 24] = [
+    ("q4_k_m", Format::Q4K),
+    ("q4_k_s", Format::Q4K),
+    ("q4_k_l", Format::Q4K),
+    ("iq4_xs", Format::Q4K),
+    ("iq4_nl", Format::Q4K),
+    ("mxfp4", Format::Q4K),
+    ("q2_k", Format::Q4K),
+    ("q2_k_s", Format::Q4K),
+    ("q3_k", Format::Q4K),
+    ("q3_k_s", Format::Q4K),
+    ("q3_k_m", Format::Q4K),
+    ("q3_k_l", Format::Q4K),
+    ("int4", Format::Q4K),
+    ("q5_k", Format::Q5_1),
+    ("q5_k_s", Format::Q5_1),
+    ("q5_k_m", Format::Q5_1),
+    ("q5_k_l", Format::Q5_1),
+    ("q6_k_l", Format::Q6K),
+    ("q8_k", Format::Q8_0),
+    ("int8", Format::Q8_0),
+    ("fp16", Format::F16),
+    ("float16", Format::F16),
+    ("bfloat16", Format::Bf16),
+    ("float32", Format::F32),
+];
+
+/// Reads the name of a format that can be written, in capitals or not, and tells who uses another program's name what comes
+/// nearest.
+#[derive(Clone, Debug)]
+struct Formats;
+
+impl TypedValueParser for Formats {
+    type Value = Format;
+
+    fn parse_ref(&self, command: &Command, argument: Option<&Arg>, value: &OsStr) -> Result<Format, clap::Error> {
+        let name = value.to_string_lossy().to_lowercase();
+        if let Some(format) = Format::of_name(&name).filter(|format| format.can_encode()) {
+            return Ok(format);
+        }
+        if let Some((_, nearest)) = ELSEWHERE.iter().find(|(elsewhere, _)| *elsewhere == name) {
+            let message = format!("--to: {name} is not written here; the nearest is {}: --to {0}\n", nearest.name());
+            return Err(clap::Error::raw(ErrorKind::InvalidValue, message).with_cmd(command));
+        }
+        let known = Format::all().filter(|format| format.can_encode()).map(Format::name);
+        Err(PossibleValuesParser::new(known).parse_ref(command, argument, value).expect_err("it is none of them"))
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(Format::all().filter(|format| format.can_encode()).map(|format| format.name().into())))
+    }
 }
 
 pub fn run(arguments: &Arguments, common: Common) -> Outcome {
@@ -84,6 +136,16 @@ pub fn run(arguments: &Arguments, common: Common) -> Outcome {
     let device = machine::device(common.threads);
     eprintln!("reading {}", arguments.model.display());
     let loaded = model::load(&arguments.model, None, Purpose::Export, &device)?;
+    let before = loaded.transformer.params().blocks_in_files().first().copied();
+    let before = before.filter(|_| arguments.to.coding().is_some());
+    if let Some(before) = before {
+        eprintln!(
+            "genera: {} is quantised already ({}): what it has lost does not come back, and this loses more; if there is an \
+             original in f32, bf16 or f16, quantise that",
+            arguments.model.display(),
+            before.name()
+        );
+    }
     let sample = if arguments.no_perplexity { Ok(None) } else { Sample::find(&loaded, arguments.text.as_deref())? };
     let name = arguments.model.file_stem().map_or_else(|| "model".into(), |name| name.to_string_lossy());
     eprintln!("writing {}", output.display());
@@ -92,6 +154,7 @@ pub fn run(arguments: &Arguments, common: Common) -> Outcome {
     let mut report = Report {
         output: output.clone(),
         format: arguments.to.name(),
+        requantised_from: before.map(Format::name),
         n_bytes,
         n_tokens_scored: 0,
         perplexity_before: None,

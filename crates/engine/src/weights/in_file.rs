@@ -57,7 +57,7 @@ impl InFile {
     }
 
     /// How some of the numbers are stored, if all alike.
-    pub(super) fn format(&self, range: &Range<usize>) -> Option<Format> {
+    pub(crate) fn format(&self, range: &Range<usize>) -> Option<Format> {
         let is_asked = |of_tensor: &Range<usize>| of_tensor.start < range.end && range.start < of_tensor.end;
         let parts = self.parts();
         let asked = self.found.names.iter().zip(&parts).filter(|(_, part)| !self.is_plain() || is_asked(part));
