@@ -20,6 +20,7 @@ mod model;
 mod molecules;
 mod plan;
 mod prompts;
+mod provenance;
 mod rates;
 mod run;
 mod scoring;

@@ -3,6 +3,7 @@
 mod common;
 
 use common::{Bench, tiny};
+use genera_engine::weights::gguf::{Reader, Value};
 use std::time::{Duration, Instant};
 
 /// Writes nothing that the characters of the tiny text lack; an answer ends with its line.
@@ -293,6 +294,47 @@ fn what_learned_from_conversations_is_quantised() {
     assert!(bench.run(&["quantize", "--help"]).contains("q4_k"));
     bench.run(&["export", "--model", "base", "--to", "hf", "--dtype", "bf16", "half"]);
     bench.run(&["export", "--model", "half", "--to", "gguf", "half.gguf"]);
+    let general = |file: &str, key: &str| match Reader::open(&bench.path(file)).unwrap().metadata().get(key) {
+        Some(Value::Text(text)) => text.clone(),
+        other => format!("{other:?}"),
+    };
+    // Licence and authors of a published model go with it, and a tuned one names its base.
+    let card =
+        "---\nlicense: apache-2.0\nlanguage:\n- en\nbase_model: org/Bigger-1B\nauthor: Somebody\n---\n# A model\n";
+    bench.write("half/README.md", card);
+    bench.write("half/LICENSE.txt", "the terms");
+    bench.run(&["quantize", "--no-perplexity", "--model", "half", "--to", "q8_0", "card.gguf"]);
+    bench.run(&["quantize", "--no-perplexity", "--model", "card.gguf", "--to", "q4_0", "again.gguf"]);
+    bench.run(&["export", "--model", "again.gguf", "--to", "gguf", "third.gguf"]);
+    for file in ["card.gguf", "again.gguf", "third.gguf"] {
+        assert_eq!(general(file, "general.license"), "apache-2.0", "{file}");
+        assert_eq!(general(file, "general.author"), "Somebody", "{file}");
+        assert_eq!(general(file, "general.name"), "half", "{file}");
+        assert_eq!(general(file, "general.base_model.0.repo_url"), "https://huggingface.co/org/Bigger-1B", "{file}");
+    }
+    bench.run(&["export", "--model", "half", "--to", "hf", "--dtype", "f32", "whole"]);
+    assert_eq!(
+        (bench.read_text("whole/README.md"), bench.read_text("whole/LICENSE.txt")),
+        (card.into(), "the terms".into())
+    );
+    bench.run(&["export", "--model", "again.gguf", "--to", "hf", "unpacked"]);
+    let made = bench.read_text("unpacked/README.md");
+    assert!(made.contains("license: \"apache-2.0\"") && made.contains("base_model:\n- \"org/Bigger-1B\""), "{made}");
+    let chat = ["train", "--base", "half", "--data", "chat.jsonl", "--set", "train.steps=2", "--run"];
+    bench.run(&with(&[&chat, &["tuned"]]));
+    bench.run(&with(&[&chat, &["adapted", "--lora", "2"]]));
+    bench.run(&["export", "--model", "adapted", "--to", "hf", "merged"]);
+    for file in ["tuned/model/README.md", "merged/README.md"] {
+        let made = bench.read_text(file);
+        assert!(
+            made.contains("license: \"apache-2.0\"\nlanguage:\n- \"en\"\nbase_model:\n- \"half\""),
+            "{file}: {made}"
+        );
+    }
+    assert_eq!(bench.read_text("merged/LICENSE.txt"), "the terms");
+    bench.run(&["quantize", "--no-perplexity", "--model", "adapted", "--to", "q8_0", "adapted.gguf"]);
+    assert_eq!(general("adapted.gguf", "general.base_model.0.name"), "half");
+    assert_eq!(general("adapted.gguf", "general.license"), "apache-2.0");
     // What is quantised again says so, and is written all the same.
     assert!(!told.contains("quantised already"), "{told}");
     for (from, to, is_warned) in [("a.gguf", "Q4_K", true), ("a.gguf", "f16", false), ("half.gguf", "q8_0", false)] {

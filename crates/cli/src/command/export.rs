@@ -2,6 +2,7 @@
 
 use super::Common;
 use crate::failure::{Failure, Outcome};
+use crate::provenance::{self, Provenance};
 use crate::{machine, model};
 use genera_engine::weights::{CardFacts, Purpose, export_gguf, export_hf};
 use genera_tensor::quant::Format;
@@ -78,16 +79,19 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     }
     let device = machine::device(common.threads);
     let loaded = model::load(&path, adapter.as_deref(), Purpose::Export, &device)?;
-    let name = path.file_stem().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned());
+    let provenance = Provenance::of(&loaded, &path, adapter.is_some())?;
+    let (name, origin) = (provenance::name(&path), provenance.origin.clone());
     let note = match to {
         Layout::Hf => {
-            let facts = CardFacts { name, steps: loaded.step, ..CardFacts::default() };
+            let name = origin.name().map_or(name, str::to_owned);
+            let facts = CardFacts { name, steps: loaded.step, origin, ..CardFacts::default() };
             let ids = loaded.exported_ids();
             let exported = export_hf(&loaded.transformer, &output, &ids, &loaded.published, &facts, dtype)?;
             loaded.export_tokenizer(&output)?;
+            provenance.copy(&output)?;
             exported.note
         }
-        Layout::Gguf => export_gguf(&loaded.transformer, &output, dtype, &loaded.gguf_facts(&name))?,
+        Layout::Gguf => export_gguf(&loaded.transformer, &output, dtype, &loaded.gguf_facts(&name, origin))?,
     };
     if common.json {
         println!("{}", serde_json::json!({ "output": output, "note": note }));

@@ -4,6 +4,7 @@ use super::Common;
 use crate::failure::{Failure, Outcome, While};
 use crate::machine;
 use crate::model::{self, LoadedModel, SpeakingModel};
+use crate::provenance::{self, Provenance};
 use crate::scoring::{self, Tally, n_scored, tally};
 use crate::show::number;
 use crate::show::status_line::StatusLine;
@@ -147,9 +148,10 @@ pub fn run(arguments: &Arguments, common: Common) -> Outcome {
         );
     }
     let sample = if arguments.no_perplexity { Ok(None) } else { Sample::find(&loaded, arguments.text.as_deref())? };
-    let name = arguments.model.file_stem().map_or_else(|| "model".into(), |name| name.to_string_lossy());
+    let origin = Provenance::of(&loaded, &arguments.model, false)?.origin;
+    let facts = loaded.gguf_facts(&provenance::name(&arguments.model), origin);
     eprintln!("writing {}", output.display());
-    let lost = export_gguf(&loaded.transformer, output, Some(arguments.to), &loaded.gguf_facts(&name))?;
+    let lost = export_gguf(&loaded.transformer, output, Some(arguments.to), &facts)?;
     let n_bytes = std::fs::metadata(output).during(format!("cannot look at {}", output.display()))?.len();
     let mut report = Report {
         output: output.clone(),

@@ -4,8 +4,8 @@ use super::listing::{Listing, RemoteFile};
 use crate::failure::{Failure, Outcome};
 
 /// Files beside the weights that are read where they are: configuration, tokenizers, chat templates, and how a
-/// text becomes one vector.
-const BESIDE: [&str; 21] = [
+/// text becomes one vector; and the card and the terms, which go with what is made of the model.
+const BESIDE: [&str; 26] = [
     "config.json",
     "generation_config.json",
     "tokenizer.json",
@@ -27,6 +27,11 @@ const BESIDE: [&str; 21] = [
     "1_Pooling/config.json",
     "adapter_config.json",
     "adapter_model.safetensors",
+    "README.md",
+    "LICENSE",
+    "LICENSE.txt",
+    "LICENSE.md",
+    "NOTICE",
 ];
 
 /// The stems and endings of files of weights, the best first.
@@ -112,7 +117,7 @@ mod tests {
     fn one_set_of_weights_is_chosen() {
         let all =
             ["tf_model.h5", "pytorch_model.bin", "model.safetensors", "config.json", "onnx/model.onnx", "README.md"];
-        check(&all, None, &["config.json", "model.safetensors"]);
+        check(&all, None, &["config.json", "README.md", "model.safetensors"]);
         check(&["pytorch_model.bin", "config.json", "flax_model.msgpack"], None, &["config.json", "pytorch_model.bin"]);
         let index = "model.safetensors.index.json";
         let parts =

@@ -15,6 +15,7 @@ use crate::weights::config_json::SpecialIds;
 use crate::weights::express::{Expression, express_as};
 use crate::weights::generation::PublishedGeneration;
 use crate::weights::names::Sources;
+use crate::weights::origin::Origin;
 use crate::weights::pooling;
 use crate::weights::written::{Data, Written, format_of_matrices, split};
 use genera_tensor::quant::Format;
@@ -29,6 +30,8 @@ pub struct GgufFacts {
     pub special: SpecialIds,
     /// How it is to answer, as far as that is known.
     pub generation: PublishedGeneration,
+    /// Its licence, its authors and its base.
+    pub origin: Origin,
     /// Its tokenizer; none makes a file of weights alone.
     pub tokenizer: Option<TokenizerFiles>,
 }
@@ -64,6 +67,7 @@ pub fn export_gguf(
         ("general.file_type".to_owned(), Value::Integer(file_type(format))),
         ("general.quantization_version".to_owned(), Value::Integer(2)),
     ];
+    metadata.extend(facts.origin.metadata().filter(|(key, _)| key != tokenizer::NAME));
     metadata.extend(architecture::metadata(dialect, &json, config));
     let (pooling, note) = model.pooling().map_or((None, None), pooling::to_gguf);
     let key = format!("{}.{}", dialect.name, architecture::POOLING);

@@ -5,7 +5,7 @@ use crate::model::{Mode, Pooling, Rows, Taken, Transformer, initial_params};
 use crate::weights::config_json::parse;
 use crate::weights::safetensors::{NamedView, Reader, write};
 use crate::weights::{
-    CardFacts, GgufFacts, LoraSettings, PublishedGeneration, SpecialIds, attach_new, export_gguf, export_hf,
+    CardFacts, GgufFacts, LoraSettings, Origin, PublishedGeneration, SpecialIds, attach_new, export_gguf, export_hf,
 };
 use genera_tensor::quant::Format;
 use genera_tensor::{DType, Device, Key, Tape, Tensor, View};
@@ -365,7 +365,7 @@ fn parts_of_different_types_are_widened() {
 fn written(model: &Transformer, to: &Path, dtype: Option<Format>) -> crate::Result<[Vec<u8>; 2]> {
     let (special, generation) = (SpecialIds::default(), PublishedGeneration::default());
     export_hf(model, to, &special, &generation, &CardFacts::default(), dtype)?;
-    let facts = GgufFacts { name: "test".to_owned(), special, generation, tokenizer: None };
+    let facts = GgufFacts { name: "test".to_owned(), special, generation, origin: Origin::default(), tokenizer: None };
     let path = to.join("model.gguf");
     match export_gguf(model, &path, dtype, &facts) {
         Err(Error::Config(why)) if why.contains("GGUF") => {}

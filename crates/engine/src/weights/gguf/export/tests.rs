@@ -32,7 +32,7 @@ fn config(preset: &str) -> ModelConfig {
 fn facts() -> GgufFacts {
     let special = SpecialIds { padding: None, begin: Some(1), end: vec![2], ..SpecialIds::default() };
     let generation = PublishedGeneration::default();
-    GgufFacts { name: "test".to_owned(), special, generation, tokenizer: None }
+    GgufFacts { name: "test".to_owned(), special, generation, origin: Origin::default(), tokenizer: None }
 }
 
 fn logits(model: &Transformer) -> Vec<f32> {
