@@ -2,7 +2,7 @@
 
 use crate::failure::{Failure, Outcome, While};
 use crate::hub::{self, ModelName};
-use crate::model::LoadedModel;
+use crate::model::{LoadedModel, is_gguf};
 use genera_engine::weights::{Origin, license_files};
 use std::borrow::Cow;
 use std::fs;
@@ -66,14 +66,36 @@ impl Provenance {
 
 /// What a model is called by its path or name.
 pub fn name(path: &Path) -> String {
+    let on_hub = path.to_str().and_then(|name| name.parse::<ModelName>().ok());
+    let on_hub = on_hub.map(|name| name.file.filter(|file| is_gguf(Path::new(file))).unwrap_or(name.repository));
+    let path = on_hub.as_ref().map_or(path, Path::new);
     let name = path.file_name().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned());
-    let name = name.split('@').next().unwrap_or_default();
     // Versions have points too.
-    let is_file = Path::new(name).extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf"));
-    if is_file { name[..name.len() - 5].to_owned() } else { name.to_owned() }
+    if is_gguf(path) { name[..name.len() - ".gguf".len()].to_owned() } else { name }
 }
 
 /// `ORG/NAME` of a model that is named by its place on the hub.
 fn repository(path: &Path) -> Option<String> {
     path.to_str()?.parse::<ModelName>().ok().map(|name| name.repository)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_keep_their_points() {
+        for (path, expected) in [
+            ("models/Llama-3.2-1B", "Llama-3.2-1B"),
+            ("a/b.Q4_0.GGUF", "b.Q4_0"),
+            ("hf:org/Llama-3.2-1B@v1.0", "Llama-3.2-1B"),
+            ("hf:org/gg:q/b.gguf", "b"),
+            ("hf:org/gg:Q4_0", "gg"),
+            ("run/", "run"),
+        ] {
+            assert_eq!(name(Path::new(path)), expected, "{path}");
+        }
+        assert_eq!(repository(Path::new("hf:org/gg@v1:Q4_0")).as_deref(), Some("org/gg"));
+        assert_eq!(repository(Path::new("org/gg")), None);
+    }
 }

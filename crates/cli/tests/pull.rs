@@ -153,11 +153,21 @@ fn one_file_of_several_is_named() {
     puller.refuses(&["pull", "hf:org/name"], &["--file NAME", "a.gguf, q/b.gguf"]);
     puller.refuses(&["pull", "hf:org/name", "--file", "c.gguf"], &["no file 'c.gguf'"]);
     let printed = puller.run(&["pull", "hf:org/name", "--file", "q/b.gguf"]);
-    assert!(printed.contains("--model hf:org/name "), "{printed}");
+    assert!(printed.contains("--model hf:org/name:q/b.gguf "), "{printed}");
     assert_eq!(std::fs::read(puller.snapshot().join("q/b.gguf")).unwrap(), [2; 20]);
     puller.refuses(&["inspect", "hf:org/name"], &["b.gguf", "not a sound GGUF file"]);
     puller.run(&["pull", "hf:org/name", "--file", "a.gguf"]);
-    puller.refuses(&["inspect", "hf:org/name"], &["several GGUF files", "a.gguf", "b.gguf"]);
+    let forms = ["several GGUF files", "\n  hf:org/name:a.gguf\n  hf:org/name:q/b.gguf"];
+    puller.refuses(&["inspect", "hf:org/name"], &forms);
+    // What was printed before goes on to be right.
+    puller.refuses(&["inspect", "hf:org/name:q/b.gguf"], &["b.gguf", "not a sound GGUF file"]);
+    puller.refuses(&["inspect", "hf:org/name:A"], &["a.gguf", "not a sound GGUF file"]);
+    puller.refuses(&["inspect", "hf:org/name:q8_0"], &["genera pull hf:org/name:q8_0", "\n  hf:org/name:a.gguf"]);
+    assert!(!puller.run(&["pull", "hf:org/name", "--file", "README.md"]).contains("Use it"));
+    let printed = puller.run(&["pull", "hf:org/name@refs/pr/1:B"]);
+    assert!(printed.contains("--model hf:org/name@refs/pr/1:q/b.gguf "), "{printed}");
+    puller.refuses(&["inspect", "hf:org/name@refs/pr/1:q/b.gguf"], &["b.gguf", "not a sound GGUF file"]);
+    puller.refuses(&["inspect", "hf:org/name@v2:B"], &["fetch it with: genera pull hf:org/name@v2:B"]);
     let pytorch = Puller::new(&[("pytorch_model.bin", vec![1]), ("config.json", vec![2])], Behaviour::default());
     pytorch.run(&["pull", "hf:org/name"]);
     assert_eq!(names(&pytorch.snapshot()), ["config.json", "pytorch_model.bin"]);
@@ -266,7 +276,13 @@ fn refusals_say_what_to_do() {
     let token = [("HF_TOKEN", "hf_secret")];
     check("401 Unauthorized", "RepoNotFound", &[], &["no such model", "set HF_TOKEN", "/settings/tokens"]);
     check("401 Unauthorized", "RepoNotFound", &token, &["no such model", "the token may not see it"]);
-    check("403 Forbidden", "GatedRepo", &token, &["ask for access"]);
+    check(
+        "403 Forbidden",
+        "GatedRepo",
+        &token,
+        &["model is gated; accept its licence", "/org/name ", "HF_TOKEN has to be"],
+    );
+    check("401 Unauthorized", "GatedRepo", &[], &["accept its licence", "/org/name ", "set HF_TOKEN to a token"]);
     check("404 Not Found", "RevisionNotFound", &[], &["no such revision"]);
     check("404 Not Found", "", &[], &["no such model or revision"]);
     check("503 Service Unavailable", "", &[], &["503"]);

@@ -52,7 +52,7 @@ pub fn select<'l>(listing: &'l Listing, file: Option<&str>) -> Outcome<Vec<&'l R
     if let Some(weights) = WEIGHTS.iter().map(|kind| weights(listing, kind)).find(|weights| !weights.is_empty()) {
         return Ok(beside.chain(weights).collect());
     }
-    match gguf(listing).as_slice() {
+    match listing.gguf().as_slice() {
         [only] => Ok(vec![only]),
         [] if listing.find("adapter_config.json").is_some() => Ok(beside.collect()),
         [] => Err(Failure::new(format!(
@@ -79,14 +79,10 @@ fn weights<'l>(listing: &'l Listing, (stem, ending): &(&str, &str)) -> Vec<&'l R
     std::iter::once(index).chain(listing.files.iter().filter(is_part)).collect()
 }
 
-fn gguf(listing: &Listing) -> Vec<&RemoteFile> {
-    listing.files.iter().filter(|file| file.path.to_ascii_lowercase().ends_with(".gguf")).collect()
-}
-
 /// The names of files, those of weights if there are any.
 fn what_there_is(listing: &Listing) -> String {
     const MOST: usize = 12;
-    let gguf = gguf(listing);
+    let gguf = listing.gguf();
     let files = if gguf.is_empty() { listing.files.iter().collect() } else { gguf };
     let names: Vec<&str> = files.iter().take(MOST).map(|file| file.path.as_str()).collect();
     let more = if files.len() > MOST { format!(" and {} more", files.len() - MOST) } else { String::new() };
