@@ -252,6 +252,17 @@ fn what_learned_from_conversations_scores_texts_and_conversations() {
         bench.json(&with(&[&["score", "--json", "--file", file, "--model"], model])).as_object().unwrap().clone()
     };
     assert_eq!(score(&["run"], "birds.txt"), score(&["base", "--adapter", "run/adapter"], "birds.txt"));
+    let texts = score(&["run"], "birds.txt");
+    for key in ["nats_per_token", "perplexity", "bits_per_byte", "accuracy"] {
+        let (value, interval) = (texts[key].as_f64().unwrap(), &texts[&format!("{key}_interval")]);
+        let [low, high] = ["low", "high"].map(|end| interval[end].as_f64().unwrap());
+        assert!(low < value && value < high && high - low < value, "{key}: {value} in {interval}");
+        assert_eq!(interval["confidence"], 0.95);
+    }
+    let said = bench.run(&["score", "--model", "run", "--file", "birds.txt"]);
+    assert_eq!(said.matches("95 % interval").count(), 3, "{said}");
+    bench.write("three.txt", "3 b");
+    assert!(score(&["run"], "three.txt")["perplexity_interval"].is_null());
     let (chat, before) = (score(&["run"], "chat.jsonl"), score(&["base"], "chat.jsonl"));
     // "4 of them sang.\n", twice in each.
     assert_eq!((chat["n_tokens"].as_u64(), chat["n_bytes"].as_u64()), (Some(40 * 2 * 16), Some(40 * 2 * 16)));
@@ -280,6 +291,7 @@ fn what_learned_from_conversations_is_quantised() {
     };
     let (said, told) = quantize("q8_0", "a.gguf", &[]);
     assert!(said.starts_with("wrote a.gguf (q8_0") && said.contains("perplexity"), "{said}");
+    assert_eq!(said.matches("95 % interval").count(), 3, "{said}");
     assert!(!told.contains("too few") && !told.contains("do not fit"), "{told}");
     for (text, out) in [("birds.txt", "b.gguf"), ("chat.jsonl", "c.gguf")] {
         assert!(quantize("Q8_0", out, &["--text", text]).0.contains("perplexity"), "{text}");

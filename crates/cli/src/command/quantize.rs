@@ -5,7 +5,7 @@ use crate::failure::{Failure, Outcome, While};
 use crate::machine;
 use crate::model::{self, LoadedModel, SpeakingModel};
 use crate::provenance::{self, Provenance};
-use crate::scoring::{self, Tally, n_scored, tally};
+use crate::scoring::{self, Tally, in_words, n_scored, tally};
 use crate::show::number;
 use crate::show::status_line::StatusLine;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
@@ -14,6 +14,7 @@ use clap::{Arg, Command};
 use genera_data::{Document, Documents};
 use genera_engine::weights::gguf::{Entry, Reader};
 use genera_engine::weights::{Purpose, export_gguf};
+use genera_eval::Interval;
 use genera_modality::{Modality, Text, demo_by_name};
 use genera_tensor::Device;
 use genera_tensor::quant::Format;
@@ -58,7 +59,7 @@ const STORIES_SEED: u64 = 2024;
 const N_TOKENS_TO_JUDGE: u64 = 1000;
 
 /// What came of it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct Report {
     output: PathBuf,
     format: &'static str,
@@ -68,6 +69,11 @@ struct Report {
     n_tokens_scored: u64,
     perplexity_before: Option<f64>,
     perplexity_after: Option<f64>,
+    perplexity_before_interval: Option<Interval>,
+    perplexity_after_interval: Option<Interval>,
+    /// By how many percent the perplexity has risen.
+    change_percent: Option<f64>,
+    change_percent_interval: Option<Interval>,
 }
 
 /// Names of types elsewhere, and the format here that comes nearest.
@@ -158,9 +164,7 @@ pub fn run(arguments: &Arguments, common: Common) -> Outcome {
         format: arguments.to.name(),
         requantised_from: before.map(Format::name),
         n_bytes,
-        n_tokens_scored: 0,
-        perplexity_before: None,
-        perplexity_after: None,
+        ..Report::default()
     };
     if !common.json {
         println!("wrote {} ({}, {})", output.display(), report.format, number::bytes(n_bytes as usize));
@@ -181,9 +185,16 @@ pub fn run(arguments: &Arguments, common: Common) -> Outcome {
     if common.json {
         println!("{}", serde_json::to_string(&report)?);
     } else if let Some((before, after)) = report.perplexity_before.zip(report.perplexity_after) {
+        let behind = |interval: Option<Interval>, n_decimals| match in_words(interval, n_decimals) {
+            words if words.is_empty() => words,
+            words => format!(" ({words})"),
+        };
         println!(
-            "perplexity {before:.3} before, {after:.3} after ({:+.2} %, {} tokens)",
-            100.0 * (after / before - 1.0),
+            "perplexity {before:.3}{} before, {after:.3}{} after: {:+.2} %{}, {} tokens",
+            behind(report.perplexity_before_interval, 3),
+            behind(report.perplexity_after_interval, 3),
+            report.change_percent.unwrap_or_default(),
+            behind(report.change_percent_interval, 2),
             report.n_tokens_scored
         );
     }
@@ -263,6 +274,10 @@ fn measure(report: &mut Report, sample: &Sample<'_>, before: &Path, device: &Dev
     report.n_tokens_scored = first.score.n_tokens;
     report.perplexity_before = Some(first.score.nats_per_token().exp());
     report.perplexity_after = Some(second.score.nats_per_token().exp());
+    report.perplexity_before_interval = first.intervals().perplexity;
+    report.perplexity_after_interval = second.intervals().perplexity;
+    let (change, interval) = second.change_since(&first);
+    (report.change_percent, report.change_percent_interval) = (Some(change), interval);
     if report.n_tokens_scored < N_TOKENS_TO_JUDGE {
         eprintln!(
             "genera: {} tokens are too few to judge by; give at least {N_TOKENS_TO_JUDGE} (--text FILE)",
