@@ -80,7 +80,8 @@ pub fn export_hf(
     json.extend(config_ids(special));
     json.insert("dtype".to_owned(), json!(dtype_name(dtype.unwrap_or_else(|| format_of_matrices(model.params())))));
     write_weights(&dir.join("model.safetensors"), &tensors, dtype)?;
-    write_json(&dir.join("generation_config.json"), &generation_config(special, generation, config))?;
+    let is_published = model.published_as().is_some();
+    write_json(&dir.join("generation_config.json"), &generation_config(special, generation, config, is_published))?;
     write_file(&dir.join("README.md"), |out| out.write_all(readme.as_bytes()))?;
     if let Some(pooling) = model.pooling() {
         let notes = exported.note.into_iter().chain(pooling::write(pooling, config.d_model, dir)?);
@@ -123,11 +124,12 @@ fn generation_config(
     special: &SpecialIds,
     generation: &PublishedGeneration,
     config: &ModelConfig,
+    is_published: bool,
 ) -> Map<String, Value> {
     let mut map = config_ids(special);
     map.retain(|_, value| !value.is_null());
-    if *generation == PublishedGeneration::default() {
-        // Where nobody says how long an answer is, the library takes 20 tokens.
+    if *generation == PublishedGeneration::default() && !is_published {
+        // Where nobody says how long an answer is, the library takes 20 tokens. Of published models their authors say it or not.
         map.insert("max_length".to_owned(), json!(config.context_len));
     }
     map.extend(generation.to_json());

@@ -422,6 +422,13 @@ fn what_stays_in_its_file_is_written_as_what_was_read() {
                     _ => "bfloat16",
                 };
                 assert!(config.contains(&format!("\"dtype\": \"{name}\"")), "{context}: {config}");
+                // What is said of lengths is what was said before: of a model of one's own the context, of others nothing.
+                let generation =
+                    |dir: &TempDir| std::fs::read_to_string(dir.path().join("generation_config.json")).unwrap();
+                assert!(
+                    generation(&from).contains("max_length") && !generation(&there).contains("max_length"),
+                    "{context}"
+                );
             }
         }
     }
