@@ -70,6 +70,17 @@ impl<T, E: Into<Failure>> While<T> for Result<T, E> {
     }
 }
 
+/// A failure to read a text, which says what to do where the text is in another encoding.
+pub fn unreadable(name: &str, error: &io::Error) -> Failure {
+    if error.kind() != io::ErrorKind::InvalidData {
+        return Failure::new(format!("cannot read {name}: {error}"));
+    }
+    Failure::new(format!(
+        "{name} is not UTF-8, the encoding of texts that is read here; it may be Latin-1 (Windows-1252) or UTF-16: convert it, as by \
+         iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW"
+    ))
+}
+
 /// Ends quietly, as other tools do, when the reader of our output (`head`, `less`) has gone; and with a message when weights
 /// that are read while they are used ([`Purpose::UseInPlace`]) can no longer be read.
 ///
