@@ -108,6 +108,22 @@ fn an_adapter_is_trained_loaded_and_merged() {
     assert!(named.contains("merged.bin should end in .gguf"), "{named}");
     // A penalty may be negative, and what may not is named with its range.
     bench.run(&["generate", "--model", "run", "--prompt", "3", "--max-tokens", "2", "--presence-penalty", "-0.5"]);
+    let lengths = ["generate", "--model", "run", "--prompt", "3", "--min-tokens", "9", "--max-tokens", "5"];
+    let lengths = bench.refusal(&lengths);
+    assert!(lengths.contains("--min-tokens is 9 and --max-tokens 5"), "{lengths}");
+    bench.write("latin.txt", b"caf\xe9\n");
+    for more in [&["--lines"][..], &[]] {
+        let arguments = with(&[&["generate", "--model", "run", "--input", "latin.txt"], more]);
+        let latin = bench.refusal(&arguments);
+        assert!(latin.contains("latin.txt") && latin.contains("is not UTF-8") && latin.contains("iconv -f"), "{latin}");
+    }
+    let facts = bench.run(&["inspect", "run"]);
+    let rank = LORA[1];
+    for part in ["Tuned from", "base", &format!("LoRA of rank {rank}"), "q_proj"] {
+        assert!(facts.contains(part), "expected {part} in: {facts}");
+    }
+    let facts = bench.json(&["inspect", "run", "--json"]);
+    assert!(facts["base"].as_str().unwrap().ends_with("base") && facts["adapter"]["rank"] == 4, "{facts}");
     let negative = bench.refusal(&["generate", "--model", "run", "--prompt", "3", "--max-tokens", "-5"]);
     assert!(negative.contains("--max-tokens") && negative.contains("-5 is not in"), "{negative}");
 }
