@@ -363,7 +363,13 @@ fn stream(
     }
     while !generator.is_idle() && !text.is_stopped() && !interrupt.is_asked() {
         for event in generator.step() {
-            check_finite(&event)?;
+            if let Err(failure) = check_finite(&event) {
+                // What is said of it begins a line of its own.
+                if has_begun {
+                    out.write_part("\n")?;
+                }
+                return Err(failure);
+            }
             if let Event::Token { token, .. } = event {
                 n_tokens += usize::from(!model.modality.is_paired());
                 out.write_part(&format!("{}{}", std::mem::take(&mut ahead), text.push(token)))?;

@@ -70,8 +70,23 @@ impl<T, E: Into<Failure>> While<T> for Result<T, E> {
     }
 }
 
+<<<<<<< HEAD
 /// Ends quietly, as other tools do, when the reader of our output (`head`, `less`) has gone; with a message when it cannot be
 /// written (a full disk), and when weights
+=======
+/// A failure to read a text, which says what to do where the text is in another encoding.
+pub fn unreadable(name: &str, error: &io::Error) -> Failure {
+    if error.kind() != io::ErrorKind::InvalidData {
+        return Failure::new(format!("cannot read {name}: {error}"));
+    }
+    Failure::new(format!(
+        "{name} is not UTF-8, the encoding of texts that is read here; it may be Latin-1 (Windows-1252) or UTF-16: convert it, as by \
+         iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW"
+    ))
+}
+
+/// Ends quietly, as other tools do, when the reader of our output (`head`, `less`) has gone; and with a message when weights
+>>>>>>> hB
 /// that are read while they are used ([`Purpose::UseInPlace`]) can no longer be read.
 ///
 /// [`Purpose::UseInPlace`]: genera_engine::weights::Purpose::UseInPlace

@@ -20,6 +20,7 @@ mod model;
 mod molecules;
 mod plan;
 mod prompts;
+mod provenance;
 mod rates;
 mod run;
 mod scoring;
@@ -28,7 +29,7 @@ mod stories;
 mod tables;
 mod talk;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use command::*;
 use failure::Outcome;
 use genera_tensor::backend::cpu::Isa;
@@ -85,13 +86,45 @@ enum Command {
 fn main() -> ExitCode {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     large_pages::ask_for();
-    let Arguments { common, command } = Arguments::parse();
+    let Arguments { common, command } = parsed();
     failure::end_by_panic_hook();
     let outcome = check_environment().and_then(|()| dispatch(command, common));
     match outcome {
         Ok(code) => code,
         Err(failure) => failure.report(),
     }
+}
+
+/// What was asked for; wrong usage ends here.
+fn parsed() -> Arguments {
+    let matches = command().get_matches();
+    Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command()).exit())
+}
+
+/// The commands, with texts that are broken into lines by the terminal's width alone.
+fn command() -> clap::Command {
+    with_paragraphs(Arguments::command())
+}
+
+/// Takes the breaks out of the paragraphs that the code has on several lines: they are kept as they stand there for the sake of
+/// the examples, and would be broken once more in a narrow terminal.
+fn with_paragraphs(command: clap::Command) -> clap::Command {
+    let about = command.get_long_about().map(|about| paragraphs(&about.to_string()));
+    let command = about.into_iter().fold(command, clap::Command::long_about);
+    command.mut_subcommands(with_paragraphs)
+}
+
+/// A text with each paragraph on one line; indented lines stay lines.
+fn paragraphs(text: &str) -> String {
+    let is_prose = |line: &str| !line.is_empty() && !line.starts_with(' ');
+    let mut lines: Vec<String> = Vec::new();
+    for line in text.lines() {
+        match lines.last_mut().filter(|last| is_prose(last) && is_prose(line)) {
+            Some(last) => *last += &format!(" {line}"),
+            None => lines.push(line.to_owned()),
+        }
+    }
+    lines.join("\n")
 }
 
 /// Refuses what environment variables ask for and cannot be had, before anything is done.
@@ -121,5 +154,35 @@ fn dispatch(command: Command, common: Common) -> Outcome {
         Command::Check(arguments) => check::run(arguments, common),
         Command::Bench(arguments) => bench::run(arguments, common),
         Command::Reference(arguments) => reference::run(&arguments),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A line is only short where the next word would not have fitted.
+    #[test]
+    fn help_is_broken_by_the_width_alone() {
+        const WIDTH: usize = 50;
+        let mut root = command().term_width(WIDTH);
+        root.build();
+        let mut n_checked = 0;
+        for command in root.get_subcommands_mut() {
+            let help = command.render_long_help().to_string();
+            let about: Vec<&str> = help.lines().take_while(|line| !line.starts_with("Usage:")).collect();
+            for pair in about.windows(2) {
+                let [line, next] = pair else { unreachable!("two lines") };
+                if line.is_empty() || next.is_empty() || line.starts_with(' ') || next.starts_with(' ') {
+                    continue;
+                }
+                let word = next.split(' ').next().unwrap_or_default();
+                let would_fit = line.chars().count() + 1 + word.chars().count() <= WIDTH;
+                assert!(!would_fit, "{}: '{line}' could take '{word}'", command.get_name());
+                n_checked += 1;
+            }
+        }
+        assert!(n_checked > 30, "{n_checked}");
+        assert_eq!(paragraphs("a\nb\n\nExamples:\n  c\n  d\ne"), "a b\n\nExamples:\n  c\n  d\ne");
     }
 }

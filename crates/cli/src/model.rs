@@ -16,7 +16,7 @@ use genera_engine::generate::{Generator, Limits};
 use genera_engine::model::Transformer;
 use genera_engine::recipe::{GenerateRecipe, Recipe};
 use genera_engine::weights::{
-    GgufFacts, GgufFile, GgufModel, PublishedConfig, PublishedGeneration, Purpose, SpecialIds, TokenizerFiles,
+    GgufFacts, GgufFile, GgufModel, Origin, PublishedConfig, PublishedGeneration, Purpose, SpecialIds, TokenizerFiles,
     load_adapter, load_hf, read_config,
 };
 use genera_modality::{Codebook, Modality, Molecule, Table, Text, Translation, check_tokens};
@@ -285,7 +285,7 @@ fn of_checkpoint(
         model
     };
     match purpose {
-        Purpose::Training(_) => {}
+        Purpose::Training(_) | Purpose::Export => {}
         Purpose::UseQuantised(format) => transformer.params_mut().freeze_as(format),
         Purpose::Use(_) | Purpose::UseAsStored(_) | Purpose::UseInPlace(_) => transformer.params_mut().freeze(),
     }
@@ -474,7 +474,7 @@ impl LoadedModel {
     }
 
     /// What goes into a GGUF file of it beside its weights.
-    pub fn gguf_facts(&self, name: &str) -> GgufFacts {
+    pub fn gguf_facts(&self, name: &str, origin: Origin) -> GgufFacts {
         let tokenizer = self.codebook.as_ref().map(|codebook| {
             let (special, template) = (codebook.special_tokens(), codebook.chat_template());
             let config = serde_json::json!({
@@ -489,7 +489,8 @@ impl LoadedModel {
             TokenizerFiles { tokenizer: codebook.to_json().to_owned(), config: config.to_string() }
         });
         let (special, generation) = (self.special.clone(), self.published.clone());
-        GgufFacts { name: name.to_owned(), special, generation, tokenizer }
+        let name = origin.name().unwrap_or(name).to_owned();
+        GgufFacts { name, special, generation, origin, tokenizer }
     }
 
     /// The weights, and what else is known of the model.

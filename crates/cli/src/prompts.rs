@@ -1,6 +1,6 @@
 //! What is to be answered, read in groups, so that a large file is never held whole.
 
-use crate::failure::{Outcome, While};
+use crate::failure::{Outcome, unreadable};
 use genera_data::source::decompressed;
 use std::io::{BufRead, BufReader, IsTerminal, Read};
 use std::path::Path;
@@ -65,7 +65,7 @@ impl Prompts {
             return Ok(Self::Lines { reader, name, n_taken: 0 });
         }
         let mut text = String::new();
-        reader.read_to_string(&mut text).during(format!("cannot read {name}"))?;
+        reader.read_to_string(&mut text).map_err(|error| unreadable(&name, &error))?;
         Ok(Self::one(text))
     }
 
@@ -84,7 +84,8 @@ impl Prompts {
         let mut group = Group { prompts: Vec::new(), name: name.clone(), n_before: *n_taken, is_by_line: true };
         while group.prompts.is_empty() || (group.prompts.len() < GROUP && reader.buffer().contains(&b'\n')) {
             let mut line = String::new();
-            let n_bytes = reader.read_line(&mut line).during(format!("{name}, line {}", *n_taken + 1))?;
+            let unreadable = |error| unreadable(&format!("{name}, line {}", *n_taken + 1), &error);
+            let n_bytes = reader.read_line(&mut line).map_err(unreadable)?;
             if n_bytes == 0 {
                 break;
             }

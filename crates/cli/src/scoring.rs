@@ -6,16 +6,19 @@ use crate::plan::data::conversation_columns;
 use crate::plan::records::record_of;
 use genera_data::source::Record;
 use genera_data::{ByteCounter, Columns, Corpus, Document, Documents, Files, ReadOptions};
-use genera_engine::generate::{Score, ScoreSettings, Scored, score};
+use genera_engine::generate::{Score, ScoreSettings, Scored, score_blocks};
+use genera_eval::metric::{BitsPerByte, ExactMatch, Likelihood, Metric, NatsPerToken, Perplexity};
+use genera_eval::{Bootstrap, Interval, Statistics};
 use genera_modality::{Chat, Modality, Preference, Text};
 use genera_tokens::Role;
+use serde::Serialize;
 use std::path::Path;
 
 /// Tokens that are scored at a time at least, so that a file larger than memory can be scored too.
 const GROUP_TOKENS: usize = 1 << 16;
 
 /// What became of all documents together.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Tally {
     /// Their score.
     pub score: Score,
@@ -23,6 +26,82 @@ pub struct Tally {
     pub n_bytes: u64,
     /// Tokens that stand for something that the vocabulary lacks.
     pub n_unknown: usize,
+    /// The same by blocks of tokens, for intervals.
+    blocks: Vec<Block>,
+}
+
+/// What became of some tokens behind each other.
+#[derive(Clone, Copy, Debug)]
+struct Block {
+    likelihood: Likelihood,
+    n_hits: u64,
+}
+
+/// Where figures would lie on other texts of the same kind; `None` for what one block cannot tell.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Intervals {
+    #[serde(rename = "nats_per_token_interval")]
+    pub nats_per_token: Option<Interval>,
+    #[serde(rename = "perplexity_interval")]
+    pub perplexity: Option<Interval>,
+    #[serde(rename = "bits_per_byte_interval")]
+    pub bits_per_byte: Option<Interval>,
+    /// Of a share between 0 and 1.
+    #[serde(rename = "accuracy_interval")]
+    pub accuracy: Option<Interval>,
+}
+
+impl Tally {
+    fn add(&mut self, block: Score, bytes_per_token: f64) {
+        self.score += block;
+        let Score { n_tokens, nats, n_hits } = block;
+        let n_bytes = (n_tokens as f64 * bytes_per_token).round() as usize;
+        self.blocks.push(Block { likelihood: Likelihood { nats, n_tokens: n_tokens as usize, n_bytes }, n_hits });
+    }
+
+    fn statistics(&self) -> Option<Statistics> {
+        let blocks: Vec<Likelihood> = self.blocks.iter().map(|block| block.likelihood).collect();
+        Likelihood::statistics(&blocks).ok().filter(|_| blocks.len() > 1)
+    }
+
+    /// The intervals of its figures: a bootstrap over blocks of at most 256 tokens, none of which holds tokens of two documents.
+    pub fn intervals(&self) -> Intervals {
+        let (Some(statistics), bootstrap) = (self.statistics(), Bootstrap::default()) else {
+            return Intervals::default();
+        };
+        let of = |metric: &dyn Metric| Some(bootstrap.interval(metric, &statistics));
+        let hits = self.blocks.iter().map(|block| [block.n_hits as f64, block.likelihood.n_tokens as f64]);
+        let percent = bootstrap.interval(&ExactMatch, &Statistics::new(hits, ""));
+        let accuracy = Interval { low: percent.low / 100.0, high: percent.high / 100.0, ..percent };
+        Intervals {
+            nats_per_token: of(&NatsPerToken),
+            perplexity: of(&Perplexity),
+            bits_per_byte: of(&BitsPerByte),
+            accuracy: Some(accuracy),
+        }
+    }
+
+    /// By how many percent its perplexity is above that of the same documents before, and where that lies when the blocks are
+    /// drawn again, the same ones for both.
+    pub fn change_since(&self, before: &Self) -> (f64, Option<Interval>) {
+        let perplexity = before.score.nats_per_token().exp();
+        let percent = 100.0 / perplexity;
+        let pair =
+            self.statistics().zip(before.statistics()).filter(|(after, before)| after.n_rows() == before.n_rows());
+        let interval = pair.map(|(after, before)| {
+            let Interval { low, high, confidence } =
+                Bootstrap::default().compare(&Perplexity, &after, &before).interval;
+            Interval { low: percent * low, high: percent * high, confidence }
+        });
+        (percent * (self.score.nats_per_token().exp() - perplexity), interval)
+    }
+}
+
+/// An interval in words, empty where there is none.
+pub fn in_words(interval: Option<Interval>, n_decimals: usize) -> String {
+    interval.map_or_else(String::new, |Interval { low, high, confidence }| {
+        format!("{:.0} % interval {low:.n_decimals$} to {high:.n_decimals$}", 100.0 * confidence)
+    })
 }
 
 /// The documents of a file, and as what a model reads them: conversations by its chat template; everything else as a model of
@@ -63,18 +142,23 @@ where
     Failure: From<E>,
 {
     let mut tally = Tally::default();
-    let mut group: Vec<Scored> = Vec::new();
+    let (mut group, mut bytes_per_token): (Vec<Scored>, Vec<f64>) = Default::default();
     let mut documents = documents.peekable();
     while let Some(document) = documents.next() {
         let document = document?;
         let part = Sequences::of(model, &document)?;
         tally.n_bytes += part.n_bytes;
         tally.n_unknown += part.n_unknown;
+        // Which bytes a token stands for is not asked for each; those of a document are shared out evenly.
+        let per_token = part.n_bytes as f64 / part.n_scored().max(1) as f64;
+        bytes_per_token.resize(bytes_per_token.len() + part.sequences.len(), per_token);
         group.extend(part.sequences);
         let n_tokens: usize = group.iter().map(|sequence| sequence.tokens.len()).sum();
         if n_tokens > GROUP_TOKENS || documents.peek().is_none() {
-            let scores = score(model.transformer, &std::mem::take(&mut group), &ScoreSettings::default())?;
-            scores.into_iter().for_each(|part| tally.score += part);
+            let scores = score_blocks(model.transformer, &std::mem::take(&mut group), &ScoreSettings::default())?;
+            for (blocks, bytes_per_token) in scores.into_iter().zip(std::mem::take(&mut bytes_per_token)) {
+                blocks.into_iter().for_each(|block| tally.add(block, bytes_per_token));
+            }
             progress(tally.score.n_tokens);
         }
     }

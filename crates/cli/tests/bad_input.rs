@@ -59,6 +59,9 @@ fn what_diverged_is_not_called_good() {
         let arguments = [&["generate", "--model", "good/model"], more].concat();
         assert_says(&bench.refusal(&arguments), &["not finite", "diverged"]);
     }
+    // What was shown of the prompt ends with its line.
+    let output = bench.output(&["generate", "--model", "good/model", "--prompt", "3 birds"]);
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "3 birds\n");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod common;
 
 use common::{Bench, tiny};
+use genera_engine::weights::gguf::{Reader, Value};
 use std::time::{Duration, Instant};
 
 /// Writes nothing that the characters of the tiny text lack; an answer ends with its line.
@@ -92,12 +93,37 @@ fn an_adapter_is_trained_loaded_and_merged() {
     assert_eq!(bench.read_text("merged/chat_template.jinja"), TEMPLATE);
     bench.run(&["generate", "--model", "run", "--prompt", "3 birds sat", "--max-tokens", "20"]);
     bench.run(&["score", "--model", "base", "--adapter", "run/adapter", "--file", "birds.txt"]);
+    for (dtype, name) in [("bf16", "bfloat16"), ("F16", "float16")] {
+        let (half, copy) = (format!("{dtype}-dir"), format!("{dtype}-copy"));
+        bench.run(&["export", "--model", "base", "--to", "hf", "--dtype", dtype, &half]);
+        bench.run(&["export", "--model", &half, "--to", "hf", &copy]);
+        assert!(bench.read_text(&format!("{copy}/config.json")).contains(&format!("\"dtype\": \"{name}\"")));
+        let weights = bench.read(&format!("{half}/model.safetensors"));
+        assert_eq!(weights, bench.read(&format!("{copy}/model.safetensors")));
+        assert!(weights.len() < bench.read("merged/model.safetensors").len() * 6 / 10);
+    }
     let taken = bench.refusal(&["export", "--model", "base", "--to", "hf", "merged"]);
     assert!(taken.contains("is there already"), "{taken}");
     let named = bench.refusal(&["export", "--model", "base", "--to", "gguf", "merged.bin"]);
     assert!(named.contains("merged.bin should end in .gguf"), "{named}");
     // A penalty may be negative, and what may not is named with its range.
     bench.run(&["generate", "--model", "run", "--prompt", "3", "--max-tokens", "2", "--presence-penalty", "-0.5"]);
+    let lengths = ["generate", "--model", "run", "--prompt", "3", "--min-tokens", "9", "--max-tokens", "5"];
+    let lengths = bench.refusal(&lengths);
+    assert!(lengths.contains("--min-tokens is 9 and --max-tokens 5"), "{lengths}");
+    bench.write("latin.txt", b"caf\xe9\n");
+    for more in [&["--lines"][..], &[]] {
+        let arguments = with(&[&["generate", "--model", "run", "--input", "latin.txt"], more]);
+        let latin = bench.refusal(&arguments);
+        assert!(latin.contains("latin.txt") && latin.contains("is not UTF-8") && latin.contains("iconv -f"), "{latin}");
+    }
+    let facts = bench.run(&["inspect", "run"]);
+    let rank = LORA[1];
+    for part in ["Tuned from", "base", &format!("LoRA of rank {rank}"), "q_proj"] {
+        assert!(facts.contains(part), "expected {part} in: {facts}");
+    }
+    let facts = bench.json(&["inspect", "run", "--json"]);
+    assert!(facts["base"].as_str().unwrap().ends_with("base") && facts["adapter"]["rank"] == 4, "{facts}");
     let negative = bench.refusal(&["generate", "--model", "run", "--prompt", "3", "--max-tokens", "-5"]);
     assert!(negative.contains("--max-tokens") && negative.contains("-5 is not in"), "{negative}");
 }
@@ -242,6 +268,17 @@ fn what_learned_from_conversations_scores_texts_and_conversations() {
         bench.json(&with(&[&["score", "--json", "--file", file, "--model"], model])).as_object().unwrap().clone()
     };
     assert_eq!(score(&["run"], "birds.txt"), score(&["base", "--adapter", "run/adapter"], "birds.txt"));
+    let texts = score(&["run"], "birds.txt");
+    for key in ["nats_per_token", "perplexity", "bits_per_byte", "accuracy"] {
+        let (value, interval) = (texts[key].as_f64().unwrap(), &texts[&format!("{key}_interval")]);
+        let [low, high] = ["low", "high"].map(|end| interval[end].as_f64().unwrap());
+        assert!(low < value && value < high && high - low < value, "{key}: {value} in {interval}");
+        assert_eq!(interval["confidence"], 0.95);
+    }
+    let said = bench.run(&["score", "--model", "run", "--file", "birds.txt"]);
+    assert_eq!(said.matches("95 % interval").count(), 3, "{said}");
+    bench.write("three.txt", "3 b");
+    assert!(score(&["run"], "three.txt")["perplexity_interval"].is_null());
     let (chat, before) = (score(&["run"], "chat.jsonl"), score(&["base"], "chat.jsonl"));
     // "4 of them sang.\n", twice in each.
     assert_eq!((chat["n_tokens"].as_u64(), chat["n_bytes"].as_u64()), (Some(40 * 2 * 16), Some(40 * 2 * 16)));
@@ -270,6 +307,7 @@ fn what_learned_from_conversations_is_quantised() {
     };
     let (said, told) = quantize("q8_0", "a.gguf", &[]);
     assert!(said.starts_with("wrote a.gguf (q8_0") && said.contains("perplexity"), "{said}");
+    assert_eq!(said.matches("95 % interval").count(), 3, "{said}");
     assert!(!told.contains("too few") && !told.contains("do not fit"), "{told}");
     for (text, out) in [("birds.txt", "b.gguf"), ("chat.jsonl", "c.gguf")] {
         assert!(quantize("Q8_0", out, &["--text", text]).0.contains("perplexity"), "{text}");
@@ -282,6 +320,67 @@ fn what_learned_from_conversations_is_quantised() {
     let refused = bench.refusal(&["quantize", "--model", "run", "--to", "q8_0", "e.gguf", "--text", "one.txt"]);
     assert!(refused.contains("at least two") && !bench.path("e.gguf").exists(), "{refused}");
     assert!(bench.run(&["quantize", "--help"]).contains("q4_k"));
+    bench.run(&["export", "--model", "base", "--to", "hf", "--dtype", "bf16", "half"]);
+    bench.run(&["export", "--model", "half", "--to", "gguf", "half.gguf"]);
+    let general = |file: &str, key: &str| match Reader::open(&bench.path(file)).unwrap().metadata().get(key) {
+        Some(Value::Text(text)) => text.clone(),
+        other => format!("{other:?}"),
+    };
+    // Licence and authors of a published model go with it, and a tuned one names its base.
+    let card =
+        "---\nlicense: apache-2.0\nlanguage:\n- en\nbase_model: org/Bigger-1B\nauthor: Somebody\n---\n# A model\n";
+    bench.write("half/README.md", card);
+    bench.write("half/LICENSE.txt", "the terms");
+    bench.run(&["quantize", "--no-perplexity", "--model", "half", "--to", "q8_0", "card.gguf"]);
+    bench.run(&["quantize", "--no-perplexity", "--model", "card.gguf", "--to", "q4_0", "again.gguf"]);
+    bench.run(&["export", "--model", "again.gguf", "--to", "gguf", "third.gguf"]);
+    for file in ["card.gguf", "again.gguf", "third.gguf"] {
+        assert_eq!(general(file, "general.license"), "apache-2.0", "{file}");
+        assert_eq!(general(file, "general.author"), "Somebody", "{file}");
+        assert_eq!(general(file, "general.name"), "half", "{file}");
+        assert_eq!(general(file, "general.base_model.0.repo_url"), "https://huggingface.co/org/Bigger-1B", "{file}");
+    }
+    bench.run(&["export", "--model", "half", "--to", "hf", "--dtype", "f32", "whole"]);
+    assert_eq!(
+        (bench.read_text("whole/README.md"), bench.read_text("whole/LICENSE.txt")),
+        (card.into(), "the terms".into())
+    );
+    bench.run(&["export", "--model", "again.gguf", "--to", "hf", "unpacked"]);
+    let made = bench.read_text("unpacked/README.md");
+    assert!(made.contains("license: \"apache-2.0\"") && made.contains("base_model:\n- \"org/Bigger-1B\""), "{made}");
+    let chat = ["train", "--base", "half", "--data", "chat.jsonl", "--set", "train.steps=2", "--run"];
+    bench.run(&with(&[&chat, &["tuned"]]));
+    bench.run(&with(&[&chat, &["adapted", "--lora", "2"]]));
+    bench.run(&["export", "--model", "adapted", "--to", "hf", "merged"]);
+    for file in ["tuned/model/README.md", "merged/README.md"] {
+        let made = bench.read_text(file);
+        assert!(
+            made.contains("license: \"apache-2.0\"\nlanguage:\n- \"en\"\nbase_model:\n- \"half\""),
+            "{file}: {made}"
+        );
+    }
+    assert_eq!(bench.read_text("merged/LICENSE.txt"), "the terms");
+    bench.run(&["quantize", "--no-perplexity", "--model", "adapted", "--to", "q8_0", "adapted.gguf"]);
+    assert_eq!(general("adapted.gguf", "general.base_model.0.name"), "half");
+    assert_eq!(general("adapted.gguf", "general.license"), "apache-2.0");
+    // What is quantised again says so, and is written all the same.
+    assert!(!told.contains("quantised already"), "{told}");
+    for (from, to, is_warned) in [("a.gguf", "Q4_K", true), ("a.gguf", "f16", false), ("half.gguf", "q8_0", false)] {
+        let out = format!("{from}-{to}.gguf");
+        let output = bench.output(&["quantize", "--no-perplexity", "--json", "--model", from, "--to", to, &out]);
+        let [said, told] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        assert!(output.status.success() && bench.path(&out).exists(), "{told}");
+        assert_eq!(told.contains("a.gguf is quantised already (q8_0)"), is_warned, "{told}");
+        assert_eq!(said.contains("\"requantised_from\":\"q8_0\""), is_warned, "{said}");
+    }
+    for (name, nearest) in [("Q4_K_M", "q4_k"), ("q5_k_m", "q5_1"), ("q4_k_s", "q4_k"), ("fp16", "f16")] {
+        let refused = bench.refusal(&["quantize", "--model", "base", "--to", name, "x.gguf"]);
+        assert!(refused.contains(&format!("the nearest is {nearest}: --to {nearest}")), "{refused}");
+    }
+    let unknown = bench.refusal(&["quantize", "--model", "base", "--to", "q9", "x.gguf"]);
+    assert!(unknown.contains("possible values: f32") && unknown.contains("q4_k"), "{unknown}");
+    let facts = bench.run(&["inspect", "half.gguf"]);
+    assert!(facts.contains("bf16"), "{facts}");
     let facts = bench.run(&["inspect", "d.gguf"]);
     assert!(facts.contains("llama") && facts.contains("q5_0") && facts.contains("to run, stored"), "{facts}");
 }

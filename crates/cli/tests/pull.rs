@@ -106,12 +106,12 @@ fn the_cache_is_that_of_other_programs() {
     let puller = Puller::new(&plain_files(), Behaviour::default());
     let report: serde_json::Value = serde_json::from_str(&puller.run(&["pull", "hf:org/name", "--json"])).unwrap();
     assert_eq!(report["commit"], COMMIT);
-    assert_eq!(report["fetched_bytes"], 1_200_000 + 2 + 8);
-    assert_eq!(names(&puller.snapshot()), ["config.json", "model.safetensors", "tokenizer.json"]);
+    assert_eq!(report["fetched_bytes"], 1_200_000 + 2 + 8 + 9);
+    assert_eq!(names(&puller.snapshot()), ["README.md", "config.json", "model.safetensors", "tokenizer.json"]);
     assert_eq!(std::fs::read(puller.snapshot().join("model.safetensors")).unwrap(), weights());
     assert_eq!(std::fs::read_to_string(puller.model().join("refs/main")).unwrap(), COMMIT);
     let blobs = names(&puller.model().join("blobs"));
-    assert!(blobs.len() == 3 && blobs.iter().all(|name| [40, 64].contains(&name.len())), "{blobs:?}");
+    assert!(blobs.len() == 4 && blobs.iter().all(|name| [40, 64].contains(&name.len())), "{blobs:?}");
     #[cfg(unix)]
     assert!(std::fs::read_link(puller.snapshot().join("config.json")).unwrap().starts_with("../../blobs"));
     // All there already: nothing but the list is asked for.
@@ -137,7 +137,7 @@ fn a_damaged_file_of_the_cache_is_fetched_anew() {
 fn a_directory_gets_plain_files() {
     let puller = Puller::new(&plain_files(), Behaviour::default());
     puller.run(&["pull", "hf:org/name@refs/pr/1", "here"]);
-    assert_eq!(names(&puller.bench.path("here")), ["config.json", "model.safetensors", "tokenizer.json"]);
+    assert_eq!(names(&puller.bench.path("here")), ["README.md", "config.json", "model.safetensors", "tokenizer.json"]);
     assert!(puller.hub.requests().iter().any(|request| request.path.contains("/revision/refs%2Fpr%2F1?")));
     assert!(!puller.model().exists());
     puller.run(&["pull", "hf:org/name", "here"]);
@@ -153,11 +153,21 @@ fn one_file_of_several_is_named() {
     puller.refuses(&["pull", "hf:org/name"], &["--file NAME", "a.gguf, q/b.gguf"]);
     puller.refuses(&["pull", "hf:org/name", "--file", "c.gguf"], &["no file 'c.gguf'"]);
     let printed = puller.run(&["pull", "hf:org/name", "--file", "q/b.gguf"]);
-    assert!(printed.contains("--model hf:org/name "), "{printed}");
+    assert!(printed.contains("--model hf:org/name:q/b.gguf "), "{printed}");
     assert_eq!(std::fs::read(puller.snapshot().join("q/b.gguf")).unwrap(), [2; 20]);
     puller.refuses(&["inspect", "hf:org/name"], &["b.gguf", "not a sound GGUF file"]);
     puller.run(&["pull", "hf:org/name", "--file", "a.gguf"]);
-    puller.refuses(&["inspect", "hf:org/name"], &["several GGUF files", "a.gguf", "b.gguf"]);
+    let forms = ["several GGUF files", "\n  hf:org/name:a.gguf\n  hf:org/name:q/b.gguf"];
+    puller.refuses(&["inspect", "hf:org/name"], &forms);
+    // What was printed before goes on to be right.
+    puller.refuses(&["inspect", "hf:org/name:q/b.gguf"], &["b.gguf", "not a sound GGUF file"]);
+    puller.refuses(&["inspect", "hf:org/name:A"], &["a.gguf", "not a sound GGUF file"]);
+    puller.refuses(&["inspect", "hf:org/name:q8_0"], &["genera pull hf:org/name:q8_0", "\n  hf:org/name:a.gguf"]);
+    assert!(!puller.run(&["pull", "hf:org/name", "--file", "README.md"]).contains("Use it"));
+    let printed = puller.run(&["pull", "hf:org/name@refs/pr/1:B"]);
+    assert!(printed.contains("--model hf:org/name@refs/pr/1:q/b.gguf "), "{printed}");
+    puller.refuses(&["inspect", "hf:org/name@refs/pr/1:q/b.gguf"], &["b.gguf", "not a sound GGUF file"]);
+    puller.refuses(&["inspect", "hf:org/name@v2:B"], &["fetch it with: genera pull hf:org/name@v2:B"]);
     let pytorch = Puller::new(&[("pytorch_model.bin", vec![1]), ("config.json", vec![2])], Behaviour::default());
     pytorch.run(&["pull", "hf:org/name"]);
     assert_eq!(names(&pytorch.snapshot()), ["config.json", "pytorch_model.bin"]);
@@ -179,7 +189,7 @@ fn a_transfer_that_breaks_off_goes_on() {
 #[test]
 fn a_pull_that_failed_goes_on() {
     for out in [None, Some("here")] {
-        let failing = Behaviour { cut_after: Some(700_000), n_content: Some(3), ..Behaviour::default() };
+        let failing = Behaviour { cut_after: Some(700_000), n_content: Some(4), ..Behaviour::default() };
         let mut puller = Puller::new(&plain_files(), failing);
         let pull: Vec<&str> = ["pull", "hf:org/name"].into_iter().chain(out).collect();
         puller.refuses(&pull, &["model.safetensors", "700000 of 1200000 bytes are kept", "goes on with them"]);
@@ -192,7 +202,7 @@ fn a_pull_that_failed_goes_on() {
         assert_eq!(ranges, [700_000]);
         let directory = out.map_or_else(|| puller.snapshot(), |out| puller.bench.path(out));
         assert_eq!(std::fs::read(directory.join("model.safetensors")).unwrap(), weights());
-        assert_eq!(names(&directory).len(), 3);
+        assert_eq!(names(&directory).len(), 4);
     }
 }
 
@@ -242,7 +252,7 @@ fn the_token_goes_to_the_hub_alone() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let token = |request: &Request| request.header("authorization").map(str::to_owned);
     assert!(puller.hub.requests().iter().all(|request| token(request).as_deref() == Some("Bearer hf_secret")));
-    assert_eq!(store.requests().len(), 3);
+    assert_eq!(store.requests().len(), 4);
     assert!(store.requests().iter().all(|request| token(request).is_none()));
     let anonymous = Puller::new(&plain_files(), Behaviour::default());
     anonymous.run(&["pull", "hf:org/name"]);
@@ -266,7 +276,13 @@ fn refusals_say_what_to_do() {
     let token = [("HF_TOKEN", "hf_secret")];
     check("401 Unauthorized", "RepoNotFound", &[], &["no such model", "set HF_TOKEN", "/settings/tokens"]);
     check("401 Unauthorized", "RepoNotFound", &token, &["no such model", "the token may not see it"]);
-    check("403 Forbidden", "GatedRepo", &token, &["ask for access"]);
+    check(
+        "403 Forbidden",
+        "GatedRepo",
+        &token,
+        &["model is gated; accept its licence", "/org/name ", "HF_TOKEN has to be"],
+    );
+    check("401 Unauthorized", "GatedRepo", &[], &["accept its licence", "/org/name ", "set HF_TOKEN to a token"]);
     check("404 Not Found", "RevisionNotFound", &[], &["no such revision"]);
     check("404 Not Found", "", &[], &["no such model or revision"]);
     check("503 Service Unavailable", "", &[], &["503"]);

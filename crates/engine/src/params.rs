@@ -5,9 +5,11 @@ mod adapters;
 pub use adapters::{Adapter, NewAdapter};
 
 use crate::config::{FeedForward, Head, ModelConfig, Placement, Position, QkNorm, Stack};
+use crate::weights::InFile;
 use genera_tensor::backend::{Elements, Matrix, PackedMatrix};
 use genera_tensor::quant::{BlockRows, Format};
 use genera_tensor::{DType, Device, ParamId, Shape as TensorShape, Tape, Tensor, Var, Weight};
+use std::panic::panic_any;
 use std::sync::Arc;
 
 /// What a parameter is for: decides how it starts and how it is trained.
@@ -244,12 +246,14 @@ impl ParamCount {
 }
 
 /// What is kept of a parameter.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Kept {
     /// Its numbers, in f32.
     Numbers(Tensor),
     /// Of a matrix, only the form that products use: it is not trained any more.
     Packed(Arc<PackedMatrix>),
+    /// Nothing but where its numbers are: the model is written into other files, and not used.
+    InFile(InFile),
 }
 
 /// The learned numbers: master copies in f32, and the rounded copies that products use.
@@ -262,6 +266,8 @@ pub struct Params {
     rounded: Vec<Option<Tensor>>,
     /// Rearranged copies of the matrices, when the model only generates.
     packed: Vec<Option<Arc<PackedMatrix>>>,
+    /// Where the numbers are that were left in their files.
+    in_files: Vec<Option<InFile>>,
     compute: DType,
     /// Whether the embedding table is the head too.
     is_tied: bool,
@@ -290,21 +296,24 @@ impl Params {
         let n = specs.len();
         let (masters, packed) = (Vec::with_capacity(n), Vec::with_capacity(n));
         let rounded = specs.iter().map(|_| None).collect();
-        let (n_own, adapters) = (0, Vec::new());
-        let mut params = Self { specs, masters, rounded, packed, compute, is_tied: false, n_own, adapters };
+        let (n_own, adapters, in_files) = (0, Vec::new(), Vec::with_capacity(n));
+        let mut params = Self { specs, masters, rounded, packed, in_files, compute, is_tied: false, n_own, adapters };
         for (i, kept) in kept.into_iter().enumerate() {
             let spec = &params.specs[i];
             let fits = match &kept {
                 Kept::Numbers(master) => spec.shape == master.shape() && master.dtype() == DType::F32,
                 Kept::Packed(packed) => spec.shape == [packed.n_columns, packed.n_rows].into(),
+                Kept::InFile(_) => true,
             };
             assert!(fits, "{} must be f32 {}, found {kept:?}", spec.name, spec.shape);
-            let (master, packed) = match kept {
-                Kept::Numbers(master) => (Some(master), None),
-                Kept::Packed(packed) => (None, Some(packed)),
+            let (master, packed, in_file) = match kept {
+                Kept::Numbers(master) => (Some(master), None, None),
+                Kept::Packed(packed) => (None, Some(packed), None),
+                Kept::InFile(in_file) => (None, None, Some(in_file)),
             };
             params.masters.push(master);
             params.packed.push(packed);
+            params.in_files.push(in_file);
         }
         params.round_all();
         params
@@ -357,9 +366,17 @@ impl Params {
     /// The f32 numbers of a parameter.
     ///
     /// # Panics
-    /// When only its packed form is kept.
+    /// When they are not kept.
     pub fn master(&self, id: ParamId) -> &Tensor {
-        self.masters[id.0].as_ref().unwrap_or_else(|| panic!("{} is kept packed only", self.specs[id.0].name))
+        let name = &self.specs[id.0].name;
+        self.masters[id.0]
+            .as_ref()
+            .unwrap_or_else(|| panic!("of {name} no numbers are kept, only a packed form or a file"))
+    }
+
+    /// Where the numbers of a parameter are that were left in their file.
+    pub(crate) fn in_file(&self, id: ParamId) -> Option<&InFile> {
+        self.in_files.get(id.0)?.as_ref()
     }
 
     /// Whether only the packed form of a parameter is kept.
@@ -367,10 +384,34 @@ impl Params {
         self.masters[id.0].is_none()
     }
 
-    /// The f32 numbers of a parameter, unpacked if need be.
+    /// The formats of blocks in which numbers lie that were left in their files, the one of most numbers first.
+    pub fn blocks_in_files(&self) -> Vec<Format> {
+        let stored = |(in_file, spec): (&Option<InFile>, &ParamSpec)| {
+            let n = spec.shape.n_elements();
+            Some((in_file.as_ref()?.format(&(0..n)).filter(|format| format.coding().is_some())?, n))
+        };
+        let mut found: Vec<(Format, usize)> = Vec::new();
+        for (format, n) in self.in_files.iter().zip(&self.specs).filter_map(stored) {
+            match found.iter_mut().find(|(known, _)| *known == format) {
+                Some((_, sum)) => *sum += n,
+                None => found.push((format, n)),
+            }
+        }
+        found.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+        found.into_iter().map(|(format, _)| format).collect()
+    }
+
+    /// The f32 numbers of a parameter, unpacked or read if need be.
+    ///
+    /// # Panics
+    /// With an [`Error`](crate::Error), when they are in a file that can no longer be read.
     pub fn numbers(&self, id: ParamId) -> Tensor {
         match (&self.masters[id.0], &self.packed[id.0]) {
             (Some(master), _) => master.clone(),
+            (None, None) => {
+                let in_file = self.in_file(id).expect("something of every parameter is kept");
+                in_file.tensor().unwrap_or_else(|error| panic_any(error))
+            }
             (None, Some(packed)) => {
                 let device = self.device();
                 let rows: Vec<u32> = (0..packed.n_columns as u32).collect();
@@ -378,7 +419,6 @@ impl Params {
                 device.kernels().unpack(packed, &rows, out.view_mut().into_f32());
                 out
             }
-            (None, None) => unreachable!("something of every parameter is kept"),
         }
     }
 
@@ -411,6 +451,9 @@ impl Params {
         assert_eq!(values.shape(), self.specs[id.0].shape, "{} keeps its shape", self.specs[id.0].name);
         self.masters[id.0] = Some(values.copy());
         self.packed[id.0] = None;
+        if let Some(in_file) = self.in_files.get_mut(id.0) {
+            *in_file = None;
+        }
         self.round(id.0);
     }
 

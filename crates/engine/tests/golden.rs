@@ -166,6 +166,7 @@ fn a_round_trip_changes_no_bit() {
             &special,
             &generation,
             &CardFacts { name: name.clone(), ..CardFacts::default() },
+            None,
         );
         assert_eq!(exported.unwrap().note, None, "{name}");
         let read = read_config(out.path()).unwrap();

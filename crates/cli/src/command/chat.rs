@@ -6,7 +6,7 @@ use crate::answers::Settings;
 use crate::failure::{Failure, Outcome, While};
 use crate::model::{LoadedModel, ModelArguments};
 use crate::run::interrupt::Interrupt;
-use crate::talk::{Conversation, Input, Instruction, Quiet, Speaker, Spoken, help};
+use crate::talk::{Conversation, Flow, Input, Instruction, Quiet, Speaker, Spoken, help};
 use crate::talk::{remember, restore, width, wrapped};
 use crate::{hub, machine};
 use genera_engine::config::Shape;
@@ -46,6 +46,7 @@ pub struct Arguments {
 
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
     arguments.sampling.over(Sampling::default()).validate(usize::MAX)?;
+    arguments.sampling.check_lengths()?;
     let device = machine::device(common.threads);
     let mut model = arguments.model.load_to_answer(&device)?;
     model.take_template(arguments.chat_template.as_deref())?;
@@ -203,6 +204,7 @@ impl Chat<'_> {
         self.conversation.ask(question);
         let mut out: Box<dyn Write> = match self.manner {
             Manner::Json => Box::new(std::io::sink()),
+            Manner::Person if std::io::stdout().is_terminal() => Box::new(Flow::new(std::io::stdout(), width())),
             Manner::Person | Manner::Pipe => Box::new(std::io::stdout()),
         };
         self.interrupt.iter().for_each(Interrupt::withdraw);

@@ -2,9 +2,9 @@
 
 use super::Common;
 use crate::failure::{Failure, Outcome};
+use crate::provenance::{self, Provenance};
 use crate::{machine, model};
 use genera_engine::weights::{CardFacts, Purpose, export_gguf, export_hf};
-use genera_tensor::DType;
 use genera_tensor::quant::Format;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,6 +27,9 @@ pub struct Arguments {
     /// The layout.
     #[arg(long, value_enum)]
     to: Layout,
+    /// What the numbers are written as; without it as they are stored, quantised ones and those of runs in f32.
+    #[arg(long, value_name = "TYPE", value_enum, ignore_case = true)]
+    dtype: Option<Stored>,
     /// What is to be made; it must not exist yet.
     #[arg(value_name = "OUT")]
     output: PathBuf,
@@ -34,14 +37,39 @@ pub struct Arguments {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Layout {
-    /// A directory for Hugging Face transformers: config.json, model.safetensors in f32, the tokenizer.
+    /// A directory for Hugging Face transformers: config.json, model.safetensors, the tokenizer.
     Hf,
-    /// One file for llama.cpp and others, in f32 (`genera quantize` makes smaller ones).
+    /// One file for llama.cpp and others (`genera quantize` makes smaller ones).
     Gguf,
 }
 
+/// How numbers are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Stored {
+    /// 32 bits: whatever was stored is kept exactly.
+    #[value(alias = "float32", alias = "fp32")]
+    F32,
+    /// 16 bits with the range of f32, as most models are published.
+    #[value(alias = "bfloat16")]
+    Bf16,
+    /// 16 bits with more digits and a smaller range: up to 65504.
+    #[value(alias = "float16", alias = "fp16")]
+    F16,
+}
+
+impl Stored {
+    fn format(self) -> Format {
+        match self {
+            Stored::F32 => Format::F32,
+            Stored::Bf16 => Format::Bf16,
+            Stored::F16 => Format::F16,
+        }
+    }
+}
+
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
-    let Arguments { model: path, adapter, to, output } = arguments;
+    let Arguments { model: path, adapter, to, dtype, output } = arguments;
+    let dtype = dtype.map(Stored::format);
     let is_taken = output.is_file() || std::fs::read_dir(&output).is_ok_and(|mut entries| entries.next().is_some());
     if is_taken {
         return Err(Failure::new(format!("{} is there already; name a new one", output.display())));
@@ -50,18 +78,20 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
         model::check_gguf_name(&output)?;
     }
     let device = machine::device(common.threads);
-    let mut loaded = model::load(&path, adapter.as_deref(), Purpose::Training(DType::F32), &device)?;
-    loaded.transformer.params_mut().merge();
-    let name = path.file_stem().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned());
+    let loaded = model::load(&path, adapter.as_deref(), Purpose::Export, &device)?;
+    let provenance = Provenance::of(&loaded, &path, adapter.is_some())?;
+    let (name, origin) = (provenance::name(&path), provenance.origin.clone());
     let note = match to {
         Layout::Hf => {
-            let facts = CardFacts { name, steps: loaded.step, ..CardFacts::default() };
+            let name = origin.name().map_or(name, str::to_owned);
+            let facts = CardFacts { name, steps: loaded.step, origin, ..CardFacts::default() };
             let ids = loaded.exported_ids();
-            let exported = export_hf(&loaded.transformer, &output, &ids, &loaded.published, &facts)?;
+            let exported = export_hf(&loaded.transformer, &output, &ids, &loaded.published, &facts, dtype)?;
             loaded.export_tokenizer(&output)?;
+            provenance.copy(&output)?;
             exported.note
         }
-        Layout::Gguf => export_gguf(&loaded.transformer, &output, Format::F32, &loaded.gguf_facts(&name))?,
+        Layout::Gguf => export_gguf(&loaded.transformer, &output, dtype, &loaded.gguf_facts(&name, origin))?,
     };
     if common.json {
         println!("{}", serde_json::json!({ "output": output, "note": note }));

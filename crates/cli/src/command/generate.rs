@@ -205,6 +205,7 @@ fn check(arguments: &Arguments, common: Common) -> Outcome<()> {
 
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
     check(&arguments, common)?;
+    arguments.sampling.check_lengths()?;
     let device = machine::device(common.threads);
     if let Some(directory) = gan::directory(&arguments.model.path)? {
         refuse_ineffective(&arguments, Kind::Gan)?;

@@ -300,7 +300,7 @@ fn line(round: &Round) -> String {
 fn save(transformer: &Transformer, facts: &ModelFacts, scored: &[(String, f64)], output: &Path) -> Outcome<()> {
     let card = CardFacts { name: format!("{} (optimised)", facts.modality.name()), ..CardFacts::default() };
     let ids = facts.special.with_all_ends(&facts.codebook.vocab().special, transformer.config().vocab_size);
-    export_hf(transformer, output, &ids, &facts.published, &card)?;
+    export_hf(transformer, output, &ids, &facts.published, &card, None)?;
     export_tokenizer(&*facts.codebook, output, model::reads(transformer))?;
     let mut sorted: Vec<&(String, f64)> = scored.iter().collect();
     sorted.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));

@@ -2,7 +2,9 @@
 
 use super::Common;
 use crate::failure::{Failure, Outcome, While};
-use crate::hub::{Cache, Client, Listing, ModelName, RemoteFile, Settings, Target, check_space, fetch, select};
+use crate::hub::{
+    Cache, Client, Listing, ModelName, RemoteFile, Settings, Target, check_space, fetch, matching, select,
+};
 use crate::show::status_line::StatusLine;
 use crate::show::{number, word};
 use std::path::{Path, PathBuf};
@@ -19,11 +21,13 @@ use std::time::{Duration, Instant};
 /// Examples:
 ///   genera pull hf:HuggingFaceTB/SmolLM2-135M-Instruct
 ///   genera pull hf:bartowski/SmolLM2-135M-Instruct-GGUF --file SmolLM2-135M-Instruct-Q4_0.gguf
+///   genera pull hf:bartowski/SmolLM2-135M-Instruct-GGUF:Q4_0
 ///   genera pull hf:openai-community/gpt2@main gpt2
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Arguments {
-    /// hf:ORG/NAME, or hf:ORG/NAME@REVISION for a branch, a tag or a commit.
+    /// hf:ORG/NAME, or hf:ORG/NAME@REVISION for a branch, a tag or a commit; with :FILE behind it as with --file, or with the
+    /// type of one of several GGUF files (:Q4_0).
     #[arg(value_name = "MODEL")]
     model: String,
     /// Write plain files into this directory instead of the cache.
@@ -43,22 +47,40 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     let cache = Cache::new(&settings);
     let client = Client::new(settings)?;
     let listing = Listing::ask(&client, &name)?;
-    let files = select(&listing, arguments.file.as_deref()).during(&name)?;
+    let file = arguments.file.or_else(|| name.file.as_deref().map(|file| file_of(&listing, file)));
+    let files = select(&listing, file.as_deref()).during(&name)?;
     files.iter().try_for_each(|file| file.check()).during(&name)?;
     let pull = Pull { client: &client, name: &name, listing: &listing, files: &files };
     let n_fetched = match &arguments.out {
         Some(out) => pull.fill_directory(out)?,
         None => pull.fill_cache(&cache)?,
     };
-    let path = match (&arguments.out, &arguments.file) {
+    let path = match (&arguments.out, &file) {
         (Some(out), Some(file)) => out.join(file),
         (Some(out), None) => out.clone(),
         (None, Some(file)) => cache.snapshot(&name, &listing.commit).join(file),
         (None, None) => cache.find(&name)?,
     };
-    let is_named = arguments.out.is_none() && cache.find(&name).is_ok_and(|found| found == path);
-    pull.report(&path, is_named, n_fetched, common);
+    let model = match (&file, &arguments.out) {
+        (Some(file), _) if !crate::model::is_gguf(Path::new(file)) => None,
+        (_, Some(_)) => Some(path.display().to_string()),
+        // With others of its kind beside it, now or later, only its own name stays right.
+        (Some(file), None) if listing.gguf().len() > 1 || listing.find("config.json").is_some() => {
+            Some(name.with_file(file).to_string())
+        }
+        (_, None) => Some(ModelName { file: None, ..name.clone() }.to_string()),
+    };
+    pull.report(&path, model.as_deref(), n_fetched, common);
     Ok(ExitCode::SUCCESS)
+}
+
+/// The file that is meant by a part of its name, or the name as it is where there is none or several.
+fn file_of(listing: &Listing, wanted: &str) -> String {
+    let gguf = listing.gguf();
+    match matching(wanted, gguf.iter().map(|file| file.path.as_str())).as_slice() {
+        [file] if listing.find(wanted).is_none() => (*file).to_owned(),
+        _ => wanted.to_owned(),
+    }
 }
 
 /// Nothing may be fetched: says where the model is, if it was pulled.
@@ -144,7 +166,7 @@ impl Pull<'_> {
         Ok(())
     }
 
-    fn report(&self, path: &Path, is_named: bool, n_fetched: u64, common: Common) {
+    fn report(&self, path: &Path, model: Option<&str>, n_fetched: u64, common: Common) {
         let n_bytes: u64 = self.files.iter().map(|file| file.n_bytes).sum();
         if common.json {
             let files = self.files.iter().map(|file| {
@@ -163,8 +185,9 @@ impl Pull<'_> {
         let files = if self.files.len() == 1 { "1 file".to_owned() } else { format!("{} files", self.files.len()) };
         println!("{} at commit {commit}: {files}, {}, {fetched}", self.name, size(n_bytes));
         println!("  {}", path.display());
-        let model = if is_named { self.name.to_string() } else { word(path) };
-        println!("Use it: genera generate --model {model} --prompt \"Once upon a time\"");
+        if let Some(model) = model {
+            println!("Use it: genera generate --model {} --prompt \"Once upon a time\"", word(Path::new(model)));
+        }
     }
 }
 

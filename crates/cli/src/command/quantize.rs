@@ -4,18 +4,23 @@ use super::Common;
 use crate::failure::{Failure, Outcome, While};
 use crate::machine;
 use crate::model::{self, LoadedModel, SpeakingModel};
-use crate::scoring::{self, Tally, n_scored, tally};
+use crate::provenance::{self, Provenance};
+use crate::scoring::{self, Tally, in_words, n_scored, tally};
 use crate::show::number;
 use crate::show::status_line::StatusLine;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::error::ErrorKind;
+use clap::{Arg, Command};
 use genera_data::{Document, Documents};
 use genera_engine::weights::gguf::{Entry, Reader};
 use genera_engine::weights::{Purpose, export_gguf};
+use genera_eval::Interval;
 use genera_modality::{Modality, Text, demo_by_name};
+use genera_tensor::Device;
 use genera_tensor::quant::Format;
-use genera_tensor::{DType, Device};
 use serde::Serialize;
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -31,9 +36,10 @@ pub struct Arguments {
     #[arg(long, value_name = "MODEL")]
     model: PathBuf,
     /// The format of the matrices. Below 8 bits, the table of tokens and the head keep 8.
-    #[arg(long, value_name = "FORMAT", ignore_case = true, value_parser = formats())]
+    #[arg(long, value_name = "FORMAT", value_parser = Formats)]
     to: Format,
-    /// The text, or chat file, whose perplexity is measured before and after; without it, built-in stories.
+    /// The text, or chat file, whose perplexity is measured before and after, each model computing as it is stored; without it,
+    /// built-in stories.
     #[arg(long, value_name = "FILE")]
     text: Option<PathBuf>,
     /// Do not measure perplexity: only write the file.
@@ -53,21 +59,75 @@ const STORIES_SEED: u64 = 2024;
 const N_TOKENS_TO_JUDGE: u64 = 1000;
 
 /// What came of it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct Report {
     output: PathBuf,
     format: &'static str,
+    /// In which format of blocks most of it was before.
+    requantised_from: Option<&'static str>,
     n_bytes: u64,
     n_tokens_scored: u64,
     perplexity_before: Option<f64>,
     perplexity_after: Option<f64>,
+    perplexity_before_interval: Option<Interval>,
+    perplexity_after_interval: Option<Interval>,
+    /// By how many percent the perplexity has risen.
+    change_percent: Option<f64>,
+    change_percent_interval: Option<Interval>,
 }
 
-/// The formats that can be written, by name.
-fn formats() -> impl TypedValueParser<Value = Format> {
-    let known = Format::all().filter(|format| format.can_encode()).map(Format::name);
-    PossibleValuesParser::new(known)
-        .try_map(|name| Format::of_name(&name.to_lowercase()).ok_or_else(|| format!("no format is called {name}")))
+/// Names of types elsewhere, and the format here that comes nearest.
+const ELSEWHERE: [(&str, Format); 24] = [
+    ("q4_k_m", Format::Q4K),
+    ("q4_k_s", Format::Q4K),
+    ("q4_k_l", Format::Q4K),
+    ("iq4_xs", Format::Q4K),
+    ("iq4_nl", Format::Q4K),
+    ("mxfp4", Format::Q4K),
+    ("q2_k", Format::Q4K),
+    ("q2_k_s", Format::Q4K),
+    ("q3_k", Format::Q4K),
+    ("q3_k_s", Format::Q4K),
+    ("q3_k_m", Format::Q4K),
+    ("q3_k_l", Format::Q4K),
+    ("int4", Format::Q4K),
+    ("q5_k", Format::Q5_1),
+    ("q5_k_s", Format::Q5_1),
+    ("q5_k_m", Format::Q5_1),
+    ("q5_k_l", Format::Q5_1),
+    ("q6_k_l", Format::Q6K),
+    ("q8_k", Format::Q8_0),
+    ("int8", Format::Q8_0),
+    ("fp16", Format::F16),
+    ("float16", Format::F16),
+    ("bfloat16", Format::Bf16),
+    ("float32", Format::F32),
+];
+
+/// Reads the name of a format that can be written, in capitals or not, and tells who uses another program's name what comes
+/// nearest.
+#[derive(Clone, Debug)]
+struct Formats;
+
+impl TypedValueParser for Formats {
+    type Value = Format;
+
+    fn parse_ref(&self, command: &Command, argument: Option<&Arg>, value: &OsStr) -> Result<Format, clap::Error> {
+        let name = value.to_string_lossy().to_lowercase();
+        if let Some(format) = Format::of_name(&name).filter(|format| format.can_encode()) {
+            return Ok(format);
+        }
+        if let Some((_, nearest)) = ELSEWHERE.iter().find(|(elsewhere, _)| *elsewhere == name) {
+            let message = format!("--to: {name} is not written here; the nearest is {}: --to {0}\n", nearest.name());
+            return Err(clap::Error::raw(ErrorKind::InvalidValue, message).with_cmd(command));
+        }
+        let known = Format::all().filter(|format| format.can_encode()).map(Format::name);
+        Err(PossibleValuesParser::new(known).parse_ref(command, argument, value).expect_err("it is none of them"))
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(Format::all().filter(|format| format.can_encode()).map(|format| format.name().into())))
+    }
 }
 
 pub fn run(arguments: &Arguments, common: Common) -> Outcome {
@@ -82,20 +142,29 @@ pub fn run(arguments: &Arguments, common: Common) -> Outcome {
     }
     let device = machine::device(common.threads);
     eprintln!("reading {}", arguments.model.display());
-    let mut loaded = model::load(&arguments.model, None, Purpose::Training(DType::F32), &device)?;
-    loaded.transformer.params_mut().merge();
+    let loaded = model::load(&arguments.model, None, Purpose::Export, &device)?;
+    let before = loaded.transformer.params().blocks_in_files().first().copied();
+    let before = before.filter(|_| arguments.to.coding().is_some());
+    if let Some(before) = before {
+        eprintln!(
+            "genera: {} is quantised already ({}): what it has lost does not come back, and this loses more; if there is an \
+             original in f32, bf16 or f16, quantise that",
+            arguments.model.display(),
+            before.name()
+        );
+    }
     let sample = if arguments.no_perplexity { Ok(None) } else { Sample::find(&loaded, arguments.text.as_deref())? };
-    let name = arguments.model.file_stem().map_or_else(|| "model".into(), |name| name.to_string_lossy());
+    let origin = Provenance::of(&loaded, &arguments.model, false)?.origin;
+    let facts = loaded.gguf_facts(&provenance::name(&arguments.model), origin);
     eprintln!("writing {}", output.display());
-    let lost = export_gguf(&loaded.transformer, output, arguments.to, &loaded.gguf_facts(&name))?;
+    let lost = export_gguf(&loaded.transformer, output, Some(arguments.to), &facts)?;
     let n_bytes = std::fs::metadata(output).during(format!("cannot look at {}", output.display()))?.len();
     let mut report = Report {
         output: output.clone(),
         format: arguments.to.name(),
+        requantised_from: before.map(Format::name),
         n_bytes,
-        n_tokens_scored: 0,
-        perplexity_before: None,
-        perplexity_after: None,
+        ..Report::default()
     };
     if !common.json {
         println!("wrote {} ({}, {})", output.display(), report.format, number::bytes(n_bytes as usize));
@@ -103,9 +172,10 @@ pub fn run(arguments: &Arguments, common: Common) -> Outcome {
     for note in lost.into_iter().chain(note_on_others(Reader::open(output)?.entries(), arguments.to)) {
         eprintln!("genera: {note}");
     }
+    drop(loaded);
     match sample {
         Ok(Some(sample)) => {
-            measure(&mut report, &sample, loaded, &device).map_err(|failure| {
+            measure(&mut report, &sample, &arguments.model, &device).map_err(|failure| {
                 failure.and(format!("{} is whole; only its perplexity is not known", output.display()))
             })?;
         }
@@ -115,9 +185,16 @@ pub fn run(arguments: &Arguments, common: Common) -> Outcome {
     if common.json {
         println!("{}", serde_json::to_string(&report)?);
     } else if let Some((before, after)) = report.perplexity_before.zip(report.perplexity_after) {
+        let behind = |interval: Option<Interval>, n_decimals| match in_words(interval, n_decimals) {
+            words if words.is_empty() => words,
+            words => format!(" ({words})"),
+        };
         println!(
-            "perplexity {before:.3} before, {after:.3} after ({:+.2} %, {} tokens)",
-            100.0 * (after / before - 1.0),
+            "perplexity {before:.3}{} before, {after:.3}{} after: {:+.2} %{}, {} tokens",
+            behind(report.perplexity_before_interval, 3),
+            behind(report.perplexity_after_interval, 3),
+            report.change_percent.unwrap_or_default(),
+            behind(report.change_percent_interval, 2),
             report.n_tokens_scored
         );
     }
@@ -190,15 +267,17 @@ impl<'a> Sample<'a> {
 }
 
 /// Adds the perplexities to a report.
-fn measure(report: &mut Report, sample: &Sample<'_>, mut before: LoadedModel, device: &Device) -> Outcome<()> {
-    before.transformer.params_mut().freeze();
-    let first = sample.score(&before, "before")?;
-    drop(before);
-    let after = model::load(&report.output, None, Purpose::UseAsStored(None), device)?;
-    let second = sample.score(&after, "after")?;
+fn measure(report: &mut Report, sample: &Sample<'_>, before: &Path, device: &Device) -> Outcome<()> {
+    let score = |path: &Path, what| sample.score(&model::load(path, None, Purpose::UseAsStored(None), device)?, what);
+    let first = score(before, "before")?;
+    let second = score(&report.output, "after")?;
     report.n_tokens_scored = first.score.n_tokens;
     report.perplexity_before = Some(first.score.nats_per_token().exp());
     report.perplexity_after = Some(second.score.nats_per_token().exp());
+    report.perplexity_before_interval = first.intervals().perplexity;
+    report.perplexity_after_interval = second.intervals().perplexity;
+    let (change, interval) = second.change_since(&first);
+    (report.change_percent, report.change_percent_interval) = (Some(change), interval);
     if report.n_tokens_scored < N_TOKENS_TO_JUDGE {
         eprintln!(
             "genera: {} tokens are too few to judge by; give at least {N_TOKENS_TO_JUDGE} (--text FILE)",

@@ -1,9 +1,12 @@
 //! `genera reference`, hidden: the pages of docs/reference, made from the lists in the code.
 
 use crate::failure::Outcome;
+<<<<<<< HEAD
 use crate::plan::records;
 use clap::CommandFactory;
 use genera_data::source::{RECORD_LAYOUTS, Record};
+=======
+>>>>>>> hB
 use genera_engine::weights::FAMILIES;
 use genera_engine::weights::gguf::DIALECTS;
 use genera_engine::{presets, recipe};
@@ -44,7 +47,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
 }
 
 fn commands(page: &mut String) -> Outcome<()> {
-    let mut root = crate::Arguments::command().term_width(100);
+    let mut root = crate::command().term_width(100);
     root.build();
     writeln!(page, "# Commands\n\nEvery command takes `--json`, `--threads N` and `--help`.")?;
     let visible: Vec<_> =

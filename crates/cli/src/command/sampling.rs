@@ -1,5 +1,6 @@
 //! Options of every command that makes answers.
 
+use crate::failure::{Failure, Outcome};
 use genera_engine::generate::{Rules, Sampling};
 
 /// How tokens are chosen, and when an answer ends.
@@ -44,6 +45,20 @@ pub struct SamplingOptions {
 }
 
 impl SamplingOptions {
+    /// Refuses an answer that would have to be longer than it may be.
+    ///
+    /// # Errors
+    /// When more tokens are asked for at least than at most.
+    pub fn check_lengths(&self) -> Outcome<()> {
+        match self.min_tokens.zip(self.max_tokens) {
+            Some((min, max)) if min > max => Err(Failure::new(format!(
+                "--min-tokens is {min} and --max-tokens {max}: an answer cannot have more tokens at least than at most; lower the \
+                 one or raise the other"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether anything asks for samples instead of the one best answer.
     pub fn asks_for_samples(&self) -> bool {
         [self.temperature, self.top_p, self.min_p].iter().any(Option::is_some) || self.top_k.is_some()

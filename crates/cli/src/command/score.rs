@@ -5,11 +5,11 @@ use crate::answers::warn_of_unknown;
 use crate::failure::{Failure, Outcome, While};
 use crate::machine;
 use crate::model::ModelArguments;
-use crate::scoring::{self, Tally, tally};
+use crate::scoring::{self, Intervals, Tally, in_words, tally};
 use crate::show::number;
 use crate::show::status_line::StatusLine;
 use genera_data::{Aligned, ByteCounter, Corpus};
-use genera_engine::generate::Score;
+use genera_eval::Interval;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -37,9 +37,12 @@ pub struct Arguments {
 struct Scores {
     n_tokens: u64,
     nats_per_token: f64,
+    perplexity: f64,
     bits_per_byte: f64,
     accuracy: f64,
     n_bytes: u64,
+    #[serde(flatten)]
+    intervals: Intervals,
 }
 
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
@@ -64,27 +67,40 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     speaking.modality = kind;
     let mut status = StatusLine::new();
     let progress = |n| status.show(|| format!("scored {} tokens", number::count(n as f64)));
-    let Tally { score: total, n_bytes, n_unknown } = tally(&speaking, documents, progress)?;
+    let tally = tally(&speaking, documents, progress)?;
     drop(status);
-    warn_of_unknown(&arguments.file.display().to_string(), n_unknown, total.n_tokens as usize);
-    print(&total, n_bytes, common.json).during("printing the scores")
+    warn_of_unknown(&arguments.file.display().to_string(), tally.n_unknown, tally.score.n_tokens as usize);
+    print(&tally, common.json).during("printing the scores")
 }
 
-fn print(total: &Score, n_bytes: u64, json: bool) -> Outcome {
+fn print(tally: &Tally, json: bool) -> Outcome {
+    let Tally { score: total, n_bytes, .. } = tally;
     if total.n_tokens == 0 {
         return Err(Failure::new("the file has no token to predict; it needs at least two"));
     }
-    let bits_per_byte = total.nats / std::f64::consts::LN_2 / n_bytes.max(1) as f64;
+    let bits_per_byte = total.nats / std::f64::consts::LN_2 / (*n_bytes).max(1) as f64;
     let accuracy = total.n_hits as f64 / total.n_tokens as f64;
-    let scores =
-        Scores { n_tokens: total.n_tokens, nats_per_token: total.nats_per_token(), bits_per_byte, accuracy, n_bytes };
+    let (n_tokens, nats_per_token) = (total.n_tokens, total.nats_per_token());
+    let (perplexity, intervals, n_bytes) = (nats_per_token.exp(), tally.intervals(), *n_bytes);
+    let scores = Scores { n_tokens, nats_per_token, perplexity, bits_per_byte, accuracy, n_bytes, intervals };
     if json {
         println!("{}", serde_json::to_string(&scores)?);
     } else {
         println!("{} tokens, {n_bytes} bytes", scores.n_tokens);
-        println!("{:.4} nats per token (perplexity {:.3})", scores.nats_per_token, scores.nats_per_token.exp());
-        println!("{:.4} bits per byte", scores.bits_per_byte);
-        println!("{:.2} % of tokens predicted right", 100.0 * scores.accuracy);
+        let behind = |interval, before: &str| match in_words(interval, 3) {
+            words if words.is_empty() => words,
+            words => format!("{before}{words}"),
+        };
+        let bracketed = |interval| behind(interval, " (") + if interval.is_some() { ")" } else { "" };
+        let Intervals { perplexity, bits_per_byte, accuracy, .. } = intervals;
+        println!(
+            "{nats_per_token:.4} nats per token (perplexity {:.3}{})",
+            scores.perplexity,
+            behind(perplexity, "; ")
+        );
+        println!("{:.4} bits per byte{}", scores.bits_per_byte, bracketed(bits_per_byte));
+        let percent = accuracy.map(|i| Interval { low: 100.0 * i.low, high: 100.0 * i.high, ..i });
+        println!("{:.2} % of tokens predicted right{}", 100.0 * scores.accuracy, bracketed(percent));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -7,6 +7,7 @@ use super::listing::{Listing, RemoteFile};
 use super::name::ModelName;
 use super::settings::Settings;
 use crate::failure::{Failure, Outcome, While};
+use crate::show::word;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -82,7 +83,7 @@ impl Cache {
         Ok(genera_data::write_atomically(&path, commit.as_bytes())?)
     }
 
-    /// The directory of a model that was pulled, or its only GGUF file.
+    /// The directory of a model that was pulled, or its only GGUF file; the file that the name asks for, where it asks for one.
     ///
     /// # Errors
     /// When it was not pulled, or has several files to choose from.
@@ -91,19 +92,37 @@ impl Cache {
             let place = self.directory.display();
             Failure::new(format!("{name} is not in {place}; fetch it with: genera pull {name}"))
         })?;
-        if snapshot.join("config.json").exists() {
+        if name.file.is_none() && snapshot.join("config.json").exists() {
             return Ok(snapshot);
         }
-        let mut gguf = gguf_files(&snapshot).during(format!("cannot read {}", snapshot.display()))?;
-        match gguf.len() {
-            0 => Ok(snapshot),
-            1 => Ok(gguf.remove(0)),
+        let gguf = gguf_files(&snapshot).during(format!("cannot read {}", snapshot.display()))?;
+        let inside = |path: &PathBuf| {
+            let steps = path.strip_prefix(&snapshot).unwrap_or(path).components();
+            steps.map(|step| step.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/")
+        };
+        let files: Vec<String> = gguf.iter().map(inside).collect();
+        let Some(wanted) = &name.file else {
+            return match files.as_slice() {
+                [] => Ok(snapshot),
+                [only] => Ok(snapshot.join(only)),
+                _ => Err(Failure::new(format!(
+                    "{name} has several GGUF files; name one: --model\n{}",
+                    forms(name, &files)
+                ))),
+            };
+        };
+        if snapshot.join(wanted).is_file() {
+            return Ok(snapshot.join(wanted));
+        }
+        match matching(wanted, files.iter().map(String::as_str)).as_slice() {
+            [file] => Ok(snapshot.join(file)),
+            [] => Err(Failure::new(format!(
+                "{name} was not pulled; fetch it with: genera pull {}{}",
+                word(Path::new(&name.to_string())),
+                if files.is_empty() { String::new() } else { format!("\nThere are:\n{}", forms(name, &files)) }
+            ))),
             _ => {
-                let paths: Vec<String> = gguf.iter().map(|path| path.display().to_string()).collect();
-                Err(Failure::new(format!(
-                    "{name} has several GGUF files; give one as --model:\n  {}",
-                    paths.join("\n  ")
-                )))
+                Err(Failure::new(format!("{name} fits several GGUF files; name one: --model\n{}", forms(name, &files))))
             }
         }
     }
@@ -126,6 +145,33 @@ impl Cache {
         let commit = text.trim();
         commit.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| commit.to_owned())
     }
+}
+
+/// The files that are meant: the one of this path or name, or those with this type in their names, as `Q4_0`.
+pub fn matching<'f>(wanted: &str, files: impl Iterator<Item = &'f str>) -> Vec<&'f str> {
+    let files: Vec<&str> = files.collect();
+    let name = |file: &str| file.rsplit('/').next().unwrap_or(file).to_lowercase();
+    let wanted = wanted.to_lowercase();
+    let with = |fits: &dyn Fn(&str) -> bool| files.iter().copied().filter(|file| fits(file)).collect::<Vec<_>>();
+    let exact = with(&|file| file.to_lowercase() == wanted || name(file) == wanted);
+    if !exact.is_empty() {
+        return exact;
+    }
+    // As llama.cpp has it: a part of the name, between points and hyphens.
+    let is_whole = |part: Option<char>| part.is_none_or(|c| ".-/".contains(c));
+    with(&|file| {
+        let file = file.to_lowercase();
+        let mut found = file.match_indices(&wanted);
+        found.any(|(at, _)| {
+            is_whole(file[..at].chars().next_back()) && is_whole(file[at + wanted.len()..].chars().next())
+        })
+    })
+}
+
+/// How files are named where a model is asked for, one a line.
+fn forms(name: &ModelName, files: &[String]) -> String {
+    let form = |file: &String| format!("  {}", word(Path::new(&name.with_file(file).to_string())));
+    files.iter().map(form).collect::<Vec<_>>().join("\n")
 }
 
 /// The GGUF files of a directory and those in it, in order.
@@ -177,6 +223,20 @@ mod tests {
     use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
     const COMMIT: &str = "0123456789012345678901234567890123456789";
+
+    #[test]
+    fn a_type_stands_for_a_file() {
+        let files = ["a-Q4_0.gguf", "q/a-Q4_0.gguf", "b.Q4_K_M.gguf", "b.Q4_K_S.gguf", "b-IQ4_K_M.gguf"];
+        for (wanted, expected) in [
+            ("q4_k_m", &["b.Q4_K_M.gguf"][..]),
+            ("Q4_K", &[]),
+            ("Q4_0", &files[..2]),
+            ("q/a-Q4_0.gguf", &files[1..2]),
+            ("B.q4_k_s.gguf", &files[3..4]),
+        ] {
+            assert_eq!(matching(wanted, files.into_iter()), expected, "{wanted}");
+        }
+    }
 
     /// What is right is left alone, and what is not is never missing in between.
     #[test]

@@ -149,19 +149,22 @@ impl Client {
         let header = |name| text(&response, &HeaderName::from_static(name)).unwrap_or_default();
         let said = printable(header("x-error-message"));
         let said = if said.is_empty() { said } else { format!(" ({said})") };
-        let advice = if is_hub { self.advice(status, header("x-error-code")) } else { String::new() };
+        let advice = if is_hub { self.advice(status, header("x-error-code"), &page(address)) } else { String::new() };
         Err(Trouble::Lasting(format!("{host} answers {status}{said}{advice}")))
     }
 
     /// What to do about a refusal of the hub.
-    fn advice(&self, status: StatusCode, code: &str) -> String {
+    fn advice(&self, status: StatusCode, code: &str, page: &str) -> String {
         let endpoint = &self.settings.endpoint;
         let has_token = self.settings.token.is_some();
         match (status, code) {
-            (_, "GatedRepo") | (StatusCode::FORBIDDEN, _) => format!(
-                ": its authors let in whom they know; ask for access on the model's page at {endpoint}, and set HF_TOKEN to a \
-                 token of yours"
-            ),
+            (_, "GatedRepo") | (StatusCode::FORBIDDEN, _) => {
+                let token = if has_token { "HF_TOKEN has to be" } else { "set HF_TOKEN to" };
+                format!(
+                    ": the model is gated; accept its licence, or ask for access, on {endpoint}/{page} when you are signed in there; \
+                     {token} a token of the same account, from {endpoint}/settings/tokens"
+                )
+            }
             (_, "RevisionNotFound") => ": the model has no such revision; see 'Files' on its page".to_owned(),
             (_, "EntryNotFound") => ": the model has no such file at this revision".to_owned(),
             (StatusCode::UNAUTHORIZED, _) if has_token => {
@@ -180,6 +183,14 @@ impl Client {
             _ => String::new(),
         }
     }
+}
+
+/// The page of the model that an address of the hub is about.
+fn page(address: &Uri) -> String {
+    let path = address.path().trim_start_matches('/');
+    let path = path.strip_prefix("api/models/").unwrap_or(path);
+    let end = ["/revision/", "/resolve/"].iter().filter_map(|part| path.find(part)).min();
+    path[..end.unwrap_or(path.len())].to_owned()
 }
 
 /// Does something, and says who is waited for when it takes long.

@@ -80,6 +80,11 @@ impl Listing {
         Ok(Self { commit: sha, files: files.collect() })
     }
 
+    /// The GGUF files.
+    pub fn gguf(&self) -> Vec<&RemoteFile> {
+        self.files.iter().filter(|file| file.path.to_ascii_lowercase().ends_with(".gguf")).collect()
+    }
+
     /// The file of a path.
     pub fn find(&self, path: &str) -> Option<&RemoteFile> {
         self.files.iter().find(|file| file.path == path)

@@ -18,7 +18,7 @@ mod settings;
 mod space;
 mod tls;
 
-pub use cache::Cache;
+pub use cache::{Cache, matching};
 pub use client::Client;
 pub use download::{Target, fetch};
 pub use listing::{Listing, RemoteFile};

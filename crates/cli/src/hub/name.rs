@@ -13,19 +13,27 @@ const MAX_PART: usize = 96;
 /// Longest revision.
 const MAX_REVISION: usize = 256;
 
-/// `hf:ORG/NAME[@REVISION]`; a few old models have no organisation.
+/// `hf:ORG/NAME[@REVISION][:FILE]`; a few old models have no organisation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelName {
     /// `ORG/NAME`.
     pub repository: String,
     /// A branch, a tag or a commit.
     pub revision: String,
+    /// A file of the repository, or the type in the name of one, as `Q4_0`.
+    pub file: Option<String>,
 }
 
 impl ModelName {
     /// Whether the revision is a whole commit, which cannot change.
     pub fn is_pinned(&self) -> bool {
         self.revision.len() == 40 && self.revision.bytes().all(|byte| byte.is_ascii_hexdigit())
+    }
+
+    /// The name of a file of the same repository and revision.
+    #[must_use]
+    pub fn with_file(&self, file: &str) -> Self {
+        Self { file: Some(file.to_owned()), ..self.clone() }
     }
 }
 
@@ -34,9 +42,12 @@ impl FromStr for ModelName {
 
     fn from_str(text: &str) -> Result<Self, Failure> {
         let refuse = |what: &str| {
-            Failure::new(format!("'{text}' {what}; expected hf:ORG/NAME or hf:ORG/NAME@REVISION, as on huggingface.co"))
+            Failure::new(format!(
+                "'{text}' {what}; expected hf:ORG/NAME, hf:ORG/NAME@REVISION or hf:ORG/NAME:FILE, as on huggingface.co"
+            ))
         };
         let name = text.strip_prefix(PREFIX).ok_or_else(|| refuse("does not begin with 'hf:'"))?;
+        let (name, file) = name.split_once(':').map_or((name, None), |(name, file)| (name, Some(file)));
         let (repository, revision) = name.split_once('@').unwrap_or((name, MAIN));
         let parts: Vec<&str> = repository.split('/').collect();
         if parts.len() > 2 || !parts.iter().all(|part| is_part(part)) {
@@ -45,14 +56,21 @@ impl FromStr for ModelName {
         if !is_revision(revision) {
             return Err(refuse("names no revision"));
         }
-        Ok(Self { repository: repository.to_owned(), revision: revision.to_owned() })
+        if file.is_some_and(|file| !is_file(file)) {
+            return Err(refuse("names no file"));
+        }
+        let file = file.map(str::to_owned);
+        Ok(Self { repository: repository.to_owned(), revision: revision.to_owned(), file })
     }
 }
 
 impl fmt::Display for ModelName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{PREFIX}{}", self.repository)?;
-        if self.revision == MAIN { Ok(()) } else { write!(f, "@{}", self.revision) }
+        if self.revision != MAIN {
+            write!(f, "@{}", self.revision)?;
+        }
+        self.file.as_ref().map_or(Ok(()), |file| write!(f, ":{file}"))
     }
 }
 
@@ -72,6 +90,12 @@ fn is_revision(revision: &str) -> bool {
     revision.len() <= MAX_REVISION && revision.split('/').all(is_step)
 }
 
+/// A path within a repository, which must not lead out of a directory.
+fn is_file(file: &str) -> bool {
+    let is_step = |step: &str| !step.is_empty() && !step.starts_with('.') && !step.contains('\\');
+    !file.chars().any(char::is_control) && file.split('/').all(is_step)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,6 +110,10 @@ mod tests {
         check("hf:HuggingFaceTB/SmolLM2-135M", "HuggingFaceTB/SmolLM2-135M", "main");
         check("hf:gpt2", "gpt2", "main");
         check("hf:a/b.c_d@refs/pr/1", "a/b.c_d", "refs/pr/1");
+        for (text, revision, file) in [("hf:a/b:Q4_0", "main", "Q4_0"), ("hf:a/b@v1:q/x y.gguf", "v1", "q/x y.gguf")] {
+            check(text, "a/b", revision);
+            assert_eq!(text.parse::<ModelName>().unwrap().file.as_deref(), Some(file));
+        }
         assert!("hf:a/b@0123456789abcdef0123456789abcdef01234567".parse::<ModelName>().unwrap().is_pinned());
         assert!(!"hf:a/b@v1.0".parse::<ModelName>().unwrap().is_pinned());
         for text in [
@@ -100,6 +128,9 @@ mod tests {
             "hf:a/b@../x",
             "hf:a/b@x//y",
             "hf:a b",
+            "hf:a/b:",
+            "hf:a/b:../x",
+            "hf:a/b:x//y",
         ] {
             assert!(text.parse::<ModelName>().is_err(), "{text}");
         }

@@ -4,8 +4,8 @@ use super::listing::{Listing, RemoteFile};
 use crate::failure::{Failure, Outcome};
 
 /// Files beside the weights that are read where they are: configuration, tokenizers, chat templates, and how a
-/// text becomes one vector.
-const BESIDE: [&str; 21] = [
+/// text becomes one vector; and the card and the terms, which go with what is made of the model.
+const BESIDE: [&str; 26] = [
     "config.json",
     "generation_config.json",
     "tokenizer.json",
@@ -27,6 +27,11 @@ const BESIDE: [&str; 21] = [
     "1_Pooling/config.json",
     "adapter_config.json",
     "adapter_model.safetensors",
+    "README.md",
+    "LICENSE",
+    "LICENSE.txt",
+    "LICENSE.md",
+    "NOTICE",
 ];
 
 /// The stems and endings of files of weights, the best first.
@@ -47,7 +52,7 @@ pub fn select<'l>(listing: &'l Listing, file: Option<&str>) -> Outcome<Vec<&'l R
     if let Some(weights) = WEIGHTS.iter().map(|kind| weights(listing, kind)).find(|weights| !weights.is_empty()) {
         return Ok(beside.chain(weights).collect());
     }
-    match gguf(listing).as_slice() {
+    match listing.gguf().as_slice() {
         [only] => Ok(vec![only]),
         [] if listing.find("adapter_config.json").is_some() => Ok(beside.collect()),
         [] => Err(Failure::new(format!(
@@ -74,14 +79,10 @@ fn weights<'l>(listing: &'l Listing, (stem, ending): &(&str, &str)) -> Vec<&'l R
     std::iter::once(index).chain(listing.files.iter().filter(is_part)).collect()
 }
 
-fn gguf(listing: &Listing) -> Vec<&RemoteFile> {
-    listing.files.iter().filter(|file| file.path.to_ascii_lowercase().ends_with(".gguf")).collect()
-}
-
 /// The names of files, those of weights if there are any.
 fn what_there_is(listing: &Listing) -> String {
     const MOST: usize = 12;
-    let gguf = gguf(listing);
+    let gguf = listing.gguf();
     let files = if gguf.is_empty() { listing.files.iter().collect() } else { gguf };
     let names: Vec<&str> = files.iter().take(MOST).map(|file| file.path.as_str()).collect();
     let more = if files.len() > MOST { format!(" and {} more", files.len() - MOST) } else { String::new() };
@@ -112,7 +113,7 @@ mod tests {
     fn one_set_of_weights_is_chosen() {
         let all =
             ["tf_model.h5", "pytorch_model.bin", "model.safetensors", "config.json", "onnx/model.onnx", "README.md"];
-        check(&all, None, &["config.json", "model.safetensors"]);
+        check(&all, None, &["config.json", "README.md", "model.safetensors"]);
         check(&["pytorch_model.bin", "config.json", "flax_model.msgpack"], None, &["config.json", "pytorch_model.bin"]);
         let index = "model.safetensors.index.json";
         let parts =

@@ -5,6 +5,7 @@ use super::session::origin;
 use crate::failure::Outcome;
 use crate::model::reads;
 use crate::plan;
+use crate::provenance::Provenance;
 use genera_data::export_tokenizer;
 use genera_data::prepare::Prepared;
 use genera_engine::model::Transformer;
@@ -40,7 +41,7 @@ pub struct Facts<'r> {
 /// When a file cannot be written.
 pub fn write(model: &Transformer, directory: &Path, facts: &Facts<'_>) -> Outcome<Option<String>> {
     let special = facts.special.with_all_ends(&facts.prepared.tokenizer.vocab().special, model.config().vocab_size);
-    let exported = export_hf(model, directory, &special, facts.generation, &card(facts))?;
+    let exported = export_hf(model, directory, &special, facts.generation, &card(facts), None)?;
     export_tokenizer(&*facts.prepared.tokenizer, directory, reads(model))?;
     Ok(exported.note)
 }
@@ -48,6 +49,9 @@ pub fn write(model: &Transformer, directory: &Path, facts: &Facts<'_>) -> Outcom
 fn card(facts: &Facts<'_>) -> CardFacts {
     let recipe = facts.recipe;
     let summary = &facts.prepared.summary;
+    // What cannot be read of a base must not cost a run its model.
+    let tuned = recipe.base.path.as_deref().and_then(|base| Provenance::of_tuned(Path::new(base)).ok());
+    let provenance = tuned.map(|tuned| tuned.origin).unwrap_or_default();
     if plan::privacy::is_on(recipe) {
         // Counts and losses are not covered by the guarantee.
         return CardFacts {
@@ -67,6 +71,7 @@ fn card(facts: &Facts<'_>) -> CardFacts {
         flops: Some(facts.n_flops),
         seconds: Some(facts.seconds),
         seed: Some(recipe.train.seed),
+        origin: provenance,
         ..CardFacts::default()
     }
 }

@@ -1,7 +1,7 @@
 //! What a person types, or a pipe brings.
 
 use super::instruction::completions;
-use crate::failure::{Failure, Outcome, While};
+use crate::failure::{Failure, Outcome, While, unreadable};
 use rustyline::completion::Completer;
 use rustyline::error::ReadlineError;
 use rustyline::highlight::Highlighter;
@@ -85,7 +85,8 @@ fn typed(editor: &mut Editor<Typing, MemHistory>, text: &str) -> Outcome<Option<
 
 fn piped(lines: &mut StdinLock<'static>) -> Outcome<Option<String>> {
     let mut line = String::new();
-    let n_bytes = lines.take(MAX_LINE_BYTES).read_line(&mut line).during("cannot read the standard input")?;
+    let unreadable = |error| unreadable("the standard input", &error);
+    let n_bytes = lines.take(MAX_LINE_BYTES).read_line(&mut line).map_err(unreadable)?;
     if n_bytes as u64 == MAX_LINE_BYTES {
         return Err(Failure::new(format!("a line of the standard input is longer than {MAX_LINE_BYTES} bytes")));
     }

@@ -172,7 +172,12 @@ impl<'m> Speaker<'m> {
             if spent.n_tokens == 0 {
                 spent.reading = start.elapsed();
             }
-            event.iter().try_for_each(answers::check_finite)?;
+            if let Err(failure) = event.iter().try_for_each(answers::check_finite) {
+                if !text.is_empty() {
+                    writeln!(out).during("cannot write the answer")?;
+                }
+                return Err(failure);
+            }
             match event {
                 Some(Event::Token { token, .. }) => {
                     spent.n_timed = spent.n_tokens;

@@ -42,4 +42,4 @@ pub use rules::Rules;
 pub use sampler::{Choice, Logits, Sampler, Scratch};
 pub use sampling::Sampling;
 pub use scheduler::Limits;
-pub use score::{Score, ScoreSettings, Scored, score};
+pub use score::{Score, ScoreSettings, Scored, score, score_blocks};

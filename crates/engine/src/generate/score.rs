@@ -68,6 +68,9 @@ impl AddAssign for Score {
     }
 }
 
+/// Tokens of a block: long enough to be about as good as independent of the next.
+const BLOCK_TOKENS: usize = 256;
+
 /// The score of each sequence. A sequence beyond the context is read by overlapping windows.
 ///
 /// # Errors
@@ -76,6 +79,22 @@ impl AddAssign for Score {
 /// # Determinism
 /// A score does not depend on the other sequences or on the batching.
 pub fn score(model: &Transformer, sequences: &[Scored], settings: &ScoreSettings) -> Result<Vec<Score>> {
+    let sum = |blocks: Vec<Score>| {
+        let mut sum = Score::default();
+        blocks.into_iter().for_each(|block| sum += block);
+        sum
+    };
+    Ok(score_blocks(model, sequences, settings)?.into_iter().map(sum).collect())
+}
+
+/// The same of each block of 256 tokens of each sequence, fewer at the end of a window: what an interval is made of.
+///
+/// # Errors
+/// As [`score`].
+///
+/// # Determinism
+/// As [`score`].
+pub fn score_blocks(model: &Transformer, sequences: &[Scored], settings: &ScoreSettings) -> Result<Vec<Vec<Score>>> {
     let config = model.config();
     let stride = settings.stride.unwrap_or(config.context_len.div_ceil(2));
     refuse_if(stride == 0 || stride > config.context_len, || {
@@ -86,18 +105,18 @@ pub fn score(model: &Transformer, sequences: &[Scored], settings: &ScoreSettings
     let mut windows: Vec<Window> = sequences.iter().enumerate().flat_map(windows_of).collect();
     // Windows of about equal length together waste little on padding.
     windows.sort_by_key(|window| (window.inputs.len(), window.sequence));
-    let mut parts: Vec<(Window, Score)> = Vec::with_capacity(windows.len());
+    let mut parts: Vec<(Window, Vec<Score>)> = Vec::with_capacity(windows.len());
     let mut rest = windows.as_slice();
     while !rest.is_empty() {
         let (now, later) = rest.split_at(n_batched(rest, sequences, settings.n_batch_tokens));
         parts.extend(now.iter().cloned().zip(score_batch(model, now, sequences)));
         rest = later;
     }
-    // Summed in the order of the text, whatever the batches were.
+    // In the order of the text, whatever the batches were.
     parts.sort_by_key(|(window, _)| (window.sequence, window.inputs.start));
-    let mut scores = vec![Score::default(); sequences.len()];
-    parts.into_iter().for_each(|(window, part)| scores[window.sequence] += part);
-    Ok(scores)
+    let mut blocks = vec![Vec::new(); sequences.len()];
+    parts.into_iter().for_each(|(window, part)| blocks[window.sequence].extend(part));
+    Ok(blocks)
 }
 
 /// One forward pass over a part of a sequence.
@@ -138,18 +157,22 @@ fn n_batched(windows: &[Window], sequences: &[Scored], n_batch_tokens: usize) ->
     windows.iter().enumerate().map(fits).take_while(|&fits| fits).count().max(1)
 }
 
-fn score_batch(model: &Transformer, windows: &[Window], sequences: &[Scored]) -> Vec<Score> {
+fn score_batch(model: &Transformer, windows: &[Window], sequences: &[Scored]) -> Vec<Vec<Score>> {
     let batch = batch_of(windows, sequences);
     let tape = Tape::inference(model.device());
     let Loss { nlls, hits, .. } = model.loss(&tape, &batch, 0.0, 1.0, Mode::default());
     let rows = batch.targets.chunks(batch.len).zip(nlls.chunks(batch.len)).zip(hits.chunks(batch.len));
     let score_of = |((targets, nlls), hits): ((&[TokenId], &[f32]), &[f32])| {
         let scored = targets.iter().zip(nlls).zip(hits).filter(|((target, _), _)| **target != IGNORE);
-        let mut score = Score::default();
-        scored.for_each(|((_, &nll), &hit)| {
-            score += Score { n_tokens: 1, nats: f64::from(nll), n_hits: u64::from(hit > 0.0) };
-        });
-        score
+        let mut blocks: Vec<Score> = Vec::new();
+        for (i, ((_, &nll), &hit)) in scored.enumerate() {
+            let token = Score { n_tokens: 1, nats: f64::from(nll), n_hits: u64::from(hit > 0.0) };
+            match blocks.last_mut().filter(|_| !i.is_multiple_of(BLOCK_TOKENS)) {
+                Some(block) => *block += token,
+                None => blocks.push(token),
+            }
+        }
+        blocks
     };
     rows.map(score_of).collect()
 }

@@ -6,8 +6,10 @@
 //! Hu et al., "LoRA: low-rank adaptation of large language models", arXiv 2106.09685, section 4.1.
 
 use super::{ParamSpec, Params, Role};
+use crate::error::Result;
 use genera_tensor::backend::{Matmul, Matrix};
 use genera_tensor::{DType, ParamId, Tensor};
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// What is added to some rows of a weight: scale · b · a.
@@ -104,18 +106,13 @@ impl Params {
     pub fn merge(&mut self) {
         for (i, adapters) in std::mem::take(&mut self.adapters).into_iter().enumerate() {
             if !adapters.is_empty() && self.masters[i].is_none() {
-                self.masters[i] = Some(self.numbers(ParamId(i)));
+                self.set(ParamId(i), &self.numbers(ParamId(i)));
             }
-            for Adapter { rows, a, b, scale, .. } in &adapters {
-                let (a, b) = (self.master(*a).copy(), self.master(*b).copy());
-                let [rank, width] = a.dims();
-                let kernels = a.device().kernels();
-                let mut product = Tensor::scratch(a.device(), [rows.len(), width], DType::F32);
-                let (left, right) = (Matrix::new(b.view(), rank), Matrix::new(a.view(), width));
-                kernels.matmul(Matmul::product([rows.len(), width, rank], left, right, product.view_mut(), false));
+            for adapter in &adapters {
+                let product = self.product(adapter);
                 let (master, _) = self.for_update(ParamId(i));
-                let target = master.view_mut().into_slice(rows.start * width..rows.end * width);
-                kernels.scale_add(*scale, product.view(), 1.0, target);
+                let n_rows = master.shape().sizes()[0];
+                add(adapter, &product, master, &(0..n_rows));
             }
             if !adapters.is_empty() {
                 self.packed[i] = None;
@@ -125,9 +122,63 @@ impl Params {
         if self.n_own == 0 {
             return;
         }
+        self.in_files.truncate(self.n_own);
         self.rounded.truncate(self.n_own);
         self.packed.truncate(self.n_own);
         self.masters.truncate(self.n_own);
         self.specs.truncate(self.n_own);
     }
+
+    /// Some numbers of a parameter, read or unpacked if need be, with what its adapters add to them.
+    ///
+    /// # Errors
+    /// When they are in a file that cannot be read.
+    ///
+    /// # Panics
+    /// When the parameter has adapters and the numbers are not whole rows.
+    pub(crate) fn merged(&self, id: ParamId, range: &Range<usize>) -> Result<Cow<'_, [f32]>> {
+        let adapters = self.adapters_of(id);
+        let numbers = match (self.in_file(id), &self.masters[id.0]) {
+            (Some(in_file), _) => in_file.read(range)?.into(),
+            (None, Some(master)) => Cow::Borrowed(&master.view().f32()[range.clone()]),
+            (None, None) => self.numbers(id).view().f32()[range.clone()].to_vec().into(),
+        };
+        let Some(first) = adapters.first() else { return Ok(numbers) };
+        let [_, width] = self.master(first.a).dims();
+        assert!(range.start.is_multiple_of(width) && range.end.is_multiple_of(width), "whole rows of {width}");
+        let rows = range.start / width..range.end / width;
+        let mut sum = Tensor::from_f32(self.master(first.a).device(), [rows.len(), width], &numbers);
+        adapters.iter().for_each(|adapter| add(adapter, &self.product(adapter), &mut sum, &rows));
+        Ok(sum.to_vec().into())
+    }
+
+    /// What an adapter adds, before it is scaled.
+    ///
+    /// # Shapes
+    /// [rows, in]
+    fn product(&self, adapter: &Adapter) -> Tensor {
+        let (a, b, n_rows) = (self.master(adapter.a), self.master(adapter.b), adapter.rows.len());
+        let [rank, width] = a.dims();
+        let mut product = Tensor::scratch(a.device(), [n_rows, width], DType::F32);
+        let (left, right) = (Matrix::new(b.view(), rank), Matrix::new(a.view(), width));
+        let matmul = Matmul::product([n_rows, width, rank], left, right, product.view_mut(), false);
+        a.device().kernels().matmul(matmul);
+        product
+    }
+}
+
+/// Adds to some rows of a weight what an adapter adds to those of them that it is for.
+///
+/// # Shapes
+/// product: [rows of the adapter, in]; target: [rows, in].
+fn add(adapter: &Adapter, product: &Tensor, target: &mut Tensor, rows: &Range<usize>) {
+    let (start, end) = (adapter.rows.start.max(rows.start), adapter.rows.end.min(rows.end));
+    if start >= end {
+        return;
+    }
+    let [_, width] = product.dims();
+    let among = |rows: &Range<usize>| (start - rows.start) * width..(end - rows.start) * width;
+    let kernels = product.device().kernels();
+    let added = product.view().slice(among(&adapter.rows));
+    kernels.scale_add(adapter.scale, added, 1.0, target.view_mut().into_slice(among(rows)));
 }

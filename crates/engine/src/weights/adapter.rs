@@ -3,12 +3,13 @@
 //! PEFT has a pair of matrices for each published module; ours are those of the same modules, so that names alone differ.
 
 use super::config_json::read_json;
-use super::export::{Written, write_json, write_weights};
+use super::export::{write_json, write_weights};
 use super::express::express;
 use super::family::{FAMILIES, Family};
 use super::load::head_blocks;
 use super::names::{Lie, Names, Sources};
 use super::safetensors::Reader;
+use super::written::{Data, Written};
 use crate::config::{ModelConfig, Shape};
 use crate::disk;
 use crate::error::{Error, Result};
@@ -157,19 +158,37 @@ pub fn load_adapter(model: &mut Transformer, dir: &Path) -> Result<()> {
         adapters.push(module.adapter(rank, scale, &a, &b, &device));
     }
     if let Some(name) = left.values().next() {
-        return Err(Error::file(
-            &path,
-            format!(
-                "has {} tensors for modules that this base has no adapters for, '{name}' for one; does the adapter belong to this base?",
-                left.len()
-            ),
-        ));
+        return Err(Error::file(&path, unread(name, left.len())));
     }
     if adapters.is_empty() {
         return Err(Error::file(&path, "holds no adapter"));
     }
     model.params_mut().attach(adapters);
     Ok(())
+}
+
+/// How an adapter that is not read becomes a model that is.
+const MERGE_ELSEWHERE: &str = "merge it into its base in Python (PEFT's merge_and_unload, then save_pretrained) and take that directory as the model";
+
+/// Why a tensor of an adapter is not read, one of `n`.
+fn unread(name: &str, n: usize) -> String {
+    let module = |part: &str| name.contains(&format!("{part}."));
+    let is_table = ["embed_tokens", "wte", "word_embeddings", "shared", "embed_in"].into_iter().any(module);
+    let is_head = ["lm_head", "embed_out"].into_iter().any(module);
+    let what = if name.contains("lora_magnitude_vector") {
+        "is of DoRA; plain LoRA is read"
+    } else if name.contains("lora_embedding_") || is_table && name.contains("lora_") {
+        "adapts the table of tokens; adapters of the linear layers in attention and feed-forward are read"
+    } else if is_head && name.contains("lora_") {
+        "adapts the head; adapters of the linear layers in attention and feed-forward are read"
+    } else if is_table || is_head || !name.contains("lora_") {
+        "holds whole weights, as modules_to_save and new tokens leave them; pairs of lora_A and lora_B are read"
+    } else {
+        return format!(
+            "has {n} tensors for modules that this base has no adapters for, '{name}' for one; does the adapter belong to this base?"
+        );
+    };
+    format!("tensor '{name}' {what}; train the adapter without it, or {MERGE_ELSEWHERE}")
 }
 
 /// What a reader of the adapter wants to know beside its numbers.
@@ -198,13 +217,13 @@ pub fn export_adapter(model: &Transformer, dir: &Path, facts: AdapterFacts<'_>) 
         let written = |part: &str, tensor: &Tensor, data: Vec<f32>| Written {
             name: name(part),
             shape: tensor.shape().sizes().to_vec(),
-            data: data.into(),
+            data: Data::Numbers(data.into()),
         };
         tensors.push(written("A", a, a.to_vec()));
         tensors.push(written("B", b, module.theirs(&b.to_vec(), rank)));
     }
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
-    write_weights(&dir.join(WEIGHTS), tensors)?;
+    write_weights(&dir.join(WEIGHTS), &tensors, None)?;
     write_json(&dir.join(CONFIG), &config_of(model, &modules, facts))?;
     disk::settle(dir);
     Ok(())
@@ -417,10 +436,12 @@ struct RawConfig {
 impl RawConfig {
     fn checked(self) -> std::result::Result<AdapterConfig, String> {
         if !self.peft_type.is("LORA") {
-            return Err(format!("has peft_type {}; only \"LORA\" is read", self.peft_type));
+            return Err(format!("has peft_type {}; only \"LORA\" is read: {MERGE_ELSEWHERE}", self.peft_type));
         }
         if let Some(key) = self.unknown {
-            return Err(format!("asks for {key}, which is not supported; train the adapter without it"));
+            return Err(format!(
+                "asks for {key}, which is not supported; train the adapter without it, or {MERGE_ELSEWHERE}"
+            ));
         }
         if self.bias != Setting::Nothing && !self.bias.is("none") {
             return Err(format!("has bias {}; only \"none\" is supported", self.bias));

@@ -1,5 +1,6 @@
 //! The model card: what is known of a model, as the README.md of its directory.
 
+use super::origin::Origin;
 use crate::config::{ModelConfig, Shape};
 use crate::params::ParamCount;
 use std::fmt::Write;
@@ -35,8 +36,8 @@ pub struct CardFacts {
     pub seconds: Option<f64>,
     /// Seed of the run.
     pub seed: Option<u64>,
-    /// Licence of the weights; "unknown" when left out.
-    pub license: Option<String>,
+    /// Licence of the weights, its base and languages; "unknown" where no licence is named.
+    pub origin: Origin,
     /// Texts that it wrote.
     pub samples: Vec<String>,
     /// Further rows of the table: what, and its value.
@@ -78,10 +79,11 @@ fn front_matter(facts: &CardFacts, loading: &Loading<'_>) -> String {
         Loading::Own { .. } => ("genera", "other"),
     };
     let task = facts.task.as_deref().unwrap_or(task);
-    let license = facts.license.as_deref().unwrap_or("unknown");
+    let license = facts.origin.license().unwrap_or("unknown");
+    let origin = facts.origin.card_lines();
     // JSON texts are YAML texts too: whatever stands in them, they stay texts.
     let [task, license] = [task, license].map(|text| serde_json::json!(text).to_string());
-    format!("---\nlibrary_name: {library}\nlicense: {license}\npipeline_tag: {task}\ntags:\n- genera\n---\n\n")
+    format!("---\nlibrary_name: {library}\nlicense: {license}\n{origin}pipeline_tag: {task}\ntags:\n- genera\n---\n\n")
 }
 
 fn description(config: &ModelConfig) -> String {
@@ -103,6 +105,7 @@ fn rows(config: &ModelConfig, facts: &CardFacts) -> Vec<(String, String)> {
         ("vocabulary".to_owned(), format!("{} tokens", config.vocab_size)),
         ("longest sequence".to_owned(), format!("{} tokens", config.context_len)),
     ];
+    rows.extend(facts.origin.bases().into_iter().map(|base| ("tuned from".to_owned(), base)));
     rows.extend(facts.data.iter().map(|source| ("data".to_owned(), source.clone())));
     let measured = [
         ("tokens seen", facts.n_tokens.map(|n| n.to_string())),
@@ -113,7 +116,7 @@ fn rows(config: &ModelConfig, facts: &CardFacts) -> Vec<(String, String)> {
         ("training, floating-point operations", facts.flops.map(|n| format!("{n:.3e}"))),
         ("training time, seconds", facts.seconds.map(|seconds| format!("{seconds:.0}"))),
         ("seed", facts.seed.map(|seed| seed.to_string())),
-        ("licence", Some(facts.license.clone().unwrap_or_else(|| "unknown".to_owned()))),
+        ("licence", Some(facts.origin.license().unwrap_or("unknown").to_owned())),
     ];
     rows.extend(measured.into_iter().filter_map(|(what, value)| Some((what.to_owned(), value?))));
     rows.extend(facts.other.iter().map(|(what, value)| (cell(what), value.clone())));

@@ -5,18 +5,18 @@ use super::config_json::{OWN_TYPE, SpecialIds};
 use super::express::{Expression, express_as};
 use super::family::Family;
 use super::generation::PublishedGeneration;
-use super::load::{head_blocks, transpose};
-use super::names::{Lie, Sources};
+use super::in_file::error_inside;
+use super::names::Sources;
 use super::pooling;
-use super::safetensors::{self, NamedView};
+use super::safetensors::{self, StoredType};
+use super::written::{Data, Written, format_of_matrices, split};
 use crate::config::ModelConfig;
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::model::Transformer;
-use crate::params::{ParamSpec, Params, layout};
-use genera_tensor::View;
+use crate::params::{EMBEDDING, ParamSpec, Params, layout};
+use genera_tensor::quant::Format;
 use serde_json::{Map, Value, json};
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -32,22 +32,34 @@ pub struct Exported {
     pub note: Option<String>,
 }
 
-/// Writes `config.json`, `generation_config.json`, `model.safetensors` in f32 and `README.md` into `dir`.
+/// Writes `config.json`, `generation_config.json`, `model.safetensors` and `README.md` into `dir`; what adapters add is added
+/// to the weights.
 ///
-/// `generation` is how the model is to answer, as far as that is known.
+/// `generation` is how the model is to answer, as far as that is known. Numbers are written as `dtype`, f32, bf16 or f16, or
+/// without one as they are stored: those of a model that was loaded for [`Purpose::Export`](super::Purpose::Export) as in
+/// its files, if in 32 or 16 bits; all others in f32.
 ///
 /// Every architecture can be written. Where no published one can express it, `model_type` is "genera", and only
 /// [`load_hf`](super::load_hf) reads it. Each file is complete before it takes the place of an older one.
 ///
 /// # Errors
-/// When a file cannot be written.
+/// When a file cannot be read or written, or `dtype` is a format of blocks or too small for a number.
+///
+/// # Cost
+/// Memory: of a model that was loaded for export about that of its largest tensor.
 pub fn export_hf(
     model: &Transformer,
     dir: &Path,
     special: &SpecialIds,
     generation: &PublishedGeneration,
     facts: &CardFacts,
+    dtype: Option<Format>,
 ) -> Result<Exported> {
+    if dtype.is_some_and(|dtype| dtype.coding().is_some()) {
+        return Err(Error::Config(
+            "safetensors holds f32, bf16 or f16; quantised blocks go into a GGUF file".to_owned(),
+        ));
+    }
     disk::make_dir(dir).map_err(|source| Error::io("cannot create", dir, source))?;
     let config = model.config();
     let (mut exported, mut json, tensors, readme) = match express_as(config, model.published_as()) {
@@ -66,9 +78,10 @@ pub fn export_hf(
         }
     };
     json.extend(config_ids(special));
-    json.insert("dtype".to_owned(), json!("float32"));
-    write_weights(&dir.join("model.safetensors"), tensors)?;
-    write_json(&dir.join("generation_config.json"), &generation_config(special, generation, config))?;
+    json.insert("dtype".to_owned(), json!(dtype_name(dtype.unwrap_or_else(|| format_of_matrices(model.params())))));
+    write_weights(&dir.join("model.safetensors"), &tensors, dtype)?;
+    let is_published = model.published_as().is_some();
+    write_json(&dir.join("generation_config.json"), &generation_config(special, generation, config, is_published))?;
     write_file(&dir.join("README.md"), |out| out.write_all(readme.as_bytes()))?;
     if let Some(pooling) = model.pooling() {
         let notes = exported.note.into_iter().chain(pooling::write(pooling, config.d_model, dir)?);
@@ -111,28 +124,26 @@ fn generation_config(
     special: &SpecialIds,
     generation: &PublishedGeneration,
     config: &ModelConfig,
+    is_published: bool,
 ) -> Map<String, Value> {
     let mut map = config_ids(special);
     map.retain(|_, value| !value.is_null());
-    if *generation == PublishedGeneration::default() {
-        // Where nobody says how long an answer is, the library takes 20 tokens.
+    if *generation == PublishedGeneration::default() && !is_published {
+        // Where nobody says how long an answer is, the library takes 20 tokens. Of published models their authors say it or not.
         map.insert("max_length".to_owned(), json!(config.context_len));
     }
     map.extend(generation.to_json());
     map
 }
 
-/// A tensor of the file to be.
-pub(super) struct Written<'p> {
-    pub(super) name: String,
-    pub(super) shape: Vec<usize>,
-    pub(super) data: Cow<'p, [f32]>,
-}
-
 /// The parameters under their own names.
 fn own_tensors(params: &Params) -> Vec<Written<'_>> {
     let specs = params.own_specs().iter();
-    specs.flat_map(|spec| split(Sources::own(spec), values(params, &spec.name).unwrap_or_default(), spec)).collect()
+    specs.flat_map(|spec| split(Sources::own(spec), numbers(params, spec), spec)).collect()
+}
+
+fn numbers<'p>(params: &'p Params, spec: &ParamSpec) -> Data<'p> {
+    Data::of(params, &spec.name).unwrap_or_else(|| Data::zeros(spec))
 }
 
 /// The parameters as a family has them, zeros for those that only it has.
@@ -144,76 +155,38 @@ fn family_tensors<'p>(
 ) -> Vec<Written<'p>> {
     let mut written = Vec::new();
     for spec in layout(theirs) {
-        let data = values(params, &spec.name).unwrap_or_else(|| vec![0.0; spec.shape.n_elements()].into());
         let sources = Sources::of(family.rows, theirs, &spec)
             .unwrap_or_else(|| panic!("{} has no name for '{}'", family.model_type, spec.name));
-        written.extend(split(sources, data, &spec));
+        written.extend(split(sources, numbers(params, &spec), &spec));
     }
-    if let Some(name) = (family.embedding_copy)(config) {
-        let data = values(params, "embedding.weight").unwrap_or_default();
+    if let Some((name, data)) = (family.embedding_copy)(config).zip(Data::of(params, EMBEDDING)) {
         written.push(Written { name: name.to_owned(), shape: vec![config.vocab_size, config.embedding_width()], data });
     }
     written
 }
 
-/// The numbers of a parameter that the model has.
-pub(super) fn values<'p>(params: &'p Params, name: &str) -> Option<Cow<'p, [f32]>> {
-    let id = params.find(name)?;
-    Some(if params.is_packed_only(id) {
-        Cow::Owned(params.numbers(id).to_vec())
-    } else {
-        Cow::Borrowed(params.master(id).view().f32())
+/// Writes tensors, each in the format that is wanted, or else in the one in which its numbers are stored.
+pub(super) fn write_weights(path: &Path, tensors: &[Written<'_>], wanted: Option<Format>) -> Result<()> {
+    // The library refuses files that do not say whose axes they have.
+    let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+    let formats: Vec<Format> = tensors.iter().map(|tensor| wanted.unwrap_or_else(|| tensor.data.format())).collect();
+    write_file(path, |out| {
+        let described = |(tensor, format): (&Written<'_>, &Format)| {
+            let stored = StoredType::of_format(*format).expect("numbers, not blocks");
+            (tensor.name.clone(), tensor.shape.clone(), stored)
+        };
+        safetensors::write_header(out, &metadata, tensors.iter().zip(&formats).map(described))?;
+        tensors.iter().zip(formats).try_for_each(|(tensor, format)| tensor.data.encode(&tensor.name, format, out))
     })
 }
 
-/// A parameter as the tensors of the file.
-pub(super) fn split<'p>(sources: Sources, data: Cow<'p, [f32]>, spec: &ParamSpec) -> Vec<Written<'p>> {
-    let changed: Option<Vec<f32>> = match sources.lie {
-        Lie::Plain | Lie::OneRow => None,
-        Lie::Transposed => {
-            let mut turned = vec![0.0; data.len()];
-            transpose(&data, spec.shape.last(), &mut turned);
-            Some(turned)
-        }
-        Lie::PerHead { d_head } => {
-            let mut by_head = vec![0.0; data.len()];
-            for (ours, theirs) in head_blocks(data.len(), d_head * data.len() / spec.shape.sizes()[0]) {
-                by_head[theirs].copy_from_slice(&data[ours]);
-            }
-            Some(by_head)
-        }
-        Lie::LessOne => Some(data.iter().map(|x| x - 1.0).collect()),
-        Lie::After(n) => Some([vec![0.0; n * spec.shape.last()], data.to_vec()].concat()),
-    };
-    if let Some(data) = changed {
-        let source = sources.tensors.into_iter().next().expect("a parameter that lies otherwise is one tensor");
-        return vec![Written { name: source.name, shape: source.shape, data: data.into() }];
+/// What the library calls numbers in a format.
+fn dtype_name(format: Format) -> &'static str {
+    match format {
+        Format::Bf16 => "bfloat16",
+        Format::F16 => "float16",
+        _ => "float32",
     }
-    let mut start = 0;
-    let part = |(name, shape): (String, Vec<usize>)| {
-        let range = start..start + shape.iter().product::<usize>();
-        start = range.end;
-        let data = match &data {
-            Cow::Borrowed(data) => Cow::Borrowed(&data[range]),
-            Cow::Owned(data) => Cow::Owned(data[range].to_vec()),
-        };
-        Written { name, shape, data }
-    };
-    sources.tensors.into_iter().map(|source| (source.name, source.shape)).map(part).collect()
-}
-
-pub(super) fn write_weights(path: &Path, tensors: Vec<Written<'_>>) -> Result<()> {
-    let view = |tensor: &'_ Written<'_>| (tensor.name.clone(), tensor.shape.clone());
-    let named: Vec<NamedView<'_>> = tensors
-        .iter()
-        .map(|tensor| {
-            let (name, shape) = view(tensor);
-            NamedView { name, shape, data: View::F32(&tensor.data) }
-        })
-        .collect();
-    // The library refuses files that do not say whose axes they have.
-    let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
-    write_file(path, |out| safetensors::write(out, &metadata, &named))
 }
 
 pub(super) fn write_json(path: &Path, map: &Map<String, Value>) -> Result<()> {
@@ -239,6 +212,6 @@ pub(super) fn write_file(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::
     written().map_err(|source| {
         // What is incomplete is of no use to anyone; the first error is the one to report.
         let _ = fs::remove_file(&beside);
-        Error::io("cannot write", path, source)
+        error_inside(source).unwrap_or_else(|source| Error::io("cannot write", path, source))
     })
 }

@@ -29,6 +29,8 @@ pub struct PublishedGeneration {
     pub ending: Option<Ending>,
     /// What is asked of the tokens of every answer.
     pub rules: Rules,
+    /// `max_length` of a model that goes on with a text: it counts the prompt too and limits nothing here.
+    pub max_length: Option<usize>,
     /// What the file asks for beside that and does not get.
     pub ignored: Map<String, Value>,
 }
@@ -65,7 +67,10 @@ impl PublishedGeneration {
     /// Understands a `generation_config.json`.
     pub(super) fn read(fields: &Fields<'_>, is_encoder_decoder: bool) -> Result<Self> {
         let share = |key| fields.number_if_given(key, 0.0..=1.0);
-        let max_length = fields.size_if_given("max_length")?.filter(|_| is_encoder_decoder);
+        let (max_length, whole_length) = match fields.size_if_given("max_length")? {
+            length if is_encoder_decoder => (length, None),
+            length => (None, length),
+        };
         let mut published = Self {
             temperature: fields.number_if_given("temperature", 0.0..=1e3)?,
             top_k: fields.whole_if_given("top_k")?.map(|k| k as usize),
@@ -77,6 +82,7 @@ impl PublishedGeneration {
             length_penalty: fields.number_if_given("length_penalty", -1e3..=1e3)?,
             ending: ending(fields)?,
             rules: rules(fields)?,
+            max_length: whole_length,
             ignored: ignored(fields),
         };
         let is_sampled = fields.flag_if_given(DO_SAMPLE)?;
@@ -125,6 +131,7 @@ impl PublishedGeneration {
         set("min_p", min_p.map(Value::from));
         set("repetition_penalty", repetition_penalty.map(Value::from));
         set("max_new_tokens", self.max_tokens.map(Value::from));
+        set("max_length", self.max_length.map(Value::from));
         set("num_beams", self.beam.map(Value::from));
         set("length_penalty", self.length_penalty.map(Value::from));
         set("early_stopping", self.ending.map(early_stopping));
@@ -343,6 +350,7 @@ mod tests {
             (json!({ "do_sample": true }), true),
             (json!({ "do_sample": false, "top_k": 5, "early_stopping": "never" }), false),
             (json!({ "temperature": 0.6, "top_k": 20, "top_p": 0.9, "min_p": 0.1, "repetition_penalty": 1.1 }), false),
+            (json!({ "max_length": 64 }), false),
             (json!({ "temperature": 0.6, "max_new_tokens": 9, "num_beams": 2, "early_stopping": false }), true),
         ] {
             let published = read_of(json.clone(), is_encoder_decoder).unwrap();

@@ -3,6 +3,7 @@
 use super::config_json::{PublishedConfig, read_config};
 use super::content::StoredRows;
 use super::family::Family;
+use super::in_file::InFile;
 use super::names::{Lie, Names, Source, Sources};
 use super::pooling;
 use super::shards::Shards;
@@ -42,6 +43,8 @@ pub enum Purpose {
     UseInPlace(Option<DType>),
     /// To be used, matrices rounded to this format; products of others are in f32.
     UseQuantised(Format),
+    /// To be written into other files: all numbers stay in theirs until then, and nothing can be computed.
+    Export,
 }
 
 impl Purpose {
@@ -50,7 +53,7 @@ impl Purpose {
         match self {
             Purpose::Training(dtype) | Purpose::Use(dtype) => dtype,
             Purpose::UseAsStored(dtype) | Purpose::UseInPlace(dtype) => dtype.unwrap_or(stored),
-            Purpose::UseQuantised(_) => DType::F32,
+            Purpose::UseQuantised(_) | Purpose::Export => DType::F32,
         }
     }
 }
@@ -62,7 +65,7 @@ impl Purpose {
 ///
 /// # Cost
 /// Memory: for training four bytes a parameter, and two more for those in matrices when it computes in bf16; otherwise
-/// what products need.
+/// what products need, and to be exported next to nothing.
 pub fn load_hf(dir: &Path, device: &Device, purpose: Purpose) -> Result<Transformer> {
     let PublishedConfig { model, family, .. } = read_config(dir)?;
     let pooling = pooling::read(dir)?;
@@ -83,7 +86,7 @@ pub(super) fn load_from(
     device: &Device,
     purpose: Purpose,
 ) -> Result<Transformer> {
-    let mut files = Files { table, store };
+    let mut files = Files { table, store: store.into() };
     files.cut(&model);
     files.check_count(&model)?;
     let model = ModelConfig { head: files.settled_head(&model)?, ..model };
@@ -94,7 +97,7 @@ pub(super) fn load_from(
     let found = specs.iter().map(|spec| files.locate(&model, spec)).collect::<Result<Vec<_>>>()?;
     files.refuse_unknown(&model, &found)?;
     let compute = purpose.compute(files.stored_in(specs.iter().zip(&found)));
-    let kept = specs.iter().zip(&found).map(|(spec, found)| files.keep(spec, found, device, purpose, compute));
+    let kept = specs.iter().zip(found).map(|(spec, found)| files.keep(spec, found, device, purpose, compute));
     let kept = kept.collect::<Result<Vec<_>>>()?;
     let params = Params::kept(specs, kept, compute);
     Ok(Transformer::new(model, params, device))
@@ -104,7 +107,7 @@ pub(super) fn load_from(
 type Stored = (Format, StoredRows);
 
 /// Tensors by name.
-pub(super) trait Store {
+pub(super) trait Store: Send + Sync {
     /// Where they are, for messages.
     fn place(&self) -> &Path;
 
@@ -136,15 +139,15 @@ pub(super) trait Store {
 /// The weights of a model under the names that its kind of files gives them.
 struct Files {
     table: Option<Names>,
-    store: Box<dyn Store>,
+    store: Arc<dyn Store>,
 }
 
 /// The tensors of the files that make a parameter.
-struct Found {
-    names: Vec<String>,
-    lie: Lie,
+pub(super) struct Found {
+    pub(super) names: Vec<String>,
+    pub(super) lie: Lie,
     /// Further tensors with the same numbers.
-    repeated: Vec<String>,
+    pub(super) repeated: Vec<String>,
 }
 
 impl Files {
@@ -165,7 +168,8 @@ impl Files {
             let n_expected = |is_of_experts| if is_of_experts { *n_experts } else { 1 };
             let parts = table.cut(&name).filter(|cut| n_expected(cut.is_of_experts()) == n_matrices);
             if let Some(parts) = parts.and_then(|_| table.parts(&name, *n_experts)) {
-                self.store.cut(&name, &parts);
+                let store = Arc::get_mut(&mut self.store).expect("nobody else has it before the weights are read");
+                store.cut(&name, &parts);
             }
         }
     }
@@ -340,14 +344,18 @@ impl Files {
     }
 
     /// What is to be kept of a parameter.
-    fn keep(&self, spec: &ParamSpec, found: &Found, device: &Device, purpose: Purpose, compute: DType) -> Result<Kept> {
+    fn keep(&self, spec: &ParamSpec, found: Found, device: &Device, purpose: Purpose, compute: DType) -> Result<Kept> {
+        if purpose == Purpose::Export && !found.names.is_empty() {
+            return Ok(Kept::InFile(InFile::new(self.store.clone(), found, spec.clone(), device.clone())));
+        }
+        let found = &found;
         if !is_multiplied(spec) || matches!(purpose, Purpose::Training(_)) {
             return Ok(Kept::Numbers(self.read(spec, found, device)?));
         }
         let is_as_stored = match purpose {
             Purpose::UseAsStored(_) | Purpose::UseInPlace(_) => true,
             Purpose::Use(_) => compute == DType::Bf16 && self.is_bf16(found),
-            Purpose::Training(_) | Purpose::UseQuantised(_) => false,
+            Purpose::Training(_) | Purpose::UseQuantised(_) | Purpose::Export => false,
         };
         if is_as_stored && let Some(parts) = self.read_stored(spec, found, compute, device)? {
             let is_for_later = matches!(purpose, Purpose::UseInPlace(_));
@@ -398,12 +406,26 @@ impl Files {
             return Ok(Tensor::zeros(device, spec.shape, DType::F32));
         }
         let mut tensor = Tensor::scratch(device, spec.shape, DType::F32);
-        let mut rest = tensor.view_mut().into_f32();
-        for name in &found.names {
-            let values = self.store.read(name)?;
-            let n_skipped = if let Lie::After(n) = found.lie { n * spec.shape.last() } else { 0 };
+        found.read(&*self.store, spec, tensor.view_mut().into_f32())?;
+        Ok(tensor)
+    }
+
+    fn error(&self, message: String) -> Error {
+        Error::file(self.store.place(), message)
+    }
+}
+
+impl Found {
+    /// Reads the numbers of the parameter.
+    ///
+    /// # Errors
+    /// When they are no real numbers, or cannot be read.
+    pub(super) fn read(&self, store: &dyn Store, spec: &ParamSpec, mut rest: &mut [f32]) -> Result<()> {
+        for name in &self.names {
+            let values = store.read(name)?;
+            let n_skipped = if let Lie::After(n) = self.lie { n * spec.shape.last() } else { 0 };
             let (part, after) = rest.split_at_mut(values.len() - n_skipped);
-            match found.lie {
+            match self.lie {
                 Lie::Plain | Lie::OneRow => part.copy_from_slice(&values),
                 Lie::After(_) => part.copy_from_slice(&values[n_skipped..]),
                 Lie::LessOne => part.iter_mut().zip(&values).for_each(|(part, value)| *part = value + 1.0),
@@ -417,11 +439,7 @@ impl Files {
             }
             rest = after;
         }
-        Ok(tensor)
-    }
-
-    fn error(&self, message: String) -> Error {
-        Error::file(self.store.place(), message)
+        Ok(())
     }
 }
 

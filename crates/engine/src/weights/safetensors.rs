@@ -78,6 +78,16 @@ impl StoredType {
             _ => None,
         }
     }
+
+    /// The type of numbers in such a format, if they are not in blocks.
+    pub(super) fn of_format(format: Format) -> Option<Self> {
+        match format {
+            Format::F32 => Some(StoredType::F32),
+            Format::F16 => Some(StoredType::F16),
+            Format::Bf16 => Some(StoredType::BF16),
+            _ => None,
+        }
+    }
 }
 
 impl From<DType> for StoredType {
@@ -466,9 +476,12 @@ pub struct NamedView<'a> {
 /// # Panics
 /// When a tensor's elements are not as many as its shape says.
 pub fn write(out: &mut dyn Write, metadata: &BTreeMap<String, String>, tensors: &[NamedView<'_>]) -> io::Result<()> {
-    let header = header_json(metadata, tensors);
-    out.write_all(&(header.len() as u64).to_le_bytes())?;
-    out.write_all(&header)?;
+    let described = |tensor: &NamedView<'_>| {
+        let NamedView { name, shape, data } = tensor;
+        assert_eq!(shape.iter().product::<usize>(), data.len(), "tensor '{name}' of shape {shape:?}");
+        (name.clone(), shape.clone(), StoredType::from(data.dtype()))
+    };
+    write_header(out, metadata, tensors.iter().map(described))?;
     let mut buffer = Vec::with_capacity(4 * CHUNK_ELEMENTS);
     for tensor in tensors {
         for start in (0..tensor.data.len()).step_by(CHUNK_ELEMENTS) {
@@ -483,23 +496,30 @@ pub fn write(out: &mut dyn Write, metadata: &BTreeMap<String, String>, tensors: 
     Ok(())
 }
 
-/// The header, padded with blanks so that the tensors start at a multiple of 8 bytes.
-fn header_json(metadata: &BTreeMap<String, String>, tensors: &[NamedView<'_>]) -> Vec<u8> {
+/// Writes what stands before the tensors: the name, sizes and storage type of each, in the order in which they follow.
+///
+/// # Errors
+/// What `out` reports.
+pub(super) fn write_header(
+    out: &mut dyn Write,
+    metadata: &BTreeMap<String, String>,
+    tensors: impl Iterator<Item = (String, Vec<usize>, StoredType)>,
+) -> io::Result<()> {
     let mut map = serde_json::Map::new();
     if !metadata.is_empty() {
         map.insert(METADATA.to_owned(), serde_json::json!(metadata));
     }
     let mut start = 0;
-    for NamedView { name, shape, data } in tensors {
-        assert_eq!(shape.iter().product::<usize>(), data.len(), "tensor '{name}' of shape {shape:?}");
-        let end = start + data.len() * data.dtype().size_bytes();
-        let dtype = StoredType::from(data.dtype());
-        map.insert(name.clone(), serde_json::json!({"dtype": dtype, "shape": shape, "data_offsets": [start, end]}));
+    for (name, shape, stored) in tensors {
+        let end = start + shape.iter().product::<usize>() * stored.size_bytes();
+        map.insert(name, serde_json::json!({"dtype": stored, "shape": shape, "data_offsets": [start, end]}));
         start = end;
     }
     let mut header = serde_json::Value::Object(map).to_string().into_bytes();
+    // So that the tensors start at a multiple of 8 bytes.
     header.resize(header.len().next_multiple_of(8), b' ');
-    header
+    out.write_all(&(header.len() as u64).to_le_bytes())?;
+    out.write_all(&header)
 }
 
 #[cfg(test)]

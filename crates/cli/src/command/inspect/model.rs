@@ -6,7 +6,7 @@ use crate::failure::Outcome;
 use crate::model::LoadedModel;
 use crate::plan::memory;
 use crate::show::number;
-use crate::{hub, machine, model};
+use crate::{base, hub, machine, model};
 use genera_engine::ModelConfig;
 use genera_engine::flops::{self, Lens, RunMemory};
 use genera_engine::params::ParamCount;
@@ -15,6 +15,7 @@ use genera_engine::weights::Purpose;
 use genera_engine::weights::gguf::Reader;
 use genera_tensor::DType;
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -74,6 +75,30 @@ struct Facts {
     run_bytes: [(&'static str, usize); 3],
     train_bytes: Option<usize>,
     step: Option<u64>,
+    base: Option<String>,
+    adapter: Option<Adapter>,
+}
+
+/// The small matrices beside frozen weights.
+#[derive(Debug, Serialize)]
+struct Adapter {
+    rank: usize,
+    alpha: f64,
+    /// Ends of the names of the modules that have them.
+    targets: Vec<String>,
+    parameters: usize,
+}
+
+impl Adapter {
+    fn of(model: &LoadedModel) -> Option<Self> {
+        let params = model.transformer.params();
+        let settings = base::lora_settings(model.recipe.as_ref()?)?;
+        let end = |module: &str| module.rsplit('.').next().unwrap_or(module).to_owned();
+        let targets: BTreeSet<String> = params.adapters().map(|(_, adapter)| end(&adapter.module)).collect();
+        let own = &params.specs()[params.own_specs().len()..];
+        let parameters = own.iter().map(|spec| spec.shape.n_elements()).sum();
+        Some(Self { rank: settings.rank, alpha: settings.alpha, targets: targets.into_iter().collect(), parameters })
+    }
 }
 
 impl Facts {
@@ -96,6 +121,8 @@ impl Facts {
             train_bytes: recipe
                 .map(|recipe| memory::of_process(recipe, config, crate::run::session::compute_dtype(recipe))),
             step: model.step,
+            base: recipe.and_then(|recipe| recipe.base.path.clone()),
+            adapter: Adapter::of(model),
             count,
         }
     }
@@ -113,6 +140,8 @@ impl Facts {
             "memory_to_run_bytes": serde_json::Map::from_iter(run),
             "memory_to_train_bytes": self.train_bytes,
             "step": self.step,
+            "base": self.base,
+            "adapter": self.adapter,
         })
     }
 
@@ -127,6 +156,14 @@ impl Facts {
             for Stored { format, n_tensors, n_bytes } in &self.stored {
                 println!("  {format:<22} {n_tensors} tensors, {}", number::bytes(*n_bytes));
             }
+        }
+        if let Some(base) = &self.base {
+            println!("\nTuned from\n  {:<22} {base}", "base");
+        }
+        if let Some(Adapter { rank, alpha, targets, parameters }) = &self.adapter {
+            println!("  {:<22} LoRA of rank {rank}, alpha {alpha}", "adapter");
+            println!("  {:<22} {}", "of the modules", targets.join(", "));
+            println!("  {:<22} {}", "learned parameters", number::count(*parameters as f64));
         }
         println!("\nA token at full context");
         println!("  {:<22} {}", "forward", number::flops(self.forward_flops_per_token));

@@ -4,7 +4,7 @@ use super::models::{CONTEXT_LEN, all, model, plain, tokens};
 use crate::config::{Head, ModelConfig, Shape};
 use crate::generate::Logits;
 use crate::generate::naive::logits_behind;
-use crate::generate::{Score, ScoreSettings, Scored, logits_of, score};
+use crate::generate::{Score, ScoreSettings, Scored, logits_of, score, score_blocks};
 use crate::model::Transformer;
 use genera_tensor::{DType, Device};
 
@@ -66,6 +66,21 @@ fn a_long_sequence_is_read_by_windows() {
         let wanted = scored_naively(&model, &long, n_context);
         assert!((found.nats - wanted).abs() < 1e-4, "stride {stride}: {} and {wanted}", found.nats);
     }
+}
+
+#[test]
+fn blocks_are_parts_of_a_score() {
+    let config = ModelConfig { context_len: 600, ..plain() };
+    let model = model(&config, DType::F32, &Device::cpu(1));
+    let sequences: Vec<Scored> =
+        [(1000, 1), (3, 2)].map(|(n, n_given)| Scored { source: None, tokens: tokens(n, 4), n_given }).into();
+    let settings = ScoreSettings { stride: Some(300), ..ScoreSettings::default() };
+    let blocks = score_blocks(&model, &sequences, &settings).expect("valid sequences");
+    let sizes: Vec<Vec<u64>> = blocks.iter().map(|of| of.iter().map(|block| block.n_tokens).collect()).collect();
+    assert_eq!(sizes, [vec![256, 256, 88, 256, 44, 99], vec![1]]);
+    let sums = score(&model, &sequences, &settings).expect("valid sequences");
+    let nats: f64 = blocks[0].iter().map(|block| block.nats).sum();
+    assert!((nats - sums[0].nats).abs() < 1e-9);
 }
 
 #[test]

@@ -142,3 +142,22 @@ fn the_first_alpha_pattern_counts() {
     let config = AdapterConfig::read(&path).unwrap();
     assert_eq!(["a.self_attn.q_proj", "a.q_proj", "a.v_proj"].map(|name| config.scale(name, 1)), [2.0, 32.0, 1.0]);
 }
+
+/// What PEFT writes beside the pairs of linear layers is named for what it is.
+#[test]
+fn what_is_not_read_of_an_adapter_is_named() {
+    for (name, expect) in [
+        ("base_model.model.model.embed_tokens.lora_embedding_A", "adapts the table of tokens"),
+        ("base_model.model.model.embed_tokens.weight", "holds whole weights"),
+        ("base_model.model.lm_head.weight", "holds whole weights"),
+        ("base_model.model.lm_head.lora_A.weight", "adapts the head"),
+        ("base_model.model.model.norm.weight", "holds whole weights"),
+        ("base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector", "is of DoRA"),
+    ] {
+        let message = unread(name, 1);
+        assert!(message.contains(expect) && message.contains(name), "{message}");
+        assert!(message.contains("merge_and_unload") && !message.contains("belong"), "{message}");
+    }
+    let other = unread("base_model.model.transformer.h.0.attn.c_attn.lora_A.weight", 3);
+    assert!(other.contains("has 3 tensors") && other.contains("belong to this base"), "{other}");
+}

@@ -12,11 +12,12 @@ use crate::error::{Error, Result};
 use crate::model::Transformer;
 use crate::params::layout;
 use crate::weights::config_json::SpecialIds;
-use crate::weights::export::{Written, split, values};
 use crate::weights::express::{Expression, express_as};
 use crate::weights::generation::PublishedGeneration;
 use crate::weights::names::Sources;
+use crate::weights::origin::Origin;
 use crate::weights::pooling;
+use crate::weights::written::{Data, Written, format_of_matrices, split};
 use genera_tensor::quant::Format;
 use std::path::Path;
 
@@ -29,20 +30,33 @@ pub struct GgufFacts {
     pub special: SpecialIds,
     /// How it is to answer, as far as that is known.
     pub generation: PublishedGeneration,
+    /// Its licence, its authors and its base.
+    pub origin: Origin,
     /// Its tokenizer; none makes a file of weights alone.
     pub tokenizer: Option<TokenizerFiles>,
 }
 
 /// Writes a model with its matrices in `format`. Where a row is not whole blocks of it the nearest format of at least as
 /// many bits takes its place, and vectors stay f32. With fewer than 8 bits the table of tokens and the head get 8: what they
-/// lose, every token loses. Returns what the user should know of what could not be written.
+/// lose, every token loses. Without a format it is that in which all matrices are stored, of 16 bits, or else f32. What
+/// adapters add is added to the weights. Returns what the user should know of what could not be written.
 ///
 /// # Errors
-/// [`Error::Config`] when llama.cpp has no such architecture or tokenizer; when the file cannot be written.
-pub fn export_gguf(model: &Transformer, path: &Path, format: Format, facts: &GgufFacts) -> Result<Option<String>> {
-    if !format.can_encode() {
+/// [`Error::Config`] when llama.cpp has no such architecture or tokenizer, or a number is too large for the format; when a file
+/// cannot be read or written.
+///
+/// # Cost
+/// Memory: as [`export_hf`](crate::weights::export_hf).
+pub fn export_gguf(
+    model: &Transformer,
+    path: &Path,
+    format: Option<Format>,
+    facts: &GgufFacts,
+) -> Result<Option<String>> {
+    if let Some(format) = format.filter(|format| !format.can_encode()) {
         return Err(Error::Config(format!("{} is read, not written", format.name())));
     }
+    let format = format.unwrap_or_else(|| format_of_matrices(model.params()));
     let config = model.config();
     let Expression { family, json, model: theirs, .. } = express_as(config, model.published_as())
         .map_err(|reason| Error::Config(format!("it cannot be a GGUF file: {reason}")))?;
@@ -53,6 +67,7 @@ pub fn export_gguf(model: &Transformer, path: &Path, format: Format, facts: &Ggu
         ("general.file_type".to_owned(), Value::Integer(file_type(format))),
         ("general.quantization_version".to_owned(), Value::Integer(2)),
     ];
+    metadata.extend(facts.origin.metadata().filter(|(key, _)| key != tokenizer::NAME));
     metadata.extend(architecture::metadata(dialect, &json, config));
     let (pooling, note) = model.pooling().map_or((None, None), pooling::to_gguf);
     let key = format!("{}.{}", dialect.name, architecture::POOLING);
@@ -80,12 +95,13 @@ fn tensors<'m>(model: &'m Transformer, theirs: &ModelConfig, dialect: &Dialect, 
     let (d_head, table) = (theirs.last_stack().attention.d_head, dialect.names());
     let mut tensors: Vec<Planned<'m>> = Vec::new();
     for spec in layout(theirs) {
-        let data = values(model.params(), &spec.name).unwrap_or_else(|| vec![0.0; spec.shape.n_elements()].into());
+        let data = Data::of(model.params(), &spec.name).unwrap_or_else(|| Data::zeros(&spec));
         let sources = Sources::of(table.rows, theirs, &spec)
             .unwrap_or_else(|| panic!("{} has no name for '{}' in a GGUF file", dialect.name, spec.name));
         for Written { name, mut shape, data } in split(sources, data, &spec) {
             let numbers = if dialect.has_pairs && pairs::is_turned(&name) {
-                pairs::reordered(&data, data.len() / shape[0], d_head, true).into()
+                let n_rows = shape[0];
+                data.then(move |data| pairs::reordered(&data, data.len() / n_rows, d_head, true))
             } else {
                 data
             };
@@ -109,7 +125,7 @@ fn tensors<'m>(model: &'m Transformer, theirs: &ModelConfig, dialect: &Dialect, 
     }
     for (name, factors) in architecture::rope_factors(dialect, theirs) {
         let (name, shape) = (name.to_owned(), vec![factors.len()]);
-        tensors.push(Planned { name, shape, format: Format::F32, parts: vec![factors.into()] });
+        tensors.push(Planned { name, shape, format: Format::F32, parts: vec![Data::Numbers(factors.into())] });
     }
     tensors
 }

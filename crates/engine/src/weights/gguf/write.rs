@@ -2,15 +2,13 @@
 
 use super::header::Value;
 use crate::error::Result;
+use crate::weights::written::Data;
 use genera_tensor::quant::Format;
-use std::borrow::Cow;
 use std::io::{self, Write};
 use std::path::Path;
 
 /// Where tensors begin: at multiples of this.
 const ALIGNMENT: u64 = 32;
-/// Elements that are written at a time: a multiple of every block.
-const CHUNK: usize = 1 << 16;
 
 /// A tensor to be written.
 pub(super) struct Planned<'a> {
@@ -18,19 +16,19 @@ pub(super) struct Planned<'a> {
     pub(super) shape: Vec<usize>,
     pub(super) format: Format,
     /// The numbers, one part behind the other.
-    pub(super) parts: Vec<Cow<'a, [f32]>>,
+    pub(super) parts: Vec<Data<'a>>,
 }
 
 impl Planned<'_> {
     fn n_elements(&self) -> usize {
-        self.parts.iter().map(|part| part.len()).sum()
+        self.shape.iter().product()
     }
 }
 
 /// Writes a file, complete before it takes the place of an older one.
 ///
 /// # Errors
-/// When it cannot be written.
+/// When it cannot be written, or the numbers cannot be read.
 pub(super) fn write(path: &Path, metadata: &[(String, Value)], tensors: &[Planned<'_>]) -> Result<()> {
     crate::weights::export::write_file(path, |out| {
         let mut out = Counted { out, n: 0 };
@@ -69,12 +67,7 @@ fn header(out: &mut dyn Write, metadata: &[(String, Value)], tensors: &[Planned<
 }
 
 fn body(out: &mut dyn Write, tensor: &Planned<'_>) -> io::Result<()> {
-    for numbers in tensor.parts.iter().flat_map(|part| part.chunks(CHUNK)) {
-        let mut bytes = vec![0; tensor.format.bytes_of(numbers.len())];
-        tensor.format.encode(numbers, &mut bytes);
-        out.write_all(&bytes)?;
-    }
-    Ok(())
+    tensor.parts.iter().try_for_each(|part| part.encode(&tensor.name, tensor.format, out))
 }
 
 fn text(out: &mut dyn Write, text: &str) -> io::Result<()> {

@@ -1,9 +1,12 @@
 use super::{Purpose, load_hf};
 use crate::config::{Head, ModelConfig};
+use crate::error::Error;
 use crate::model::{Mode, Pooling, Rows, Taken, Transformer, initial_params};
 use crate::weights::config_json::parse;
 use crate::weights::safetensors::{NamedView, Reader, write};
-use crate::weights::{CardFacts, PublishedGeneration, SpecialIds, export_hf};
+use crate::weights::{
+    CardFacts, GgufFacts, LoraSettings, Origin, PublishedGeneration, SpecialIds, attach_new, export_gguf, export_hf,
+};
 use genera_tensor::quant::Format;
 use genera_tensor::{DType, Device, Key, Tape, Tensor, View};
 use serde_json::{Map, Value, json};
@@ -35,7 +38,7 @@ fn exported(model_type: &str, directory: &Path, device: &Device) {
         let values: Vec<f32> = (0..shape.n_elements() as u64).map(|i| 0.3 * Key::new(id.0 as u64).normal(i)).collect();
         model.params_mut().set(id, &Tensor::from_f32(device, shape, &values));
     }
-    export_hf(&model, directory, &SpecialIds::default(), &PublishedGeneration::default(), &CardFacts::default())
+    export_hf(&model, directory, &SpecialIds::default(), &PublishedGeneration::default(), &CardFacts::default(), None)
         .unwrap();
 }
 
@@ -49,7 +52,7 @@ fn ways_of_pooling_that_are_not_written_are_named() {
         model.set_pooling(Some(Pooling { taken, ..Pooling::default() }));
         let special = SpecialIds::default();
         let facts = (PublishedGeneration::default(), CardFacts::default());
-        let note = export_hf(&model, directory.path(), &special, &facts.0, &facts.1).unwrap().note;
+        let note = export_hf(&model, directory.path(), &special, &facts.0, &facts.1, None).unwrap().note;
         assert_eq!(note.is_some(), expected.is_some(), "{note:?}");
         assert!(note.iter().zip(expected).all(|(note, expected)| note.contains(expected)), "{note:?}");
     }
@@ -356,4 +359,103 @@ fn parts_of_different_types_are_widened() {
     let (stored, widened) = (loaded(Purpose::UseAsStored(Some(DType::F32))), loaded(Purpose::Use(DType::F32)));
     assert_eq!(logits(&stored), logits(&widened));
     assert!(stored.params().product_bytes() < widened.params().product_bytes());
+}
+
+/// Writes a model in both layouts, where both have words for it.
+fn written(model: &Transformer, to: &Path, dtype: Option<Format>) -> crate::Result<[Vec<u8>; 2]> {
+    let (special, generation) = (SpecialIds::default(), PublishedGeneration::default());
+    export_hf(model, to, &special, &generation, &CardFacts::default(), dtype)?;
+    let facts = GgufFacts { name: "test".to_owned(), special, generation, origin: Origin::default(), tokenizer: None };
+    let path = to.join("model.gguf");
+    match export_gguf(model, &path, dtype, &facts) {
+        Err(Error::Config(why)) if why.contains("GGUF") => {}
+        other => drop(other?),
+    }
+    let bytes = |name: &str| std::fs::read(to.join(name)).unwrap_or_default();
+    Ok([bytes("model.safetensors"), bytes("model.gguf")])
+}
+
+/// Tensor by tensor or all at once, with and without adapters: the same bytes.
+#[test]
+fn what_stays_in_its_file_is_written_as_what_was_read() {
+    let device = Device::cpu(1);
+    for model_type in ["llama", "gpt2", "gpt_neox", "phi3", "gemma3_text", "mixtral", "opt", "bert", "t5", "marian"] {
+        for format in [Format::F16, Format::Bf16] {
+            let [from, here, there] = [(); 3].map(|()| tempfile::tempdir().unwrap());
+            exported(model_type, from.path(), &device);
+            narrow(&from.path().join("model.safetensors"), format);
+            for is_adapted in [false, true] {
+                let loaded = |purpose| {
+                    let mut model = load_hf(from.path(), &device, purpose).unwrap();
+                    let settings = LoraSettings { rank: 2, alpha: 3.0, targets: None, seed: 5 };
+                    if is_adapted {
+                        attach_new(&mut model, &settings).unwrap();
+                    }
+                    for i in model.params().own_specs().len()..model.params().len() {
+                        let shape = model.params().specs()[i].shape;
+                        let values: Vec<f32> =
+                            (0..shape.n_elements() as u64).map(|at| Key::new(7).normal(at)).collect();
+                        let values = Tensor::from_f32(&device, shape, &values);
+                        model.params_mut().set(genera_tensor::ParamId(i), &values);
+                    }
+                    model
+                };
+                let mut read = loaded(Purpose::Training(DType::F32));
+                read.params_mut().merge();
+                let in_file = loaded(Purpose::Export);
+                assert!(in_file.params().own_specs().iter().all(|spec| {
+                    let id = in_file.params().id(&spec.name);
+                    in_file.params().is_packed_only(id)
+                }));
+                let context = format!("{model_type}, {}, adapted: {is_adapted}", format.name());
+                let expected = written(&read, here.path(), Some(Format::F32)).unwrap();
+                assert!(written(&in_file, there.path(), Some(Format::F32)).unwrap() == expected, "{context}");
+                let has_words = ["llama", "gpt_neox", "phi3", "mixtral"].contains(&model_type);
+                assert!(!has_words || !expected[1].is_empty(), "{context}");
+                // Without a wish, as they are stored.
+                written(&in_file, there.path(), None).unwrap();
+                let again = Reader::open(&there.path().join("model.safetensors")).unwrap();
+                assert!(again.entries().iter().all(|entry| entry.stored.format() == Some(format)), "{context}");
+                let config = std::fs::read_to_string(there.path().join("config.json")).unwrap();
+                let name = match format {
+                    Format::F16 => "float16",
+                    _ => "bfloat16",
+                };
+                assert!(config.contains(&format!("\"dtype\": \"{name}\"")), "{context}: {config}");
+                // What is said of lengths is what was said before: of a model of one's own the context, of others nothing.
+                let generation =
+                    |dir: &TempDir| std::fs::read_to_string(dir.path().join("generation_config.json")).unwrap();
+                assert!(
+                    generation(&from).contains("max_length") && !generation(&there).contains("max_length"),
+                    "{context}"
+                );
+            }
+        }
+    }
+}
+
+/// Nobody takes half a model for a whole one.
+#[test]
+fn a_file_that_is_cut_short_before_it_is_written_elsewhere_is_an_error() {
+    let (device, from, to) = (Device::cpu(1), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    exported("llama", from.path(), &device);
+    let model = load_hf(from.path(), &device, Purpose::Export).unwrap();
+    let path = from.path().join("model.safetensors");
+    File::options().write(true).open(&path).unwrap().set_len(1 << 12).unwrap();
+    let message = written(&model, to.path(), None).unwrap_err().to_string();
+    assert!(message.contains("cannot read") && message.contains(from.path().to_str().unwrap()), "{message}");
+    assert!(!to.path().join("model.safetensors").exists() && !to.path().join("model.safetensors.part").exists());
+}
+
+/// Infinities would make every answer NaN.
+#[test]
+fn numbers_that_f16_cannot_hold_are_named() {
+    let (device, to) = (Device::cpu(1), tempfile::tempdir().unwrap());
+    let from = changed("llama", |_| {}, |tensors| tensors[0].2[3] = 1e5);
+    let model = load_hf(from.path(), &device, Purpose::Export).unwrap();
+    let message = written(&model, to.path(), Some(Format::F16)).unwrap_err().to_string();
+    assert!(message.contains("has numbers that f16 cannot hold") && message.contains("take bf16"), "{message}");
+    written(&model, to.path(), Some(Format::Bf16)).unwrap();
+    let blocks = written(&model, to.path(), Some(Format::Q8_0)).unwrap_err().to_string();
+    assert!(blocks.contains("go into a GGUF file"), "{blocks}");
 }

@@ -237,8 +237,15 @@ fn a_directory_loads_with_either() {
     let device = Device::cpu(1);
     let original = model(&plain(), DType::F32, &device);
     let dir = tempfile::tempdir().unwrap();
-    export_hf(&original, dir.path(), &SpecialIds::default(), &PublishedGeneration::default(), &CardFacts::default())
-        .unwrap();
+    export_hf(
+        &original,
+        dir.path(),
+        &SpecialIds::default(),
+        &PublishedGeneration::default(),
+        &CardFacts::default(),
+        None,
+    )
+    .unwrap();
     let file = dir.path().join("model.safetensors");
     let saved = resaved(&file);
     std::fs::remove_file(&file).unwrap();

@@ -32,7 +32,7 @@ fn config(preset: &str) -> ModelConfig {
 fn facts() -> GgufFacts {
     let special = SpecialIds { padding: None, begin: Some(1), end: vec![2], ..SpecialIds::default() };
     let generation = PublishedGeneration::default();
-    GgufFacts { name: "test".to_owned(), special, generation, tokenizer: None }
+    GgufFacts { name: "test".to_owned(), special, generation, origin: Origin::default(), tokenizer: None }
 }
 
 fn logits(model: &Transformer) -> Vec<f32> {
@@ -69,7 +69,7 @@ fn what_is_exported_is_the_same_model() {
         let mut model = model(&config, DType::F32, &device);
         model.set_published_as(Some(model_type));
         let path = directory.path().join(format!("{model_type}.gguf"));
-        export_gguf(&model, &path, Format::F32, &facts()).unwrap();
+        export_gguf(&model, &path, Some(Format::F32), &facts()).unwrap();
         let loaded = GgufFile::open(&path).unwrap().load(&device, Purpose::Training(DType::F32)).unwrap();
         let GgufModel { transformer, special, .. } = loaded;
         assert_eq!(transformer.published_as(), Some(*model_type));
@@ -112,7 +112,7 @@ fn variants_of_a_family_are_the_same_model() {
     ] {
         let model = model(&config, DType::F32, &device);
         let path = directory.path().join(format!("{name}.gguf"));
-        export_gguf(&model, &path, Format::F32, &facts()).unwrap();
+        export_gguf(&model, &path, Some(Format::F32), &facts()).unwrap();
         let loaded = GgufFile::open(&path).unwrap().load(&device, Purpose::Training(DType::F32)).unwrap().transformer;
         assert_eq!(loaded.config(), model.config(), "{name}");
         assert_eq!(logits(&loaded), logits(&model), "{name}");
@@ -183,8 +183,13 @@ fn ends_and_sampling_come_back() {
             repetition_penalty: Some(1.1),
             ..PublishedGeneration::default()
         };
-        export_gguf(&model, &path, Format::F32, &GgufFacts { special, generation: generation.clone(), ..facts() })
-            .unwrap();
+        export_gguf(
+            &model,
+            &path,
+            Some(Format::F32),
+            &GgufFacts { special, generation: generation.clone(), ..facts() },
+        )
+        .unwrap();
         let loaded = GgufFile::open(&path).unwrap().load(&device, Purpose::Use(DType::F32)).unwrap();
         let mut found = loaded.special.end;
         found.sort_unstable();
@@ -226,7 +231,7 @@ fn keys_of_ends_are_those_of_the_file_that_they_come_from() {
         let mut special = SpecialIds { end, gguf_ends, ..facts().special };
         for _ in 0..2 {
             let facts = GgufFacts { special, tokenizer: tokenizer.clone(), ..facts() };
-            export_gguf(&model, &path, Format::F32, &facts).unwrap();
+            export_gguf(&model, &path, Some(Format::F32), &facts).unwrap();
             let keys = keys_of(&Reader::open(&path).unwrap());
             assert!(keys.iter().map(|(key, id)| (key.as_str(), *id)).eq(expected.iter().copied()), "{keys:?}");
             special = GgufFile::open(&path).unwrap().load(&device, Purpose::Use(DType::F32)).unwrap().special;
@@ -252,7 +257,7 @@ fn quantised_weights_stay_near_their_model() {
         (Format::Q6K, 0.02, 0.03),
     ] {
         let path = directory.path().join(format.name()).with_extension("gguf");
-        export_gguf(&model, &path, format, &facts()).unwrap();
+        export_gguf(&model, &path, Some(format), &facts()).unwrap();
         let loaded = |purpose| GgufFile::open(&path).unwrap().load(&device, purpose).unwrap().transformer;
         let widened = logits(&loaded(Purpose::Use(DType::F32)));
         let stored = logits(&loaded(Purpose::UseAsStored(None)));
@@ -268,7 +273,7 @@ fn what_has_no_words_in_gguf_is_refused() {
     let (device, directory) = (Device::cpu(1), tempfile::tempdir().unwrap());
     let path = directory.path().join("x.gguf");
     let refusal = |config: &ModelConfig, format| {
-        let error = export_gguf(&model(config, DType::F32, &device), &path, format, &facts()).unwrap_err();
+        let error = export_gguf(&model(config, DType::F32, &device), &path, Some(format), &facts()).unwrap_err();
         assert!(!path.exists());
         error.to_string()
     };
@@ -311,7 +316,7 @@ fn tokenizers_come_back() {
         });
         let tokenizer = TokenizerFiles { tokenizer: file.to_string(), config: config.to_string() };
         let path = directory.path().join(format!("{i}.gguf"));
-        export_gguf(&model, &path, Format::F16, &GgufFacts { tokenizer: Some(tokenizer), ..facts() }).unwrap();
+        export_gguf(&model, &path, Some(Format::F16), &GgufFacts { tokenizer: Some(tokenizer), ..facts() }).unwrap();
         let loaded = GgufFile::open(&path).unwrap().take_tokenizer().files().unwrap().unwrap();
         let (found, settings): (Json, Json) =
             (serde_json::from_str(&loaded.tokenizer).unwrap(), serde_json::from_str(&loaded.config).unwrap());
@@ -340,7 +345,7 @@ fn runs_of_spaces_stay_tokens() {
         },
     });
     let tokenizer = Some(TokenizerFiles { tokenizer: tokenizer.to_string(), config: "{}".to_owned() });
-    export_gguf(&model, &path, Format::F16, &GgufFacts { tokenizer, ..facts() }).unwrap();
+    export_gguf(&model, &path, Some(Format::F16), &GgufFacts { tokenizer, ..facts() }).unwrap();
     let files = GgufFile::open(&path).unwrap().take_tokenizer().files().unwrap().unwrap();
     let found: Json = serde_json::from_str(&files.tokenizer).unwrap();
     let added: Vec<&Json> = found["added_tokens"].as_array().unwrap().iter().map(|token| &token["content"]).collect();
@@ -428,7 +433,7 @@ fn pooling_comes_back() {
         (Some(unknown()), true, None, Some("(the modules A, B) cannot be written")),
     ] {
         model.set_pooling(taken.map(|taken| Pooling { taken, normalizes, ..Pooling::default() }));
-        let said = export_gguf(&model, &path, Format::F32, &facts()).unwrap();
+        let said = export_gguf(&model, &path, Some(Format::F32), &facts()).unwrap();
         assert_eq!(said.is_some(), note.is_some(), "{said:?}");
         assert!(said.iter().zip(note).all(|(said, note)| said.contains(note)), "{said:?}");
         let loaded = GgufFile::open(&path).unwrap().load(&device, Purpose::Use(DType::F32)).unwrap().transformer;
@@ -501,7 +506,7 @@ fn white_space_behind_tokens_of_phi_3_is_left_out() {
     for (name, expected) in [("Phi-3 mini", [false, true, false, true]), ("Phi 4", [false; 4])] {
         let tokenizer = TokenizerFiles { tokenizer: tokenizer.to_string(), config: "{}".to_owned() };
         let facts = GgufFacts { name: name.to_owned(), tokenizer: Some(tokenizer), ..facts() };
-        export_gguf(&model, &path, Format::F16, &facts).unwrap();
+        export_gguf(&model, &path, Some(Format::F16), &facts).unwrap();
         let loaded = GgufFile::open(&path).unwrap().take_tokenizer().files().unwrap().unwrap();
         let file: Json = serde_json::from_str(&loaded.tokenizer).unwrap();
         let stripped: Vec<bool> =
