@@ -70,10 +70,6 @@ impl<T, E: Into<Failure>> While<T> for Result<T, E> {
     }
 }
 
-<<<<<<< HEAD
-/// Ends quietly, as other tools do, when the reader of our output (`head`, `less`) has gone; with a message when it cannot be
-/// written (a full disk), and when weights
-=======
 /// A failure to read a text, which says what to do where the text is in another encoding.
 pub fn unreadable(name: &str, error: &io::Error) -> Failure {
     if error.kind() != io::ErrorKind::InvalidData {
@@ -85,8 +81,8 @@ pub fn unreadable(name: &str, error: &io::Error) -> Failure {
     ))
 }
 
-/// Ends quietly, as other tools do, when the reader of our output (`head`, `less`) has gone; and with a message when weights
->>>>>>> hB
+/// Ends quietly, as other tools do, when the reader of our output (`head`, `less`) has gone; with a message when it cannot be
+/// written (a full disk), and when weights
 /// that are read while they are used ([`Purpose::UseInPlace`]) can no longer be read.
 ///
 /// [`Purpose::UseInPlace`]: genera_engine::weights::Purpose::UseInPlace

@@ -1,12 +1,8 @@
 //! `genera reference`, hidden: the pages of docs/reference, made from the lists in the code.
 
 use crate::failure::Outcome;
-<<<<<<< HEAD
 use crate::plan::records;
-use clap::CommandFactory;
 use genera_data::source::{RECORD_LAYOUTS, Record};
-=======
->>>>>>> hB
 use genera_engine::weights::FAMILIES;
 use genera_engine::weights::gguf::DIALECTS;
 use genera_engine::{presets, recipe};
