@@ -100,7 +100,9 @@ pub fn recorded(path: &Path) -> Outcome<String> {
 /// # Source
 /// Dettmers, Pagnoni, Holtzman and Zettlemoyer, "QLoRA: efficient finetuning of quantized LLMs", arXiv 2305.14314.
 pub fn training(recipe: &Recipe, dtype: DType) -> Purpose {
-    let is_gguf = recipe.base.path.as_deref().is_some_and(|path| model::is_gguf(Path::new(path)));
+    // A name on the hub says where its file lies.
+    let place = recipe.base.path.as_deref().and_then(|path| hub::locate(Path::new(path)).ok());
+    let is_gguf = place.is_some_and(|place| model::is_gguf(&place));
     if recipe.lora.rank.is_some() && is_gguf { Purpose::UseAsStored(Some(dtype)) } else { Purpose::Training(dtype) }
 }
 

@@ -627,11 +627,9 @@ impl<'m> SpeakingModel<'m> {
     /// What the decoder of an encoder-decoder reads first.
     ///
     /// # Errors
-    /// When the files do not say which token that is.
+    /// As [`SpecialIds::decoder_opening`].
     pub fn decoder_start(&self) -> Outcome<u32> {
-        self.special.decoder_opening().ok_or_else(|| {
-            Failure::new("the model's files name no decoder_start_token_id, so the decoder cannot begin")
-        })
+        Ok(self.special.decoder_opening(self.transformer.config().vocab_size)?)
     }
 
     /// How many of these tokens stand for something that the vocabulary lacks.

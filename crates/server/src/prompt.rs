@@ -193,9 +193,8 @@ pub fn of_text(model: &Served, text: &str) -> Result<Prompt, Problem> {
 /// 400 when it cannot begin.
 pub fn of_tokens(model: &Served, tokens: Vec<u32>) -> Result<Prompt, Problem> {
     if model.modality.is_paired() {
-        let start = model.special.decoder_opening().ok_or_else(|| {
-            Problem::invalid("model", "the model's files name no token for its decoder to begin with")
-        })?;
+        let start = model.special.decoder_opening(model.config.vocab_size);
+        let start = start.map_err(|error| Problem::invalid("model", error.to_string()))?;
         return Ok(Prompt { source: Some(tokens), tokens: vec![start] });
     }
     if !tokens.is_empty() {

@@ -68,7 +68,7 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     let params = initial_params(&config, recipe.train.seed, DType::F32, &device);
     let special = SpecialIds::of(&prepared.tokenizer.vocab().special, &config);
     let model = Transformer::new(config, params, &device);
-    let settings = loader_settings(&recipe, &prepared, &special, model.config().vocab_size);
+    let settings = loader_settings(&recipe, &prepared, &special, model.config().vocab_size)?;
     let loader = Loader::new(vec![(prepared.train.clone(), 1.0)], settings)?;
     let facts = export::Facts {
         recipe: &recipe,

@@ -210,7 +210,7 @@ impl Session {
         let of_tokenizer = || SpecialIds::of(&prepared.tokenizer.vocab().special, trainer.model().config());
         let special = base::special_of(&run)?.unwrap_or_else(of_tokenizer);
         let generation = base::generation_of(&run, &recipe, trainer.model())?;
-        let settings = loader_settings(&recipe, &prepared, &special, trainer.model().config().vocab_size);
+        let settings = loader_settings(&recipe, &prepared, &special, trainer.model().config().vocab_size)?;
         let private = match trainer.settings().privacy {
             None => None,
             Some(privacy) => {
@@ -661,20 +661,28 @@ fn prepare_again(recipe: &Recipe, run: &RunDirectory, surroundings: &Surrounding
 }
 
 /// How the batches of a recipe are cut from its data, for a model of `n_rows` tokens.
-pub fn loader_settings(recipe: &Recipe, prepared: &Prepared, special: &SpecialIds, n_rows: usize) -> LoaderSettings {
+///
+/// # Errors
+/// When a decoder has nothing to begin with.
+pub fn loader_settings(
+    recipe: &Recipe,
+    prepared: &Prepared,
+    special: &SpecialIds,
+    n_rows: usize,
+) -> Outcome<LoaderSettings> {
     let data = &recipe.data;
     let context = recipe.model.context_len;
     let layout = match data.layout {
         Some(recipe::Layout::Contiguous) => Layout::Contiguous,
         Some(recipe::Layout::Padded) => Layout::Padded(Padded {
-            begin: special.decoder_opening().unwrap_or(0),
+            begin: special.decoder_opening(n_rows)?,
             max_source_len: data.max_source_len.unwrap_or(context),
             max_target_len: data.max_target_len.unwrap_or(context),
             max_tokens: data.tokens_per_batch,
         }),
         Some(recipe::Layout::Packed) | None => Layout::Packed,
     };
-    LoaderSettings {
+    Ok(LoaderSettings {
         layout,
         rows: match plan::privacy::is_on(recipe) {
             true => recipe.train.batch_size.min(plan::privacy::ROWS_AT_ONCE),
@@ -686,7 +694,7 @@ pub fn loader_settings(recipe: &Recipe, prepared: &Prepared, special: &SpecialId
         padding: special.padding.filter(|&id| (id as usize) < n_rows).unwrap_or(0),
         token_bytes: prepared.tokenizer.token_bytes(),
         vary: plan::data::modality_of(&recipe.data).ok().and_then(|(modality, _)| modality.vary(&prepared.tokenizer)),
-    }
+    })
 }
 
 impl Clock {

@@ -101,9 +101,22 @@ impl SpecialIds {
         Self { end: self.stop_ids(of_tokenizer, n_rows), ..self.clone() }
     }
 
-    /// What the decoder of an encoder-decoder reads first; `None` when the files do not say.
-    pub fn decoder_opening(&self) -> Option<TokenId> {
-        self.decoder_start.or(self.begin).or(self.padding)
+    /// What the decoder of an encoder-decoder with so many tokens reads first.
+    ///
+    /// # Errors
+    /// When the files do not say, or name a token that the model does not have, as a family's default may be.
+    pub fn decoder_opening(&self, n_rows: usize) -> Result<TokenId> {
+        let id = self.decoder_start.or(self.begin).or(self.padding).ok_or_else(|| {
+            Error::Config("the model's files name no decoder_start_token_id, so the decoder cannot begin".to_owned())
+        })?;
+        if id as usize >= n_rows {
+            return Err(Error::Config(format!(
+                "the decoder is to begin with token {id}, and the model has tokens 0 to {}; mend decoder_start_token_id in its \
+                 config.json and generation_config.json",
+                n_rows - 1
+            )));
+        }
+        Ok(id)
     }
 }
 
@@ -126,25 +139,7 @@ pub fn read_config(dir: &Path) -> Result<PublishedConfig> {
         published.special = special_ids(&fields, published.special)?;
         published.generation = PublishedGeneration::read(&fields, published.model.is_encoder_decoder())?;
     }
-    check_opening(dir, &published)?;
     Ok(published)
-}
-
-/// Refuses a decoder that is to begin with a token that the model does not have. Other ids may name such a token, which then is
-/// neither read nor written.
-fn check_opening(dir: &Path, published: &PublishedConfig) -> Result<()> {
-    let (model, opening) = (&published.model, published.special.decoder_opening());
-    match opening.filter(|&id| model.is_encoder_decoder() && id as usize >= model.vocab_size) {
-        Some(id) => Err(Error::file(
-            dir,
-            format!(
-                "the decoder is to begin with token {id}, and the model has tokens 0 to {}; mend decoder_start_token_id in \
-                 config.json and generation_config.json",
-                model.vocab_size - 1
-            ),
-        )),
-        None => Ok(()),
-    }
 }
 
 /// How a model is to answer by a file like `generation_config.json`; `None` when there is no such file.
@@ -539,20 +534,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_decoder_cannot_begin_with_a_token_that_does_not_exist() {
-        let config = serde_json::json!({
-            "model_type": "t5", "vocab_size": 10, "d_model": 8, "d_kv": 4, "num_heads": 2, "num_layers": 1, "d_ff": 16,
-            "pad_token_id": 0
-        });
-        let Value::Object(mut map) = config else { unreachable!("an object was written") };
-        let dir = Path::new("model");
-        let mut opening = |id: u32| {
-            map.insert("decoder_start_token_id".to_owned(), id.into());
-            check_opening(dir, &parse(dir, &map).expect("a configuration")).map_err(|error| error.to_string())
-        };
-        assert_eq!(opening(9), Ok(()));
-        let message = opening(10).expect_err("there are ten tokens");
-        assert!(message.contains("token 10") && message.contains("tokens 0 to 9"), "{message}");
+    fn a_decoder_begins_with_a_token_that_exists() {
+        let ids = SpecialIds { decoder_start: Some(9), begin: Some(1), ..SpecialIds::default() };
+        let message = |n_rows| ids.decoder_opening(n_rows).map_err(|error| error.to_string());
+        assert_eq!(message(10), Ok(9));
+        let beyond = message(9).unwrap_err();
+        assert!(beyond.contains("token 9") && beyond.contains("tokens 0 to 8"), "{beyond}");
+        assert_eq!(SpecialIds { decoder_start: None, ..ids }.decoder_opening(9).ok(), Some(1));
+        let none = SpecialIds::default().decoder_opening(9).unwrap_err().to_string();
+        assert!(none.contains("decoder_start_token_id"), "{none}");
     }
 
     #[test]
