@@ -33,13 +33,18 @@ pub struct Tally {
 /// What became of some tokens behind each other.
 #[derive(Clone, Copy, Debug)]
 struct Block {
+    /// Counted from 0.
+    document: usize,
     likelihood: Likelihood,
     n_hits: u64,
 }
 
-/// Where figures would lie on other texts of the same kind; `None` for what one block cannot tell.
+/// Where figures would lie on other texts of the same kind, or, where the documents are few, on other pieces of these; `None` for
+/// what one piece cannot tell.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Intervals {
+    /// What was drawn again.
+    pub interval_unit: Option<&'static str>,
     #[serde(rename = "nats_per_token_interval")]
     pub nats_per_token: Option<Interval>,
     #[serde(rename = "perplexity_interval")]
@@ -52,42 +57,61 @@ pub struct Intervals {
 }
 
 impl Tally {
-    fn add(&mut self, block: Score, bytes_per_token: f64) {
+    fn add(&mut self, document: usize, block: Score, bytes_per_token: f64) {
         self.score += block;
         let Score { n_tokens, nats, n_hits } = block;
         let n_bytes = (n_tokens as f64 * bytes_per_token).round() as usize;
-        self.blocks.push(Block { likelihood: Likelihood { nats, n_tokens: n_tokens as usize, n_bytes }, n_hits });
+        self.blocks.push(Block {
+            document,
+            likelihood: Likelihood { nats, n_tokens: n_tokens as usize, n_bytes },
+            n_hits,
+        });
     }
 
-    fn statistics(&self) -> Option<Statistics> {
-        let blocks: Vec<Likelihood> = self.blocks.iter().map(|block| block.likelihood).collect();
-        Likelihood::statistics(&blocks).ok().filter(|_| blocks.len() > 1)
+    /// Documents, where there are enough of them to be drawn again; or else blocks of at most 256 tokens, none of which holds
+    /// tokens of two documents. Pieces of one document are more alike than those of others, so that blocks tell of these documents
+    /// alone.
+    fn units(&self) -> (Vec<Block>, &'static str) {
+        let n_documents = self.blocks.chunk_by(|a, b| a.document == b.document).count();
+        if n_documents < MIN_DOCUMENTS {
+            return (joined(&self.blocks, |_, _| false), "block of 256 tokens");
+        }
+        (joined(&self.blocks, |a, b| a.document == b.document), "document")
     }
 
-    /// The intervals of its figures: a bootstrap over blocks of at most 256 tokens, none of which holds tokens of two documents.
+    fn statistics(units: &[Block]) -> Option<Statistics> {
+        let likelihoods: Vec<Likelihood> = units.iter().map(|unit| unit.likelihood).collect();
+        Likelihood::statistics(&likelihoods).ok().filter(|_| units.len() > 1)
+    }
+
+    /// The intervals of its figures: a bootstrap over documents or blocks.
     pub fn intervals(&self) -> Intervals {
-        let (Some(statistics), bootstrap) = (self.statistics(), Bootstrap::default()) else {
+        let (units, name) = self.units();
+        let (Some(statistics), bootstrap) = (Self::statistics(&units), Bootstrap::default()) else {
             return Intervals::default();
         };
-        let of = |metric: &dyn Metric| Some(bootstrap.interval(metric, &statistics));
-        let hits = self.blocks.iter().map(|block| [block.n_hits as f64, block.likelihood.n_tokens as f64]);
+        let of = |metric: &dyn Metric| bootstrap.interval(metric, &statistics);
+        let hits = units.iter().map(|unit| [unit.n_hits as f64, unit.likelihood.n_tokens as f64]);
         let percent = bootstrap.interval(&ExactMatch, &Statistics::new(hits, ""));
         let accuracy = Interval { low: percent.low / 100.0, high: percent.high / 100.0, ..percent };
+        let nats = of(&NatsPerToken);
         Intervals {
-            nats_per_token: of(&NatsPerToken),
-            perplexity: of(&Perplexity),
-            bits_per_byte: of(&BitsPerByte),
+            interval_unit: Some(name),
+            nats_per_token: Some(nats),
+            // Of a mean that only grows with the other the interval is that of the other.
+            perplexity: Some(Interval { low: nats.low.exp(), high: nats.high.exp(), ..nats }),
+            bits_per_byte: Some(of(&BitsPerByte)),
             accuracy: Some(accuracy),
         }
     }
 
-    /// By how many percent its perplexity is above that of the same documents before, and where that lies when the blocks are
+    /// By how many percent its perplexity is above that of the same documents before, and where that lies when documents or blocks are
     /// drawn again, the same ones for both.
     pub fn change_since(&self, before: &Self) -> (f64, Option<Interval>) {
         let perplexity = before.score.nats_per_token().exp();
         let percent = 100.0 / perplexity;
-        let pair =
-            self.statistics().zip(before.statistics()).filter(|(after, before)| after.n_rows() == before.n_rows());
+        let [after, before] = [self, before].map(|tally| Self::statistics(&tally.units().0));
+        let pair = after.zip(before).filter(|(after, before)| after.n_rows() == before.n_rows());
         let interval = pair.map(|(after, before)| {
             let Interval { low, high, confidence } =
                 Bootstrap::default().compare(&Perplexity, &after, &before).interval;
@@ -97,6 +121,30 @@ impl Tally {
     }
 }
 
+/// Fewest documents that are drawn again as wholes.
+const MIN_DOCUMENTS: usize = 20;
+
+/// Most units that are drawn again: more would take long and change nothing.
+const MAX_UNITS: usize = 4096;
+
+/// Blocks with those behind them that belong together; where these are very many, some neighbours together as well.
+fn joined(blocks: &[Block], belong_together: fn(&Block, &Block) -> bool) -> Vec<Block> {
+    let sum = |blocks: &[Block]| {
+        let [first, others @ ..] = blocks else { unreachable!("chunks hold a block at least") };
+        others.iter().fold(*first, |sum, block| Block {
+            document: sum.document,
+            likelihood: Likelihood {
+                nats: sum.likelihood.nats + block.likelihood.nats,
+                n_tokens: sum.likelihood.n_tokens + block.likelihood.n_tokens,
+                n_bytes: sum.likelihood.n_bytes + block.likelihood.n_bytes,
+            },
+            n_hits: sum.n_hits + block.n_hits,
+        })
+    };
+    let units: Vec<Block> = blocks.chunk_by(belong_together).map(sum).collect();
+    units.chunks(units.len().div_ceil(MAX_UNITS).max(1)).map(sum).collect()
+}
+
 /// An interval in words, empty where there is none.
 pub fn in_words(interval: Option<Interval>, n_decimals: usize) -> String {
     interval.map_or_else(String::new, |Interval { low, high, confidence }| {
@@ -104,7 +152,7 @@ pub fn in_words(interval: Option<Interval>, n_decimals: usize) -> String {
     })
 }
 
-/// The documents of a file, and as what a model reads them: conversations by its chat template; everything else as a model of
+/// The documents of a file, and as what a model reads them: conversations by its chat template, where it `has_template`; everything else as a model of
 /// this kind does, those that learned from conversations as text. `column` holds the text of tables and JSON lines.
 ///
 /// # Errors
@@ -113,9 +161,11 @@ pub fn documents(
     path: &Path,
     column: Option<&str>,
     kind: &'static dyn Modality,
+    has_template: bool,
 ) -> Outcome<(Documents, &'static dyn Modality)> {
     let column = column.map(str::to_owned);
-    let is_chat = column.is_none() && !kind.is_paired() && record_of(path, true)? == Some(Record::Conversation);
+    // Without a template a text that stands beside what could be said is what counts.
+    let is_chat = column.is_none() && !kind.is_paired() && record_of(path, has_template)? == Some(Record::Conversation);
     let (columns, kind): (_, &dyn Modality) = match is_chat {
         true => (conversation_columns(column), &Chat),
         false => (Columns { text: column, ..Columns::default() }, as_text(kind)),
@@ -142,7 +192,8 @@ where
     Failure: From<E>,
 {
     let mut tally = Tally::default();
-    let (mut group, mut bytes_per_token): (Vec<Scored>, Vec<f64>) = Default::default();
+    // Of each sequence its document, and how many bytes a token of it has.
+    let (mut group, mut origins, mut n_documents): (Vec<Scored>, Vec<(usize, f64)>, _) = Default::default();
     let mut documents = documents.peekable();
     while let Some(document) = documents.next() {
         let document = document?;
@@ -151,13 +202,14 @@ where
         tally.n_unknown += part.n_unknown;
         // Which bytes a token stands for is not asked for each; those of a document are shared out evenly.
         let per_token = part.n_bytes as f64 / part.n_scored().max(1) as f64;
-        bytes_per_token.resize(bytes_per_token.len() + part.sequences.len(), per_token);
+        origins.resize(origins.len() + part.sequences.len(), (n_documents, per_token));
+        n_documents += 1;
         group.extend(part.sequences);
         let n_tokens: usize = group.iter().map(|sequence| sequence.tokens.len()).sum();
         if n_tokens > GROUP_TOKENS || documents.peek().is_none() {
             let scores = score_blocks(model.transformer, &std::mem::take(&mut group), &ScoreSettings::default())?;
-            for (blocks, bytes_per_token) in scores.into_iter().zip(std::mem::take(&mut bytes_per_token)) {
-                blocks.into_iter().for_each(|block| tally.add(block, bytes_per_token));
+            for (blocks, (document, bytes_per_token)) in scores.into_iter().zip(std::mem::take(&mut origins)) {
+                blocks.into_iter().for_each(|block| tally.add(document, block, bytes_per_token));
             }
             progress(tally.score.n_tokens);
         }
@@ -212,5 +264,46 @@ impl Sequences {
 
     fn n_scored(&self) -> usize {
         self.sequences.iter().map(|sequence| sequence.tokens.len().saturating_sub(sequence.n_given)).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Documents of ten blocks each, alike within and not among each other.
+    fn tally(n_documents: usize) -> Tally {
+        let mut tally = Tally::default();
+        for document in 0..n_documents {
+            let nats = if document % 2 == 0 { 256.0 } else { 512.0 };
+            (0..10).for_each(|_| tally.add(document, Score { n_tokens: 256, nats, n_hits: 64 }, 1.0));
+        }
+        tally
+    }
+
+    #[test]
+    fn many_documents_are_drawn_again_as_wholes() {
+        let width = |tally: &Tally| {
+            let Intervals { nats_per_token, interval_unit, .. } = tally.intervals();
+            let Interval { low, high, .. } = nats_per_token.unwrap();
+            assert!(low < 1.5 && high > 1.5, "{low} to {high}");
+            (high - low, interval_unit.unwrap())
+        };
+        let (of_blocks, of_documents) = (width(&tally(MIN_DOCUMENTS - 2)), width(&tally(MIN_DOCUMENTS)));
+        assert_eq!((of_blocks.1, of_documents.1), ("block of 256 tokens", "document"));
+        // As many blocks that tell as much as one each: √10 times as wide, a little less for there being two more.
+        let ratio = of_documents.0 / of_blocks.0;
+        assert!((2.2..4.0).contains(&ratio), "{ratio}");
+        // A hundred times as many documents tell ten times as much, though neighbours are then drawn together.
+        let narrow = width(&tally(100 * MIN_DOCUMENTS)).0;
+        assert!((7.0..14.0).contains(&(of_documents.0 / narrow)), "{narrow}");
+    }
+
+    #[test]
+    fn perplexity_has_the_interval_of_its_logarithm() {
+        let Intervals { nats_per_token, perplexity, .. } = tally(40).intervals();
+        let (nats, perplexity) = (nats_per_token.unwrap(), perplexity.unwrap());
+        assert_eq!([nats.low.exp(), nats.high.exp()], [perplexity.low, perplexity.high]);
+        assert!(tally(0).intervals().perplexity.is_none());
     }
 }

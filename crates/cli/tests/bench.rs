@@ -143,6 +143,11 @@ fn the_recipe_of_a_run_is_measured_as_the_run_was() {
         assert_eq!(measured["vocab_size"], config["vocab_size"], "{measured}");
         assert!(!String::from_utf8_lossy(&output.stderr).contains("assumed"), "{output:?}");
     }
+    // A model that lies beside a recipe by chance is none of its business.
+    bench.write("small.toml", SMALL);
+    std::fs::rename(bench.path("run/model"), bench.path("model")).unwrap();
+    let measured = bench.json(&["bench", "train", "small.toml", "--steps", "1", "--json"]);
+    assert_eq!(measured["vocab_size"], 500, "{measured}");
 }
 
 /// An empty file would look like a result.

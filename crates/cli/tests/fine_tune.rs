@@ -247,6 +247,43 @@ fn preferences_widen_the_margin() {
     assert!(first.abs() < 1e-6 && *last > 0.5, "{margins:?}");
 }
 
+/// Which column holds what may be said in a recipe's words as well, and a text counts where nothing can be said.
+#[test]
+fn what_is_named_is_not_guessed() {
+    let bench = bench();
+    let few = ["--set", "train.steps=2", "--run"];
+    let data = |file: &'static str| ["train", "--base", "base", "--data", file];
+    bench.write("body.jsonl", "{\"body\": \"3 birds\"}\n".repeat(20));
+    bench.run(&with(&[&data("body.jsonl"), &["--set", "data.column=body"], &few, &["body"]]));
+    assert!(bench.read_text("body/recipe.toml").contains("kind = \"text\""));
+    let line = r#"{"instruction": "3 birds", "input": "", "output": "4 trees", "text": "3 birds sat"}"#;
+    bench.write("alpaca.jsonl", format!("{line}\n").repeat(20));
+    bench.run(&with(&[&data("alpaca.jsonl"), &few, &["said"]]));
+    assert!(bench.read_text("said/recipe.toml").contains("kind = \"chat\""));
+    bench.run(&["score", "--model", "base", "--file", "alpaca.jsonl"]);
+    std::fs::remove_file(bench.path("base/chat_template.jinja")).unwrap();
+    bench.run(&with(&[&data("alpaca.jsonl"), &few, &["text"]]));
+    assert!(bench.read_text("text/recipe.toml").contains("kind = \"text\""));
+    bench.run(&["score", "--model", "base", "--file", "alpaca.jsonl"]);
+    // Pairs that are gone on with are documents of their own.
+    bench.write("q.txt", "3 birds\n".repeat(20));
+    bench.write("a.txt", "4 trees\n".repeat(20));
+    let pairs = ["train", "--base", "base", "--data", "q.txt", "--target", "a.txt", "--set", "data.kind=text"];
+    bench.run(&with(&[&pairs, &few, &["pairs"]]));
+    assert!(bench.read_text("pairs/recipe.toml").contains("layout = \"packed\""));
+}
+
+/// A file with nothing in it is of no kind.
+#[test]
+fn an_empty_file_does_not_make_a_directory_mixed() {
+    let bench = bench();
+    std::fs::create_dir(bench.path("chats")).unwrap();
+    bench.write("chats/a.jsonl", bench.read("chat.jsonl"));
+    bench.write("chats/empty.jsonl", "");
+    bench.run(&["train", "--base", "base", "--data", "chats", "--set", "train.steps=2", "--run", "run"]);
+    assert!(bench.read_text("run/recipe.toml").contains("kind = \"chat\""));
+}
+
 #[test]
 fn pairs_become_conversations_and_texts_are_gone_on_with() {
     let bench = bench();

@@ -39,21 +39,28 @@ impl Figures {
         self.path.display().to_string()
     }
 
-    /// Notes in the table that a comparison failed, so that some of its figures lack.
-    pub fn note_failure(&self, comparison: &str, outcome: Result<(), String>) -> Result<(), String> {
-        let Err(why) = outcome else { return Ok(()) };
-        let line = serde_json::json!({ "what": comparison, "asked": "", "reached": "see the error above", "is_reached": null });
-        let file = fs::OpenOptions::new().append(true).open(&self.path);
-        file.and_then(|mut file| writeln!(file, "{line}")).map_err(|error| format!("{}: {error}", self.path()))?;
-        Err(why)
+    /// Lets a comparison add its figures; where it fails before it has any, the table says so.
+    pub fn collect(&self, comparison: &str, compare: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
+        let n_before = self.read()?.len();
+        let outcome = compare();
+        if outcome.is_err() && self.read()?.len() == n_before {
+            let line = serde_json::json!({ "what": comparison, "asked": "", "reached": "the error is above", "is_reached": null });
+            let file = fs::OpenOptions::new().append(true).open(&self.path);
+            file.and_then(|mut file| writeln!(file, "{line}")).map_err(|error| format!("{}: {error}", self.path()))?;
+        }
+        outcome
     }
 
     /// The table of what was collected.
     pub fn table(&self) -> Result<String, String> {
+        Ok(table(&self.read()?))
+    }
+
+    fn read(&self) -> Result<Vec<Figure>, String> {
         let path = self.path();
         let text = fs::read_to_string(&self.path).map_err(|error| format!("{path}: {error}"))?;
         let figures: Result<Vec<_>, _> = text.lines().map(serde_json::from_str).collect();
-        Ok(table(&figures.map_err(|error| format!("{path}: {error}"))?))
+        figures.map_err(|error| format!("{path}: {error}"))
     }
 }
 

@@ -95,8 +95,7 @@ fn peers(words: &[&str]) -> Result<(), String> {
     let environment = [(figures::VARIABLE, figures.path())];
     let environment: Vec<_> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let run = |script, options: &Options| {
-        let outcome = compare(script, options, &python, &genera, &environment);
-        figures.note_failure(script, outcome)
+        figures.collect(script, || compare(script, options, &python, &genera, &environment))
     };
     // The script itself knows best who trains what, where nobody is named.
     let beside = |peers: Option<&str>| options.peers.and(peers).map(str::to_owned);
@@ -115,11 +114,11 @@ fn peers(words: &[&str]) -> Result<(), String> {
             outcomes.push(run("scaling.py", &Options { models: Some("a,b"), peers: None, ..options }));
         }
         if among(&["pytorch"], options.peers).is_some() {
-            let outcome = full::compare_losses(&genera, &python, "gpt2", &environment);
-            outcomes.push(figures.note_failure("losses beside PyTorch's", outcome));
+            let compared = || full::compare_losses(&genera, &python, "gpt2", &environment);
+            outcomes.push(figures.collect("losses beside PyTorch's", compared));
         }
-        let outcome = train_to_the_end(&options, &text, &python, &genera, &environment);
-        outcomes.push(figures.note_failure("bf16 beside f32", outcome));
+        let compared = || train_to_the_end(&options, &text, &python, &genera, &environment);
+        outcomes.push(figures.collect("bf16 beside f32", compared));
     }
     println!("\n{}", figures.table()?);
     let failures: Vec<String> = outcomes.into_iter().filter_map(Result::err).collect();

@@ -15,7 +15,7 @@ use genera_data::{Document, Documents};
 use genera_engine::weights::gguf::{Entry, Reader};
 use genera_engine::weights::{Purpose, export_gguf};
 use genera_eval::Interval;
-use genera_modality::{Modality, Text, demo_by_name};
+use genera_modality::{Chat, Modality, Text, demo_by_name};
 use genera_tensor::Device;
 use genera_tensor::quant::Format;
 use serde::Serialize;
@@ -138,7 +138,7 @@ pub fn run(arguments: &Arguments, common: Common) -> Outcome {
     model::check_gguf_name(output)?;
     // What cannot be read is said before the work.
     if let Some(text) = &arguments.text {
-        scoring::documents(text, None, &Text)?.0.next().transpose()?;
+        scoring::documents(text, None, &Text, true)?.0.next().transpose()?;
     }
     let device = machine::device(common.threads);
     eprintln!("reading {}", arguments.model.display());
@@ -234,7 +234,8 @@ impl<'a> Sample<'a> {
             let reason = |failure: Failure| format!("{}; name a text with --text", failure.message());
             return Ok(is_readable.map(|_| Some(sample)).map_err(reason));
         };
-        let sample = Self { file: Some(file), kind: scoring::documents(file, None, model.modality)?.1 };
+        let has_template = model.codebook.as_ref().is_some_and(|codebook| codebook.chat_template().is_some());
+        let sample = Self { file: Some(file), kind: scoring::documents(file, None, model.modality, has_template)?.1 };
         if n_scored(&sample.asked(model)?, sample.documents()?)? == 0 {
             return Err(Failure::new(format!("{} has no token to predict; it needs at least two", file.display())));
         }
@@ -249,7 +250,7 @@ impl<'a> Sample<'a> {
 
     fn documents(&self) -> Outcome<Documents> {
         match self.file {
-            Some(file) => Ok(scoring::documents(file, None, self.kind)?.0),
+            Some(file) => Ok(scoring::documents(file, None, self.kind, self.kind.name() == Chat.name())?.0),
             None => {
                 let (_, stories) = demo_by_name("stories").expect("the stories are built in");
                 let story = move |i| Ok::<Document, genera_data::Error>((stories.make)(STORIES_SEED, i));

@@ -53,7 +53,10 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
         (Some(target), true) => {
             (Aligned::open(&arguments.file, target)?.documents(&ByteCounter::default())?, model.modality)
         }
-        (None, false) => scoring::documents(&arguments.file, arguments.column.as_deref(), model.modality)?,
+        (None, false) => {
+            let has_template = model.codebook.as_ref().is_some_and(|codebook| codebook.chat_template().is_some());
+            scoring::documents(&arguments.file, arguments.column.as_deref(), model.modality, has_template)?
+        }
         (None, true) => {
             return Err(Failure::new(
                 "a sequence-to-sequence model also needs --target FILE: the lines it should produce",

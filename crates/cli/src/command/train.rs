@@ -451,7 +451,8 @@ fn from_data(data: &Path, arguments: &Arguments, fixed: &Overrides, reasons: &mu
         recipe.data.kind = "translation".to_owned();
         reasons.add("data.kind", if has_column { "a target column is given" } else { "--target is given" });
     }
-    let is_open = !is_paired && arguments.column.is_none() && !fixed.fixes("data.kind");
+    let has_column = arguments.column.is_some() || fixed.fixes("data.column");
+    let is_open = !is_paired && !has_column && !fixed.fixes("data.kind");
     if let Some((kind, why)) = if is_open { plan::data::recognised(data, arguments.base.is_some())? } else { None } {
         recipe.data.kind = kind.to_owned();
         reasons.add("data.kind", why);

@@ -12,7 +12,7 @@ use genera_engine::ModelConfig;
 use genera_engine::config::Shape;
 use genera_engine::presets::{self, Stacks};
 use genera_engine::recipe::{DataRecipe, Layout, Reasons, Recipe, TokenizerKind};
-use genera_modality::{Demo, Encoder, Modality, REJECTED, Text, Translation, by_name, demo_by_name};
+use genera_modality::{Chat, Demo, Encoder, Modality, REJECTED, Text, Translation, by_name, demo_by_name};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -69,7 +69,7 @@ pub fn settle(recipe: &mut Recipe, reasons: &mut Reasons, base: Option<&Base>) -
     }
     let data = &mut recipe.data;
     if data.layout.is_none() {
-        let is_one_text = demo.is_none() && is_one_plain_text(&data.files);
+        let is_one_text = demo.is_none() && data.target_files.is_empty() && is_one_plain_text(&data.files);
         let (layout, reason) = match (modality.is_paired(), is_one_text) {
             (true, _) => (Layout::Padded, "pairs of different lengths"),
             (false, true) => (Layout::Contiguous, "one continuous text"),
@@ -93,6 +93,12 @@ pub fn settle(recipe: &mut Recipe, reasons: &mut Reasons, base: Option<&Base>) -
 /// that turns a text into another become pairs.
 fn settle_kind(recipe: &mut Recipe, reasons: &mut Reasons, base: &Base) -> Outcome<()> {
     let (modality, _) = modality_of(&recipe.data)?;
+    let is_recognised = modality.name() == Chat.name() && reasons.get("data.kind").is_some();
+    if is_recognised && base.codebook.chat_template().is_none() && records::have_texts(&recipe.data.files)? {
+        recipe.data.kind = Text.name().to_owned();
+        reasons.add("data.kind", "each line has a text as well, and the base has no chat template for conversations");
+        return Ok(());
+    }
     let is_completed = modality.name() == Text.name() && recipe.data.target_column.is_some();
     if is_completed && base.transformer.config().is_encoder_decoder() {
         recipe.data.kind = Translation.name().to_owned();

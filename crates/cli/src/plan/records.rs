@@ -29,6 +29,9 @@ const PAIRS: [(&str, &str); 7] = [
 pub fn recognised(path: &Path, has_base: bool) -> Outcome<Option<(&'static str, String)>> {
     let mut found: Vec<(Option<Record>, PathBuf)> = Vec::new();
     for file in files(path)? {
+        if is_json_lines(&file) && first_object(&file)?.is_empty() {
+            continue;
+        }
         let record = record_of(&file, has_base)?;
         if record.is_none() && has_base {
             refuse_unknown(&file)?;
@@ -50,12 +53,31 @@ pub fn recognised(path: &Path, has_base: bool) -> Outcome<Option<(&'static str, 
 /// # Errors
 /// When the file cannot be read.
 pub fn record_of(path: &Path, has_base: bool) -> Outcome<Option<Record>> {
-    if !path.is_file() || Format::of(path) != Some(Format::JsonLines) {
+    if !is_json_lines(path) {
         return Ok(None);
     }
     let fields = first_object(path)?;
     let is_text = !has_base && fields.contains_key(Columns::DEFAULT_TEXT);
     Ok(if is_text { None } else { Record::of(&fields) })
+}
+
+fn is_json_lines(path: &Path) -> bool {
+    path.is_file() && Format::of(path) == Some(Format::JsonLines)
+}
+
+/// Whether the lines of these files have a field with a text, whatever stands beside it.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn have_texts(paths: &[String]) -> Outcome<bool> {
+    let mut n_texts = 0;
+    for file in paths.iter().map(|path| files(Path::new(path))).collect::<Outcome<Vec<_>>>()?.concat() {
+        if !is_json_lines(&file) || !first_object(&file)?.contains_key(Columns::DEFAULT_TEXT) {
+            return Ok(false);
+        }
+        n_texts += 1;
+    }
+    Ok(n_texts > 0)
 }
 
 /// The file itself, or the files of a directory.
@@ -190,15 +212,16 @@ fn how_to_convert(path: &Path) -> String {
 /// # Errors
 /// Which column that is, and how to make JSON lines.
 pub fn refuse_nested(path: &Path) -> Outcome<()> {
-    let nested = if path.is_file() { nested_column_names(path)? } else { Vec::new() };
-    match lists_of_messages(&nested) {
-        None => Ok(()),
-        Some(name) => Err(Failure::new(format!(
-            "{}: its column {name} holds lists, which are read of JSON lines alone: {}",
-            path.display(),
-            how_to_convert(path)
-        ))),
+    for file in files(path)?.iter().filter(|file| file.is_file()) {
+        if let Some(name) = lists_of_messages(&nested_column_names(file)?) {
+            return Err(Failure::new(format!(
+                "{}: its column {name} holds lists, which are read of JSON lines alone: {}",
+                file.display(),
+                how_to_convert(file)
+            )));
+        }
     }
+    Ok(())
 }
 
 /// The first of these columns that is a field of a layout.

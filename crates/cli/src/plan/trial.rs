@@ -24,10 +24,11 @@ const ASSUMED_VOCAB: usize = 256;
 /// # Errors
 /// When the file or a change of it cannot be used.
 pub fn load(path: &Path, set: &[String]) -> Outcome<Recipe> {
+    let is_run = path.is_dir() || path.ends_with("recipe.toml") && path.with_file_name("log.jsonl").is_file();
     let path = if path.is_dir() { path.join("recipe.toml") } else { path.to_owned() };
     let mut recipe = Recipe::load(&path)?;
     let model = path.with_file_name("model");
-    if model.join("config.json").is_file() {
+    if is_run && model.join("config.json").is_file() {
         recipe.tokenizer.vocab_size = Some(read_config(&model)?.model.vocab_size);
     }
     Overrides::parse(set)?.apply(&mut recipe)?;

@@ -15,6 +15,8 @@ use minijinja::value::{Kwargs, Serde};
 use minijinja::{Environment, ErrorKind, State, Value, context};
 use serde_json::{Map, Value as Json};
 use std::error::Error as _;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -87,14 +89,17 @@ impl ChatTemplate {
     /// # Errors
     /// When the file cannot be read, is no text, or is too long for a template.
     pub fn read(path: &Path, tokenizer: &dyn Tokenizer) -> Result<Self> {
-        let n_bytes = std::fs::metadata(path).map_err(|source| Error::io(path, "read", source))?.len();
-        if n_bytes > MAX_SOURCE_BYTES as u64 {
-            let problem = format!("has {n_bytes} bytes; a chat template has at most {MAX_SOURCE_BYTES}");
+        let mut bytes = Vec::new();
+        let read = File::open(path).and_then(|file| file.take(MAX_SOURCE_BYTES as u64 + 1).read_to_end(&mut bytes));
+        read.map_err(|source| Error::io(path, "read", source))?;
+        if bytes.len() > MAX_SOURCE_BYTES {
+            let problem = format!("has more than the {MAX_SOURCE_BYTES} bytes that a chat template has at most");
             return Err(Error::bad_file(path, problem));
         }
-        let bytes = std::fs::read(path).map_err(|source| Error::io(path, "read", source))?;
         let source =
             String::from_utf8(bytes).map_err(|_| Error::bad_file(path, "is no text, and so no chat template"))?;
+        // Some editors mark their files with one.
+        let source = source.strip_prefix('\u{feff}').map_or(source.clone(), str::to_owned);
         let (special, before) = (tokenizer.special_tokens(), tokenizer.chat_template());
         let begin = special.begin.clone().or(before.and_then(|template| template.begin.clone()));
         let end = special.end.clone().or(before.and_then(|template| template.end.clone()));

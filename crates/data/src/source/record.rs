@@ -48,7 +48,7 @@ pub const RECORD_LAYOUTS: &[RecordLayout] = &[
         fields: &["prompt", "chosen", "rejected"],
         example: r#"{"prompt": "…", "chosen": "…", "rejected": "…"}"#,
         is_meant: |_| true,
-        read: |fields| preference(text_or_json(&fields["prompt"]), fields),
+        read: |fields| preference(prompted(fields), fields),
     },
     RecordLayout {
         name: "LLaMA-Factory, ShareGPT",
@@ -190,6 +190,14 @@ fn told(fields: &Fields, messages: &Value) -> String {
     }
 }
 
+/// The prompt behind what a field of its own tells the model, where there is one.
+fn prompted(fields: &Fields) -> String {
+    match (&fields["prompt"], filled(fields, "system")) {
+        (Value::String(prompt), Some(_)) => told(fields, &Value::Array(vec![message("user", prompt)])),
+        (prompt, _) => told(fields, prompt),
+    }
+}
+
 fn is_of_system(message: &Value) -> bool {
     message["role"] == "system" || message["from"] == "system"
 }
@@ -250,7 +258,7 @@ fn completed(fields: &Fields) -> Result<Parts, String> {
             }
         }
     };
-    Ok(Parts { text: text_or_json(&fields["prompt"]), target: Some(target), rejected: None })
+    Ok(Parts { text: prompted(fields), target: Some(target), rejected: None })
 }
 
 /// A prompt with its two answers, each a text, a message, or a list of messages that ends with it.
@@ -346,6 +354,18 @@ mod tests {
         // Who asks for conversations gets them.
         let said = Record::Conversation.read(&texts).unwrap();
         assert_eq!(said, Parts { text: "a".to_owned(), target: Some("b".to_owned()), rejected: None });
+    }
+
+    #[test]
+    fn what_a_field_tells_the_model_stands_before_every_prompt() {
+        let told = json!([message("system", "s"), message("user", "a")]).to_string();
+        for line in [
+            r#"{"system": "s", "prompt": "a", "chosen": "b", "rejected": "c"}"#,
+            r#"{"system": "s", "prompt": [{"role": "user", "content": "a"}], "chosen": "b", "rejected": "c"}"#,
+            r#"{"system": "s", "prompt": [{"role": "user", "content": "a"}], "completion": "b"}"#,
+        ] {
+            assert_eq!(read(line).1.unwrap().text, told, "{line}");
+        }
     }
 
     #[test]

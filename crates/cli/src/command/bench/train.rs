@@ -87,12 +87,8 @@ pub(super) struct Measured {
     pub(super) operations: Vec<Operation>,
 }
 
-impl Measured {
-    /// Whether other programs took so much of the machine that the figures say little.
-    fn is_disturbed(&self) -> bool {
-        self.steadiness_of_peak < 0.9 || self.processor_share.is_some_and(|share| share < 0.9)
-    }
-}
+/// Shares below this are worth a word.
+const STEADY: f64 = 0.9;
 
 /// Steps before those that are measured: they find no memory ready.
 const N_WARM_UP: u32 = 2;
@@ -276,8 +272,14 @@ fn print(measured: &Measured) {
     if let Some(share) = measured.processor_share {
         println!("processors     {:.0} % of the time of {} threads", 100.0 * share, measured.n_threads);
     }
-    if measured.is_disturbed() {
-        println!("               other programs had the rest, or slowed this one down: the figures are too low");
+    if measured.processor_share.is_some_and(|share| share < STEADY) {
+        println!("               the rest went to other programs, or threads waited for each other");
+    }
+    if measured.steadiness_of_peak < STEADY {
+        let percent = 100.0 * (1.0 - measured.steadiness_of_peak);
+        println!(
+            "               the peak moved by {percent:.0} %: other programs slow this machine down, and the figures are too low"
+        );
     }
     if let Some(bytes) = measured.peak_memory_bytes {
         let before =
