@@ -4,6 +4,7 @@ mod generate;
 mod layers;
 mod machine;
 mod operations;
+mod origin;
 mod roofline;
 mod traffic;
 mod train;

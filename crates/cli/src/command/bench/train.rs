@@ -1,6 +1,7 @@
 //! `genera bench train`: how fast this machine trains.
 
 use super::operations::{self, Operation};
+use super::origin::Origin;
 use crate::command::Common;
 use crate::failure::{Failure, Outcome};
 use crate::machine;
@@ -71,6 +72,8 @@ pub(super) struct Measured {
     loss: f64,
     /// Where the time of a step goes.
     pub(super) operations: Vec<Operation>,
+    #[serde(flatten)]
+    origin: Origin,
 }
 
 /// Steps before those that are measured: they find no memory ready.
@@ -128,14 +131,13 @@ pub(super) fn measure(mut recipe: Recipe, n_steps: u32, common: Common) -> Outco
     }
     let profile = device.profile().expect("the device was made to note its time");
     let n_faults_before = machine::n_minor_faults();
-    let Timed { mut seconds, last } = timed_steps(&mut trainer, micro, n_steps, profile)?;
+    let Timed { seconds, last } = timed_steps(&mut trainer, micro, n_steps, profile)?;
     let n_faults = machine::n_minor_faults().zip(n_faults_before).map(|(after, before)| after - before);
     let (peak_memory_bytes, memory) = (machine::peak_resident_bytes(), device.memory());
     let (peak_tensor_bytes, reserved_tensor_bytes) = (memory.peak_bytes(), memory.reserved_bytes());
     drop(trainer);
     let mean_seconds_per_step = seconds.iter().sum::<f64>() / f64::from(n_steps);
-    seconds.sort_by(f64::total_cmp);
-    let seconds_per_step = seconds[seconds.len() / 2];
+    let seconds_per_step = rates::median(seconds);
     let flops_per_s = last.flops_per_s * last.seconds / seconds_per_step;
     let peak_flops_per_s = rates::peak(n_threads, dtype, rates::LOOK).max(peak_before);
     Ok(Measured {
@@ -160,6 +162,7 @@ pub(super) fn measure(mut recipe: Recipe, n_steps: u32, common: Common) -> Outco
         device: device.kernels().name(),
         loss: last.loss,
         operations: operations::of(profile, n_steps, mean_seconds_per_step),
+        origin: Origin::here(),
     })
 }
 
@@ -198,7 +201,7 @@ fn timed_steps(trainer: &mut Trainer, micro: RepeatN<&Batch>, n_steps: u32, prof
 }
 
 fn print(measured: &Measured) {
-    println!("{}", measured.device);
+    println!("{}\n{}", measured.device, measured.origin);
     println!(
         "{} parameters, a vocabulary of {}, {} tokens a step, {}",
         number::count(measured.n_parameters as f64),
