@@ -36,6 +36,7 @@ fn a_training_is_measured() {
     assert_eq!((&measured["n_steps"], &measured["n_step_tokens"]), (&8.into(), &1024.into()), "{measured}");
     assert!(measured["dtype"] == "f32" || measured["dtype"] == "bf16", "{measured}");
     let share = number(&measured["flops_per_s"]) / number(&measured["peak_flops_per_s"]);
+    assert_has_origin(&measured);
     assert!((number(&measured["share_of_peak"]) / share - 1.0).abs() < 1e-9 && share < 1.0, "{measured}");
     let planned = bench.json(&["inspect", "small.toml", "--json"]);
     assert_eq!(measured["planned_bytes"], planned["memory_to_train_bytes"]);
@@ -203,11 +204,47 @@ fn the_machine_is_measured() {
         assert!(best > 1e8 && number(&ceilings[rate]) >= best, "{rate}: {ceilings}");
     }
     assert!(number(&ceilings["read_bytes_per_s"]) > 1e8, "{ceilings}");
+    assert_has_origin(&ceilings);
     assert!((0.0..1e-3).contains(&number(&ceilings["parallel_call_seconds"])), "{ceilings}");
     let emulated = ceilings["isa"] != "avx512bf16";
     assert_eq!(ceilings["bf16_is_emulated"], emulated, "{ceilings}");
     if cfg!(target_arch = "x86_64") {
         assert_eq!(ceilings["instruction_sets"]["avx512bf16"].as_bool(), Some(!emulated), "{ceilings}");
+    }
+}
+
+/// What tells a measurement from another machine's, or an older program's.
+fn assert_has_origin(measured: &Value) {
+    assert_eq!(measured["version"], env!("CARGO_PKG_VERSION"), "{measured}");
+    let date = measured["date"].as_str().unwrap();
+    assert!(date.len() == 10 && date.starts_with("20") && date.matches('-').count() == 2, "{measured}");
+    if cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+        assert!(measured["processor"].as_str().is_some_and(|name| !name.is_empty()), "{measured}");
+    }
+}
+
+/// The model's context of 32 holds less than the prompt and the answer that are usual, and the cache all of its weights.
+#[test]
+fn a_small_model_is_measured_as_far_as_its_context_reaches() {
+    let bench = tiny();
+    bench.run(&["train", "tiny.toml", "--run", "run", "--set", "train.steps=1", "--json"]);
+    let generate =
+        |more: &[&str]| bench.output(&[&["bench", "generate", "--model", "run", "--rounds", "2"], more].concat());
+    let output = generate(&["--json"]);
+    assert_says(&String::from_utf8_lossy(&output.stderr), &["prompts of 16 tokens, continued by 16", "holds 32"]);
+    let measured: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&measured["prompt_tokens"], &measured["tokens"]), (&16.into(), &16.into()), "{measured}");
+    assert!(number(&measured["decode_tokens_per_s"]) > 0.0, "{measured}");
+    assert_has_origin(&measured);
+    let output = generate(&["--prompt-tokens", "20", "--tokens", "4"]);
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && !String::from_utf8_lossy(&output.stderr).contains("prompts of"), "{output:?}");
+    assert_says(&printed, &["1 x 20", "1 x 3", concat!("genera ", env!("CARGO_PKG_VERSION"))]);
+    if measured["weights_fit_in_cache"] == true {
+        assert_eq!(measured["share_of_bandwidth"], Value::Null, "{measured}");
+        assert_says(&printed, &["a step, in the cache"]);
+    } else {
+        assert!(number(&measured["share_of_bandwidth"]) > 0.0, "{measured}");
     }
 }
 
