@@ -257,11 +257,53 @@ fn a_training_is_drawn_below_its_ceilings() {
     assert_eq!(products.len(), 15, "{drawn}");
     assert!(number(&drawn["step"]["flops_per_byte"]) > 0.1, "{drawn}");
     let highest = number(&drawn["peaks"][0]["flops_per_s"]);
-    assert!(products.iter().all(|product| number(&product["flops_per_s"]) <= highest), "{drawn}");
-    let stages: Vec<&str> =
-        drawn["stages"].as_array().unwrap().iter().map(|stage| stage["name"].as_str().unwrap()).collect();
-    assert_eq!(stages, ["attention", "optimizer"], "{drawn}");
+    let stages = drawn["stages"].as_array().unwrap();
+    for point in products.iter().chain(stages).chain([&drawn["step"]]) {
+        let rate = number(&point["flops_per_s"]);
+        assert!(rate <= highest, "{point} in {drawn}");
+        let by_memory = number(&drawn["read_bytes_per_s"]) * number(&point["flops_per_byte"]);
+        assert!(rate <= by_memory || point["cached"].is_string(), "{point} in {drawn}");
+    }
+    let names: Vec<&str> = stages.iter().map(|stage| stage["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["attention", "optimizer"], "{drawn}");
     assert_says(&bench.read_text("roofline.svg"), &["weight gradient", "optimizer"]);
+    // What holds some hundred kilobytes fits into any cache that is known.
+    if drawn["last_level_cache_bytes"].as_u64().is_some_and(|n| n >= 1 << 20) {
+        assert_eq!(stages[1]["cached"], "fits", "{drawn}");
+        assert_says(&bench.read_text("roofline.svg"), &["optimizer (fits in the cache)"]);
+    }
+    let training = &drawn["training"];
+    assert_eq!(training["flops_per_s"], drawn["step"]["flops_per_s"], "{drawn}");
+    assert_has_origin(training);
+}
+
+/// Each optimizer has a point, and what a memory budget makes of a recipe is what is drawn: blocks that are computed again have
+/// more traffic for the same arithmetic.
+#[test]
+fn every_optimizer_and_what_a_budget_changes_is_drawn() {
+    let bench = small();
+    let draw = |set: &str, more: &[&str]| {
+        let roofline = ["bench", "roofline", "small.toml", "--steps", "1", "--output", "r.svg", "--set", set];
+        bench.run(&[&roofline, more].concat())
+    };
+    let drawn = |set: &str| serde_json::from_str::<Value>(&draw(set, &["--json"])).unwrap();
+    let printed = draw("train.optimizer=sgd", &[]);
+    assert_says(&printed, &["tokens/s", "peak of matrix products", "together", "wrote r.svg"]);
+    assert_says(&bench.read_text("r.svg"), &["optimizer"]);
+    // Sums on one side, products on the other.
+    let intensity = |drawn: &Value| number(&drawn["stages"][1]["flops_per_byte"]);
+    let [muon, adamw] = ["muon", "adamw"].map(|name| drawn(&format!("train.optimizer={name}")));
+    assert!(intensity(&muon) > 1.0 && intensity(&adamw) < 0.7, "{muon} {adamw}");
+    let planned = |n: u32| {
+        let set = format!("train.recomputed_blocks={n}");
+        number(&bench.json(&["inspect", "small.toml", "--set", &set, "--json"])["memory_to_train_bytes"])
+    };
+    let gib = 1.1 * 0.5 * (planned(1) + planned(2)) / f64::from(1 << 30);
+    let fitted = drawn(&format!("train.memory_gib={gib}"));
+    assert_eq!((&fitted["recomputed_blocks"], &fitted["training"]["recomputed_blocks"]), (&2.into(), &2.into()));
+    assert_says(&bench.read_text("r.svg"), &["Computed again on the way back: 2 blocks"]);
+    let step = |drawn: &Value| number(&drawn["step"]["flops_per_byte"]);
+    assert!(step(&adamw) > 1.05 * step(&fitted), "{adamw} {fitted}");
 }
 
 /// A picture that cannot be written is found out before anything is measured: with steps that would take hours.

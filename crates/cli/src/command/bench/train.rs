@@ -49,7 +49,7 @@ pub(super) struct Measured {
     /// Of the whole process while it trained.
     peak_memory_bytes: Option<usize>,
     /// Most tensor memory in use at once.
-    peak_tensor_bytes: usize,
+    pub(super) peak_tensor_bytes: usize,
     /// Tensor memory obtained from the system at the end: what is in use, and what is kept for reuse.
     reserved_tensor_bytes: usize,
     /// What `genera inspect` plans for the same run.
@@ -65,7 +65,7 @@ pub(super) struct Measured {
     pub(super) n_step_tokens: usize,
     vocab_size: usize,
     /// Blocks of which only the input is kept.
-    recomputed_blocks: usize,
+    pub(super) recomputed_blocks: usize,
     n_threads: usize,
     pub(super) dtype: &'static str,
     pub(super) device: String,
@@ -200,7 +200,7 @@ fn timed_steps(trainer: &mut Trainer, micro: RepeatN<&Batch>, n_steps: u32, prof
     }
 }
 
-fn print(measured: &Measured) {
+pub(super) fn print(measured: &Measured) {
     println!("{}\n{}", measured.device, measured.origin);
     println!(
         "{} parameters, a vocabulary of {}, {} tokens a step, {}",
