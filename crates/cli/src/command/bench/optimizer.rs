@@ -18,6 +18,18 @@ pub(super) struct Work {
     pub(super) least_traffic_bytes: f64,
 }
 
+impl Work {
+    /// At least so fast memory was, where it took this long: what the caches may have held before counts as theirs, and what they may
+    /// hold unwritten in the end. 0 where that is all.
+    ///
+    /// # Units
+    /// Bytes a second.
+    pub(super) fn least_bytes_per_s(self, seconds: f64, last_level_cache_bytes: usize) -> f64 {
+        let moved = self.least_traffic_bytes - 2.0 * last_level_cache_bytes as f64;
+        if seconds > 0.0 { (moved / seconds).max(0.0) } else { 0.0 }
+    }
+}
+
 impl Add for Work {
     type Output = Self;
 
@@ -135,6 +147,15 @@ mod tests {
         let sgd = work(OptimizerKind::Sgd, &config, DType::F32);
         assert_eq!(sgd, of(6.0, 24.0, 12.0, 20.0));
         assert!(work(OptimizerKind::Sgd, &config, DType::Bf16).traffic_bytes > sgd.traffic_bytes);
+    }
+
+    #[test]
+    fn what_caches_may_have_held_says_nothing_of_memory() {
+        let work = Work { least_traffic_bytes: 100e6, traffic_bytes: 300e6, ..Work::default() };
+        assert_eq!(work.least_bytes_per_s(0.01, 0), 10e9);
+        assert_eq!(work.least_bytes_per_s(0.01, 25_000_000), 5e9);
+        assert_eq!(work.least_bytes_per_s(0.01, 60_000_000), 0.0);
+        assert_eq!(work.least_bytes_per_s(0.0, 0), 0.0);
     }
 
     /// A round on [6, 10]: s 720 operations, s·s 432, their sum 108, with x 720, plus x 120.

@@ -122,9 +122,8 @@ fn roofline(recipe: &Recipe, training: &Training, read_bytes_per_s: f64, common:
 /// Bytes a second.
 fn moved_by_optimizer(recipe: &Recipe, training: &Training) -> Outcome<f64> {
     let work = optimizer::work(recipe.train.optimizer, &trial::config(recipe)?, compute_dtype(recipe));
-    let of_caches = 2.0 * machine::last_level_cache_bytes().unwrap_or(ASSUMED_CACHE_BYTES) as f64;
-    let seconds = seconds_of(Stage::Optimizer, training);
-    Ok(if seconds > 0.0 { (work.least_traffic_bytes - of_caches) / seconds } else { 0.0 })
+    let cache_bytes = machine::last_level_cache_bytes().unwrap_or(ASSUMED_CACHE_BYTES);
+    Ok(work.least_bytes_per_s(seconds_of(Stage::Optimizer, training), cache_bytes))
 }
 
 /// How long a stage of a step takes.
