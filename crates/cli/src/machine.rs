@@ -16,6 +16,21 @@ pub fn device(threads: Option<u16>) -> Device {
     Device::cpu(threads.map_or_else(n_cores, usize::from))
 }
 
+/// The name that the processor gives itself; `None` where the system does not tell.
+pub fn processor_name() -> Option<String> {
+    processor_named_in(&fs::read_to_string("/proc/cpuinfo").ok()?)
+}
+
+/// The processor of Linux's list: "model name" on most, "Model" (the board's) or "cpu model" on others.
+fn processor_named_in(cpuinfo: &str) -> Option<String> {
+    let value = |key: &str| {
+        let fields = cpuinfo.lines().filter_map(|line| line.split_once(':'));
+        let mut values = fields.filter(|(name, _)| name.trim() == key).map(|(_, value)| value.trim());
+        values.find(|value| !value.is_empty()).map(str::to_owned)
+    };
+    ["model name", "cpu model", "Model"].into_iter().find_map(value)
+}
+
 /// Whether products of bf16 numbers are faster here than those of f32.
 pub fn multiplies_bf16() -> bool {
     Isa::detect() == Isa::Avx512Bf16
@@ -141,6 +156,16 @@ fn stat<const N: usize>(places: [usize; N]) -> Option<[u64; N]> {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_processor_is_found_by_its_name() {
+        let name = |text| super::processor_named_in(text);
+        let of_two =
+            "processor\t: 0\nmodel\t\t: 17\nmodel name\t: Some CPU: 2 GHz\nprocessor\t: 1\nmodel name\t: other\n";
+        assert_eq!(name(of_two).as_deref(), Some("Some CPU: 2 GHz"));
+        assert_eq!(name("processor\t: 0\nmodel name\t:\nModel\t: Some Board\n").as_deref(), Some("Some Board"));
+        assert_eq!(name("processor\t: 0\n"), None);
+    }
+
     #[cfg(target_os = "linux")]
     #[test]
     fn time_on_processors_is_counted() {

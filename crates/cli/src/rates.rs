@@ -278,18 +278,26 @@ pub fn parallel_call(n_threads: usize) -> f64 {
         }
     };
     let n_threads = cpu.n_threads();
-    let median = |call: &dyn Fn()| {
+    let usual = |call: &dyn Fn()| {
         let timed = |_| {
             let start = Instant::now();
             call();
             start.elapsed().as_secs_f64()
         };
-        let mut seconds: Vec<f64> = (0..N_CALLS).map(timed).collect();
-        seconds.sort_by(f64::total_cmp);
-        seconds[N_CALLS / 2]
+        median((0..N_CALLS).map(timed))
     };
-    let alone = median(&|| busy(0));
-    (median(&|| cpu.run_tasks(n_threads, &busy)) - alone).max(0.0)
+    let alone = usual(&|| busy(0));
+    (usual(&|| cpu.run_tasks(n_threads, &busy)) - alone).max(0.0)
+}
+
+/// The value in the middle, of an even number of values the mean of both; NaN of none.
+pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    match values.len() {
+        0 => f64::NAN,
+        n => f64::midpoint(values[(n - 1) / 2], values[n / 2]),
+    }
 }
 
 /// Numbers in 0..1; a processor may multiply zeros faster.
@@ -316,6 +324,15 @@ fn fastest(time: Duration, mut call: impl FnMut()) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_median_of_an_even_number_lies_between_the_middle_two() {
+        assert_eq!(median([7.0]), 7.0);
+        assert_eq!(median([9.0, 1.0]), 5.0);
+        assert_eq!(median([3.0, 100.0, 1.0]), 3.0);
+        assert_eq!(median([4.0, 100.0, 1.0, 2.0]), 3.0);
+        assert!(median([]).is_nan());
+    }
 
     #[test]
     fn rates_are_those_of_a_computer() {

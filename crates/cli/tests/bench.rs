@@ -37,6 +37,7 @@ fn a_training_is_measured() {
     assert_eq!((&measured["n_steps"], &measured["n_step_tokens"]), (&8.into(), &1024.into()), "{measured}");
     assert!(measured["dtype"] == "f32" || measured["dtype"] == "bf16", "{measured}");
     let share = number(&measured["flops_per_s"]) / number(&measured["peak_flops_per_s"]);
+    assert_has_origin(&measured);
     assert!((number(&measured["share_of_peak"]) / share - 1.0).abs() < 1e-9 && share < 1.0, "{measured}");
     let planned = bench.json(&["inspect", "small.toml", "--json"]);
     assert_eq!(measured["planned_bytes"], planned["memory_to_train_bytes"]);
@@ -256,11 +257,47 @@ fn the_machine_is_measured() {
         assert!(best > 1e8 && number(&ceilings[rate]) >= best, "{rate}: {ceilings}");
     }
     assert!(number(&ceilings["read_bytes_per_s"]) > 1e8, "{ceilings}");
+    assert_has_origin(&ceilings);
     assert!((0.0..1e-3).contains(&number(&ceilings["parallel_call_seconds"])), "{ceilings}");
     let emulated = ceilings["isa"] != "avx512bf16";
     assert_eq!(ceilings["bf16_is_emulated"], emulated, "{ceilings}");
     if cfg!(target_arch = "x86_64") {
         assert_eq!(ceilings["instruction_sets"]["avx512bf16"].as_bool(), Some(!emulated), "{ceilings}");
+    }
+}
+
+/// What tells a measurement from another machine's, or an older program's.
+fn assert_has_origin(measured: &Value) {
+    assert_eq!(measured["version"], env!("CARGO_PKG_VERSION"), "{measured}");
+    let date = measured["date"].as_str().unwrap();
+    assert!(date.len() == 10 && date.starts_with("20") && date.matches('-').count() == 2, "{measured}");
+    if cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+        assert!(measured["processor"].as_str().is_some_and(|name| !name.is_empty()), "{measured}");
+    }
+}
+
+/// The model's context of 32 holds less than the prompt and the answer that are usual, and the cache all of its weights.
+#[test]
+fn a_small_model_is_measured_as_far_as_its_context_reaches() {
+    let bench = tiny();
+    bench.run(&["train", "tiny.toml", "--run", "run", "--set", "train.steps=1", "--json"]);
+    let generate =
+        |more: &[&str]| bench.output(&[&["bench", "generate", "--model", "run", "--rounds", "2"], more].concat());
+    let output = generate(&["--json"]);
+    assert_says(&String::from_utf8_lossy(&output.stderr), &["prompts of 16 tokens, continued by 16", "holds 32"]);
+    let measured: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&measured["prompt_tokens"], &measured["tokens"]), (&16.into(), &16.into()), "{measured}");
+    assert!(number(&measured["decode_tokens_per_s"]) > 0.0, "{measured}");
+    assert_has_origin(&measured);
+    let output = generate(&["--prompt-tokens", "20", "--tokens", "4"]);
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && !String::from_utf8_lossy(&output.stderr).contains("prompts of"), "{output:?}");
+    assert_says(&printed, &["1 x 20", "1 x 3", concat!("genera ", env!("CARGO_PKG_VERSION"))]);
+    if measured["weights_fit_in_cache"] == true {
+        assert_eq!(measured["share_of_bandwidth"], Value::Null, "{measured}");
+        assert_says(&printed, &["a step, in the cache"]);
+    } else {
+        assert!(number(&measured["share_of_bandwidth"]) > 0.0, "{measured}");
     }
 }
 
@@ -273,11 +310,53 @@ fn a_training_is_drawn_below_its_ceilings() {
     assert_eq!(products.len(), 15, "{drawn}");
     assert!(number(&drawn["step"]["flops_per_byte"]) > 0.1, "{drawn}");
     let highest = number(&drawn["peaks"][0]["flops_per_s"]);
-    assert!(products.iter().all(|product| number(&product["flops_per_s"]) <= highest), "{drawn}");
-    let stages: Vec<&str> =
-        drawn["stages"].as_array().unwrap().iter().map(|stage| stage["name"].as_str().unwrap()).collect();
-    assert_eq!(stages, ["attention", "optimizer"], "{drawn}");
+    let stages = drawn["stages"].as_array().unwrap();
+    for point in products.iter().chain(stages).chain([&drawn["step"]]) {
+        let rate = number(&point["flops_per_s"]);
+        assert!(rate <= highest, "{point} in {drawn}");
+        let by_memory = number(&drawn["read_bytes_per_s"]) * number(&point["flops_per_byte"]);
+        assert!(rate <= by_memory || point["cached"].is_string(), "{point} in {drawn}");
+    }
+    let names: Vec<&str> = stages.iter().map(|stage| stage["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["attention", "optimizer"], "{drawn}");
     assert_says(&bench.read_text("roofline.svg"), &["weight gradient", "optimizer"]);
+    // What holds some hundred kilobytes fits into any cache that is known.
+    if drawn["last_level_cache_bytes"].as_u64().is_some_and(|n| n >= 1 << 20) {
+        assert_eq!(stages[1]["cached"], "fits", "{drawn}");
+        assert_says(&bench.read_text("roofline.svg"), &["optimizer (fits in the cache)"]);
+    }
+    let training = &drawn["training"];
+    assert_eq!(training["flops_per_s"], drawn["step"]["flops_per_s"], "{drawn}");
+    assert_has_origin(training);
+}
+
+/// Each optimizer has a point, and what a memory budget makes of a recipe is what is drawn: blocks that are computed again have
+/// more traffic for the same arithmetic.
+#[test]
+fn every_optimizer_and_what_a_budget_changes_is_drawn() {
+    let bench = small();
+    let draw = |set: &str, more: &[&str]| {
+        let roofline = ["bench", "roofline", "small.toml", "--steps", "1", "--output", "r.svg", "--set", set];
+        bench.run(&[&roofline, more].concat())
+    };
+    let drawn = |set: &str| serde_json::from_str::<Value>(&draw(set, &["--json"])).unwrap();
+    let printed = draw("train.optimizer=sgd", &[]);
+    assert_says(&printed, &["tokens/s", "peak of matrix products", "together", "wrote r.svg"]);
+    assert_says(&bench.read_text("r.svg"), &["optimizer"]);
+    // Sums on one side, products on the other.
+    let intensity = |drawn: &Value| number(&drawn["stages"][1]["flops_per_byte"]);
+    let [muon, adamw] = ["muon", "adamw"].map(|name| drawn(&format!("train.optimizer={name}")));
+    assert!(intensity(&muon) > 1.0 && intensity(&adamw) < 0.7, "{muon} {adamw}");
+    let planned = |n: u32| {
+        let set = format!("train.recomputed_blocks={n}");
+        number(&bench.json(&["inspect", "small.toml", "--set", &set, "--json"])["memory_to_train_bytes"])
+    };
+    let gib = 1.1 * 0.5 * (planned(1) + planned(2)) / f64::from(1 << 30);
+    let fitted = drawn(&format!("train.memory_gib={gib}"));
+    assert_eq!((&fitted["recomputed_blocks"], &fitted["training"]["recomputed_blocks"]), (&2.into(), &2.into()));
+    assert_says(&bench.read_text("r.svg"), &["Computed again on the way back: 2 blocks"]);
+    let step = |drawn: &Value| number(&drawn["step"]["flops_per_byte"]);
+    assert!(step(&adamw) > 1.05 * step(&fitted), "{adamw} {fitted}");
 }
 
 /// A picture that cannot be written is found out before anything is measured: with steps that would take hours.

@@ -4,6 +4,7 @@ use super::data::{check_lens, modality_of};
 use super::memory;
 use super::overrides::Overrides;
 use crate::failure::{Failure, Outcome};
+use crate::rates;
 use genera_engine::ModelConfig;
 use genera_engine::flops::Lens;
 use genera_engine::model::{Transformer, initial_params};
@@ -123,6 +124,5 @@ pub fn seconds_per_step(
     while seconds.is_empty() || start.elapsed() < time {
         seconds.push(trainer.step(micro.clone())?.seconds);
     }
-    seconds.sort_by(f64::total_cmp);
-    Ok(seconds[seconds.len() / 2])
+    Ok(rates::median(seconds))
 }

@@ -20,8 +20,12 @@ use std::ops::Range;
 pub struct Roofline {
     /// What was measured, and on what.
     pub title: String,
-    /// How fast memory is read.
+    /// How fast memory is read at best.
     pub read_bytes_per_s: f64,
+    /// What the last-level caches hold, where the system tells.
+    pub last_level_cache_bytes: Option<usize>,
+    /// Blocks whose forward pass is done again on the way back; that is traffic, and no arithmetic of the model.
+    pub recomputed_blocks: usize,
     /// How fast large products are, the fastest first; at least one.
     pub peaks: Vec<Peak>,
     /// The products of the model's layers.
@@ -29,7 +33,7 @@ pub struct Roofline {
     /// What else takes time in a step.
     pub stages: Vec<StagePoint>,
     /// A whole training step.
-    pub step: Point,
+    pub step: Measured,
 }
 
 /// The best rate of a storage type.
@@ -46,24 +50,149 @@ pub struct Point {
     pub flops_per_s: f64,
 }
 
+/// A point, and what caches have to do with it.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Measured {
+    #[serde(flatten)]
+    pub point: Point,
+    /// What it goes through at once.
+    pub held_bytes: f64,
+    /// `null` where all of the traffic may have gone to memory.
+    pub cached: Option<Cached>,
+}
+
+/// Why traffic may be faster than memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cached {
+    /// The last-level caches hold all that it goes through.
+    Fits,
+    /// It was faster than memory, so that caches gave a part of it.
+    Partly,
+}
+
 /// A product of a layer.
 #[derive(Debug, Serialize)]
 pub struct LayerPoint {
     pub layer: String,
     pub product: Product,
     #[serde(flatten)]
-    pub point: Point,
+    pub measured: Measured,
 }
 
 /// A part of a step that is no product of a layer.
 #[derive(Debug, Serialize)]
 pub struct StagePoint {
-    pub name: &'static str,
+    pub name: Stage,
     #[serde(flatten)]
-    pub point: Point,
+    pub measured: Measured,
 }
 
-const SIZE: (u32, u32) = (800, 480);
+/// Which part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    Attention,
+    Optimizer,
+}
+
+impl Stage {
+    /// Its name, also among the operations of a step.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Attention => "attention",
+            Self::Optimizer => "optimizer",
+        }
+    }
+
+    fn mark(self) -> (Mark, RGBColor) {
+        match self {
+            Self::Attention => (Mark::Diamond, RGBColor(110, 0, 190)),
+            Self::Optimizer => (Mark::Hourglass, RGBColor(0, 90, 30)),
+        }
+    }
+}
+
+impl Measured {
+    /// A point below the line of memory, unless caches have to do with it.
+    pub fn new(point: Point, held_bytes: f64, read_bytes_per_s: f64, last_level_cache_bytes: Option<usize>) -> Self {
+        let fits = last_level_cache_bytes.is_some_and(|n_bytes| held_bytes <= n_bytes as f64);
+        let is_above = point.flops_per_s > read_bytes_per_s * point.flops_per_byte;
+        let cached = if fits { Some(Cached::Fits) } else { is_above.then_some(Cached::Partly) };
+        Self { point, held_bytes, cached }
+    }
+
+    /// Its name in the legend.
+    fn named(&self, name: &str) -> String {
+        match self.cached {
+            None => name.to_owned(),
+            Some(Cached::Fits) => format!("{name} (fits in the cache)"),
+            Some(Cached::Partly) => format!("{name} (partly cached)"),
+        }
+    }
+}
+
+/// The form of a point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mark {
+    Square,
+    Disc,
+    Triangle,
+    Cross,
+    Diamond,
+    Hourglass,
+    Star,
+}
+
+impl Mark {
+    fn of(product: Product) -> Self {
+        match product {
+            Product::Forward => Self::Disc,
+            Product::InputGradient => Self::Triangle,
+            Product::WeightGradient => Self::Cross,
+        }
+    }
+
+    /// Its corners around the middle.
+    fn corners(self) -> &'static [(i32, i32)] {
+        match self {
+            // All at a distance of 5.
+            #[rustfmt::skip]
+            Self::Disc => &[
+                (5, 0), (4, 3), (3, 4), (0, 5), (-3, 4), (-4, 3), (-5, 0), (-4, -3), (-3, -4), (0, -5), (3, -4), (4, -3),
+            ],
+            Self::Square => &[(-5, -5), (5, -5), (5, 5), (-5, 5)],
+            Self::Triangle => &[(0, -7), (6, 4), (-6, 4)],
+            #[rustfmt::skip]
+            Self::Cross => &[
+                (-6, -4), (-4, -6), (0, -2), (4, -6), (6, -4), (2, 0), (6, 4), (4, 6), (0, 2), (-4, 6), (-6, 4), (-2, 0),
+            ],
+            Self::Diamond => &[(0, -7), (7, 0), (0, 7), (-7, 0)],
+            Self::Hourglass => &[(-6, -7), (6, -7), (1, 0), (6, 7), (-6, 7), (-1, 0)],
+            Self::Star => &[(0, -9), (2, -3), (9, -3), (4, 2), (6, 9), (0, 5), (-6, 9), (-4, 2), (-9, -3), (-2, -3)],
+        }
+    }
+    fn polygon(self, (x, y): (i32, i32), color: RGBColor) -> Polygon<(i32, i32)> {
+        let corners: Vec<(i32, i32)> = self.corners().iter().map(|(dx, dy)| (x + dx, y + dy)).collect();
+        Polygon::new(corners, color.filled())
+    }
+}
+
+/// A line of the legend, with the points that it stands for.
+struct Entry {
+    name: String,
+    mark: Mark,
+    color: RGBColor,
+    points: Vec<(Point, RGBColor)>,
+}
+
+/// Pixels of the plot, axes included, with what stands above it.
+const PLOT: [i32; 2] = [660, 480];
+/// Of the legend beside it: a line, a character, what stands before a name, and what is above it.
+const LINE: i32 = 19;
+const CHARACTER: i32 = 7;
+const MARK: i32 = 30;
+const TOP: i32 = 80;
 const INK: RGBColor = RGBColor(40, 40, 40);
 const GRID: RGBColor = RGBColor(225, 225, 225);
 
@@ -83,15 +212,21 @@ impl Roofline {
     }
 
     fn draw(&self, svg: &mut String) -> Drawn {
-        let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
+        let entries = self.legend();
+        let longest = entries.iter().map(|entry| entry.name.chars().count()).max().unwrap_or(0).min(100);
+        let width = PLOT[0] + MARK + CHARACTER * longest as i32;
+        let height = PLOT[1].max(TOP + LINE * (1 + entries.len() as i32));
+        let root = SVGBackend::with_string(svg, (width as u32, height as u32)).into_drawing_area();
         root.fill(&WHITE)?;
+        let mut area = root.titled(&self.title, ("sans-serif", 18))?;
+        for note in self.notes() {
+            area = area.titled(&note, ("sans-serif", 12).into_font().color(&INK))?;
+        }
+        // Beside the plot it hides no point.
+        let (left, right) = area.split_horizontally(PLOT[0]);
         let [x, y] = self.ranges().map(|range| range.clone().log_scale().with_key_points(ticks(&range)));
-        let mut plot = ChartBuilder::on(&root)
-            .caption(&self.title, ("sans-serif", 18))
-            .margin(12)
-            .x_label_area_size(46)
-            .y_label_area_size(64)
-            .build_cartesian_2d(x, y)?;
+        let mut plot =
+            ChartBuilder::on(&left).margin(12).x_label_area_size(46).y_label_area_size(64).build_cartesian_2d(x, y)?;
         plot.configure_mesh()
             .bold_line_style(GRID)
             .label_style(("sans-serif", 13))
@@ -102,13 +237,15 @@ impl Roofline {
             .y_label_formatter(&|value| format!("{value}"))
             .draw()?;
         self.draw_ceilings(&mut plot)?;
-        self.draw_points(&mut plot)?;
-        plot.configure_series_labels()
-            .position(SeriesLabelPosition::LowerRight)
-            .label_font(("sans-serif", 13))
-            .background_style(WHITE)
-            .border_style(GRID)
-            .draw()?;
+        let style = ("sans-serif", 13).into_font().color(&BLACK).pos(Pos::new(HPos::Left, VPos::Center));
+        for (i, Entry { name, mark, color, points }) in entries.into_iter().enumerate() {
+            let marked =
+                |(point, color): (Point, RGBColor)| EmptyElement::at(point.place()) + mark.polygon((0, 0), color);
+            plot.draw_series(points.into_iter().map(marked))?;
+            let y = LINE * (1 + i as i32);
+            right.draw(&mark.polygon((MARK / 2 - 3, y), color))?;
+            right.draw(&Text::new(name, (MARK - 6, y), style.clone()))?;
+        }
         root.present()?;
         Ok(())
     }
@@ -137,40 +274,56 @@ impl Roofline {
         Ok(())
     }
 
-    /// A colour for each layer, a mark for each of its products, a square for what is none.
-    fn draw_points(&self, plot: &mut Plot<'_, '_>) -> Drawn {
+    /// A colour for each layer, a mark for each of its products, and both of its own for everything else.
+    fn legend(&self) -> Vec<Entry> {
         let mut layers: Vec<&str> = self.products.iter().map(|mark| mark.layer.as_str()).collect();
         layers.dedup();
+        // No model has so many sizes that they begin again.
         let colored = || layers.iter().copied().zip(COLORS.iter().copied().cycle());
-        for (layer, color) in colored() {
-            plot.draw_series(std::iter::empty::<Circle<(f64, f64), i32>>())?
-                .label(layer)
-                .legend(move |(x, y)| Rectangle::new([(x + 2, y - 5), (x + 12, y + 5)], color.filled()));
-        }
-        let marks = |product| {
-            let of_product = self.products.iter().filter(move |mark| mark.product == product);
-            let color = |layer: &str| colored().find(|(name, _)| *name == layer).map_or(INK, |(_, color)| color);
-            of_product.map(move |mark| (mark.point.place(), color(&mark.layer)))
+        let of_layer = |(name, color): (&str, RGBColor)| Entry {
+            name: name.to_owned(),
+            mark: Mark::Square,
+            color,
+            points: Vec::new(),
         };
-        plot.draw_series(marks(Product::Forward).map(|(at, color)| Circle::new(at, 5, color.filled())))?
-            .label(Product::Forward.name())
-            .legend(|(x, y)| Circle::new((x + 7, y), 5, INK.filled()));
-        plot.draw_series(marks(Product::InputGradient).map(|(at, color)| TriangleMarker::new(at, 7, color.filled())))?
-            .label(Product::InputGradient.name())
-            .legend(|(x, y)| TriangleMarker::new((x + 7, y), 7, INK.filled()));
-        plot.draw_series(marks(Product::WeightGradient).map(|(at, color)| Cross::new(at, 5, color.stroke_width(3))))?
-            .label(Product::WeightGradient.name())
-            .legend(|(x, y)| Cross::new((x + 7, y), 5, INK.stroke_width(3)));
-        for (stage, color) in self.stages.iter().zip(COLORS.iter().copied().cycle().skip(layers.len())) {
-            let square = move |(x, y): (i32, i32)| Rectangle::new([(x - 5, y - 5), (x + 5, y + 5)], color.filled());
-            plot.draw_series([EmptyElement::at(stage.point.place()) + square((0, 0))])?
-                .label(stage.name)
-                .legend(move |(x, y)| square((x + 7, y)));
+        let color = |layer: &str| colored().find(|(name, _)| *name == layer).map_or(INK, |(_, color)| color);
+        let of_product = |product: Product| {
+            let points = self.products.iter().filter(|mark| mark.product == product);
+            let points = points.map(|mark| (mark.measured.point, color(&mark.layer))).collect();
+            Entry { name: product.name().to_owned(), mark: Mark::of(product), color: INK, points }
+        };
+        let alone = |name: &str, (mark, color): (Mark, RGBColor), measured: &Measured| Entry {
+            name: measured.named(name),
+            mark,
+            color,
+            points: vec![(measured.point, color)],
+        };
+        let of_stage = |stage: &StagePoint| alone(stage.name.name(), stage.name.mark(), &stage.measured);
+        let step = alone("whole step", (Mark::Star, INK), &self.step);
+        let of_layers = colored().map(of_layer).chain(Product::ALL.map(of_product));
+        of_layers.chain(self.stages.iter().map(of_stage)).chain([step]).collect()
+    }
+
+    /// What one must know to read the picture.
+    fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        let products = self.products.iter().map(|mark| mark.measured);
+        let mut all = products.chain(self.stages.iter().map(|stage| stage.measured)).chain([self.step]);
+        if all.any(|measured| measured.cached.is_some()) {
+            let cache = self
+                .last_level_cache_bytes
+                .map_or_else(String::new, |n| format!(" (last level: {})", number::bytes(n)));
+            notes.push(format!(
+                "What the cache{cache} holds, as often all that a product alone needs, may stand above the line of memory."
+            ));
         }
-        plot.draw_series([Circle::new(self.step.place(), 6, INK.stroke_width(3))])?
-            .label("whole step")
-            .legend(|(x, y)| Circle::new((x + 7, y), 6, INK.stroke_width(3)));
-        Ok(())
+        match self.recomputed_blocks {
+            0 => {}
+            n => notes.push(format!(
+                "Computed again on the way back: {n} blocks. Their second forward pass counts as traffic and not as arithmetic."
+            )),
+        }
+        notes
     }
 
     /// Ranges of x and y that show the ridges and every point.
@@ -178,9 +331,9 @@ impl Roofline {
         let points = || {
             self.products
                 .iter()
-                .map(|mark| mark.point)
-                .chain(self.stages.iter().map(|stage| stage.point))
-                .chain([self.step])
+                .map(|mark| mark.measured.point)
+                .chain(self.stages.iter().map(|stage| stage.measured.point))
+                .chain([self.step.point])
         };
         let range = |of: fn(Point) -> f64, low: f64, high: f64| {
             let low = points().map(|point| of(point) / 1.5).fold(low, f64::min);
@@ -225,32 +378,89 @@ mod tests {
         assert_eq!(ticks(&(0.0009..0.0051)), [0.001, 0.002, 0.005]);
     }
 
-    #[test]
-    fn the_picture_has_its_ceilings_and_points() {
+    /// A picture with as many layers, whose points are all the same.
+    fn roofline(n_layers: usize) -> Roofline {
         let point = Point { flops_per_byte: 100.0, flops_per_s: 5e10 };
         let peak = |dtype, flops_per_s| Peak { dtype, flops_per_s };
-        let products = Product::ALL.map(|product| LayerPoint { layer: "qkv".to_owned(), product, point });
-        let roofline = Roofline {
+        let measured = Measured { point, held_bytes: 1e9, cached: None };
+        let products = (0..n_layers)
+            .flat_map(|i| Product::ALL.map(|product| LayerPoint { layer: format!("layer <{i}>"), product, measured }));
+        let stage = |name, flops_per_byte| StagePoint {
+            name,
+            measured: Measured { point: Point { flops_per_byte, flops_per_s: 3e9 }, ..measured },
+        };
+        Roofline {
             title: "a <model>".to_owned(),
             read_bytes_per_s: 2e10,
+            last_level_cache_bytes: Some(32 << 20),
+            recomputed_blocks: 0,
             peaks: vec![peak("bf16", 2e11), peak("f32", 1e11)],
-            products: products.into(),
-            stages: vec![StagePoint { name: "attention", point: Point { flops_per_byte: 0.5, flops_per_s: 3e9 } }],
-            step: point,
-        };
+            products: products.collect(),
+            stages: vec![stage(Stage::Attention, 0.5), stage(Stage::Optimizer, 0.7)],
+            step: measured,
+        }
+    }
+
+    #[test]
+    fn the_picture_has_its_ceilings_and_points() {
+        let mut roofline = roofline(1);
         let [x, y] = roofline.ranges();
         assert!(x.contains(&0.5) && y.contains(&3.0), "{x:?}, {y:?}");
         let svg = roofline.to_svg().unwrap();
+        // Of the legend, and of the points: three products, two stages, the step.
+        assert_eq!(svg.matches("<polygon").count(), roofline.legend().len() + 3 + 2 + 1, "{svg}");
         let parts = [
             "a &lt;model&gt;",
             "memory: 20.0 GB/s",
             "bf16 products: 200 GFLOP/s",
-            "qkv",
+            "layer &lt;0&gt;",
             "weight gradient",
             "attention",
+            "whole step",
         ];
         for part in parts {
             assert!(svg.contains(part), "no {part} in {svg}");
         }
+        assert!(!svg.contains("cache") && !svg.contains("Computed again"), "{svg}");
+        roofline.stages[1].measured.cached = Some(Cached::Fits);
+        roofline.step.cached = Some(Cached::Partly);
+        roofline.recomputed_blocks = 3;
+        let svg = roofline.to_svg().unwrap();
+        let parts =
+            ["optimizer (fits in the cache)", "whole step (partly cached)", "32.0 MiB", "Computed again", "3 blocks"];
+        for part in parts {
+            assert!(svg.contains(part), "no {part} in {svg}");
+        }
+    }
+
+    /// As many sizes as the largest models have, and everything else.
+    #[test]
+    fn no_two_lines_of_the_legend_look_alike() {
+        let entries = roofline(COLORS.len()).legend();
+        assert_eq!(entries.len(), 16 + 3 + 2 + 1);
+        let distance = |a: RGBColor, b: RGBColor| {
+            [(a.0, b.0), (a.1, b.1), (a.2, b.2)].map(|(a, b)| (f64::from(a) - f64::from(b)).powi(2)).iter().sum::<f64>()
+        };
+        for (i, a) in entries.iter().enumerate() {
+            for b in &entries[i + 1..] {
+                let is_apart = distance(a.color, b.color).sqrt() > 50.0;
+                assert!(a.mark != b.mark || is_apart, "{} and {}: {:?}, {:?}", a.name, b.name, a.color, b.color);
+            }
+        }
+        // What is no product has a mark and an ink that nothing else has.
+        for (i, a) in entries.iter().enumerate().skip(16 + 3) {
+            assert!(entries.iter().enumerate().all(|(j, b)| i == j || a.mark != b.mark), "{}", a.name);
+        }
+    }
+
+    #[test]
+    fn what_is_faster_than_memory_comes_from_a_cache() {
+        let point = Point { flops_per_byte: 0.5, flops_per_s: 3e9 };
+        let cached = |held, read, cache| Measured::new(point, held, read, cache).cached;
+        assert_eq!(cached(1e9, 7e9, Some(1 << 20)), None);
+        assert_eq!(cached(1e9, 5e9, Some(1 << 20)), Some(Cached::Partly));
+        assert_eq!(cached(1e6, 7e9, Some(1 << 20)), Some(Cached::Fits));
+        assert_eq!(cached(1e6, 7e9, None), None);
+        assert_eq!(cached(1e6, 5e9, None), Some(Cached::Partly));
     }
 }

@@ -41,8 +41,9 @@ const QUIET: RGBColor = RGBColor(99, 104, 110);
 /// Share of the range of a settled curve that its first values may add.
 const ROOM: f64 = 0.25;
 
-/// Colours that differ for most colour-blind people as well (Okabe and Ito, "Color universal design", 2008).
-pub(super) const COLORS: [RGBColor; 7] = [
+/// Colours of which the first seven differ for most colour-blind people as well (Okabe and Ito, "Color universal design", 2008); the
+/// others are for pictures that need more.
+pub(super) const COLORS: [RGBColor; 16] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(0, 158, 115),
@@ -50,6 +51,15 @@ pub(super) const COLORS: [RGBColor; 7] = [
     RGBColor(86, 180, 233),
     RGBColor(230, 159, 0),
     RGBColor(90, 90, 90),
+    RGBColor(136, 34, 85),
+    RGBColor(153, 153, 51),
+    RGBColor(51, 34, 136),
+    RGBColor(190, 30, 45),
+    RGBColor(0, 190, 200),
+    RGBColor(120, 80, 40),
+    RGBColor(150, 220, 120),
+    RGBColor(250, 160, 130),
+    RGBColor(190, 190, 190),
 ];
 
 impl Chart<'_> {

@@ -1,5 +1,6 @@
 //! `genera bench machine`: the ceilings of this machine, measured.
 
+use super::origin::Origin;
 use crate::command::Common;
 use crate::failure::Outcome;
 use crate::machine;
@@ -70,6 +71,8 @@ struct Ceilings {
     bf16_flops_per_s: f64,
     products: Vec<MeasuredProduct>,
     attention: [MeasuredAttention; 2],
+    #[serde(flatten)]
+    origin: Origin,
 }
 
 /// Whether this processor has each.
@@ -130,6 +133,7 @@ pub fn run(arguments: &Arguments, common: Common) -> Outcome {
         bf16_flops_per_s: best(DType::Bf16, |product| product.bf16_flops_per_s),
         products,
         attention: ATTENTION.map(|shape| measure_attention(&device, shape)),
+        origin: Origin::here(),
     };
     if common.json {
         println!("{}", serde_json::to_string(&ceilings)?);
@@ -160,7 +164,7 @@ fn measure_attention(device: &Device, shape: SelfAttention) -> MeasuredAttention
 }
 
 fn print(ceilings: &Ceilings) {
-    println!("{} on {} cores", ceilings.device, ceilings.n_cores);
+    println!("{} on {} cores\n{}", ceilings.device, ceilings.n_cores, ceilings.origin);
     let sets = &ceilings.instruction_sets.0;
     let names = |has: bool| sets.iter().filter(move |set| set.1 == has).map(|set| set.0).collect::<Vec<_>>().join(", ");
     for (title, has) in [("instructions", true), ("without", false)] {

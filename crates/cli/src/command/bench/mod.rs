@@ -4,6 +4,8 @@ mod generate;
 mod layers;
 mod machine;
 mod operations;
+mod optimizer;
+mod origin;
 mod roofline;
 mod traffic;
 mod train;
@@ -51,7 +53,13 @@ enum What {
     ///
     /// Example: genera bench machine --threads 1
     Machine(machine::Arguments),
-    /// Draw the ceilings, and a recipe's matrix products, attention, optimizer and whole training step below them.
+    /// Draw what this machine can do, and of that a recipe's matrix products, attention, optimizer and whole training step.
+    ///
+    /// The ceilings are the rates of large matrix products and of reading memory, each the best of before and after the training, or
+    /// what the training itself has shown to be possible. A point stands where it would if all traffic went to memory; what a cache
+    /// holds is faster, may stand above the line of memory, and is named in the legend. Of blocks that are computed again on the way
+    /// back (train.recomputed_blocks) the second forward pass counts as traffic and not as arithmetic. The training's measurements are
+    /// printed as by genera bench train.
     ///
     /// Example: genera bench roofline recipes/bench-a.toml --output roofline.svg
     Roofline(roofline::Arguments),

@@ -1,7 +1,9 @@
 //! Where the time of a step goes.
 
+use crate::talk;
 use genera_tensor::{Pass, Profile, Spent};
 use serde::Serialize;
+use std::io::IsTerminal;
 
 /// The name of what no operation covers.
 pub(super) const OTHER: &str = "other";
@@ -37,15 +39,51 @@ pub(super) fn of(profile: &Profile, n_steps: u32, mean_seconds: f64) -> Vec<Oper
     operations
 }
 
+/// Columns of a line with everything; in a narrower terminal it has no calls and shorter gaps.
+const WIDTH: usize = 50;
+
 /// Prints the operations, one a line.
 pub(super) fn print(operations: &[Operation]) {
-    println!("\n{:<16} {:<9} {:>6} {:>9} {:>6}", "a step", "", "calls", "ms", "%");
-    for Operation { name, pass, n_calls, seconds, share } in operations {
-        println!("{name:<16} {pass:<9} {n_calls:>6.0} {:>9.2} {:>6.1}", 1e3 * seconds, 100.0 * share);
+    let is_terminal = std::io::stdout().is_terminal();
+    println!();
+    for line in lines(operations, if is_terminal { talk::width() } else { usize::MAX }) {
+        println!("{line}");
     }
-    let (seconds, share): (f64, f64) = operations
-        .iter()
-        .map(|part| (part.seconds, part.share))
-        .fold((0.0, 0.0), |sum, part| (sum.0 + part.0, sum.1 + part.1));
-    println!("{:<16} {:<9} {:>6} {:>9.2} {:>6.1}", "together", "", "", 1e3 * seconds, 100.0 * share);
+}
+
+/// A head, the operations and their sum, as lines that fit into this many columns where 40 are enough for them.
+fn lines(operations: &[Operation], n_columns: usize) -> Vec<String> {
+    let line = |name: &str, pass: &str, calls: &str, ms: &str, percent: &str| {
+        if n_columns < WIDTH {
+            format!("{name:<14} {pass:<8} {ms:>8} {percent:>5}")
+        } else {
+            format!("{name:<16} {pass:<9} {calls:>6} {ms:>9} {percent:>6}")
+        }
+    };
+    let (ms, percent) = (|seconds: f64| format!("{:.2}", 1e3 * seconds), |share: f64| format!("{:.1}", 100.0 * share));
+    let one = |part: &Operation| {
+        line(part.name, part.pass, &format!("{:.0}", part.n_calls), &ms(part.seconds), &percent(part.share))
+    };
+    let sum = |of: fn(&Operation) -> f64| operations.iter().map(of).sum::<f64>();
+    let together = line("together", "", "", &ms(sum(|part| part.seconds)), &percent(sum(|part| part.share)));
+    let head = line("a step", "", "calls", "ms", "%");
+    [head].into_iter().chain(operations.iter().map(one)).chain([together]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_no_wider_than_the_terminal() {
+        let part = |name, pass| Operation { name, pass, n_calls: 123_456.0, seconds: 12.345_678, share: 0.5 };
+        let parts = [part("cross_entropy", "backward"), part("other", "")];
+        let narrow = lines(&parts, 40);
+        assert!(narrow.iter().all(|line| line.chars().count() <= 40), "{narrow:#?}");
+        assert_eq!(narrow[1], "cross_entropy  backward 12345.68  50.0");
+        assert_eq!(narrow[3], "together                24691.36 100.0");
+        let wide = lines(&parts, WIDTH);
+        assert!(wide.iter().all(|line| line.chars().count() == WIDTH), "{wide:#?}");
+        assert!(wide[0].contains("calls") && wide[1].contains(" 123456 "), "{wide:#?}");
+    }
 }

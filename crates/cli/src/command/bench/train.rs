@@ -1,6 +1,7 @@
 //! `genera bench train`: how fast this machine trains.
 
 use super::operations::{self, Operation};
+use super::origin::Origin;
 use crate::command::Common;
 use crate::failure::{Failure, Outcome};
 use crate::machine;
@@ -56,7 +57,7 @@ pub(super) struct Measured {
     /// Of the whole process while it trained.
     peak_memory_bytes: Option<usize>,
     /// Most tensor memory in use at once.
-    peak_tensor_bytes: usize,
+    pub(super) peak_tensor_bytes: usize,
     /// Tensor memory obtained from the system at the end: what is in use, and what is kept for reuse.
     reserved_tensor_bytes: usize,
     /// What `genera inspect` plans for the same run.
@@ -73,18 +74,20 @@ pub(super) struct Measured {
     range_of_seconds_per_step: [f64; 2],
     n_steps: u32,
     /// Whether Ctrl-C ended it before all steps.
-    is_interrupted: bool,
+    pub(super) is_interrupted: bool,
     pub(super) n_parameters: usize,
     pub(super) n_step_tokens: usize,
     vocab_size: usize,
     /// Blocks of which only the input is kept.
-    recomputed_blocks: usize,
+    pub(super) recomputed_blocks: usize,
     n_threads: usize,
     pub(super) dtype: &'static str,
     pub(super) device: String,
     loss: f64,
     /// Where the time of a step goes.
     pub(super) operations: Vec<Operation>,
+    #[serde(flatten)]
+    origin: Origin,
 }
 
 /// Shares below this are worth a word.
@@ -151,7 +154,7 @@ pub(super) fn measure(mut recipe: Recipe, n_steps: u32, common: Common) -> Outco
     }
     let profile = device.profile().expect("the device was made to note its time");
     let (n_faults_before, processor_before) = (machine::n_minor_faults(), machine::processor_seconds());
-    let Timed { mut seconds, last } = timed_steps(&mut trainer, micro, n_steps, profile, &mut status, &interrupt)?;
+    let Timed { seconds, last } = timed_steps(&mut trainer, micro, n_steps, profile, &mut status, &interrupt)?;
     let (n_wanted, n_steps) = (n_steps, seconds.len() as u32);
     let processor_seconds = machine::processor_seconds().zip(processor_before).map(|(after, before)| after - before);
     let n_faults = machine::n_minor_faults().zip(n_faults_before).map(|(after, before)| after - before);
@@ -160,8 +163,8 @@ pub(super) fn measure(mut recipe: Recipe, n_steps: u32, common: Common) -> Outco
     drop(trainer);
     let all_seconds = seconds.iter().sum::<f64>();
     let mean_seconds_per_step = all_seconds / f64::from(n_steps);
-    seconds.sort_by(f64::total_cmp);
-    let seconds_per_step = seconds[seconds.len() / 2];
+    let range_of_seconds_per_step = [f64::min, f64::max].map(|of| seconds.iter().copied().reduce(of).unwrap_or(0.0));
+    let seconds_per_step = rates::median(seconds);
     let flops_per_s = last.flops_per_s * last.seconds / seconds_per_step;
     let peak_after = rates::peak(n_threads, dtype, rates::LOOK);
     let peak_flops_per_s = peak_after.max(peak_before);
@@ -181,7 +184,7 @@ pub(super) fn measure(mut recipe: Recipe, n_steps: u32, common: Common) -> Outco
         minor_faults_per_step: n_faults.map(|n| n as f64 / f64::from(n_steps)),
         seconds_per_step,
         mean_seconds_per_step,
-        range_of_seconds_per_step: [seconds[0], seconds[seconds.len() - 1]],
+        range_of_seconds_per_step,
         n_steps,
         is_interrupted: n_steps < n_wanted,
         n_parameters,
@@ -193,6 +196,7 @@ pub(super) fn measure(mut recipe: Recipe, n_steps: u32, common: Common) -> Outco
         device: device.kernels().name(),
         loss: last.loss,
         operations: operations::of(profile, n_steps, mean_seconds_per_step),
+        origin: Origin::here(),
     })
 }
 
@@ -243,11 +247,11 @@ fn timed_steps(
     }
 }
 
-fn print(measured: &Measured) {
+pub(super) fn print(measured: &Measured) {
     if measured.is_interrupted {
         println!("stopped after {} steps", measured.n_steps);
     }
-    println!("{}", measured.device);
+    println!("{}\n{}", measured.device, measured.origin);
     println!(
         "{} parameters, a vocabulary of {}, {} tokens a step, {}",
         number::count(measured.n_parameters as f64),
