@@ -55,6 +55,24 @@ pub struct ParamSpec {
     pub role: Role,
 }
 
+/// Rows of the matrices that were laid on top of each other: query, key and value; key and value; gate and up.
+pub fn row_blocks(config: &ModelConfig, spec: &ParamSpec) -> Vec<usize> {
+    let whole = vec![spec.shape.n_rows()];
+    let stacks = config.stacks();
+    let Some((_, stack)) = stacks.iter().find(|(name, _)| spec.name.starts_with(&format!("{name}."))) else {
+        // A projection of the embedding.
+        return whole;
+    };
+    let attention = &stack.attention;
+    let (q, kv) = (attention.n_heads * attention.d_head, attention.n_kv_heads * attention.d_head);
+    match spec.name.rsplit('.').nth(1) {
+        Some(FUSED_QKV) => vec![q, kv, kv],
+        Some("kv") => vec![kv, kv],
+        Some("up") if stack.feed_forward.is_gated() => vec![stack.d_ff(); 2],
+        _ => whole,
+    }
+}
+
 /// Rows of a fused matrix that make a published model's single weight: query, key and value lie on top of each other.
 pub const FUSED_QKV: &str = "qkv";
 
@@ -571,6 +589,7 @@ pub(crate) fn packed(weight: &Tensor) -> PackedMatrix {
 mod tests {
     use super::*;
     use crate::model::{Transformer, initial_params};
+    use crate::presets;
     use crate::train::fixture::{config, preset};
 
     /// Without a head, the embedding table is looked up and never multiplied by.
@@ -588,6 +607,36 @@ mod tests {
             let is_packed = |name: &str| params.packed[params.id(name).0].is_some();
             assert_eq!(is_packed("embedding.weight"), expect, "{head:?}");
             assert!(is_packed("encoder.0.attention.qkv.weight"), "{head:?}");
+        }
+    }
+
+    #[test]
+    fn fused_matrices_are_taken_apart() {
+        let sizes = presets::Sizes {
+            vocab_size: 11,
+            context_len: 8,
+            d_model: 16,
+            n_layers: 1,
+            n_encoder_layers: 1,
+            n_heads: 4,
+            n_kv_heads: 2,
+            d_head: 4,
+            d_ff: 24,
+        };
+        let mut config = presets::find("t5").unwrap().architecture.config(&sizes).unwrap();
+        config.embedding.width = Some(12);
+        for spec in layout(&config) {
+            if !matches!(spec.role, Role::Matrix | Role::Query | Role::Residual) {
+                continue;
+            }
+            let expect: &[usize] = match spec.name.rsplit('.').nth(1) {
+                Some("qkv") => &[16, 8, 8],
+                Some("kv") => &[8, 8],
+                Some("up") => &[24, 24],
+                _ if spec.name.starts_with("head.") => &[12],
+                _ => &[16],
+            };
+            assert_eq!(row_blocks(&config, &spec), expect, "{}", spec.name);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What the optimizer of a recipe computes, reads and writes in a step.
 
 use genera_engine::ModelConfig;
-use genera_engine::params::{ParamSpec, Role, layout};
+use genera_engine::params::{ParamSpec, Role, layout, row_blocks};
 use genera_engine::recipe::OptimizerKind;
 use genera_tensor::DType;
 use std::ops::Add;
@@ -99,24 +99,6 @@ fn muon(rows: usize, width: usize, c: usize) -> [usize; 2] {
     // The momentum in three passes, the length, the division by it, and the step.
     let around = 4 * (3 + 2 + 3) + 4 + (4 + c) + (c + 4 + 4);
     [N_MUON_ROUNDS * flops + n * MUON_FLOPS, N_MUON_ROUNDS * moved * c + n * around]
-}
-
-/// Rows of the matrices that were laid on top of each other, which Muon takes one by one: query, key and value; key and value; gate
-/// and up.
-fn row_blocks(config: &ModelConfig, spec: &ParamSpec) -> Vec<usize> {
-    let n_rows = spec.shape.n_rows();
-    let (name, part) = (&spec.name, spec.name.rsplit('.').nth(1));
-    let stacks = config.stacks();
-    let Some((_, stack)) = stacks.iter().find(|(stack, _)| name.split('.').next() == Some(*stack)) else {
-        return vec![n_rows];
-    };
-    let kv = stack.attention.n_kv_heads * stack.attention.d_head;
-    match part {
-        Some("qkv") => vec![n_rows - 2 * kv, kv, kv],
-        Some("kv") => vec![kv, kv],
-        Some("up") if stack.feed_forward.is_gated() => vec![n_rows / 2; 2],
-        _ => vec![n_rows],
-    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ pub use sgd::SgdSettings;
 
 use crate::config::ModelConfig;
 use crate::error::Result;
-use crate::params::{ParamSpec, Params, Role};
+use crate::params::{ParamSpec, Params, Role, row_blocks};
 use genera_tensor::{Gradients, ParamId, Tensor, backend};
 use std::fmt;
 
@@ -100,7 +100,7 @@ impl OptimizerSettings {
         let decays = decays(spec.role);
         match (self, spec.role) {
             (OptimizerSettings::Muon { matrices, .. }, Role::Matrix | Role::Query | Role::Residual) => {
-                let blocks = muon::row_blocks(config, spec);
+                let blocks = row_blocks(config, spec);
                 Some(Box::new(muon::Muon::new(*matrices, weights, blocks, params.compute_dtype())))
             }
             (OptimizerSettings::AdamW(settings) | OptimizerSettings::Muon { rest: settings, .. }, _) => {

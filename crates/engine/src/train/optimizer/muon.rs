@@ -5,8 +5,6 @@
 //! decay: Liu et al., "Muon is scalable for LLM training", arXiv 2502.16982, section 2.2.
 
 use super::{Optimizer, Sweep, Update, Weights};
-use crate::config::{ModelConfig, Stack};
-use crate::params::ParamSpec;
 use genera_tensor::backend::{Matmul, Matrix};
 use genera_tensor::{DType, Tensor, View};
 
@@ -122,30 +120,9 @@ fn orthogonalised(mut x: Tensor) -> Tensor {
     x
 }
 
-/// Rows of the matrices that were laid on top of each other: query, key and value; key and value; gate and up.
-pub(super) fn row_blocks(config: &ModelConfig, spec: &ParamSpec) -> Vec<usize> {
-    let stacks = config.stacks();
-    let stack: &Stack = stacks
-        .iter()
-        .find(|(name, _)| spec.name.starts_with(&format!("{name}.")))
-        .map(|(_, stack)| *stack)
-        .expect("a matrix belongs to a stack");
-    let attention = &stack.attention;
-    let (q, kv) = (attention.n_heads * attention.d_head, attention.n_kv_heads * attention.d_head);
-    let is_gated = stack.feed_forward.is_gated();
-    match spec.name.rsplit('.').nth(1) {
-        Some("qkv") => vec![q, kv, kv],
-        Some("kv") => vec![kv, kv],
-        Some("up") if is_gated => vec![stack.d_ff(); 2],
-        _ => vec![spec.shape.n_rows()],
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::params::{Role, layout};
-    use crate::presets;
     use genera_tensor::{Device, Key};
 
     /// Eigenvalues of a symmetric matrix by Jacobi's rotations.
@@ -208,33 +185,5 @@ mod tests {
         assert!(moved[24..].iter().all(|&x| x == 0.0));
         let rms = (moved[..24].iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / 24.0).sqrt();
         assert!((0.1..0.3).contains(&rms), "root mean square {rms}");
-    }
-
-    #[test]
-    fn fused_matrices_are_taken_apart() {
-        let sizes = presets::Sizes {
-            vocab_size: 11,
-            context_len: 8,
-            d_model: 16,
-            n_layers: 1,
-            n_encoder_layers: 1,
-            n_heads: 4,
-            n_kv_heads: 2,
-            d_head: 4,
-            d_ff: 24,
-        };
-        let config = presets::find("t5").unwrap().architecture.config(&sizes).unwrap();
-        for spec in layout(&config) {
-            if !matches!(spec.role, Role::Matrix | Role::Query | Role::Residual) {
-                continue;
-            }
-            let expect: &[usize] = match spec.name.rsplit('.').nth(1) {
-                Some("qkv") => &[16, 8, 8],
-                Some("kv") => &[8, 8],
-                Some("up") => &[24, 24],
-                _ => &[16],
-            };
-            assert_eq!(row_blocks(&config, &spec), expect, "{}", spec.name);
-        }
     }
 }
