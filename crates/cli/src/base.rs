@@ -68,7 +68,10 @@ pub fn open(
 
 /// The base of a run by the path in its recipe. A relative one starts where the run was begun: here, or somewhere above its
 /// directory; the checksum tells whether what is found is the base.
-fn found(name: &str, run: &RunDirectory) -> Outcome<PathBuf> {
+///
+/// # Errors
+/// When there is nothing.
+pub fn found(name: &str, run: &RunDirectory) -> Outcome<PathBuf> {
     let place = hub::locate(Path::new(name)).during(format!("the base of {}", run.path().display()))?;
     if place.exists() {
         return Ok(place.into_owned());

@@ -363,6 +363,16 @@ fn what_learned_from_conversations_is_quantised() {
         assert!(!made.contains("base_model"), "{file}: {made}");
     }
     assert_eq!(bench.read_text("merged/LICENSE.txt"), "the terms");
+    // Also where it was tuned from a run that was tuned from it.
+    let checkpoint = format!("tuned/checkpoints/{}", common::names(&bench.path("tuned/checkpoints"))[0]);
+    for (i, base) in ["adapted", "tuned", "tuned/model", &checkpoint].into_iter().enumerate() {
+        let (run, out) = (format!("run-{i}"), format!("out-{i}"));
+        bench.run(&["train", "--base", base, "--data", "chat.jsonl", "--set", "train.steps=1", "--run", &run]);
+        bench.run(&["export", "--model", &run, "--to", "hf", &out]);
+        let made = bench.read_text(&format!("{out}/README.md"));
+        assert!(made.contains("license: \"apache-2.0\"") && made.contains("| tuned from | half |"), "{base}: {made}");
+        assert_eq!(bench.read_text(&format!("{out}/LICENSE.txt")), "the terms", "{base}");
+    }
     bench.run(&["quantize", "--no-perplexity", "--model", "adapted", "--to", "q8_0", "adapted.gguf"]);
     assert_eq!(general("adapted.gguf", "general.base_model.0.name"), "half");
     assert_eq!(general("adapted.gguf", "general.license"), "apache-2.0");
