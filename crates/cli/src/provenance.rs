@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 const MAX_BASES: usize = 64;
 
 /// What is known of a model's origin.
+#[derive(Clone, Debug, Default)]
 pub struct Provenance {
     /// Its licence, its authors and its base.
     pub origin: Origin,

@@ -352,8 +352,10 @@ fn what_learned_from_conversations_is_quantised() {
     bench.run(&with(&[&chat, &["tuned"]]));
     bench.run(&with(&[&chat, &["adapted", "--lora", "2"]]));
     bench.run(&["export", "--model", "adapted", "--to", "hf", "merged"]);
-    for file in ["tuned/model/README.md", "merged/README.md"] {
-        let made = bench.read_text(file);
+    for directory in ["tuned/model", "merged"] {
+        let (file, terms) = (format!("{directory}/README.md"), format!("{directory}/LICENSE.txt"));
+        let made = bench.read_text(&file);
+        assert_eq!(bench.read_text(&terms), "the terms", "{terms}");
         assert!(
             made.contains("license: \"apache-2.0\"\nlanguage:\n- \"en\"\npipeline_tag:")
                 && made.contains("| tuned from | half |"),
@@ -362,7 +364,10 @@ fn what_learned_from_conversations_is_quantised() {
         // The key means repositories of the hub, which refuses a card with another base.
         assert!(!made.contains("base_model"), "{file}: {made}");
     }
-    assert_eq!(bench.read_text("merged/LICENSE.txt"), "the terms");
+    let made = bench.read_text("adapted/adapter/README.md");
+    let begins = "---\nlibrary_name: peft\nlicense: \"apache-2.0\"\nlanguage:\n- \"en\"\ntags:";
+    assert!(made.starts_with(begins) && made.contains("| adapts | half |"), "{made}");
+    assert_eq!(bench.read_text("adapted/adapter/LICENSE.txt"), "the terms");
     // Also where it was tuned from a run that was tuned from it.
     let checkpoint = format!("tuned/checkpoints/{}", common::names(&bench.path("tuned/checkpoints"))[0]);
     for (i, base) in ["adapted", "tuned", "tuned/model", &checkpoint].into_iter().enumerate() {
