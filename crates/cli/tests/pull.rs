@@ -341,6 +341,9 @@ fn wrong_names_and_answers_are_refused() {
     puller.refuses(&["pull", "org/name"], &["does not begin with 'hf:'", "hf:ORG/NAME"]);
     puller.refuses(&["pull", "hf:../name"], &["names no model"]);
     puller.refuses(&["generate", "--model", "hf:org/name@.."], &["names no revision"]);
+    puller.refuses(&["generate", "--model", "hf:org/name:C:/x.gguf"], &["names no file"]);
+    let twice = ["pull", "hf:org/name:Q4_0", "--file", "other.gguf"];
+    puller.refuses(&twice, &["names the file 'Q4_0', and --file names 'other.gguf'; name one"]);
     assert!(puller.hub.requests().is_empty());
     puller.refuses(&["pull", "hf:org/other"], &["404"]);
     let error = puller.refusal_with(&["pull", "hf:org/name"], &[("HF_ENDPOINT", "http://127.0.0.1:1")]);

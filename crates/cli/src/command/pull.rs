@@ -40,6 +40,11 @@ pub struct Arguments {
 
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
     let name: ModelName = arguments.model.parse()?;
+    if let (Some(named), Some(file)) = (&name.file, &arguments.file) {
+        return Err(Failure::new(format!(
+            "{name} names the file '{named}', and --file names '{file}'; name one of them"
+        )));
+    }
     let settings = Settings::of_environment()?;
     if settings.is_offline {
         return offline(&name, &settings, arguments.out.is_some(), common);
