@@ -379,9 +379,9 @@ impl Params {
         self.in_files.get(id.0)?.as_ref()
     }
 
-    /// Whether only the packed form of a parameter is kept.
-    pub fn is_packed_only(&self, id: ParamId) -> bool {
-        self.masters[id.0].is_none()
+    /// Whether the numbers of a parameter are kept, and not only a packed form or where they are in a file.
+    pub fn has_numbers(&self, id: ParamId) -> bool {
+        self.masters[id.0].is_some()
     }
 
     /// The formats of blocks in which numbers lie that were left in their files, the one of most numbers first.
@@ -422,9 +422,11 @@ impl Params {
         }
     }
 
-    /// Where the numbers are. Norms are never packed, so there is always a tensor.
+    /// Where the numbers are, or go when they are read from their file. Norms are never packed, so there is one of both.
     pub(crate) fn device(&self) -> &Device {
-        self.masters.iter().flatten().next().expect("a model has a norm").device()
+        let in_memory = self.masters.iter().flatten().next().map(Tensor::device);
+        let device = in_memory.or_else(|| self.in_files.iter().flatten().next().map(InFile::device));
+        device.expect("a model has a norm")
     }
 
     /// The f32 numbers of a parameter and their rounded copy, for an optimizer that updates both.
@@ -433,6 +435,9 @@ impl Params {
     }
 
     /// As [`for_update`](Self::for_update), of all chosen parameters at once, in their order.
+    ///
+    /// # Panics
+    /// When their numbers are not kept.
     pub fn many_for_update(
         &mut self,
         is_chosen: impl Fn(ParamId) -> bool,
@@ -441,7 +446,9 @@ impl Params {
         let chosen = parts.filter(move |(i, _)| is_chosen(ParamId(*i)));
         chosen.map(|(_, (((master, rounded), packed), spec))| {
             *packed = None;
-            let master = master.as_mut().unwrap_or_else(|| panic!("{} is kept packed only", spec.name));
+            let master = master
+                .as_mut()
+                .unwrap_or_else(|| panic!("of {} no numbers are kept, only a packed form or a file", spec.name));
             (master, rounded.as_mut())
         })
     }
