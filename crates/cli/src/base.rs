@@ -59,7 +59,7 @@ pub fn open(
     }
     let (mut transformer, special, generation) = (loaded.transformer, loaded.special, loaded.published);
     // A base that was adapted itself is one model from here on.
-    transformer.params_mut().merge();
+    transformer.params_mut().settle();
     if let Some(settings) = lora_settings(recipe) {
         attach_new(&mut transformer, &settings)?;
     }

@@ -368,6 +368,23 @@ fn what_learned_from_conversations_is_quantised() {
     let begins = "---\nlibrary_name: peft\nlicense: \"apache-2.0\"\nlanguage:\n- \"en\"\ntags:";
     assert!(made.starts_with(begins) && made.contains("| adapts | half |"), "{made}");
     assert_eq!(bench.read_text("adapted/adapter/LICENSE.txt"), "the terms");
+    // Adapters over adapters leave the weights in the format of the first base.
+    bench.run(&[
+        "train",
+        "--base",
+        "adapted",
+        "--data",
+        "chat.jsonl",
+        "--lora",
+        "2",
+        "--set",
+        "train.steps=2",
+        "--run",
+        "twice",
+    ]);
+    bench.run(&["export", "--model", "twice", "--to", "hf", "both"]);
+    assert!(bench.read_text("both/config.json").contains("\"bfloat16\""));
+    assert!(bench.read_text("both/README.md").contains("| tuned from | half |"));
     // Also where it was tuned from a run that was tuned from it.
     let checkpoint = format!("tuned/checkpoints/{}", common::names(&bench.path("tuned/checkpoints"))[0]);
     for (i, base) in ["adapted", "tuned", "tuned/model", &checkpoint].into_iter().enumerate() {

@@ -4,6 +4,8 @@ mod adapters;
 
 pub use adapters::{Adapter, NewAdapter};
 
+use adapters::Settled;
+
 use crate::config::{FeedForward, Head, ModelConfig, Placement, Position, QkNorm, Stack};
 use crate::weights::InFile;
 use genera_tensor::backend::{Elements, Matrix, PackedMatrix};
@@ -275,6 +277,8 @@ pub struct Params {
     n_own: usize,
     /// By weight; empty without any.
     adapters: Vec<Vec<Adapter>>,
+    /// What is added to numbers when they are read from their file, by weight.
+    settled: Vec<Vec<Settled>>,
 }
 
 impl Params {
@@ -297,7 +301,8 @@ impl Params {
         let (masters, packed) = (Vec::with_capacity(n), Vec::with_capacity(n));
         let rounded = specs.iter().map(|_| None).collect();
         let (n_own, adapters, in_files) = (0, Vec::new(), Vec::with_capacity(n));
-        let mut params = Self { specs, masters, rounded, packed, in_files, compute, is_tied: false, n_own, adapters };
+        let (is_tied, settled) = (false, Vec::new());
+        let mut params = Self { specs, masters, rounded, packed, in_files, compute, is_tied, n_own, adapters, settled };
         for (i, kept) in kept.into_iter().enumerate() {
             let spec = &params.specs[i];
             let fits = match &kept {
@@ -410,7 +415,10 @@ impl Params {
             (Some(master), _) => master.clone(),
             (None, None) => {
                 let in_file = self.in_file(id).expect("something of every parameter is kept");
-                in_file.tensor().unwrap_or_else(|error| panic_any(error))
+                let mut numbers = in_file.tensor().unwrap_or_else(|error| panic_any(error));
+                let n_rows = numbers.shape().sizes()[0];
+                self.add_settled(id, &mut numbers, &(0..n_rows));
+                numbers
             }
             (None, Some(packed)) => {
                 let device = self.device();
@@ -460,6 +468,9 @@ impl Params {
         self.packed[id.0] = None;
         if let Some(in_file) = self.in_files.get_mut(id.0) {
             *in_file = None;
+        }
+        if let Some(settled) = self.settled.get_mut(id.0) {
+            settled.clear();
         }
         self.round(id.0);
     }
