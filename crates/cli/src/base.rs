@@ -59,7 +59,7 @@ pub fn open(
     }
     let (mut transformer, special, generation) = (loaded.transformer, loaded.special, loaded.published);
     // A base that was adapted itself is one model from here on.
-    transformer.params_mut().merge();
+    transformer.params_mut().settle();
     if let Some(settings) = lora_settings(recipe) {
         attach_new(&mut transformer, &settings)?;
     }
@@ -68,7 +68,10 @@ pub fn open(
 
 /// The base of a run by the path in its recipe. A relative one starts where the run was begun: here, or somewhere above its
 /// directory; the checksum tells whether what is found is the base.
-fn found(name: &str, run: &RunDirectory) -> Outcome<PathBuf> {
+///
+/// # Errors
+/// When there is nothing.
+pub fn found(name: &str, run: &RunDirectory) -> Outcome<PathBuf> {
     let place = hub::locate(Path::new(name)).during(format!("the base of {}", run.path().display()))?;
     if place.exists() {
         return Ok(place.into_owned());

@@ -1,14 +1,20 @@
 //! Where a model that is written anew comes from, and what has to go with it: its card, and the terms of its licence.
 
+use crate::base;
 use crate::failure::{Failure, Outcome, While};
 use crate::hub::{self, ModelName};
-use crate::model::{LoadedModel, is_gguf};
+use crate::model::{LoadedModel, is_gguf, run_of};
+use genera_engine::recipe::Recipe;
 use genera_engine::weights::{Origin, license_files};
 use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// Most runs that are followed from one to its base.
+const MAX_BASES: usize = 64;
+
 /// What is known of a model's origin.
+#[derive(Clone, Debug, Default)]
 pub struct Provenance {
     /// Its licence, its authors and its base.
     pub origin: Origin,
@@ -40,14 +46,18 @@ impl Provenance {
         Ok(Self { origin, card, terms: license_files(place) })
     }
 
-    /// That of a model that was tuned from a base.
+    /// That of a model that was tuned from a base; of a run that was tuned itself, the base of that, whose terms still hold.
     ///
     /// # Errors
     /// When the files of the base cannot be read. One that has gone is still the base.
     pub fn of_tuned(base: &Path) -> Outcome<Self> {
-        let place = hub::locate(base).unwrap_or(Cow::Borrowed(base));
+        let next = |base: &PathBuf| base_of_run(base);
+        let base = std::iter::successors(Some(base.to_owned()), next).take(MAX_BASES).last().unwrap_or_default();
+        let run = run_of(&base);
+        let place = run.as_ref().map(|run| Cow::Owned(run.model()));
+        let place = place.unwrap_or_else(|| hub::locate(&base).unwrap_or(Cow::Borrowed(&base)));
         let origin = if place.exists() { Origin::of(&place)? } else { Origin::default() };
-        let origin = origin.tuned(&name(base), repository(base).as_deref());
+        let origin = origin.tuned(&name(run.as_ref().map_or(&base, |run| run.path())), repository(&base).as_deref());
         Ok(Self { origin, card: None, terms: license_files(&place) })
     }
 
@@ -72,6 +82,15 @@ pub fn name(path: &Path) -> String {
     let name = path.file_name().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned());
     // Versions have points too.
     if is_gguf(path) { name[..name.len() - ".gguf".len()].to_owned() } else { name }
+}
+
+/// The base of a run, where a model is of one that has a base.
+fn base_of_run(model: &Path) -> Option<PathBuf> {
+    let run = run_of(model)?;
+    let base = Recipe::load(&run.recipe()).ok()?.base.path?;
+    // Its name on the hub says more than where it lies.
+    let is_on_hub = base.starts_with(hub::PREFIX);
+    Some(base::found(&base, &run).ok().filter(|_| !is_on_hub).unwrap_or_else(|| base.into()))
 }
 
 /// `ORG/NAME` of a model that is named by its place on the hub.

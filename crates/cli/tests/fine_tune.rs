@@ -389,14 +389,49 @@ fn what_learned_from_conversations_is_quantised() {
     bench.run(&with(&[&chat, &["tuned"]]));
     bench.run(&with(&[&chat, &["adapted", "--lora", "2"]]));
     bench.run(&["export", "--model", "adapted", "--to", "hf", "merged"]);
-    for file in ["tuned/model/README.md", "merged/README.md"] {
-        let made = bench.read_text(file);
+    for directory in ["tuned/model", "merged"] {
+        let (file, terms) = (format!("{directory}/README.md"), format!("{directory}/LICENSE.txt"));
+        let made = bench.read_text(&file);
+        assert_eq!(bench.read_text(&terms), "the terms", "{terms}");
         assert!(
-            made.contains("license: \"apache-2.0\"\nlanguage:\n- \"en\"\nbase_model:\n- \"half\""),
+            made.contains("license: \"apache-2.0\"\nlanguage:\n- \"en\"\npipeline_tag:")
+                && made.contains("| tuned from | half |"),
             "{file}: {made}"
         );
+        // The key means repositories of the hub, which refuses a card with another base.
+        assert!(!made.contains("base_model"), "{file}: {made}");
     }
-    assert_eq!(bench.read_text("merged/LICENSE.txt"), "the terms");
+    let made = bench.read_text("adapted/adapter/README.md");
+    let begins = "---\nlibrary_name: peft\nlicense: \"apache-2.0\"\nlanguage:\n- \"en\"\ntags:";
+    assert!(made.starts_with(begins) && made.contains("| adapts | half |"), "{made}");
+    assert_eq!(bench.read_text("adapted/adapter/LICENSE.txt"), "the terms");
+    // Adapters over adapters leave the weights in the format of the first base.
+    bench.run(&[
+        "train",
+        "--base",
+        "adapted",
+        "--data",
+        "chat.jsonl",
+        "--lora",
+        "2",
+        "--set",
+        "train.steps=2",
+        "--run",
+        "twice",
+    ]);
+    bench.run(&["export", "--model", "twice", "--to", "hf", "both"]);
+    assert!(bench.read_text("both/config.json").contains("\"bfloat16\""));
+    assert!(bench.read_text("both/README.md").contains("| tuned from | half |"));
+    // Also where it was tuned from a run that was tuned from it.
+    let checkpoint = format!("tuned/checkpoints/{}", common::names(&bench.path("tuned/checkpoints"))[0]);
+    for (i, base) in ["adapted", "tuned", "tuned/model", &checkpoint].into_iter().enumerate() {
+        let (run, out) = (format!("run-{i}"), format!("out-{i}"));
+        bench.run(&["train", "--base", base, "--data", "chat.jsonl", "--set", "train.steps=1", "--run", &run]);
+        bench.run(&["export", "--model", &run, "--to", "hf", &out]);
+        let made = bench.read_text(&format!("{out}/README.md"));
+        assert!(made.contains("license: \"apache-2.0\"") && made.contains("| tuned from | half |"), "{base}: {made}");
+        assert_eq!(bench.read_text(&format!("{out}/LICENSE.txt")), "the terms", "{base}");
+    }
     bench.run(&["quantize", "--no-perplexity", "--model", "adapted", "--to", "q8_0", "adapted.gguf"]);
     assert_eq!(general("adapted.gguf", "general.base_model.0.name"), "half");
     assert_eq!(general("adapted.gguf", "general.license"), "apache-2.0");

@@ -118,6 +118,14 @@ fn a_model_is_improved_toward_a_score() {
         "of all, not of the 20 that are learned from: {said}"
     );
     assert_eq!(bench.run(&["generate", "--model", "better", "--n", "5"]).lines().count(), 5);
+    assert!(bench.read_text("better/README.md").contains("| tuned from | run |"));
+    bench.write("better/README.md", "---\nlicense: mit\n---\n");
+    bench.write("better/LICENSE", "the terms");
+    let again = ["optimize", "--model", "better", "--output", "best", "--calls", "20", "--objective", "-weight"];
+    bench.run(&again);
+    let card = bench.read_text("best/README.md");
+    assert!(card.contains("license: \"mit\"") && card.contains("| tuned from | better |"), "{card}");
+    assert_eq!(bench.read_text("best/LICENSE"), "the terms");
     let message = bench.refusal(&run(&["--objective", "qed"]));
     assert!(message.contains("better is not empty"), "{message}");
     assert_eq!(bench.read_text("better/candidates.csv"), scores, "a result stays as it is");

@@ -146,6 +146,31 @@ fn a_directory_gets_plain_files() {
     assert_eq!(puller.bench.read("here/config.json"), b"[]");
 }
 
+/// A card and terms that were there before, or that somebody has changed, are theirs.
+#[test]
+fn a_directory_keeps_its_own_card() {
+    let files = [plain_files(), vec![("LICENSE", b"the terms".to_vec())]].concat();
+    let puller = Puller::new(&files, Behaviour::default());
+    std::fs::create_dir(puller.bench.path("here")).unwrap();
+    puller.bench.write("here/README.md", "# My own");
+    for _ in 0..2 {
+        let output = puller.output_with(&["pull", "hf:org/name", "here", "--json"], &[]);
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success() && told.contains("README.md is not the hub's and is left as it is"), "{told}");
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["files"].as_array().unwrap().len(), 4, "{report}");
+        assert_eq!(puller.bench.read("here/README.md"), b"# My own");
+        assert_eq!(puller.bench.read("here/model.safetensors"), weights());
+        puller.bench.write("here/LICENSE", "the terms");
+    }
+    puller.refuses(&["pull", "hf:org/name", "here", "--file", "README.md"], &["README.md", "is not the hub's"]);
+    // What is in the way is said before anything is fetched.
+    std::fs::create_dir(puller.bench.path("there")).unwrap();
+    puller.bench.write("there/tokenizer.json", "[]");
+    puller.refuses(&["pull", "hf:org/name", "there"], &["tokenizer.json is there already"]);
+    assert_eq!(names(&puller.bench.path("there")), ["tokenizer.json"]);
+}
+
 #[test]
 fn one_file_of_several_is_named() {
     let files = [("a.gguf", vec![1; 10]), ("q/b.gguf", vec![2; 20]), ("README.md", vec![3])];
@@ -316,6 +341,9 @@ fn wrong_names_and_answers_are_refused() {
     puller.refuses(&["pull", "org/name"], &["does not begin with 'hf:'", "hf:ORG/NAME"]);
     puller.refuses(&["pull", "hf:../name"], &["names no model"]);
     puller.refuses(&["generate", "--model", "hf:org/name@.."], &["names no revision"]);
+    puller.refuses(&["generate", "--model", "hf:org/name:C:/x.gguf"], &["names no file"]);
+    let twice = ["pull", "hf:org/name:Q4_0", "--file", "other.gguf"];
+    puller.refuses(&twice, &["names the file 'Q4_0', and --file names 'other.gguf'; name one"]);
     assert!(puller.hub.requests().is_empty());
     puller.refuses(&["pull", "hf:org/other"], &["404"]);
     let error = puller.refusal_with(&["pull", "hf:org/name"], &[("HF_ENDPOINT", "http://127.0.0.1:1")]);

@@ -4,6 +4,8 @@ mod adapters;
 
 pub use adapters::{Adapter, NewAdapter};
 
+use adapters::Settled;
+
 use crate::config::{FeedForward, Head, ModelConfig, Placement, Position, QkNorm, Stack};
 use crate::weights::InFile;
 use genera_tensor::backend::{Elements, Matrix, PackedMatrix};
@@ -293,6 +295,8 @@ pub struct Params {
     n_own: usize,
     /// By weight; empty without any.
     adapters: Vec<Vec<Adapter>>,
+    /// What is added to numbers when they are read from their file, by weight.
+    settled: Vec<Vec<Settled>>,
 }
 
 impl Params {
@@ -315,7 +319,8 @@ impl Params {
         let (masters, packed) = (Vec::with_capacity(n), Vec::with_capacity(n));
         let rounded = specs.iter().map(|_| None).collect();
         let (n_own, adapters, in_files) = (0, Vec::new(), Vec::with_capacity(n));
-        let mut params = Self { specs, masters, rounded, packed, in_files, compute, is_tied: false, n_own, adapters };
+        let (is_tied, settled) = (false, Vec::new());
+        let mut params = Self { specs, masters, rounded, packed, in_files, compute, is_tied, n_own, adapters, settled };
         for (i, kept) in kept.into_iter().enumerate() {
             let spec = &params.specs[i];
             let fits = match &kept {
@@ -397,9 +402,9 @@ impl Params {
         self.in_files.get(id.0)?.as_ref()
     }
 
-    /// Whether only the packed form of a parameter is kept.
-    pub fn is_packed_only(&self, id: ParamId) -> bool {
-        self.masters[id.0].is_none()
+    /// Whether the numbers of a parameter are kept, and not only a packed form or where they are in a file.
+    pub fn has_numbers(&self, id: ParamId) -> bool {
+        self.masters[id.0].is_some()
     }
 
     /// The formats of blocks in which numbers lie that were left in their files, the one of most numbers first.
@@ -428,7 +433,10 @@ impl Params {
             (Some(master), _) => master.clone(),
             (None, None) => {
                 let in_file = self.in_file(id).expect("something of every parameter is kept");
-                in_file.tensor().unwrap_or_else(|error| panic_any(error))
+                let mut numbers = in_file.tensor().unwrap_or_else(|error| panic_any(error));
+                let n_rows = numbers.shape().sizes()[0];
+                self.add_settled(id, &mut numbers, &(0..n_rows));
+                numbers
             }
             (None, Some(packed)) => {
                 let device = self.device();
@@ -440,9 +448,11 @@ impl Params {
         }
     }
 
-    /// Where the numbers are. Norms are never packed, so there is always a tensor.
+    /// Where the numbers are, or go when they are read from their file. Norms are never packed, so there is one of both.
     pub(crate) fn device(&self) -> &Device {
-        self.masters.iter().flatten().next().expect("a model has a norm").device()
+        let in_memory = self.masters.iter().flatten().next().map(Tensor::device);
+        let device = in_memory.or_else(|| self.in_files.iter().flatten().next().map(InFile::device));
+        device.expect("a model has a norm")
     }
 
     /// The f32 numbers of a parameter and their rounded copy, for an optimizer that updates both.
@@ -451,6 +461,9 @@ impl Params {
     }
 
     /// As [`for_update`](Self::for_update), of all chosen parameters at once, in their order.
+    ///
+    /// # Panics
+    /// When their numbers are not kept.
     pub fn many_for_update(
         &mut self,
         is_chosen: impl Fn(ParamId) -> bool,
@@ -459,7 +472,9 @@ impl Params {
         let chosen = parts.filter(move |(i, _)| is_chosen(ParamId(*i)));
         chosen.map(|(_, (((master, rounded), packed), spec))| {
             *packed = None;
-            let master = master.as_mut().unwrap_or_else(|| panic!("{} is kept packed only", spec.name));
+            let master = master
+                .as_mut()
+                .unwrap_or_else(|| panic!("of {} no numbers are kept, only a packed form or a file", spec.name));
             (master, rounded.as_mut())
         })
     }
@@ -471,6 +486,9 @@ impl Params {
         self.packed[id.0] = None;
         if let Some(in_file) = self.in_files.get_mut(id.0) {
             *in_file = None;
+        }
+        if let Some(settled) = self.settled.get_mut(id.0) {
+            settled.clear();
         }
         self.round(id.0);
     }

@@ -8,6 +8,7 @@ use crate::goal::objective::Objective;
 use crate::goal::rounds::{Plan, Round, Rounds};
 use crate::machine;
 use crate::model::{self, LoadedModel, ModelFacts};
+use crate::provenance::Provenance;
 use crate::run::directory::RunDirectory;
 use crate::run::interrupt::Interrupt;
 use crate::show::word;
@@ -79,6 +80,7 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     check_output(&output, &arguments.model)?;
     let loaded = model::load(&arguments.model, None, Purpose::Training(DType::F32), &device)?;
     check_model(&loaded, &objective, &arguments.model)?;
+    let provenance = Provenance::of_tuned(&arguments.model)?;
     let plan = Plan {
         n_calls: arguments.calls as usize,
         n_per_round: arguments.per_round as usize,
@@ -111,7 +113,7 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     };
     let (transformer, scored) = rounds.into_model();
     if end.n_scored > 0 {
-        save(&transformer, &facts, &scored, &output)?;
+        save(&transformer, &facts, &provenance, &scored, &output)?;
     } else if is_new {
         // The model is what it was, and the name is free again. Where that fails, an empty directory stays.
         let _ = std::fs::remove_dir(&output);
@@ -297,8 +299,15 @@ fn line(round: &Round) -> String {
 }
 
 /// Writes the model and every candidate with its score, best first.
-fn save(transformer: &Transformer, facts: &ModelFacts, scored: &[(String, f64)], output: &Path) -> Outcome<()> {
-    let card = CardFacts { name: format!("{} (optimised)", facts.modality.name()), ..CardFacts::default() };
+fn save(
+    transformer: &Transformer,
+    facts: &ModelFacts,
+    provenance: &Provenance,
+    scored: &[(String, f64)],
+    output: &Path,
+) -> Outcome<()> {
+    let name = format!("{} (optimised)", facts.modality.name());
+    let card = CardFacts { name, origin: provenance.origin.clone(), ..CardFacts::default() };
     let ids = facts.special.with_all_ends(&facts.codebook.vocab().special, transformer.config().vocab_size);
     export_hf(transformer, output, &ids, &facts.published, &card, None)?;
     export_tokenizer(&*facts.codebook, output, model::reads(transformer))?;
@@ -312,7 +321,8 @@ fn save(transformer: &Transformer, facts: &ModelFacts, scored: &[(String, f64)],
     }
     text.extend(rest);
     let path = output.join("candidates.csv");
-    std::fs::write(&path, text).during(format!("cannot write {}", path.display()))
+    std::fs::write(&path, text).during(format!("cannot write {}", path.display()))?;
+    provenance.copy(output)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::Common;
 use crate::failure::{Failure, Outcome, While};
 use crate::hub::{
-    Cache, Client, Listing, ModelName, RemoteFile, Settings, Target, check_space, fetch, matching, select,
+    Cache, Client, Listing, ModelName, RemoteFile, Settings, Target, check_space, fetch, is_paper, matching, select,
 };
 use crate::show::status_line::StatusLine;
 use crate::show::{number, word};
@@ -40,6 +40,11 @@ pub struct Arguments {
 
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
     let name: ModelName = arguments.model.parse()?;
+    if let (Some(named), Some(file)) = (&name.file, &arguments.file) {
+        return Err(Failure::new(format!(
+            "{name} names the file '{named}', and --file names '{file}'; name one of them"
+        )));
+    }
     let settings = Settings::of_environment()?;
     if settings.is_offline {
         return offline(&name, &settings, arguments.out.is_some(), common);
@@ -50,6 +55,10 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     let file = arguments.file.or_else(|| name.file.as_deref().map(|file| file_of(&listing, file)));
     let files = select(&listing, file.as_deref()).during(&name)?;
     files.iter().try_for_each(|file| file.check()).during(&name)?;
+    let files = match &arguments.out {
+        Some(out) if file.is_none() => without_kept(files, out)?,
+        _ => files,
+    };
     let pull = Pull { client: &client, name: &name, listing: &listing, files: &files };
     let n_fetched = match &arguments.out {
         Some(out) => pull.fill_directory(out)?,
@@ -133,13 +142,15 @@ impl Pull<'_> {
     /// Fetches what a directory lacks; gives the number of bytes.
     fn fill_directory(&self, out: &Path) -> Outcome<u64> {
         let mut progress = Progress::new(self.files);
+        // What is in the way of one file is said before another is there.
+        let is_there = |file: &&RemoteFile| is_there(&out.join(&file.path), file, &mut progress);
+        let are_there = self.files.iter().map(is_there).collect::<Outcome<Vec<bool>>>()?;
         self.check_space(|file| Target::new(out.join(&file.path)))?;
-        for file in self.files {
-            let target = Target::new(out.join(&file.path));
-            if is_there(&target.whole, file, &mut progress)? {
+        for (file, is_there) in self.files.iter().zip(are_there) {
+            if is_there {
                 progress.skip(file);
             } else {
-                self.fetch(file, &target, &mut progress)?;
+                self.fetch(file, &Target::new(out.join(&file.path)), &mut progress)?;
             }
         }
         Ok(progress.n_fetched)
@@ -196,7 +207,7 @@ fn is_sound(path: &Path, file: &RemoteFile, progress: &mut Progress) -> Outcome<
     if !path.metadata().is_ok_and(|found| found.len() == file.n_bytes) {
         return Ok(false);
     }
-    if is_same(path, file, progress)? {
+    if progress.compare(path, file)? {
         return Ok(true);
     }
     eprintln!("genera: {}: {} is damaged and is fetched anew", file.path, path.display());
@@ -204,10 +215,26 @@ fn is_sound(path: &Path, file: &RemoteFile, progress: &mut Progress) -> Outcome<
     Ok(false)
 }
 
+/// The files but for a card and terms that the directory has of its own, which are left as they are.
+fn without_kept<'l>(files: Vec<&'l RemoteFile>, out: &Path) -> Outcome<Vec<&'l RemoteFile>> {
+    let mut wanted = Vec::new();
+    for file in files {
+        let path = out.join(&file.path);
+        if is_paper(file) && path.exists() && !is_same(&path, file, &mut |_| {})? {
+            eprintln!("genera: {} is not the hub's and is left as it is", path.display());
+        } else {
+            wanted.push(file);
+        }
+    }
+    Ok(wanted)
+}
+
 /// Whether a file of the directory is the hub's.
 fn is_there(path: &Path, file: &RemoteFile, progress: &mut Progress) -> Outcome<bool> {
-    let Ok(found) = path.metadata() else { return Ok(false) };
-    if found.len() == file.n_bytes && is_same(path, file, progress)? {
+    if !path.exists() {
+        return Ok(false);
+    }
+    if progress.compare(path, file)? {
         return Ok(true);
     }
     Err(Failure::new(format!(
@@ -216,11 +243,12 @@ fn is_there(path: &Path, file: &RemoteFile, progress: &mut Progress) -> Outcome<
     )))
 }
 
-/// Whether a file holds what the hub promises.
-fn is_same(path: &Path, file: &RemoteFile, progress: &mut Progress) -> Outcome<bool> {
-    let same = file.checksum.is_of(path, file.n_bytes, &mut |n_read| progress.show_check(file, n_read));
-    progress.line.hide();
-    same.during(format!("cannot read {}", path.display()))
+/// Whether a file holds what the hub promises; `watch` is told how many bytes were compared.
+fn is_same(path: &Path, file: &RemoteFile, watch: &mut dyn FnMut(u64)) -> Outcome<bool> {
+    if !path.metadata().is_ok_and(|found| found.len() == file.n_bytes) {
+        return Ok(false);
+    }
+    file.checksum.is_of(path, file.n_bytes, watch).during(format!("cannot read {}", path.display()))
 }
 
 fn size(n_bytes: u64) -> String {
@@ -279,9 +307,13 @@ impl Progress {
         });
     }
 
-    /// Shows how far a file that is there has been compared with its checksum.
-    fn show_check(&mut self, file: &RemoteFile, n_read: u64) {
-        self.line.show(|| format!("{}  verifying, {} of {}", file.path, size(n_read), size(file.n_bytes)));
+    /// Whether a file holds what the hub promises; shows how far it has been compared.
+    fn compare(&mut self, path: &Path, file: &RemoteFile) -> Outcome<bool> {
+        let same = is_same(path, file, &mut |n_read| {
+            self.line.show(|| format!("{}  verifying, {} of {}", file.path, size(n_read), size(file.n_bytes)));
+        });
+        self.line.hide();
+        same
     }
 
     fn end(&mut self, file: &RemoteFile) {

@@ -35,7 +35,7 @@ pub struct Arguments {
     /// A run directory, one of its checkpoints, a directory in the Hugging Face layout, a GGUF file, or a pulled hf:ORG/NAME.
     #[arg(long, value_name = "MODEL")]
     model: PathBuf,
-    /// The format of the matrices. Below 8 bits, the table of tokens and the head keep 8.
+    /// The format of the matrices. Below 8 bits, the table of tokens and the head keep 8 (with q6_k: 6).
     #[arg(long, value_name = "FORMAT", value_parser = Formats)]
     to: Format,
     /// The text, or chat file, whose perplexity is measured before and after, each model computing as it is stored; without it,

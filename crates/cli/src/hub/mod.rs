@@ -23,7 +23,7 @@ pub use client::Client;
 pub use download::{Target, fetch};
 pub use listing::{Listing, RemoteFile};
 pub use name::{ModelName, PREFIX};
-pub use selection::select;
+pub use selection::{is_paper, select};
 pub use settings::Settings;
 pub use space::check as check_space;
 

@@ -90,9 +90,9 @@ fn is_revision(revision: &str) -> bool {
     revision.len() <= MAX_REVISION && revision.split('/').all(is_step)
 }
 
-/// A path within a repository, which must not lead out of a directory.
+/// A path within a repository, which must not lead out of a directory on any system.
 fn is_file(file: &str) -> bool {
-    let is_step = |step: &str| !step.is_empty() && !step.starts_with('.') && !step.contains('\\');
+    let is_step = |step: &str| !step.is_empty() && !step.starts_with('.') && !step.contains(['\\', ':']);
     !file.chars().any(char::is_control) && file.split('/').all(is_step)
 }
 
@@ -131,6 +131,8 @@ mod tests {
             "hf:a/b:",
             "hf:a/b:../x",
             "hf:a/b:x//y",
+            "hf:a/b:C:/x.gguf",
+            "hf:a/b:q/x:y.gguf",
         ] {
             assert!(text.parse::<ModelName>().is_err(), "{text}");
         }

@@ -4,8 +4,8 @@ use super::listing::{Listing, RemoteFile};
 use crate::failure::{Failure, Outcome};
 
 /// Files beside the weights that are read where they are: configuration, tokenizers, chat templates, and how a
-/// text becomes one vector; and the card and the terms, which go with what is made of the model.
-const BESIDE: [&str; 26] = [
+/// text becomes one vector.
+const BESIDE: [&str; 21] = [
     "config.json",
     "generation_config.json",
     "tokenizer.json",
@@ -27,12 +27,10 @@ const BESIDE: [&str; 26] = [
     "1_Pooling/config.json",
     "adapter_config.json",
     "adapter_model.safetensors",
-    "README.md",
-    "LICENSE",
-    "LICENSE.txt",
-    "LICENSE.md",
-    "NOTICE",
 ];
+
+/// The card and the terms, which go with what is made of the model.
+const PAPERS: [&str; 5] = ["README.md", "LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE"];
 
 /// The stems and endings of files of weights, the best first.
 const WEIGHTS: [(&str, &str); 2] = [("model", "safetensors"), ("pytorch_model", "bin")];
@@ -48,7 +46,7 @@ pub fn select<'l>(listing: &'l Listing, file: Option<&str>) -> Outcome<Vec<&'l R
             .ok_or_else(|| Failure::new(format!("has no file '{path}'; {}", what_there_is(listing))))?;
         return Ok(vec![found]);
     }
-    let beside = BESIDE.iter().filter_map(|path| listing.find(path));
+    let beside = BESIDE.iter().chain(&PAPERS).filter_map(|path| listing.find(path));
     if let Some(weights) = WEIGHTS.iter().map(|kind| weights(listing, kind)).find(|weights| !weights.is_empty()) {
         return Ok(beside.chain(weights).collect());
     }
@@ -64,6 +62,11 @@ pub fn select<'l>(listing: &'l Listing, file: Option<&str>) -> Outcome<Vec<&'l R
             what_there_is(listing)
         ))),
     }
+}
+
+/// Whether a file is the card of a model or holds its terms, without which the model works as well.
+pub fn is_paper(file: &RemoteFile) -> bool {
+    PAPERS.contains(&file.path.as_str())
 }
 
 /// One file of weights, or several with their index.

@@ -2,7 +2,7 @@
 
 use super::log::ValidationRow;
 use super::session::origin;
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::model::reads;
 use crate::plan;
 use crate::provenance::Provenance;
@@ -10,7 +10,7 @@ use genera_data::export_tokenizer;
 use genera_data::prepare::Prepared;
 use genera_engine::model::Transformer;
 use genera_engine::recipe::Recipe;
-use genera_engine::weights::{CardFacts, PublishedGeneration, SpecialIds, export_hf};
+use genera_engine::weights::{CardFacts, Origin, PublishedGeneration, SpecialIds, export_hf};
 use std::path::Path;
 
 /// What the model card says.
@@ -41,23 +41,34 @@ pub struct Facts<'r> {
 /// When a file cannot be written.
 pub fn write(model: &Transformer, directory: &Path, facts: &Facts<'_>) -> Outcome<Option<String>> {
     let special = facts.special.with_all_ends(&facts.prepared.tokenizer.vocab().special, model.config().vocab_size);
-    let exported = export_hf(model, directory, &special, facts.generation, &card(facts), None)?;
+    let provenance = provenance(facts.recipe);
+    let card = card(facts, provenance.origin.clone());
+    let exported = export_hf(model, directory, &special, facts.generation, &card, None)?;
     export_tokenizer(&*facts.prepared.tokenizer, directory, reads(model))?;
-    Ok(exported.note)
+    Ok(exported.note.into_iter().chain(copy_terms(&provenance, directory)).reduce(|all, note| format!("{all}; {note}")))
 }
 
-fn card(facts: &Facts<'_>) -> CardFacts {
+/// Where the base of a run comes from. What cannot be read of a base must not cost a run its model.
+pub fn provenance(recipe: &Recipe) -> Provenance {
+    let tuned = recipe.base.path.as_deref().and_then(|base| Provenance::of_tuned(Path::new(base)).ok());
+    tuned.unwrap_or_default()
+}
+
+/// Copies the terms of the base beside what was made of it; says where that failed.
+pub fn copy_terms(provenance: &Provenance, directory: &Path) -> Option<String> {
+    provenance.copy(directory).err().map(|failure: Failure| format!("the terms of the base: {}", failure.message()))
+}
+
+fn card(facts: &Facts<'_>, provenance: Origin) -> CardFacts {
     let recipe = facts.recipe;
     let summary = &facts.prepared.summary;
-    // What cannot be read of a base must not cost a run its model.
-    let tuned = recipe.base.path.as_deref().and_then(|base| Provenance::of_tuned(Path::new(base)).ok());
-    let provenance = tuned.map(|tuned| tuned.origin).unwrap_or_default();
     if plan::privacy::is_on(recipe) {
         // Counts and losses are not covered by the guarantee.
         return CardFacts {
             name: format!("{} ({})", recipe.data.kind, origin(recipe)),
             data: vec![private_data(facts)],
             steps: Some(facts.step),
+            origin: provenance,
             ..CardFacts::default()
         };
     }

@@ -486,9 +486,14 @@ impl Session {
         if self.recipe.lora.rank.is_some() {
             let (directory, recipe) = (self.run.adapter(), &self.recipe);
             let base = recipe.base.path.as_deref().unwrap_or_default();
-            let facts = AdapterFacts { base, dropout: recipe.lora.dropout.unwrap_or(0.0) };
+            let provenance = export::provenance(recipe);
+            let dropout = recipe.lora.dropout.unwrap_or(0.0);
+            let facts = AdapterFacts { base, dropout, origin: &provenance.origin };
             self.trainer.with_averaged(|model| export_adapter(model, &directory, facts))?;
             self.prepared.tokenizer.save(&directory)?;
+            if let Some(note) = export::copy_terms(&provenance, &directory) {
+                self.monitor.note(&note);
+            }
             return Ok(());
         }
         let rows = super::log::read(&self.run.log()).during("cannot read the log")?;

@@ -44,6 +44,17 @@ pub struct NewAdapter {
     pub b: Tensor,
 }
 
+/// What an adapter of the base itself adds to some rows of a weight that stays in its file.
+#[derive(Clone, Debug)]
+pub(super) struct Settled {
+    rows: Range<usize>,
+    /// [rank, in]
+    a: Tensor,
+    /// [rows, rank]
+    b: Tensor,
+    scale: f32,
+}
+
 impl Params {
     /// Adds adapters, which become parameters behind the model's own; those are then frozen.
     ///
@@ -109,10 +120,10 @@ impl Params {
                 self.set(ParamId(i), &self.numbers(ParamId(i)));
             }
             for adapter in &adapters {
-                let product = self.product(adapter);
+                let product = product(self.master(adapter.a), self.master(adapter.b));
                 let (master, _) = self.for_update(ParamId(i));
                 let n_rows = master.shape().sizes()[0];
-                add(adapter, &product, master, &(0..n_rows));
+                add(&adapter.rows, adapter.scale, &product, master, &(0..n_rows));
             }
             if !adapters.is_empty() {
                 self.packed[i] = None;
@@ -129,6 +140,30 @@ impl Params {
         self.specs.truncate(self.n_own);
     }
 
+    /// As [`merge`](Self::merge), but what is added to weights that were left in their file is added when they are read: they
+    /// stay there, in the format they have. New adapters may follow.
+    pub fn settle(&mut self) {
+        self.settled.resize_with(self.in_files.len(), Vec::new);
+        for (i, adapters) in self.adapters.iter_mut().enumerate().filter(|(i, _)| self.in_files[*i].is_some()) {
+            let numbers = |id: ParamId| self.masters[id.0].clone().expect("adapters are numbers");
+            let settled =
+                |Adapter { rows, a, b, scale, .. }: Adapter| Settled { rows, a: numbers(a), b: numbers(b), scale };
+            self.settled[i].extend(adapters.drain(..).map(settled));
+        }
+        self.merge();
+    }
+
+    /// Adds to some rows of a weight in a file what was settled of it.
+    pub(super) fn add_settled(&self, id: ParamId, target: &mut Tensor, rows: &Range<usize>) {
+        let settled = self.settled.get(id.0).into_iter().flatten();
+        settled.for_each(|Settled { rows: of, a, b, scale }| add(of, *scale, &product(a, b), target, rows));
+    }
+
+    /// Whether something is added to a weight when it is read.
+    pub(crate) fn is_added_to(&self, id: ParamId) -> bool {
+        !self.adapters_of(id).is_empty() || self.settled.get(id.0).is_some_and(|settled| !settled.is_empty())
+    }
+
     /// Some numbers of a parameter, read or unpacked if need be, with what its adapters add to them.
     ///
     /// # Errors
@@ -137,48 +172,51 @@ impl Params {
     /// # Panics
     /// When the parameter has adapters and the numbers are not whole rows.
     pub(crate) fn merged(&self, id: ParamId, range: &Range<usize>) -> Result<Cow<'_, [f32]>> {
-        let adapters = self.adapters_of(id);
         let numbers = match (self.in_file(id), &self.masters[id.0]) {
             (Some(in_file), _) => in_file.read(range)?.into(),
             (None, Some(master)) => Cow::Borrowed(&master.view().f32()[range.clone()]),
             (None, None) => self.numbers(id).view().f32()[range.clone()].to_vec().into(),
         };
-        let Some(first) = adapters.first() else { return Ok(numbers) };
-        let [_, width] = self.master(first.a).dims();
+        if !self.is_added_to(id) {
+            return Ok(numbers);
+        }
+        let width = self.specs[id.0].shape.last();
         assert!(range.start.is_multiple_of(width) && range.end.is_multiple_of(width), "whole rows of {width}");
         let rows = range.start / width..range.end / width;
-        let mut sum = Tensor::from_f32(self.master(first.a).device(), [rows.len(), width], &numbers);
-        adapters.iter().for_each(|adapter| add(adapter, &self.product(adapter), &mut sum, &rows));
+        let mut sum = Tensor::from_f32(self.device(), [rows.len(), width], &numbers);
+        self.add_settled(id, &mut sum, &rows);
+        for Adapter { rows: of, a, b, scale, .. } in self.adapters_of(id) {
+            add(of, *scale, &product(self.master(*a), self.master(*b)), &mut sum, &rows);
+        }
         Ok(sum.to_vec().into())
     }
+}
 
-    /// What an adapter adds, before it is scaled.
-    ///
-    /// # Shapes
-    /// [rows, in]
-    fn product(&self, adapter: &Adapter) -> Tensor {
-        let (a, b, n_rows) = (self.master(adapter.a), self.master(adapter.b), adapter.rows.len());
-        let [rank, width] = a.dims();
-        let mut product = Tensor::scratch(a.device(), [n_rows, width], DType::F32);
-        let (left, right) = (Matrix::new(b.view(), rank), Matrix::new(a.view(), width));
-        let matmul = Matmul::product([n_rows, width, rank], left, right, product.view_mut(), false);
-        a.device().kernels().matmul(matmul);
-        product
-    }
+/// What an adapter adds, before it is scaled.
+///
+/// # Shapes
+/// a: [rank, in]; b: [rows, rank]; [rows, in].
+fn product(a: &Tensor, b: &Tensor) -> Tensor {
+    let ([rank, width], [n_rows, _]) = (a.dims(), b.dims());
+    let mut product = Tensor::scratch(a.device(), [n_rows, width], DType::F32);
+    let (left, right) = (Matrix::new(b.view(), rank), Matrix::new(a.view(), width));
+    let matmul = Matmul::product([n_rows, width, rank], left, right, product.view_mut(), false);
+    a.device().kernels().matmul(matmul);
+    product
 }
 
 /// Adds to some rows of a weight what an adapter adds to those of them that it is for.
 ///
 /// # Shapes
 /// product: [rows of the adapter, in]; target: [rows, in].
-fn add(adapter: &Adapter, product: &Tensor, target: &mut Tensor, rows: &Range<usize>) {
-    let (start, end) = (adapter.rows.start.max(rows.start), adapter.rows.end.min(rows.end));
+fn add(of: &Range<usize>, scale: f32, product: &Tensor, target: &mut Tensor, rows: &Range<usize>) {
+    let (start, end) = (of.start.max(rows.start), of.end.min(rows.end));
     if start >= end {
         return;
     }
     let [_, width] = product.dims();
     let among = |rows: &Range<usize>| (start - rows.start) * width..(end - rows.start) * width;
     let kernels = product.device().kernels();
-    let added = product.view().slice(among(&adapter.rows));
-    kernels.scale_add(adapter.scale, added, 1.0, target.view_mut().into_slice(among(rows)));
+    let added = product.view().slice(among(of));
+    kernels.scale_add(scale, added, 1.0, target.view_mut().into_slice(among(rows)));
 }

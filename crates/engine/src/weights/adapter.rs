@@ -2,12 +2,14 @@
 //!
 //! PEFT has a pair of matrices for each published module; ours are those of the same modules, so that names alone differ.
 
+use super::card::adapter_card;
 use super::config_json::read_json;
-use super::export::{write_json, write_weights};
+use super::export::{write_file, write_json, write_weights};
 use super::express::express;
 use super::family::{FAMILIES, Family};
 use super::load::head_blocks;
 use super::names::{Lie, Names, Sources};
+use super::origin::Origin;
 use super::safetensors::Reader;
 use super::written::{Data, Written};
 use crate::config::{ModelConfig, Shape};
@@ -198,9 +200,11 @@ pub struct AdapterFacts<'f> {
     pub base: &'f str,
     /// Share of the features that were silenced in training.
     pub dropout: f64,
+    /// The licence of the base and where it comes from, for the card.
+    pub origin: &'f Origin,
 }
 
-/// Writes the adapters of a model into `dir`.
+/// Writes the adapters of a model into `dir`, with a card.
 ///
 /// # Errors
 /// When a file cannot be written.
@@ -224,6 +228,8 @@ pub fn export_adapter(model: &Transformer, dir: &Path, facts: AdapterFacts<'_>) 
     }
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
     write_weights(&dir.join(WEIGHTS), &tensors, None)?;
+    let readme = adapter_card(facts.origin);
+    write_file(&dir.join("README.md"), |out| out.write_all(readme.as_bytes()))?;
     write_json(&dir.join(CONFIG), &config_of(model, &modules, facts))?;
     disk::settle(dir);
     Ok(())

@@ -73,6 +73,21 @@ pub(super) fn card(config: &ModelConfig, facts: &CardFacts, loading: &Loading<'_
     text
 }
 
+/// The text of the card of an adapter.
+pub(super) fn adapter_card(origin: &Origin) -> String {
+    let license = origin.license().unwrap_or("unknown");
+    let bases: String = origin.bases().iter().map(|base| format!("| adapts | {} |\n", cell(base))).collect();
+    format!(
+        "---\nlibrary_name: peft\nlicense: {}\n{}tags:\n- genera\n- lora\n---\n\n# An adapter (LoRA)\n\n\
+         Small matrices that are added to the weights of a model. Made with Genera.\n\n\
+         | | |\n|---|---|\n{bases}| licence | {} |\n\n## Use\n\n\
+         With Genera: `genera generate --model BASE --adapter DIR`, where `adapter_config.json` names the base.\n",
+        serde_json::json!(license),
+        origin.card_lines(),
+        cell(license)
+    )
+}
+
 fn front_matter(facts: &CardFacts, loading: &Loading<'_>) -> String {
     let (library, task) = match loading {
         Loading::Published { task, .. } => ("transformers", *task),

@@ -30,6 +30,11 @@ impl InFile {
         Self { store, found, spec, device }
     }
 
+    /// Where they go when they are read.
+    pub(crate) fn device(&self) -> &Device {
+        &self.device
+    }
+
     /// All numbers.
     ///
     /// # Errors

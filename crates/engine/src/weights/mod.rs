@@ -4,6 +4,10 @@
 //! safetensors files, or older ones of PyTorch ([`torch`]). Each published family of models is one file in [`family`]: how its `config.json` is written, and its
 //! table of weight names. [`load`] and [`export`] walk over our own list of parameters and look each one up in the table,
 //! so that neither knows any family.
+//!
+//! A model that is only written into other files leaves its numbers in its own ([`InFile`]); what a file is to hold fetches
+//! them when it is written (`written`), so that the largest tensor has to fit into memory, not the model. [`Origin`] is where
+//! a model comes from: licence, authors and base, as cards and GGUF files say it.
 
 pub mod adapter;
 mod card;

@@ -97,7 +97,11 @@ impl Origin {
         self.0.retain(|key, _| INHERITED.contains(&key.as_str()));
         let text = |key: &str, text: String| (format!("base_model.0.{key}"), Value::Text(text));
         match repository {
-            Some(repository) => self.set_repositories("base_model", &[repository.to_owned()]),
+            Some(repository) => {
+                self.set_repositories("base_model", &[repository.to_owned()]);
+                // A few old ones have no organisation.
+                self.0.extend([text("repo_url", format!("{HUB}{repository}"))]);
+            }
             None => {
                 self.0.insert("base_model.count".to_owned(), Value::Integer(1));
                 self.0.extend([text("name", name)]);
@@ -150,7 +154,9 @@ impl Origin {
             Some(Value::Texts(texts)) => texts.iter().map(str::to_owned).collect(),
             _ => Vec::new(),
         };
-        let lists = [("language", languages), ("base_model", self.bases()), ("datasets", self.repositories("dataset"))];
+        // The hub refuses a card that names a base which it cannot have.
+        let bases = self.listed("base_model").filter(|(_, is_on_hub)| *is_on_hub).map(|(base, _)| base).collect();
+        let lists = [("language", languages), ("base_model", bases), ("datasets", self.repositories("dataset"))];
         for (key, texts) in lists.into_iter().filter(|(_, texts)| !texts.is_empty()) {
             let _ = writeln!(lines, "{key}:");
             texts.iter().for_each(|text| lines += &format!("- {}\n", json!(text)));
@@ -187,12 +193,16 @@ impl Origin {
     }
 
     fn repositories(&self, key: &str) -> Vec<String> {
-        let one = |i| {
+        self.listed(key).map(|(name, _)| name).collect()
+    }
+
+    /// `ORG/NAME` of repositories on the hub, and names; and whether it is the former.
+    fn listed(&self, key: &str) -> impl Iterator<Item = (String, bool)> {
+        (0..MAX_LISTED).map_while(move |i| {
             let text = |what: &str| self.text(&format!("{key}.{i}.{what}"));
             let on_hub = text("repo_url").and_then(|url| url.strip_prefix(HUB));
-            on_hub.or_else(|| text("name")).map(str::to_owned)
-        };
-        (0..MAX_LISTED).map_while(one).collect()
+            on_hub.or_else(|| text("name")).map(|name| (name.to_owned(), on_hub.is_some()))
+        })
     }
 }
 
@@ -313,6 +323,11 @@ mod tests {
         assert_eq!((origin.0.len(), origin.name(), origin.license()), (2, Some("A Model"), Some("mit")));
         let tuned = origin.clone().tuned("base", None);
         assert_eq!((tuned.license(), tuned.name(), tuned.bases()), (Some("mit"), None, vec!["A Model".to_owned()]));
-        assert_eq!(origin.tuned("base", Some("org/b")).bases(), ["org/b"]);
+        assert_eq!(tuned.card_lines(), "");
+        for repository in ["org/b", "gpt2"] {
+            let tuned = origin.clone().tuned("base", Some(repository));
+            assert_eq!(tuned.bases(), [repository]);
+            assert_eq!(tuned.card_lines(), format!("base_model:\n- \"{repository}\"\n"));
+        }
     }
 }

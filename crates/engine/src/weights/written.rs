@@ -133,7 +133,7 @@ impl Part<'_> {
         let Self { params, id, range, .. } = self;
         let is_as_here = matches!(self.lie, Lie::Plain | Lie::OneRow) && self.then.is_none();
         match params.in_file(*id) {
-            Some(in_file) if is_as_here && params.adapters_of(*id).is_empty() => in_file.each_chunk(range, sink),
+            Some(in_file) if is_as_here && !params.is_added_to(*id) => in_file.each_chunk(range, sink),
             _ => self.numbers()?.chunks(CHUNK).try_for_each(sink),
         }
     }

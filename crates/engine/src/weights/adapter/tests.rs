@@ -62,7 +62,12 @@ fn what_is_written_is_read() {
     for name in PRESETS {
         let directory = tempfile::tempdir().unwrap();
         let model_with = trained(name);
-        export_adapter(&model_with, directory.path(), AdapterFacts { base: "there", dropout: 0.1 }).unwrap();
+        export_adapter(
+            &model_with,
+            directory.path(),
+            AdapterFacts { base: "there", dropout: 0.1, origin: &Origin::default() },
+        )
+        .unwrap();
         let mut again = model(name);
         load_adapter(&mut again, directory.path()).unwrap();
         assert_eq!(logits(&again), logits(&model_with), "{name}");
@@ -80,7 +85,8 @@ fn targets_are_the_ends_of_names() {
         ["model.layers.0.self_attn.q_proj", "model.layers.1.self_attn.q_proj", "model.layers.1.mlp.down_proj"];
     assert_eq!(modules, expected);
     let directory = tempfile::tempdir().unwrap();
-    export_adapter(&some, directory.path(), AdapterFacts { base: "", dropout: 0.0 }).unwrap();
+    export_adapter(&some, directory.path(), AdapterFacts { base: "", dropout: 0.0, origin: &Origin::default() })
+        .unwrap();
     let config: Value = serde_json::from_slice(&std::fs::read(directory.path().join(CONFIG)).unwrap()).unwrap();
     assert_eq!(config["target_modules"], json!(["model.layers.1.mlp.down_proj", "q_proj"]));
     let wrong = LoraSettings { targets: Some(vec!["proj".to_owned()]), ..settings() };
@@ -96,7 +102,12 @@ fn what_does_not_fit_is_named() {
         assert!(error.contains(expect), "expected '{expect}', found '{error}'");
     };
     check("is missing");
-    export_adapter(&trained("gpt2"), directory.path(), AdapterFacts { base: "", dropout: 0.0 }).unwrap();
+    export_adapter(
+        &trained("gpt2"),
+        directory.path(),
+        AdapterFacts { base: "", dropout: 0.0, origin: &Origin::default() },
+    )
+    .unwrap();
     check("does the adapter belong to this base?");
     let path = directory.path().join(CONFIG);
     let config = std::fs::read_to_string(&path).unwrap();

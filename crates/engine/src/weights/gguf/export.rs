@@ -37,9 +37,10 @@ pub struct GgufFacts {
 }
 
 /// Writes a model with its matrices in `format`. Where a row is not whole blocks of it the nearest format of at least as
-/// many bits takes its place, and vectors stay f32. With fewer than 8 bits the table of tokens and the head get 8: what they
-/// lose, every token loses. Without a format it is that in which all matrices are stored, of 16 bits, or else f32. What
-/// adapters add is added to the weights. Returns what the user should know of what could not be written.
+/// many bits takes its place, and vectors stay f32. With fewer than 8 bits the table of tokens and the head get 8, but with
+/// q6_k 6 as all else: what they lose, every token loses. Without a format it is that in which all matrices are stored, of 16
+/// bits, or else f32. What adapters add is added to the weights. Returns what the user should know of what could not be
+/// written.
 ///
 /// # Errors
 /// [`Error::Config`] when llama.cpp has no such architecture or tokenizer, or a number is too large for the format; when a file
