@@ -128,13 +128,20 @@ fn models_that_cannot_talk() {
             .concat(),
     );
     assert_eq!(generated.trim(), talked["content"].as_str().unwrap().trim());
+    let silent = [&["generate", "--model", "run/model", "--chat"], &given[..]].concat();
+    let silent = refusal(&bench.output(&silent));
+    assert!(silent.contains("--prompt TEXT") && silent.contains("standard input"), "{silent}");
     bench.write("mine.jinja", "x".repeat((1 << 20) + 1));
     let error = refusal(&said(&bench, &given, "hello\n"));
     assert!(error.contains("mine.jinja") && error.contains("at most 1048576"), "{error}");
     bench.write("mine.jinja", [0xff, 0xfe]);
     assert!(refusal(&said(&bench, &given, "hello\n")).contains("is no text"));
     bench.write("mine.jinja", "{% for i in range(1000000000) %}x{% endfor %}");
-    assert!(refusal(&said(&bench, &given, "")).contains("chat template: line 1"));
+    let error = refusal(&said(&bench, &given, ""));
+    assert!(error.contains("mine.jinja") && error.contains("chat template: line 1"), "{error}");
+    bench.write("mine.jinja", "hello");
+    let error = refusal(&bench.output(&["serve", "--model", "run/model", "--chat-template", "mine.jinja"]));
+    assert!(error.contains("mine.jinja: leaves out what the user says"), "{error}");
     let two = ["serve", "--model", "a=run/model", "--model", "b=run/model", "--chat-template", "mine.jinja"];
     assert!(refusal(&bench.output(&two)).contains("a single --model"));
     bench.write("run/model/chat_template.jinja", "{{ raise_exception('System role not supported') }}");

@@ -23,7 +23,8 @@ const TOP_P: f32 = 0.9;
 /// Talk with a model that was trained on conversations.
 ///
 /// Answers appear as they are made; Ctrl-C stops one and keeps what was said. /help lists what else can be asked for. From
-/// a pipe every line is a message, and only the answers are printed.
+/// a pipe every line is a message, or an instruction where it begins with / (// for a message that does), and only the answers
+/// are printed.
 ///
 /// Examples:
 ///   genera chat --model hf:HuggingFaceTB/SmolLM2-135M-Instruct

@@ -1,12 +1,16 @@
 //! `genera export`: a model in the layout that other programs read.
 
 use super::Common;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Failure, Outcome, While};
 use crate::provenance::{self, Provenance};
+use crate::show::number;
 use crate::{machine, model};
 use genera_engine::weights::{CardFacts, Purpose, export_gguf, export_hf};
 use genera_tensor::quant::Format;
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::fs::ReadDir;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Write a model so that other programs can open it; an adapter is merged into its base.
@@ -70,8 +74,7 @@ impl Stored {
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
     let Arguments { model: path, adapter, to, dtype, output } = arguments;
     let dtype = dtype.map(Stored::format);
-    let is_taken = output.is_file() || std::fs::read_dir(&output).is_ok_and(|mut entries| entries.next().is_some());
-    if is_taken {
+    if is_taken(&output) {
         return Err(Failure::new(format!("{} is there already; name a new one", output.display())));
     }
     if to == Layout::Gguf {
@@ -93,11 +96,27 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
         }
         Layout::Gguf => export_gguf(&loaded.transformer, &output, dtype, &loaded.gguf_facts(&name, origin))?,
     };
+    let n_bytes = size(&output).during(format!("cannot read {}", output.display()))?;
     if common.json {
-        println!("{}", serde_json::json!({ "output": output, "note": note }));
+        println!("{}", serde_json::json!({ "output": output, "bytes": n_bytes, "note": note }));
     } else {
         note.iter().for_each(|note| println!("{note}"));
-        println!("wrote {}", output.display());
+        println!("wrote {} ({})", output.display(), number::bytes(n_bytes as usize));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether something would be overwritten. What an export left that was ended is none: it is gone over again.
+fn is_taken(output: &Path) -> bool {
+    let is_left = |name: OsString| Path::new(&name).extension().is_some_and(|extension| extension == "part");
+    let has_files = |entries: ReadDir| entries.flatten().any(|entry| !is_left(entry.file_name()));
+    output.is_file() || std::fs::read_dir(output).is_ok_and(has_files)
+}
+
+/// Bytes of a file, or of those of a directory.
+fn size(path: &Path) -> io::Result<u64> {
+    if path.is_file() {
+        return Ok(path.metadata()?.len());
+    }
+    std::fs::read_dir(path)?.map(|entry| size(&entry?.path())).sum()
 }

@@ -380,6 +380,9 @@ fn prompts(arguments: &Arguments, is_paired: bool, by_line: bool) -> Outcome<Pro
         (None, None) if is_paired => {
             Err(Failure::new("a sequence-to-sequence model needs something to answer: --prompt TEXT or --input FILE"))
         }
+        (None, None) if arguments.chat => {
+            Err(Failure::new("--chat needs a message: --prompt TEXT or --input FILE (- reads the standard input)"))
+        }
         (None, None) => Ok(Prompts::one("")),
     }
 }

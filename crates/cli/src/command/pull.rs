@@ -177,6 +177,14 @@ impl Pull<'_> {
         Ok(())
     }
 
+    /// Whether the model looks as if it had a chat template: by a file of its own, or, as those in a GGUF file are not looked into, by
+    /// its name.
+    fn is_told_how_to_talk(&self) -> bool {
+        let names = self.files.iter().map(|file| file.path.as_str()).chain([self.name.repository.as_str()]);
+        let says_so = |name: &str| ["chat", "instruct", "-it"].iter().any(|word| name.to_lowercase().contains(word));
+        names.into_iter().any(says_so)
+    }
+
     fn report(&self, path: &Path, model: Option<&str>, n_fetched: u64, common: Common) {
         let n_bytes: u64 = self.files.iter().map(|file| file.n_bytes).sum();
         if common.json {
@@ -197,7 +205,11 @@ impl Pull<'_> {
         println!("{} at commit {commit}: {files}, {}, {fetched}", self.name, size(n_bytes));
         println!("  {}", path.display());
         if let Some(model) = model {
-            println!("Use it: genera generate --model {} --prompt \"Once upon a time\"", word(Path::new(model)));
+            let model = word(Path::new(model));
+            match self.is_told_how_to_talk() {
+                true => println!("Use it: genera chat --model {model}"),
+                false => println!("Use it: genera generate --model {model} --prompt \"Once upon a time\""),
+            }
         }
     }
 }

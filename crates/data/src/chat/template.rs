@@ -93,7 +93,7 @@ impl ChatTemplate {
         let read = File::open(path).and_then(|file| file.take(MAX_SOURCE_BYTES as u64 + 1).read_to_end(&mut bytes));
         read.map_err(|source| Error::io(path, "read", source))?;
         if bytes.len() > MAX_SOURCE_BYTES {
-            let problem = format!("has more than the {MAX_SOURCE_BYTES} bytes that a chat template has at most");
+            let problem = format!("is too long: a chat template has at most {MAX_SOURCE_BYTES} bytes");
             return Err(Error::bad_file(path, problem));
         }
         let source =
@@ -107,7 +107,24 @@ impl ChatTemplate {
         for (role, name) in [("unk_token", &special.unknown), ("pad_token", &special.padding)] {
             further.extend(name.as_ref().map(|name| (role.to_owned(), Json::from(name.as_str()))));
         }
-        Ok(Self { further, ..Self::new(source, begin, end) })
+        let template = Self { further, ..Self::new(source, begin, end) };
+        template.check().map_err(|problem| Error::bad_file(path, problem))?;
+        Ok(template)
+    }
+
+    /// Refuses a template that cannot write a message, or leaves it out.
+    fn check(&self) -> std::result::Result<(), String> {
+        const MARK: &str = "a message of whoever asks";
+        let message = |role: &str| ChatMessage::new(role, MARK);
+        // Some want to be told how to answer before they hear anything else.
+        let user = self.render(&[message("user")], true);
+        let both = || self.render(&[message("system"), message("user")], true);
+        let written = user.or_else(|error| both().map_err(|_| error)).map_err(|error| error.to_string())?;
+        if written.contains(MARK) {
+            Ok(())
+        } else {
+            Err("leaves out what the user says, so no model would hear it".to_owned())
+        }
     }
 
     fn with_tokens_of(source: String, config: &Json) -> Self {

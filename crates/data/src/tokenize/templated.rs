@@ -125,20 +125,21 @@ mod tests {
     /// Another template changes nothing else of a tokenizer that was published with things of its own.
     #[test]
     fn a_template_can_be_put_in_the_place_of_another() {
+        const MINE: &str = "b{% for m in messages %}{{ m.content }}{% endfor %}{{ eos_token }}";
         let bytes = Bytes::new(&SpecialTokens::standard());
         let config =
             r#"{"eos_token": "</s>", "bos_token": "<s>", "add_eos_token": true, "chat_template": "a{{ eos_token }}"}"#;
         let published = tokenizer_from_json(bytes.to_json(), Some(config)).unwrap();
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("mine.jinja");
-        std::fs::write(&file, "b{{ eos_token }}").unwrap();
+        std::fs::write(&file, MINE).unwrap();
         let template = ChatTemplate::read(&file, &*published).unwrap();
         assert_eq!(template.render(&[], false).unwrap(), "b</s>");
         let given: Arc<dyn Tokenizer> = Arc::new(Templated::new(published.clone(), template));
         assert_ne!(given.fingerprint(), published.fingerprint());
         given.save(directory.path()).unwrap();
         for tokenizer in [given, load_tokenizer(directory.path()).unwrap()] {
-            assert_eq!(tokenizer.chat_template().unwrap().source(), "b{{ eos_token }}");
+            assert_eq!(tokenizer.chat_template().unwrap().source(), MINE);
             assert_eq!(tokenizer.closing(), published.closing());
             assert_eq!(tokenizer.encode_whole("x").unwrap(), published.encode_whole("x").unwrap());
         }
