@@ -150,9 +150,8 @@ def compare(arguments, model):
 
 def show(results, failures, model, n_rounds):
     """Prints a line for each row that there is, and one for each that failed."""
-    median = lambda name, key: statistics.median(result[key] for result in results[name])
-    speeds = {name: median(name, "tokens_per_s") for name in results}
-    memory = {name: median(name, "peak_memory_bytes") for name in results}
+    speeds, memory = medians(results, "tokens_per_s"), medians(results, "peak_memory_bytes")
+    shares = medians({name: rows for name, rows in results.items() if is_ours(name)}, "share_of_peak")
     width = max(map(len, results | failures))
     columns = [max(len(title), len("1.00 (1.15)")) for title, _, _ in RATIOS]
     titles = "".join(f"  {title:>{column}}" for column, (title, _, _) in zip(columns, RATIOS))
@@ -160,31 +159,34 @@ def show(results, failures, model, n_rounds):
     for name, speed in speeds.items():
         cells = [ratio(speeds, name, model, *of) for of in RATIOS]
         ratios = "".join(f"  {cell:>{column}}" for column, cell in zip(columns, cells))
-        share = f"{100 * median(name, 'share_of_peak'):.0f} %" if is_ours(name) else ""
+        share = f"{100 * shares[name]:.0f} %" if name in shares else ""
+        of_pytorch = share_of_memory(memory, name)
         line = f"{name:<{width}} {speed:>9,.0f}{ratios}  {memory[name] / 1e9:>6.2f} GB"
-        print(f"{line}  {share_of_memory(memory, name):>12}  {share:>11}".rstrip())
-    record_all(results, model)
+        print(f"{line}  {'' if of_pytorch is None else f'{of_pytorch:.2f}':>12}  {share:>11}".rstrip())
+    record_all(model, speeds, memory, shares)
     for name, reasons in failures.items():
         how_often = "" if name not in results else f" in {len(reasons)} of {n_rounds} rounds"
         print(f"{name:<{width}}    failed{how_often}: {reasons[-1]}", flush=True)
 
 
-def record_all(results, model):
+def medians(results, key):
+    """Row -> the median of one of its figures."""
+    return {name: statistics.median(result[key] for result in rows) for name, rows in results.items()}
+
+
+def record_all(model, speeds, memory, shares):
     """Puts what is asked of a model into the table of all figures."""
-    median = lambda name, key: statistics.median(result[key] for result in results[name])
-    speeds = {name: median(name, "tokens_per_s") for name in results}
-    memory = {name: median(name, "peak_memory_bytes") for name in results}
     for title, peer, is_same_type in RATIOS:
         for dtype in ["f32", "bf16"]:
             if asked := ASKED.get((title, model, dtype)):
                 beside = f"PyTorch, {title}" if peer == "pytorch" else peer
                 ratio = best_ratio(speeds, f"genera {dtype}", peer, is_same_type)
                 record_ratio(f"training, model {model}, {dtype}, beside {beside}", asked, ratio)
-    for name in filter(is_ours, results):
+    for name in filter(is_ours, memory):
         if share := share_of_memory(memory, name):
-            record(f"peak memory, model {model}, {words(name)[1]}, of PyTorch's", "≤ 1.00", share, float(share) <= 1)
-    if model == "a" and "genera bf16" in results:
-        share = median("genera bf16", "share_of_peak")
+            record(f"peak memory, model {model}, {words(name)[1]}, of PyTorch's", "≤ 1.00", f"{share:.2f}", share <= 1)
+    if model == "a" and "genera bf16" in shares:
+        share = shares["genera bf16"]
         record("share of the peak of products, model a, bf16", f"≥ {ASKED_SHARE}", f"{share:.2f}", share >= ASKED_SHARE)
 
 
@@ -215,9 +217,9 @@ def best_ratio(speeds, name, peer, is_same_type):
 
 
 def share_of_memory(memory, name):
-    """Memory of a row of Genera, as a share of the least that PyTorch takes; blank where there is none."""
+    """Memory of a row of Genera, as a share of the least that PyTorch takes; None where there is none."""
     others = [n_bytes for row, n_bytes in memory.items() if words(row)[0] == "pytorch"]
-    return f"{memory[name] / min(others):.2f}" if is_ours(name) and others else ""
+    return memory[name] / min(others) if is_ours(name) and others else None
 
 
 def parse_arguments():

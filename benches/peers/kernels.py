@@ -70,11 +70,16 @@ def measure_all(arguments, n_rounds):
     return tables, {name: devices[name] for name in tables}, failures
 
 
+def ratios_to(tables, peer, kind, dtype):
+    """Label -> how many times as fast Genera is as the peer."""
+    rate, ours = f"{dtype}_flops_per_s", tables["genera"][kind, dtype]
+    return {label: ours[label][rate] / row[rate] for label, row in tables[peer][kind, dtype].items()}
+
+
 def show(tables, kind, dtype, unit, figure):
     """Prints one line a shape: Genera's figure, and that of every peer with the ratio of the rates."""
-    rate = f"{dtype}_flops_per_s"
     ours, *peers = ((name, table[kind, dtype]) for name, table in tables.items() if table[kind, dtype])
-    ratios = {name: {label: ours[1][label][rate] / row[rate] for label, row in rows.items()} for name, rows in peers}
+    ratios = {name: ratios_to(tables, name, kind, dtype) for name, _ in peers}
     width = max(map(len, ours[1]))
     print(f"\n{f'{kind} in {dtype}, {unit}':<{width}} {'genera':>8}" + "".join(f" {name:>9} ratio" for name in ratios))
     for label, row in ours[1].items():
@@ -93,24 +98,19 @@ def record_all(tables):
     if "pytorch" not in tables:
         record("products and attention beside PyTorch's", "≥ 1.00", "no row of PyTorch")
         return
-    ratios = lambda kind, dtype: {
-        label: (row, row[f"{dtype}_flops_per_s"] / tables["pytorch"][kind, dtype][label][f"{dtype}_flops_per_s"])
-        for label, row in tables["genera"][kind, dtype].items()
-        if label in tables["pytorch"][kind, dtype]
-    }
+    products, ratios = tables["genera"]["products", "bf16"], ratios_to(tables, "pytorch", "products", "bf16")
     for product, asked in ASKED.items():
         what = f"products of model a, bf16, {product}, beside oneDNN"
-        rows = [(ratio, row["layer"]) for row, ratio in ratios("products", "bf16").values() if row["product"] == product]
-        if rows := [(ratio, layer) for ratio, layer in rows if layer.startswith("A ")]:
+        of_a = lambda row: row["product"] == product and row["layer"].startswith("A ")
+        if rows := [(ratio, products[label]["layer"]) for label, ratio in ratios.items() if of_a(products[label])]:
             (worst, layer), (best, _) = min(rows), max(rows)
             record(what, f"≥ {asked:.2f} each", f"{worst:.2f} ({layer}) to {best:.2f}", worst >= asked)
         else:
             record_ratio(what, asked, None)
     for dtype in DTYPES:
-        found = ratios("attention", dtype)
+        found = ratios_to(tables, "pytorch", "attention", dtype)
         for label in tables["genera"]["attention", dtype]:
-            _, ratio = found.get(label, (None, None))
-            record_ratio(f"attention, {label}, {dtype}, beside PyTorch", ASKED_OF_ATTENTION, ratio)
+            record_ratio(f"attention, {label}, {dtype}, beside PyTorch", ASKED_OF_ATTENTION, found.get(label))
 
 
 def main():

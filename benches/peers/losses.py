@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Trains recipes/shakespeare-small.toml to its end in f32 and in bf16, from several seeds, and compares the validation losses.
 
-    losses.py GENERA TEXT [--quick] [--threads N]
+    losses.py GENERA --text FILE [--quick] [--threads N]
 
 Speed must not be paid for with quality: for every seed the two storage types are to differ by less than two seeds do. The exit
-code is 1 where they do not. TEXT is tinyshakespeare, or another text of about a megabyte.
+code is 1 where they do not. The text is tinyshakespeare, or another text of about a megabyte.
 """
 
 import argparse
@@ -32,7 +32,7 @@ def train(arguments, seed, dtype, directory):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("genera", help="the program, built with --release")
-    parser.add_argument("text", type=pathlib.Path, help="the text to learn")
+    parser.add_argument("--text", type=pathlib.Path, required=True, help="the text to learn")
     parser.add_argument("--quick", action="store_true", help="two seeds instead of four")
     parser.add_argument("--threads", type=threads, help="(default: all cores)")
     arguments = parser.parse_args()

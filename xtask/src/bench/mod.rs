@@ -90,10 +90,11 @@ fn peers(words: &[&str]) -> Result<(), String> {
         return Err(format!("none of these peers trains models; {} do", TRAINING_PEERS.join(", ")));
     }
     // Looked for before an hour of work.
-    let text = if options.only_models { None } else { Some(text(&options)?) };
+    let text = if options.only_models { None } else { Some(text(options.text)?) };
+    let options = Options { text: None, ..options };
     let (python, genera, figures) = (interpreter(&options)?, build()?, Figures::begin()?);
-    let environment = [(figures::VARIABLE, figures.path())];
-    let environment: Vec<_> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let path = figures.path();
+    let environment = [(figures::VARIABLE, path.as_str())];
     let run = |script, options: &Options| {
         figures.collect(script, || compare(script, options, &python, &genera, &environment))
     };
@@ -117,8 +118,7 @@ fn peers(words: &[&str]) -> Result<(), String> {
             let compared = || full::compare_losses(&genera, &python, "gpt2", &environment);
             outcomes.push(figures.collect("losses beside PyTorch's", compared));
         }
-        let compared = || train_to_the_end(&options, &text, &python, &genera, &environment);
-        outcomes.push(figures.collect("bf16 beside f32", compared));
+        outcomes.push(run("losses.py", &Options { models: None, peers: None, text: Some(&text), ..options }));
     }
     println!("\n{}", figures.table()?);
     let failures: Vec<String> = outcomes.into_iter().filter_map(Result::err).collect();
@@ -126,12 +126,12 @@ fn peers(words: &[&str]) -> Result<(), String> {
 }
 
 /// The text that is trained on to the end.
-fn text(options: &Options) -> Result<String, String> {
+fn text(named: Option<&str>) -> Result<String, String> {
     let in_test_data = || {
         let directory = std::env::var("GENERA_TEST_DATA").ok()?;
         Some(format!("{directory}/text/tinyshakespeare.txt"))
     };
-    let text = options.text.map(str::to_owned).or_else(in_test_data).ok_or(
+    let text = named.map(str::to_owned).or_else(in_test_data).ok_or(
         "bf16 is compared with f32 on a text: name tinyshakespeare with --text FILE \
          (https://github.com/karpathy/char-rnn, data/tinyshakespeare/input.txt), or leave this and all else but the models out \
          with --only-models",
@@ -140,21 +140,6 @@ fn text(options: &Options) -> Result<String, String> {
     let path = std::path::absolute(Path::new(&text)).map_err(|error| format!("{text}: {error}"))?;
     File::open(&path).map_err(|error| format!("--text {text}: {error}"))?;
     Ok(path.display().to_string())
-}
-
-/// Compares the storage types in training to the end.
-fn train_to_the_end(
-    options: &Options,
-    text: &str,
-    python: &str,
-    genera: &str,
-    environment: &[(&str, &str)],
-) -> Result<(), String> {
-    let mut arguments = vec!["benches/peers/losses.py".to_owned(), genera.to_owned(), text.to_owned()];
-    arguments.extend(options.is_quick.then(|| "--quick".to_owned()));
-    arguments.extend(options.threads.into_iter().flat_map(|n| ["--threads".to_owned(), n.to_owned()]));
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    run_with(python, &arguments, environment)
 }
 
 /// Reads the options that a comparison knows, with some of these peers.
@@ -234,7 +219,13 @@ fn compare(
     let script = format!("benches/peers/{script}");
     let mut arguments = vec![script.as_str(), genera];
     arguments.extend(options.is_quick.then_some("--quick"));
-    for (option, value) in [("--models", options.models), ("--peers", options.peers), ("--threads", options.threads)] {
+    let given = [
+        ("--models", options.models),
+        ("--peers", options.peers),
+        ("--text", options.text),
+        ("--threads", options.threads),
+    ];
+    for (option, value) in given {
         arguments.extend(value.into_iter().flat_map(|value| [option, value]));
     }
     run_with(python, &arguments, environment)

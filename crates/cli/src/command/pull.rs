@@ -181,7 +181,7 @@ impl Pull<'_> {
     /// its name.
     fn is_told_how_to_talk(&self) -> bool {
         let names = self.files.iter().map(|file| file.path.as_str()).chain([self.name.repository.as_str()]);
-        let says_so = |name: &str| ["chat", "instruct", "-it"].iter().any(|word| name.to_lowercase().contains(word));
+        let says_so = |name: &str| ["chat", "instruct"].iter().any(|word| name.to_lowercase().contains(word));
         names.into_iter().any(says_so)
     }
 

@@ -29,12 +29,13 @@ const PAIRS: [(&str, &str); 7] = [
 pub fn recognised(path: &Path, has_base: bool) -> Outcome<Option<(&'static str, String)>> {
     let mut found: Vec<(Option<Record>, PathBuf)> = Vec::new();
     for file in files(path)? {
-        if is_json_lines(&file) && first_object(&file)?.is_empty() {
+        let fields = if is_json_lines(&file) { Some(first_object(&file)?) } else { None };
+        if fields.as_ref().is_some_and(Map::is_empty) {
             continue;
         }
-        let record = record_of(&file, has_base)?;
-        if record.is_none() && has_base {
-            refuse_unknown(&file)?;
+        let record = fields.as_ref().and_then(|fields| record_in(fields, has_base));
+        if let (None, Some(fields), true) = (record, fields, has_base) {
+            refuse_unknown(&file, fields)?;
         }
         if found.iter().all(|(known, _)| *known != record) {
             found.push((record, file));
@@ -56,9 +57,12 @@ pub fn record_of(path: &Path, has_base: bool) -> Outcome<Option<Record>> {
     if !is_json_lines(path) {
         return Ok(None);
     }
-    let fields = first_object(path)?;
+    Ok(record_in(&first_object(path)?, has_base))
+}
+
+fn record_in(fields: &Map<String, Value>, has_base: bool) -> Option<Record> {
     let is_text = !has_base && fields.contains_key(Columns::DEFAULT_TEXT);
-    Ok(if is_text { None } else { Record::of(&fields) })
+    if is_text { None } else { Record::of(fields) }
 }
 
 fn is_json_lines(path: &Path) -> bool {
@@ -139,13 +143,9 @@ fn mixed(path: &Path, kinds: &[(Option<Record>, PathBuf)]) -> Failure {
     ))
 }
 
-/// Refuses a JSON lines file in which neither a known layout nor a text is found.
-fn refuse_unknown(file: &Path) -> Outcome<()> {
-    if Format::of(file) != Some(Format::JsonLines) {
-        return Ok(());
-    }
-    let fields = first_object(file)?;
-    if fields.is_empty() || fields.contains_key(Columns::DEFAULT_TEXT) {
+/// Refuses lines with these fields, in which no known layout is found, unless there is a text.
+fn refuse_unknown(file: &Path, fields: Map<String, Value>) -> Outcome<()> {
+    if fields.contains_key(Columns::DEFAULT_TEXT) {
         return Ok(());
     }
     let names: Vec<String> = fields.into_iter().map(|(name, _)| name).collect();
