@@ -4,6 +4,8 @@
 pub(super) const BLOCK_ROWS: usize = 96;
 /// Tasks for each thread, so that a slow one does not keep the others waiting.
 const TASKS_PER_THREAD: usize = 6;
+/// Rows of a transposed A that a task packs for itself: of every place along K that is two cache lines of bf16.
+const STRIPE_ROWS: usize = 64;
 /// What a thread may pack for itself and use again and again: about a third of its second-level cache.
 const LOCAL_BYTES: usize = 320 << 10;
 /// Below this number of multiply-adds waking other threads costs more than it brings.
@@ -56,12 +58,25 @@ impl Plan {
         let shared = n_threads > 1 && work >= MIN_SHARED_WORK;
         let n_wanted = if shared { TASKS_PER_THREAD * n_threads } else { 1 };
         let by_columns = sizes.packs_b && (sizes.m <= BLOCK_ROWS || Self::columns_pack_less(sizes, n_wanted));
-        if by_columns { Self::by_columns(sizes, n_wanted, shared) } else { Self::by_rows(sizes, n_wanted, shared) }
+        if by_columns {
+            Self::by_columns(sizes, n_wanted, shared)
+        } else if let Some(rows) = Self::stripe(sizes, n_wanted) {
+            let b = if sizes.packs_b { Packing::Together } else { Packing::None };
+            Self { rows, panels: sizes.n_panels, a: Packing::Apart, b, shared }
+        } else {
+            Self::by_rows(sizes, n_wanted, shared)
+        }
     }
 
     /// The longer operand is better packed apart: what is packed together goes through the memory.
     fn columns_pack_less(sizes: Sizes, n_wanted: usize) -> bool {
         sizes.n_panels * sizes.panel_width >= sizes.m && sizes.n_panels * 2 >= n_wanted
+    }
+
+    /// Rows of a transposed A for each task, where there are enough of them to give every thread two tasks.
+    fn stripe(sizes: Sizes, n_wanted: usize) -> Option<usize> {
+        let is_enough = |rows: &usize| sizes.m.div_ceil(*rows) * TASKS_PER_THREAD >= n_wanted * 2;
+        [STRIPE_ROWS, STRIPE_ROWS / 2].into_iter().filter(|_| sizes.packs_a && sizes.transposes_a).find(is_enough)
     }
 
     /// Each task takes some panels and all rows.
