@@ -174,19 +174,18 @@ impl<'a> State<'a> {
         inputs.lines.pack_lines(&self.words, inputs.lines.q, task, lines.queries);
         let dout = Heads { data: given.dout, n_heads_stored: inputs.lines.sizes.h, first_head: 0 };
         inputs.lines.pack_lines(&self.words, dout, task, lines.dout);
-        for (line, span) in self.spans.iter().enumerate() {
-            (lines.dot[line], lines.log_sum_exp[line]) = if span.is_empty() {
+        for (line, span) in self.spans.iter_mut().enumerate() {
+            let log_sum_exp = || given.log_sum_exp[inputs.lines.statistic_at(task, line)];
+            // The keys of a span may all be of other documents.
+            if span.is_empty() || log_sum_exp() == f32::NEG_INFINITY {
+                *span = Span::EMPTY;
                 lines.queries[line * n_steps..][..n_steps].fill(0.0);
                 lines.dout[line * n_steps..][..n_steps].fill(0.0);
-                (0.0, 0.0)
-            } else {
-                let dot = logits::dot(
-                    v,
-                    inputs.lines.line_of(given.out, task, line),
-                    inputs.lines.line_of(given.dout, task, line),
-                );
-                (dot, given.log_sum_exp[inputs.lines.statistic_at(task, line)])
-            };
+                (lines.dot[line], lines.log_sum_exp[line]) = (0.0, 0.0);
+                continue;
+            }
+            let of_line = |data| inputs.lines.line_of(data, task, line);
+            (lines.dot[line], lines.log_sum_exp[line]) = (logits::dot(v, of_line(given.out), of_line(given.dout)), log_sum_exp());
         }
         for (along, down) in [(&*lines.queries, &mut *lines.queries_down), (&*lines.dout, &mut *lines.dout_down)] {
             // Features that only fill up the width.

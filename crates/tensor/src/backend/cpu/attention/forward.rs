@@ -45,9 +45,12 @@ pub(super) struct Forward<'a, S> {
 impl<S: Source> Forward<'_, S> {
     /// Computes all outputs.
     pub(super) fn run(&self, pool: &Pool, isa: Isa, workspace: &Workspace) {
+        let n_lines = self.lines.n_lines();
+        if n_lines == 0 {
+            return;
+        }
         let tasks = tasks(&self.lines, pool.n_threads());
         let n_blocks = self.lines.sizes.s.div_ceil(BLOCK);
-        let n_lines = self.lines.n_lines();
         let is_split =
             pool.n_threads() > 1 && n_lines <= MAX_ROWS && n_blocks > 1 && tasks.len() < 4 * pool.n_threads();
         if !is_split {

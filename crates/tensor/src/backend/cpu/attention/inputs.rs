@@ -153,7 +153,7 @@ pub(super) struct Window {
 impl Window {
     pub(super) fn new(lines: &QueryLines<'_>, task: &Task) -> Self {
         let queries = lines.queries_of(task);
-        let last_position = visible::offset(&lines.mask, task.row) + queries.end - 1;
+        let last_position = (visible::offset(&lines.mask, task.row) + queries.end).saturating_sub(1);
         let n_keys = lines.sizes.s.next_multiple_of(GRAIN);
         Self { last_position, len: if lines.bias.is_some() { queries.len() + n_keys } else { 0 } }
     }

@@ -246,6 +246,7 @@ fn cases() -> Vec<Case> {
         case(Causal, [2, 130, 130, 2, 2, 64]),
         case(Full, [1, 70, 133, 2, 1, 32]),
         case(Full, [1, 1, 1, 1, 1, 1]),
+        case(Causal, [2, 0, 300, 2, 1, 16]),
         case(Full, [1, 3, 65, 2, 2, 3]),
         case(Full, [2, 7, 40, 6, 2, 20]),
         case(Causal, [1, 17, 17, 1, 1, 128]),
@@ -268,6 +269,12 @@ fn cases() -> Vec<Case> {
             query_segments: Some(scattered(160)),
             key_segments: Some(scattered(160).iter().map(|x| x + 2).collect()),
             ..case(Causal, [2, 80, 80, 3, 3, 10])
+        },
+        // Windows that lie between the keys of their document.
+        Case {
+            query_segments: Some(vec![5; 70]),
+            key_segments: Some(scattered(70)),
+            ..case(Window { tokens: 1 }, [1, 70, 70, 2, 1, 16])
         },
         Case {
             query_offsets: Some(vec![40, 3]),
