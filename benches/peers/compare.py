@@ -3,12 +3,12 @@
 
     compare.py GENERA [--quick] [--models a,b] [--peers pytorch,burn] [--threads N]
 
-Every round runs each program once, so that what else the machine does meets all of them. Prints for each program the median
-over the rounds, and how many times as fast Genera is: as PyTorch in the same storage type, as the fastest of PyTorch's modes,
-and as the fastest of candle's and of burn's, with what is asked where something is. Memory stands with its ratio to that of
-PyTorch's mode that takes least; the share of the peak is that of Genera's arithmetic. candle and burn train models a and b, in
-f32. Each peer runs as it is, and with freed
-memory kept, in large pages where the system has them, as Genera does by itself.
+Every round runs each program once, every other round in the opposite order, so that what else the machine does meets all of
+them. Prints for each program the median over the rounds, and how many times as fast Genera is, round by round: as PyTorch in the
+same storage type, as the mode of PyTorch that is fastest over all rounds, and as the fastest of candle's and of burn's; the median,
+and what is asked where something is. Memory stands with its ratio to that of PyTorch's mode that takes least; the share of the peak is
+that of Genera's arithmetic. candle and burn train models a and b, in f32. Each peer runs as it is, and with freed memory kept, in
+large pages where the system has them, as Genera does by itself; a quick comparison runs PyTorch as it is once, for its memory.
 
 A row that fails is named with the reason. The exit code is 1 where that is one of Genera's, or a peer has no row at all.
 
@@ -78,10 +78,9 @@ def build_all(peers):
     return built, failures
 
 
-def modes(name, command, environment, is_quick):
-    """A peer's rows: as it is, which a quick comparison leaves out, and with freed memory kept."""
-    as_it_is = {} if is_quick else {name: (command, environment)}
-    return as_it_is | {f"{name}, {kept()}": (command, environment | KEEP_MEMORY)}
+def modes(name, command, environment):
+    """A peer's rows: as it is, and with freed memory kept."""
+    return {name: (command, environment), f"{name}, {kept()}": (command, environment | KEEP_MEMORY)}
 
 
 def programs(arguments, model, steps):
@@ -94,21 +93,30 @@ def programs(arguments, model, steps):
         table[f"genera {dtype}"] = ([*ours, *given], {})
         for mode, options in PYTORCH_MODES.items() if "pytorch" in arguments.peers else []:
             peer = [sys.executable, HERE / "pytorch_train.py", model, "--dtype", dtype, "--steps", steps, *given, *options]
-            table |= modes(f"pytorch {mode} {dtype}", peer, {}, arguments.quick)
+            table |= modes(f"pytorch {mode} {dtype}", peer, {})
     for peer, program in arguments.built.items():
         if model in PEERS[peer]:
             # A step of candle takes several times as long as one of the others.
             n_steps = max(3, steps // 3) if peer == "candle" else steps
             environment = {"RAYON_NUM_THREADS": str(arguments.threads)} if arguments.threads else {}
-            table |= modes(f"{peer} f32", [program, model, "--steps", n_steps], environment, arguments.quick)
+            table |= modes(f"{peer} f32", [program, model, "--steps", n_steps], environment)
     return table
 
 
-def measure_rounds(table, model, n_rounds):
-    """Row -> its results, and row -> the reasons for those that lack."""
-    results, failures, n_parameters = {name: [] for name in table}, {}, None
+def rounds_of(name, is_quick, n_rounds):
+    """How often a row is measured."""
+    as_it_is = not is_ours(name) and kept() not in name
+    memory_alone = 1 if words(name)[0] == "pytorch" else 0
+    return memory_alone if is_quick and as_it_is else n_rounds
+
+
+def measure_rounds(table, model, is_quick, n_rounds):
+    """Row -> round -> its result, and row -> the reasons for those that lack."""
+    results, failures, n_parameters = {name: {} for name in table}, {}, None
     for i in range(n_rounds):
-        for name, (command, environment) in table.items():
+        rows = [name for name in table if i < rounds_of(name, is_quick, n_rounds)]
+        for name in rows if i % 2 == 0 else reversed(rows):
+            command, environment = table[name]
             print(f"model {model}, round {i + 1} of {n_rounds}: {name}", file=sys.stderr)
             try:
                 result = measure(command, environment)
@@ -118,7 +126,7 @@ def measure_rounds(table, model, n_rounds):
                     raise Failed("does not say how many weights its model has")
                 if found != n_parameters:
                     raise Failed(f"another model: {found:,} weights instead of {n_parameters:,}")
-                results[name].append(result)
+                results[name][i] = result
             except Failed as why:
                 print(f"  failed: {why}", file=sys.stderr)
                 failures.setdefault(name, []).append(str(why))
@@ -128,7 +136,8 @@ def measure_rounds(table, model, n_rounds):
 def versions(genera, results):
     """What was run, in one line."""
     found = {}
-    for name, (row, *_) in results.items():
+    for name, rows in results.items():
+        row = next(iter(rows.values()))
         device = f" ({row['device']})" if "device" in row else ""
         found[name.split()[0]] = f"{row.get('version', genera)}{device}"
     return ", ".join(f"{program} {version}" for program, version in found.items())
@@ -138,7 +147,7 @@ def compare(arguments, model):
     """Prints the table of a model; returns what is missing from it."""
     steps, n_rounds = (5, 2) if arguments.quick else (10, 5)
     table = programs(arguments, model, steps)
-    results, failures = measure_rounds(table, model, n_rounds)
+    results, failures = measure_rounds(table, model, arguments.quick, n_rounds)
     unbuilt = {peer: [str(why)] for peer, why in arguments.unbuilt.items() if model in PEERS[peer]}
     print(f"\n{machine()}\n{versions(arguments.version, results)}")
     print(f"model {model}, medians of {n_rounds} rounds of {steps} steps")
@@ -151,19 +160,20 @@ def compare(arguments, model):
 def show(results, failures, model, n_rounds):
     """Prints a line for each row that there is, and one for each that failed."""
     speeds, memory = medians(results, "tokens_per_s"), medians(results, "peak_memory_bytes")
+    speeds_of_rounds = {name: {i: row["tokens_per_s"] for i, row in rows.items()} for name, rows in results.items()}
     shares = medians({name: rows for name, rows in results.items() if is_ours(name)}, "share_of_peak")
     width = max(map(len, results | failures))
     columns = [max(len(title), len("1.00 (1.15)")) for title, _, _ in RATIOS]
     titles = "".join(f"  {title:>{column}}" for column, (title, _, _) in zip(columns, RATIOS))
     print(f"{'':<{width}} {'tokens/s':>9}{titles}  {'memory':>9}  {'of PyTorch':>12}  {'of the peak':>11}")
     for name, speed in speeds.items():
-        cells = [ratio(speeds, name, model, *of) for of in RATIOS]
+        cells = [ratio(speeds_of_rounds, name, model, *of) for of in RATIOS]
         ratios = "".join(f"  {cell:>{column}}" for column, cell in zip(columns, cells))
         share = f"{100 * shares[name]:.0f} %" if name in shares else ""
         of_pytorch = share_of_memory(memory, name)
         line = f"{name:<{width}} {speed:>9,.0f}{ratios}  {memory[name] / 1e9:>6.2f} GB"
         print(f"{line}  {'' if of_pytorch is None else f'{of_pytorch:.2f}':>12}  {share:>11}".rstrip())
-    record_all(model, speeds, memory, shares)
+    record_all(model, speeds_of_rounds, memory, shares)
     for name, reasons in failures.items():
         how_often = "" if name not in results else f" in {len(reasons)} of {n_rounds} rounds"
         print(f"{name:<{width}}    failed{how_often}: {reasons[-1]}", flush=True)
@@ -171,7 +181,7 @@ def show(results, failures, model, n_rounds):
 
 def medians(results, key):
     """Row -> the median of one of its figures."""
-    return {name: statistics.median(result[key] for result in rows) for name, rows in results.items()}
+    return {name: statistics.median(result[key] for result in rows.values()) for name, rows in results.items()}
 
 
 def record_all(model, speeds, memory, shares):
@@ -180,14 +190,14 @@ def record_all(model, speeds, memory, shares):
         for dtype in ["f32", "bf16"]:
             if asked := ASKED.get((title, model, dtype)):
                 beside = f"PyTorch, {title}" if peer == "pytorch" else peer
-                ratio = best_ratio(speeds, f"genera {dtype}", peer, is_same_type)
-                record_ratio(f"training, model {model}, {dtype}, beside {beside}", asked, ratio)
-    for name in filter(is_ours, memory):
-        if share := share_of_memory(memory, name):
-            record(f"peak memory, model {model}, {words(name)[1]}, of PyTorch's", "≤ 1.00", f"{share:.2f}", share <= 1)
-    if model == "a" and "genera bf16" in shares:
-        share = shares["genera bf16"]
-        record("share of the peak of products, model a, bf16", f"≥ {ASKED_SHARE}", f"{share:.2f}", share >= ASKED_SHARE)
+                ratios = best_ratios(speeds, f"genera {dtype}", peer, is_same_type)
+                record_ratio(f"training, model {model}, {dtype}, beside {beside}", asked, ratios)
+    for dtype in ["f32", "bf16"]:
+        what, share = f"peak memory, model {model}, {dtype}, of PyTorch's", share_of_memory(memory, f"genera {dtype}")
+        record(what, "≤ 1.00", *("no row of both",) if share is None else (f"{share:.2f}", share <= 1))
+    if model == "a":
+        what, share = "share of the peak of products, model a, bf16", shares.get("genera bf16")
+        record(what, f"≥ {ASKED_SHARE}", *("no row",) if share is None else (f"{share:.2f}", share >= ASKED_SHARE))
 
 
 def words(row):
@@ -202,30 +212,32 @@ def is_ours(row):
 
 def ratio(speeds, name, model, title, peer, is_same_type):
     """How many times as fast a row of Genera is as the fastest of the peer's, and what is asked; blank where there is none."""
-    found = best_ratio(speeds, name, peer, is_same_type) if is_ours(name) else None
-    if found is None:
+    found = best_ratios(speeds, name, peer, is_same_type) if is_ours(name) else []
+    if not found:
         return ""
     asked = ASKED.get((title, model, words(name)[1]))
-    return f"{found:.2f}" + (f" ({asked:.2f})" if asked else "")
+    return f"{statistics.median(found):.2f}" + (f" ({asked:.2f})" if asked else "")
 
 
-def best_ratio(speeds, name, peer, is_same_type):
-    """How many times as fast a row is as the fastest of the peer's; None where one of them lacks."""
+def best_ratios(speeds, name, peer, is_same_type):
+    """How many times as fast a row is as the peer's that is fastest over all rounds, in each round that has both."""
     wanted = {peer, words(name)[1]} if is_same_type else {peer}
-    others = [speed for row, speed in speeds.items() if wanted <= set(words(row))]
-    return speeds[name] / max(others) if name in speeds and others else None
+    others = [rounds for row, rounds in speeds.items() if wanted <= set(words(row))]
+    ours = speeds.get(name, {})
+    best = max(others, key=lambda rounds: statistics.median(rounds.values()), default={})
+    return [ours[i] / best[i] for i in ours if i in best]
 
 
 def share_of_memory(memory, name):
     """Memory of a row of Genera, as a share of the least that PyTorch takes; None where there is none."""
     others = [n_bytes for row, n_bytes in memory.items() if words(row)[0] == "pytorch"]
-    return memory[name] / min(others) if is_ours(name) and others else None
+    return memory[name] / min(others) if is_ours(name) and name in memory and others else None
 
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("genera", help="the program, built with --release")
-    parser.add_argument("--quick", action="store_true", help="each peer with freed memory kept alone, two rounds")
+    parser.add_argument("--quick", action="store_true", help="each peer with freed memory kept alone, PyTorch as it is once, two rounds")
     parser.add_argument("--models", type=some_of(MODELS), default=MODELS, help=f"of {', '.join(MODELS)}; comma between")
     parser.add_argument("--peers", type=some_of(PEERS), help=f"of {', '.join(PEERS)}; comma between")
     parser.add_argument("--threads", type=threads, help="of every program (default: as many as each of them takes)")

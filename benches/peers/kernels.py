@@ -106,11 +106,12 @@ def record_all(tables):
             (worst, layer), (best, _) = min(rows), max(rows)
             record(what, f"≥ {asked:.2f} each", f"{worst:.2f} ({layer}) to {best:.2f}", worst >= asked)
         else:
-            record_ratio(what, asked, None)
+            record_ratio(what, asked, [])
     for dtype in DTYPES:
         found = ratios_to(tables, "pytorch", "attention", dtype)
         for label in tables["genera"]["attention", dtype]:
-            record_ratio(f"attention, {label}, {dtype}, beside PyTorch", ASKED_OF_ATTENTION, found.get(label))
+            ratios = [found[label]] if label in found else []
+            record_ratio(f"attention, {label}, {dtype}, beside PyTorch", ASKED_OF_ATTENTION, ratios)
 
 
 def main():

@@ -6,6 +6,7 @@ import os
 import pathlib
 import platform
 import re
+import statistics
 import subprocess
 
 # Keeps freed memory in the process, which is worth 10 to 25 % to PyTorch, and asks for pages of 2 MiB, as Genera does for itself.
@@ -65,10 +66,16 @@ def record(what, asked, reached, is_reached=None):
             print(json.dumps({"what": what, "asked": asked, "reached": reached, "is_reached": is_reached}), file=file)
 
 
-def record_ratio(what, asked, ratio):
-    """Adds a ratio, of which so much is asked at least; None is what was not measured."""
-    reached = "no row of both" if ratio is None else f"{ratio:.2f}"
-    record(what, f"≥ {asked:.2f}", reached, None if ratio is None else ratio >= asked)
+def record_ratio(what, asked, ratios):
+    """Adds the median of ratios, of which so much is asked at least; without any it was not measured."""
+    reached = with_range(ratios) if ratios else "no row of both"
+    record(what, f"≥ {asked:.2f}", reached, statistics.median(ratios) >= asked if ratios else None)
+
+
+def with_range(ratios):
+    """Their median, with the least and the largest where there are several."""
+    spread = f" ({min(ratios):.2f} to {max(ratios):.2f})" if len(ratios) > 1 else ""
+    return f"{statistics.median(ratios):.2f}{spread}"
 
 
 def version(genera):

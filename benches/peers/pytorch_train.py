@@ -13,6 +13,7 @@ Needs: pip install -r requirements.txt
 import argparse
 import json
 import resource
+import statistics
 import time
 
 import torch
@@ -120,7 +121,7 @@ def main():
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         seconds.append(time.perf_counter() - start)
-    median = sorted(seconds[WARM_UP:])[arguments.steps // 2]
+    median = statistics.median(seconds[WARM_UP:])
     # Both sides of a pair count.
     n_tokens = sizes["rows"] * sizes["context"] * (len(batch) - 1)
     print(

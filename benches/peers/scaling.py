@@ -12,7 +12,7 @@ import pathlib
 import statistics
 import sys
 
-from programs import Failed, machine, measure, n_cores, record_ratio, some_of, threads, version
+from programs import Failed, machine, measure, n_cores, record_ratio, some_of, threads, version, with_range
 
 RECIPES = pathlib.Path(__file__).parent.parent.parent / "recipes"
 MODELS = ["a", "b", "c", "encoder-decoder"]
@@ -35,11 +35,10 @@ def measure_rounds(arguments, model, n_steps, n_rounds):
 def show(model, dtype, rounds, n_threads):
     one, all_cores = ([result["tokens_per_s"] for result in side] for side in zip(*rounds))
     ratios = [b / a for a, b in zip(one, all_cores)]
-    spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
-    medians = [statistics.median(side) for side in (one, all_cores, ratios)]
     if n_threads == 2:
-        record_ratio(f"two threads beside one, model {model}, {dtype}", 1.8, medians[2])
-    print(f"{model:<16} {dtype:<5}" + "{:>10,.0f} {:>11,.0f} {:>7.2f}".format(*medians) + f"   {spread}", flush=True)
+        record_ratio(f"two threads beside one, model {model}, {dtype}", 1.8, ratios)
+    medians = "{:>10,.0f} {:>11,.0f}".format(statistics.median(one), statistics.median(all_cores))
+    print(f"{model:<16} {dtype:<5}{medians}   {with_range(ratios)}", flush=True)
 
 
 def parse_arguments():
@@ -66,7 +65,7 @@ def main():
             device = rounds["f32"][0][1]["device"]
             print(f"\n{machine()}\ngenera {version(arguments.genera)} ({device}), beside one thread")
             print(f"tokens/s, medians of {n_rounds} rounds of {n_steps} steps; from 1 to 2 threads a ratio of 1.8 was asked")
-            print(f"{'':<22}{'1 thread':>10} {f'{arguments.threads} threads':>11} {'ratio':>7}   least and largest")
+            print(f"{'':<22}{'1 thread':>10} {f'{arguments.threads} threads':>11}   ratio (least to largest)")
         for dtype in DTYPES:
             show(model, dtype, rounds[dtype], arguments.threads)
 

@@ -67,7 +67,7 @@ impl Work {
         }
         seconds.drain(..WARM_UP);
         seconds.sort_by(f64::total_cmp);
-        let median = seconds[self.n_steps / 2];
+        let median = (seconds[(self.n_steps - 1) / 2] + seconds[self.n_steps / 2]) / 2.0;
         let tokens_per_s = (self.sizes.rows * self.sizes.context) as f64 / median;
         let entry = lock.split_once(&format!("name = \"{package}\"\nversion = ")).expect("a locked package").1;
         let fields = [

@@ -57,6 +57,13 @@ pub struct ParamSpec {
     pub role: Role,
 }
 
+impl ParamSpec {
+    /// Whether products take a rounded copy where they compute in this type: tables and matrices, not the biases of positions.
+    pub fn is_rounded(&self, compute: DType) -> bool {
+        compute == DType::Bf16 && self.shape.sizes().len() == 2 && self.role != Role::RelativeBias
+    }
+}
+
 /// Rows of the matrices that were laid on top of each other: query, key and value; key and value; gate and up.
 pub fn row_blocks(config: &ModelConfig, spec: &ParamSpec) -> Vec<usize> {
     let whole = vec![spec.shape.n_rows()];
@@ -573,8 +580,7 @@ impl Params {
     }
 
     fn round(&mut self, i: usize) {
-        let is_matrix = self.specs[i].shape.sizes().len() == 2 && self.specs[i].role != Role::RelativeBias;
-        let master = self.masters[i].as_ref().filter(|_| self.compute == DType::Bf16 && is_matrix);
+        let master = self.masters[i].as_ref().filter(|_| self.specs[i].is_rounded(self.compute));
         self.rounded[i] = master.map(|master| master.cast(DType::Bf16));
     }
 }

@@ -12,7 +12,7 @@ use genera_tensor::backend::{Kernels, Matmul, Matrix, PackedMatrix, Rhs};
 use shared::{Elements, best};
 use std::time::Duration;
 
-/// Rows M, width N and depth K of a layer's forward product.
+/// Tokens M, outputs N and inputs K of a layer.
 const LAYERS: [[usize; 3]; 9] = [
     [3072, 384, 384],
     [3072, 1536, 384],
@@ -59,16 +59,17 @@ impl Bench<'_> {
     fn layers(&self) {
         println!("{:>20} {:>10} {:>10} {:>10} {:>10}", "M, N, K", "forward", "packed", "d input", "d weight");
         for [m, n, k] in LAYERS.into_iter().filter(|[m, n, k]| format!("{m},{n},{k}").starts_with(self.shape)) {
+            // Weights lie as [out, in], as the layers keep them.
             let [x, w, y] =
-                [(m, k), (k, n), (m, n)].map(|(rows, columns)| Elements::random(rows * columns, self.dtype));
-            let (x_mk, w_kn, y_mn) = (Matrix::new(x.view(), k), Matrix::new(w.view(), n), Matrix::new(y.view(), n));
-            let (w_nk, x_km) = (Matrix::transposed(w.view(), n), Matrix::transposed(x.view(), k));
+                [(m, k), (n, k), (m, n)].map(|(rows, columns)| Elements::random(rows * columns, self.dtype));
+            let (x_mk, w_nk, y_mn) = (Matrix::new(x.view(), k), Matrix::new(w.view(), k), Matrix::new(y.view(), n));
+            let (w_kn, y_nm) = (Matrix::transposed(w.view(), k), Matrix::transposed(y.view(), n));
             let packed = self.cpu.pack(w_kn, k, n);
             let rates = [
-                self.rate("forward", m, n, k, x_mk, Rhs::Matrix(w_kn), self.dtype),
-                self.rate("packed", m, n, k, x_mk, Rhs::Packed(&packed), self.dtype),
-                self.rate("d input", m, k, n, y_mn, Rhs::Matrix(w_nk), self.dtype),
-                self.rate("d weight", k, n, m, x_km, Rhs::Matrix(y_mn), DType::F32),
+                self.rate("forward", [m, n, k], x_mk, Rhs::Matrix(w_kn), self.dtype),
+                self.rate("packed", [m, n, k], x_mk, Rhs::Packed(&packed), self.dtype),
+                self.rate("d input", [m, k, n], y_mn, Rhs::Matrix(w_nk), self.dtype),
+                self.rate("d weight", [n, k, m], y_nm, Rhs::Matrix(x_mk), DType::F32),
             ];
             print!("{:>20}", format!("{m}, {n}, {k}"));
             rates.iter().for_each(|rate| print!(" {rate:>10.0}"));
@@ -84,15 +85,14 @@ impl Bench<'_> {
             print!("{:>20}", format!("{n}, {k}"));
             for m in [1, 2, 4, 8] {
                 let x = Elements::random(m * k, self.dtype);
-                let rate = self.rate("decode", m, n, k, Matrix::new(x.view(), k), Rhs::Packed(&packed), self.dtype);
+                let rate = self.rate("decode", [m, n, k], Matrix::new(x.view(), k), Rhs::Packed(&packed), self.dtype);
                 print!(" {:>10.1}", rate / (2 * m) as f64 * self.dtype.size_bytes() as f64);
             }
             println!();
         }
     }
 
-    #[allow(clippy::too_many_arguments)]
-    fn rate(&self, name: &str, m: usize, n: usize, k: usize, a: Matrix<'_>, b: Rhs<'_>, c: DType) -> f64 {
+    fn rate(&self, name: &str, [m, n, k]: [usize; 3], a: Matrix<'_>, b: Rhs<'_>, c: DType) -> f64 {
         if !name.contains(self.only) {
             return 0.0;
         }

@@ -14,8 +14,8 @@ const HELP: &str = "\
 How fast others do the same work. Builds the program first.
 
   cargo xtask bench peers    trains the models of recipes/bench-*.toml beside PyTorch, candle and burn, then bench kernels,
-                             bench scaling of models a and b, the losses of 50 steps beside PyTorch's, and bf16 beside f32
-                             trained to the end; ends with a table of what is asked and what was reached
+                             bench scaling of models a and b to two threads, the losses of 50 steps beside PyTorch's, and bf16
+                             beside f32 trained to the end; ends with a table of what is asked and what was reached
     --quick                  in fewer rounds, with freed memory kept alone (an hour on two cores)
     --models A,B             of a, b, c, encoder-decoder; the kernels are the same for all
     --peers A,B              of pytorch, candle, burn, and of pytorch, gemm, faer for the kernels
@@ -111,8 +111,9 @@ fn peers(words: &[&str]) -> Result<(), String> {
     }
     if let Some(text) = text {
         let n_cores = available_parallelism().map_or(1, usize::from);
-        if options.threads.map_or(n_cores > 1, |n| n != "1") {
-            outcomes.push(run("scaling.py", &Options { models: Some("a,b"), peers: None, ..options }));
+        if n_cores > 1 {
+            let two = Options { models: Some("a,b"), peers: None, threads: Some("2"), ..options };
+            outcomes.push(run("scaling.py", &two));
         }
         if among(&["pytorch"], options.peers).is_some() {
             let compared = || full::compare_losses(&genera, &python, "gpt2", &environment);

@@ -1,7 +1,7 @@
 //! Things that must agree: caches with full passes, micro-batches with one batch, threads, resumed runs, masks.
 
 use super::Finding;
-use super::models::{PRESETS, VOCAB, batch, model, n_different, trainer, weight_bits};
+use super::models::{PRESETS, VOCAB, WIDE_ROWS, batch, model, n_different, trainer, weight_bits, wide_trainer};
 use crate::failure::{Outcome, While};
 use genera_engine::checkpoint::{Checkpoints, Progress};
 use genera_engine::generate::{Generator, Limits, Request, Sampling, generate_naively};
@@ -81,9 +81,9 @@ pub(super) fn threads(quick: bool, _: usize) -> Outcome<Vec<Finding>> {
 }
 
 fn trained(preset: &str, dtype: DType, n_threads: usize) -> Outcome<Vec<u32>> {
-    let mut trainer = trainer(preset, dtype, &Device::cpu(n_threads))?;
+    let mut trainer = wide_trainer(preset, dtype, &Device::cpu(n_threads))?;
     for step in 0..3 {
-        trainer.step(&[batch(preset, step, 4)])?;
+        trainer.step(&[batch(preset, step, WIDE_ROWS)])?;
     }
     Ok(weight_bits(trainer.model()))
 }

@@ -20,7 +20,11 @@ pub const PRESETS: [&str; 5] = ["gpt2", "llama", "marian", "t5", "bert"];
 /// # Errors
 /// When the preset is unknown.
 pub fn config(preset: &str) -> Outcome<ModelConfig> {
-    let (n_heads, d_model, context_len) = (2, 16, 24);
+    config_of_width(preset, 16)
+}
+
+fn config_of_width(preset: &str, d_model: usize) -> Outcome<ModelConfig> {
+    let (n_heads, context_len) = (2, 24);
     let recipe = ModelRecipe {
         preset: preset.to_owned(),
         n_layers: 2,
@@ -42,9 +46,12 @@ pub fn config(preset: &str) -> Outcome<ModelConfig> {
 /// # Errors
 /// When the preset is unknown.
 pub fn model(preset: &str, dtype: DType, device: &Device) -> Outcome<Transformer> {
-    let config = config(preset)?;
+    Ok(initial(config(preset)?, dtype, device))
+}
+
+fn initial(config: ModelConfig, dtype: DType, device: &Device) -> Transformer {
     let params = initial_params(&config, 11, dtype, device);
-    Ok(Transformer::new(config, params, device))
+    Transformer::new(config, params, device)
 }
 
 /// A trainer of a tiny model, with dropout, averaging and Muon, so that all of their state is exercised.
@@ -52,11 +59,26 @@ pub fn model(preset: &str, dtype: DType, device: &Device) -> Outcome<Transformer
 /// # Errors
 /// When the preset is unknown.
 pub fn trainer(preset: &str, dtype: DType, device: &Device) -> Outcome<Trainer> {
+    trainer_of(config(preset)?, dtype, device)
+}
+
+/// Rows of [`batch`] that make the products of a [`wide_trainer`], its norms and its sums large enough to be shared among threads.
+pub const WIDE_ROWS: usize = 24;
+
+/// As [`trainer`], of a model whose work is shared among threads.
+///
+/// # Errors
+/// When the preset is unknown.
+pub fn wide_trainer(preset: &str, dtype: DType, device: &Device) -> Outcome<Trainer> {
+    trainer_of(config_of_width(preset, 128)?, dtype, device)
+}
+
+fn trainer_of(config: ModelConfig, dtype: DType, device: &Device) -> Outcome<Trainer> {
     let mut recipe =
         TrainRecipe { steps: 8, learning_rate: 0.01, dropout: 0.1, ema_decay: 0.9, ..TrainRecipe::default() };
     recipe.optimizer = genera_engine::recipe::OptimizerKind::Muon;
     let settings = TrainSettings::new(&recipe)?;
-    Ok(Trainer::new(model(preset, dtype, device)?, settings))
+    Ok(Trainer::new(initial(config, dtype, device), settings))
 }
 
 /// Rows of random tokens that fit a preset, the last positions without a target.

@@ -4,11 +4,11 @@ use crate::failure::{Failure, Outcome};
 use crate::machine;
 use crate::show::number;
 use genera_engine::ModelConfig;
+use genera_engine::config::{Attention, Stack};
 use genera_engine::flops::{EarlierGradients, Lens, TrainMemory, TrainPlan};
 use genera_engine::params::{ParamSpec, Role, layout};
 use genera_engine::recipe::{Reasons, Recipe};
 use genera_tensor::DType;
-use genera_tensor::op::logits_block_rows;
 
 /// The largest batch of a recipe: how many rows, and how long they are.
 pub fn largest_batch(recipe: &Recipe, config: &ModelConfig) -> (usize, Lens) {
@@ -42,7 +42,7 @@ const KEPT_SHARE_OF_RECOMPUTED: usize = 8;
 const MARGIN: f64 = 1.1;
 
 /// The parts of [`of_process`], with their names.
-pub type Parts = [(&'static str, usize); 8];
+pub type Parts = [(&'static str, usize); 9];
 
 /// The memory that the whole process takes while it trains by a recipe.
 ///
@@ -66,24 +66,40 @@ pub fn parts(recipe: &Recipe, config: &ModelConfig, dtype: DType) -> Parts {
         ("activations", activations),
         ("kept for reuse", memory.total() / kept_share),
         ("rearranged", packed_bytes(recipe, config, dtype)),
+        ("of threads", thread_bytes(recipe, config, dtype)),
         ("program", PROGRAM_BYTES),
     ]
 }
 
-/// The two largest operands that products rearrange. A weight's gradient takes the gradients of its outputs always, which are
-/// the logits' in blocks, and the inputs where these are the narrower.
+/// The two largest operands that products rearrange for all threads. A weight's gradient takes the narrower of its layer's inputs and
+/// gradients of outputs; each thread rearranges its part of the other for itself.
 fn packed_bytes(recipe: &Recipe, config: &ModelConfig, dtype: DType) -> usize {
     let (rows, lens) = largest_batch(recipe, config);
-    let n_logits =
-        logits_block_rows(rows.saturating_mul(lens.target), config.vocab_size).saturating_mul(config.vocab_size);
     let specs = layout(config);
     let layers = specs.iter().filter(|spec| matches!(spec.role, Role::Matrix | Role::Query | Role::Residual));
     let sizes = layers.map(|spec| (spec.shape.n_rows(), spec.shape.last()));
-    let (outputs, inputs) =
-        sizes.fold((0, 0), |(outputs, inputs), (n_out, n_in)| (outputs.max(n_out), inputs.max(n_in.min(n_out))));
+    let (outputs, inputs) = sizes.fold((0, config.d_model), |(outputs, inputs), (n_out, n_in)| {
+        if n_out <= n_in { (outputs.max(n_out), inputs) } else { (outputs, inputs.max(n_in)) }
+    });
     let n_tokens = rows.saturating_mul(lens.target.max(lens.source));
-    let (outputs, inputs) = (n_tokens.saturating_mul(outputs).max(n_logits), n_tokens.saturating_mul(inputs));
-    outputs.saturating_add(inputs).saturating_mul(dtype.size_bytes())
+    n_tokens.saturating_mul(outputs + inputs).saturating_mul(dtype.size_bytes())
+}
+
+/// Rows of an operand that a thread rearranges for itself (matmul/plan.rs of the tensor crate).
+const ROWS_OF_THREAD: usize = 64;
+
+/// What all threads keep for themselves, one on each core: rearranged rows, and on the way back through attention five numbers for
+/// every feature of the queries that share keys.
+fn thread_bytes(recipe: &Recipe, config: &ModelConfig, dtype: DType) -> usize {
+    let (rows, lens) = largest_batch(recipe, config);
+    let len = lens.target.max(lens.source);
+    let rearranged = rows.saturating_mul(len).saturating_mul(ROWS_OF_THREAD * dtype.size_bytes());
+    let of_stack = |stack: &Stack| {
+        let Attention { n_heads, n_kv_heads, d_head, .. } = stack.attention;
+        n_heads.div_ceil(n_kv_heads.max(1)).saturating_mul(d_head).saturating_mul(5 * 4)
+    };
+    let attention = config.stacks().iter().map(|(_, stack)| of_stack(stack)).max().unwrap_or(0);
+    rearranged.saturating_add(len.saturating_mul(attention)).saturating_mul(machine::n_cores())
 }
 
 /// The memory that training by a recipe needs.

@@ -96,9 +96,8 @@ fn block(n_bytes: f64) -> f64 {
 /// Master weights in f32, and the rounded copies of tables and matrices.
 fn weight_bytes(specs: &[ParamSpec], compute: DType) -> f64 {
     let of_spec = |spec: &ParamSpec| {
-        let is_rounded = compute == DType::Bf16 && spec.shape.sizes().len() == 2 && spec.role != Role::RelativeBias;
         let n = n_elements(spec) as f64;
-        block(4.0 * n) + if is_rounded { block(2.0 * n) } else { 0.0 }
+        block(4.0 * n) + if spec.is_rounded(compute) { block(2.0 * n) } else { 0.0 }
     };
     specs.iter().map(of_spec).sum()
 }

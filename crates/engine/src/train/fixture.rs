@@ -12,16 +12,20 @@ use genera_tokens::{Batch, IGNORE, Source};
 pub(crate) const V: usize = 13;
 
 pub(crate) fn config(preset: &Preset) -> ModelConfig {
+    config_of(preset, V, 16)
+}
+
+fn config_of(preset: &Preset, vocab_size: usize, d_model: usize) -> ModelConfig {
     let sizes = Sizes {
-        vocab_size: V,
+        vocab_size,
         context_len: 8,
-        d_model: 16,
+        d_model,
         n_layers: 2,
         n_encoder_layers: 1,
         n_heads: 2,
         n_kv_heads: 1,
-        d_head: 8,
-        d_ff: 32,
+        d_head: d_model / 2,
+        d_ff: 2 * d_model,
     };
     preset.architecture.config(&sizes).unwrap()
 }
@@ -55,7 +59,15 @@ pub(crate) fn rich_recipe() -> TrainRecipe {
 }
 
 pub(crate) fn trainer_on(device: &Device, preset: &Preset, recipe: &TrainRecipe, compute: DType) -> Trainer {
-    let config = config(preset);
+    trainer_of(config(preset), device, recipe, compute)
+}
+
+/// Of a model whose work is shared among threads, where the batch has some hundred tokens.
+pub(crate) fn wide_trainer_on(device: &Device, preset: &Preset, recipe: &TrainRecipe, compute: DType) -> Trainer {
+    trainer_of(config_of(preset, 1000, 128), device, recipe, compute)
+}
+
+fn trainer_of(config: ModelConfig, device: &Device, recipe: &TrainRecipe, compute: DType) -> Trainer {
     let params = initial_params(&config, recipe.seed, compute, device);
     Trainer::new(Transformer::new(config, params, device), TrainSettings::new(recipe).unwrap())
 }

@@ -63,9 +63,8 @@ pub(super) fn work(kind: OptimizerKind, config: &ModelConfig, dtype: DType) -> W
 
 fn of_parameter(kind: OptimizerKind, config: &ModelConfig, dtype: DType, spec: &ParamSpec) -> Work {
     let n = spec.shape.n_elements();
-    let is_rounded = dtype == DType::Bf16 && spec.shape.sizes().len() == 2;
     // Rounding is part of AdamW's pass, and else a pass over the weights.
-    let (rounded, pass) = if is_rounded { (2, 4 + 2) } else { (0, 0) };
+    let (rounded, pass) = if spec.is_rounded(dtype) { (2, 4 + 2) } else { (0, 0) };
     let is_matrix = matches!(spec.role, Role::Matrix | Role::Query | Role::Residual);
     let (flops, traffic, n_moments) = match kind {
         OptimizerKind::Muon if is_matrix => {

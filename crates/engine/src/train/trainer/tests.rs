@@ -3,7 +3,7 @@
 use super::*;
 use crate::presets;
 use crate::recipe::{OptimizerKind, PrivacyRecipe, TrainRecipe};
-use crate::train::fixture::{V, batch, preset, recipe, rich_recipe, trainer, trainer_on};
+use crate::train::fixture::{V, batch, preset, recipe, rich_recipe, trainer, trainer_on, wide_trainer_on};
 use genera_tensor::{DType, Device};
 use genera_tokens::IGNORE;
 
@@ -61,9 +61,12 @@ fn micro_batches_add_up_to_one_batch() {
 
 /// Steps of a rich recipe, then all weights.
 fn trained(device: &Device, preset: &presets::Preset, recipe: &TrainRecipe, compute: DType) -> Vec<Vec<f32>> {
-    let mut trainer = trainer_on(device, preset, recipe, compute);
+    trained_on(trainer_on(device, preset, recipe, compute), preset, [3, 2])
+}
+
+fn trained_on(mut trainer: Trainer, preset: &presets::Preset, n_rows: [usize; 2]) -> Vec<Vec<f32>> {
     for step in 0..4 {
-        let micro_batches = [batch(preset, 3, 10 + step), batch(preset, 2, 20 + step)];
+        let micro_batches = [batch(preset, n_rows[0], 10 + step), batch(preset, n_rows[1], 20 + step)];
         trainer.step(&micro_batches).unwrap();
     }
     trainer.with_averaged(|_| ());
@@ -77,6 +80,13 @@ fn the_number_of_threads_changes_no_bit() {
             let run = |n_threads| trained(&Device::cpu(n_threads), preset(name), &rich_recipe(), compute);
             let one = run(1);
             assert!(one == run(2) && one == run(3), "{name} {compute}");
+            // So wide, and with so many tokens, that products, norms and sums are shared.
+            let run = |n_threads| {
+                let trainer = wide_trainer_on(&Device::cpu(n_threads), preset(name), &rich_recipe(), compute);
+                trained_on(trainer, preset(name), [64, 51])
+            };
+            let one = run(1);
+            assert!(one == run(2) && one == run(3), "{name} {compute}, wide");
         }
     }
 }

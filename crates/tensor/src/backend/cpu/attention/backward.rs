@@ -185,7 +185,8 @@ impl<'a> State<'a> {
                 continue;
             }
             let of_line = |data| inputs.lines.line_of(data, task, line);
-            (lines.dot[line], lines.log_sum_exp[line]) = (logits::dot(v, of_line(given.out), of_line(given.dout)), log_sum_exp());
+            (lines.dot[line], lines.log_sum_exp[line]) =
+                (logits::dot(v, of_line(given.out), of_line(given.dout)), log_sum_exp());
         }
         for (along, down) in [(&*lines.queries, &mut *lines.queries_down), (&*lines.dout, &mut *lines.dout_down)] {
             // Features that only fill up the width.

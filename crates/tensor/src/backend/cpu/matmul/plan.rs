@@ -59,24 +59,20 @@ impl Plan {
         let n_wanted = if shared { TASKS_PER_THREAD * n_threads } else { 1 };
         let by_columns = sizes.packs_b && (sizes.m <= BLOCK_ROWS || Self::columns_pack_less(sizes, n_wanted));
         if by_columns {
-            Self::by_columns(sizes, n_wanted, shared)
-        } else if let Some(rows) = Self::stripe(sizes, n_wanted) {
-            let b = if sizes.packs_b { Packing::Together } else { Packing::None };
-            Self { rows, panels: sizes.n_panels, a: Packing::Apart, b, shared }
-        } else {
-            Self::by_rows(sizes, n_wanted, shared)
+            return Self::by_columns(sizes, n_wanted, shared);
+        }
+        let stripe = Some(sizes).filter(|sizes| sizes.packs_a && sizes.transposes_a);
+        match stripe.and_then(|sizes| stripe_rows(sizes.m, if shared { n_threads } else { 1 })) {
+            Some(rows) => {
+                Self { rows, a: Packing::Apart, panels: sizes.n_panels, ..Self::by_rows(sizes, n_wanted, shared) }
+            }
+            None => Self::by_rows(sizes, n_wanted, shared),
         }
     }
 
     /// The longer operand is better packed apart: what is packed together goes through the memory.
     fn columns_pack_less(sizes: Sizes, n_wanted: usize) -> bool {
         sizes.n_panels * sizes.panel_width >= sizes.m && sizes.n_panels * 2 >= n_wanted
-    }
-
-    /// Rows of a transposed A for each task, where there are enough of them to give every thread two tasks.
-    fn stripe(sizes: Sizes, n_wanted: usize) -> Option<usize> {
-        let is_enough = |rows: &usize| sizes.m.div_ceil(*rows) * TASKS_PER_THREAD >= n_wanted * 2;
-        [STRIPE_ROWS, STRIPE_ROWS / 2].into_iter().filter(|_| sizes.packs_a && sizes.transposes_a).find(is_enough)
     }
 
     /// Each task takes some panels and all rows.
@@ -103,5 +99,27 @@ impl Plan {
         };
         let b = if sizes.packs_b { Packing::Together } else { Packing::None };
         Self { rows, panels, a, b, shared }
+    }
+}
+
+/// Rows of a transposed A for each task, where there are enough of them to give every thread two tasks; the fewest that one
+/// thread has to do. So many are packed apart however long K is: beyond the second-level cache it is still faster than together.
+fn stripe_rows(m: usize, n_threads: usize) -> Option<usize> {
+    let of_one_thread = |rows: &usize| m.div_ceil(*rows).div_ceil(n_threads) * rows;
+    let is_enough = |rows: &usize| m.div_ceil(*rows) >= 2 * n_threads;
+    [STRIPE_ROWS, STRIPE_ROWS / 2].into_iter().filter(is_enough).min_by_key(of_one_thread)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stripes_leave_no_thread_without_work() {
+        assert_eq!(stripe_rows(512, 2), Some(64));
+        assert_eq!(stripe_rows(128, 2), Some(32));
+        // Of 18 stripes three threads in turn would have 3, so 192 rows; of 36 halves 5, so 160.
+        assert_eq!(stripe_rows(1152, 8), Some(32));
+        assert_eq!(stripe_rows(128, 8), None);
     }
 }
