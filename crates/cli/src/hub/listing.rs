@@ -77,7 +77,12 @@ impl Listing {
             return Err(Failure::new(format!("the commit is {sha:?}; expected 40 hexadecimal digits")));
         }
         let files = siblings.into_iter().filter(|sibling| is_inside(&sibling.rfilename)).map(RemoteFile::of);
-        Ok(Self { commit: sha, files: files.collect() })
+        let files: Vec<RemoteFile> = files.collect();
+        if files.iter().try_fold(0_u64, |sum, file| sum.checked_add(file.n_bytes)).is_none() {
+            let largest = files.iter().max_by_key(|file| file.n_bytes).map_or("", |file| &file.path);
+            return Err(Failure::new(format!("sizes of more than 2^64 bytes together, most of them in '{largest}'")));
+        }
+        Ok(Self { commit: sha, files })
     }
 
     /// The GGUF files.
@@ -159,6 +164,9 @@ mod tests {
         check(&format!(r#"{{"rfilename":"a","blobId":"{SHA}"}}"#), "no size");
         check(r#"{"rfilename":"a","size":5,"blobId":"../../x"}"#, "which is none");
         assert!(listing(r#"{"rfilename":"a","size":-5}"#).is_err());
+        let huge = |name: &str| format!(r#"{{"rfilename":"{name}","size":10000000000000000000,"blobId":"{SHA}"}}"#);
+        let failure = listing(&format!("{},{}", huge("a"), huge("b"))).unwrap_err();
+        assert!(failure.message().contains("2^64"), "{failure:?}");
         assert!(Listing::parse(r#"{"sha":"../..","siblings":[]}"#).is_err());
         let page = format!("{:?}", Listing::parse("<!doctype html><title>Hub</title>").unwrap_err());
         assert!(page.contains("<!doctype html>") && page.contains("HF_ENDPOINT"), "{page}");

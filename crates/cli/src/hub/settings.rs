@@ -13,11 +13,11 @@ const MAX_TOKEN_BYTES: u64 = 4096;
 pub struct Settings {
     /// The address of the hub, without a slash at its end: HF_ENDPOINT.
     pub endpoint: String,
-    /// The directory of the cache: HF_HUB_CACHE, or `hub` in HF_HOME.
+    /// The directory of the cache: HF_HUB_CACHE or by its older name HUGGINGFACE_HUB_CACHE, or `hub` in HF_HOME.
     pub cache: PathBuf,
-    /// What shows who asks: HF_TOKEN, or the file that `hf auth login` writes.
+    /// What shows who asks: HF_TOKEN or by its older name HUGGING_FACE_HUB_TOKEN, or the file that `hf auth login` writes.
     pub token: Option<String>,
-    /// Nothing may be fetched: HF_HUB_OFFLINE.
+    /// Nothing may be fetched: HF_HUB_OFFLINE, or TRANSFORMERS_OFFLINE.
     pub is_offline: bool,
 }
 
@@ -36,12 +36,14 @@ impl Settings {
             return Err(Failure::new(format!("HF_ENDPOINT is '{endpoint}'; expected an address such as {ENDPOINT}")));
         }
         let home = home(variable);
-        let cache = variable("HF_HUB_CACHE").map(PathBuf::from).or_else(|| Some(home.as_ref()?.join("hub")));
+        let either = |name: &str, older: &str| variable(name).or_else(|| variable(older));
+        let cache = either("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE").map(PathBuf::from);
+        let cache = cache.or_else(|| Some(home.as_ref()?.join("hub")));
         let cache =
             cache.ok_or_else(|| Failure::new("neither HF_HOME nor HOME says where models are kept; set HF_HOME"))?;
-        let is_offline = variable("HF_HUB_OFFLINE")
+        let is_offline = either("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
             .is_some_and(|value| ["1", "on", "yes", "true"].contains(&value.to_ascii_lowercase().as_str()));
-        let token = match variable("HF_TOKEN") {
+        let token = match either("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN") {
             Some(token) => Some(token),
             None => {
                 let path = variable("HF_TOKEN_PATH").map(PathBuf::from).or_else(|| Some(home?.join("token")));
@@ -102,6 +104,10 @@ mod tests {
         assert_eq!(cache(&[("HF_HOME", "/hf"), ("HOME", "/none")]), Path::new("/hf/hub"));
         assert_eq!(cache(&[("HF_HUB_CACHE", "/c"), ("HF_HOME", "/hf")]), Path::new("/c"));
         assert_eq!(cache(&[("XDG_CACHE_HOME", "/x")]), Path::new("/x/huggingface/hub"));
+        assert_eq!(cache(&[("HUGGINGFACE_HUB_CACHE", "/old"), ("HF_HOME", "/hf")]), Path::new("/old"));
+        let older = [("HOME", "/"), ("HUGGING_FACE_HUB_TOKEN", "o"), ("TRANSFORMERS_OFFLINE", "1")];
+        let older = settings(&older).unwrap();
+        assert!(older.token.as_deref() == Some("o") && older.is_offline);
         let all = settings(&[
             ("HF_HOME", "/hf"),
             ("HF_ENDPOINT", "http://h/"),

@@ -36,6 +36,10 @@ impl Switch {
     }
 }
 
+/// Most positions in the tables of a model: angles of later ones are computed by the passes that have them, so that a model with
+/// a context of a hundred thousand tokens starts as soon as any.
+const MAX_TABLE_POSITIONS: usize = 8192;
+
 #[derive(Debug)]
 struct RotaryTables {
     /// Of layers that see everything.
@@ -45,7 +49,7 @@ struct RotaryTables {
     interleaved: bool,
     switch: Option<Switch>,
     /// Positions that have a place in the tables.
-    context_len: usize,
+    n_positions: usize,
     /// Whether the places of longer rows follow those of short ones in the tables.
     has_both: bool,
 }
@@ -139,7 +143,7 @@ impl Positions {
     pub(super) fn angles(&self, rows: &Rows) -> Angles {
         let plain = || Angles { places: rows.positions.clone(), own: None };
         let Some(tables) = &self.rotary else { return plain() };
-        let is_beyond = rows.positions.iter().any(|&position| position as usize >= tables.context_len);
+        let is_beyond = rows.positions.iter().any(|&position| position as usize >= tables.n_positions);
         if tables.switch.is_none() && !is_beyond {
             return plain();
         }
@@ -153,7 +157,7 @@ impl Positions {
             return Angles { places: (0..lens.len() as u32).collect(), own: Some([full, local]) };
         }
         let place = |(&position, &len): (&u32, &usize)| {
-            if is_long(len) { position + tables.context_len as u32 } else { position }
+            if is_long(len) { position + tables.n_positions as u32 } else { position }
         };
         Angles { places: rows.positions.iter().zip(&lens).map(place).collect(), own: None }
     }
@@ -208,17 +212,18 @@ fn document_lens(rows: &Rows) -> Vec<usize> {
 
 impl RotaryTables {
     fn new(rotary: &Rotary, context_len: usize) -> Self {
+        let n_positions = context_len.min(MAX_TABLE_POSITIONS);
         let (full, switch) = Turning::of_full(rotary, context_len);
         let has_both =
-            matches!(full.longer, Longer::Listed(_)) && switch.is_some_and(|switch| switch.len < context_len);
-        let turning = |turning: Turning| turning.with_table(context_len, has_both);
+            matches!(full.longer, Longer::Listed(_)) && switch.is_some_and(|switch| switch.len < n_positions);
+        let turning = |turning: Turning| turning.with_table(n_positions, has_both);
         let local = |theta| turning(Turning::plain(frequencies(theta, rotary.n_rotated)));
         Self {
             full: turning(full),
             local: rotary.local_theta.map(local),
             interleaved: rotary.interleaved,
             switch,
-            context_len,
+            n_positions,
             has_both,
         }
     }
@@ -266,9 +271,9 @@ impl Turning {
         (turning, switch)
     }
 
-    /// With a table for rows of up to `context_len` tokens, and behind it one for longer rows.
-    fn with_table(self, context_len: usize, has_both: bool) -> Self {
-        let table = |frequencies: &[f64]| RotaryTable::new(context_len, frequencies).amplified(self.amplitude);
+    /// With a table of the first positions of rows, and behind it one of those of longer rows.
+    fn with_table(self, n_positions: usize, has_both: bool) -> Self {
+        let table = |frequencies: &[f64]| RotaryTable::new(n_positions, frequencies).amplified(self.amplitude);
         let mut both = table(&self.frequencies);
         if has_both {
             // Where longer rows are turned alike, it is there twice.

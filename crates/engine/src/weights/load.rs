@@ -7,7 +7,7 @@ use super::in_file::InFile;
 use super::names::{Lie, Names, Source, Sources};
 use super::pooling;
 use super::shards::Shards;
-use crate::config::{FeedForward, Head, ModelConfig, Position, Rotary, RotaryScaling};
+use crate::config::{FeedForward, Head, ModelConfig, Position};
 use crate::error::{Error, Result};
 use crate::model::{Transformer, sinusoid};
 use crate::params::{EMBEDDING, Kept, ParamSpec, Params, Role, layout, least_tensors, packed, quantised};
@@ -525,15 +525,10 @@ pub(super) fn head_blocks(n: usize, len: usize) -> impl Iterator<Item = (Range<u
 /// Refuses lengths whose tables of positions would fill the memory.
 fn check_tables(model: &ModelConfig, files: &Files) -> Result<()> {
     let width = match &model.position {
-        Position::None | Position::Learned | Position::RelativeBias { .. } => 0,
         Position::Sinusoidal => model.d_model,
-        Position::Rotary(rotary) => {
-            let Rotary { scaling, local_theta, .. } = rotary;
-            let n_tables = 1 + usize::from(local_theta.is_some());
-            let n_parts = 1 + usize::from(matches!(scaling, RotaryScaling::LongRope { .. }));
-            2 * rotary.n_pairs() * n_tables * n_parts
-        }
         Position::Alibi => 2 * model.last_stack().attention.n_heads,
+        // Those of rotary positions end early.
+        Position::None | Position::Learned | Position::RelativeBias { .. } | Position::Rotary(_) => 0,
     };
     let n_bytes = 4 * width as u128 * model.context_len as u128;
     if n_bytes <= MAX_TABLE_BYTES {
