@@ -61,6 +61,12 @@ fn of_value(message: &Value, number: usize) -> Result<ChatMessage> {
         (_, Value::String(from)) => (role_of(from), &message["value"]),
         _ => return Err(bad("has no role")),
     };
+    if ["tool_calls", "function_call"].iter().any(|key| is_something(&message[*key])) {
+        return Err(Error::settings(format!(
+            "message {number} calls tools, and what stands in \"tool_calls\" or \"function_call\" is not learned; write the \
+             call into its \"content\", as the model is to say it, or leave the conversation out"
+        )));
+    }
     let content = match content {
         Value::String(text) => text.clone(),
         Value::Array(parts) => {
@@ -72,6 +78,17 @@ fn of_value(message: &Value, number: usize) -> Result<ChatMessage> {
         return Err(bad(&format!("has the unknown role \"{role}\" (known are {})", ROLES.join(", "))));
     }
     Ok(ChatMessage::new(role, content))
+}
+
+/// Whether a field is there and not empty.
+fn is_something(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Array(list) => !list.is_empty(),
+        Value::Object(fields) => !fields.is_empty(),
+        Value::String(text) => !text.is_empty(),
+        _ => true,
+    }
 }
 
 /// The text of a part of a message, as in `{"type": "text", "text": "…"}`.
@@ -144,6 +161,12 @@ mod tests {
         );
         check(r#"[{"role": "user", "content": null}]"#, "message 1 has no content");
         check(r#"[{"role": "user", "content": [{"type": "image"}]}]"#, "message 1 is not all text");
+        for call in [r#""tool_calls": [{"type": "function"}]"#, r#""function_call": {"name": "f"}"#] {
+            for content in ["null", "\"\""] {
+                check(&format!(r#"[{{"role": "assistant", "content": {content}, {call}}}]"#), "message 1 calls tools");
+            }
+        }
+        assert!(messages_from_json(r#"[{"role": "user", "content": "a", "tool_calls": null}]"#).is_ok());
         check("[1]", "message 1 has no role");
     }
 }
