@@ -10,6 +10,7 @@ mod answers;
 mod base;
 mod checks;
 mod command;
+mod destination;
 mod failure;
 mod goal;
 mod hub;

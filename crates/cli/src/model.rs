@@ -221,6 +221,12 @@ fn bare(path: &Path, purpose: Purpose, device: &Device) -> Outcome<LoadedModel> 
     if is_gguf(path) {
         return of_gguf(path, purpose, device);
     }
+    if path.join("adapter_config.json").is_file() {
+        return Err(Failure::new(format!(
+            "{} is an adapter: name its base with --model and it with --adapter (`genera inspect` says which base)",
+            path.display()
+        )));
+    }
     let what = if path.exists() { "holds no model" } else { "does not exist" };
     Err(Failure::new(format!(
         "{} {what}; a model is a run directory (made by `genera train`), one of its checkpoints, a directory with \
@@ -420,7 +426,7 @@ impl LoadedModel {
         self.codebook.as_ref().ok_or_else(|| {
             Failure::new(format!(
                 "{}: the model has no tokenizer (tokenizer.json or the files that came before it beside its config.json, or in its GGUF file), so text cannot \
-                 be turned into its tokens",
+                 be turned into its tokens; copy the tokenizer.json of the model that it was made from there",
                 self.place.display()
             ))
         })
@@ -480,6 +486,12 @@ impl LoadedModel {
             || self.special.clone(),
             |codebook| self.special.with_all_ends(&codebook.vocab().special, n_rows),
         )
+    }
+
+    /// What its weights take in files with numbers of a format, at least.
+    pub fn n_bytes_as(&self, format: Format) -> u64 {
+        let n: usize = self.transformer.params().own_specs().iter().map(|spec| spec.shape.n_elements()).sum();
+        format.bytes_of(n) as u64
     }
 
     /// What goes into a GGUF file of it beside its weights.

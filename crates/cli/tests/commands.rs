@@ -155,6 +155,30 @@ fn finished_answers_outlive_ctrl_c() {
     assert!(said.contains(&format!("stopped; wrote {n} answer")) && said.contains("to out.txt"), "{said}");
 }
 
+/// The pipe in the place of the unfinished file takes only the beginning of it.
+#[cfg(unix)]
+#[test]
+fn ctrl_c_leaves_no_unfinished_file() {
+    let bench = tiny();
+    // Of characters, a tokenizer does not go into such a file.
+    let set = ["train.steps=2", "tokenizer.kind=bpe", "tokenizer.vocab_size=300"].map(|set| ["--set", set]);
+    bench.run(&[&["train", "tiny.toml", "--run", "run"], set.as_flattened()].concat());
+    for (command, more) in [("quantize", ["--to", "f32"]), ("export", ["--to", "gguf"])] {
+        bench.run(&[&[command, "--model", "run"], &more[..], &[&format!("{command}.gguf")]].concat());
+        let made = std::process::Command::new("mkfifo").arg(bench.path("out.gguf.part")).status().unwrap();
+        assert!(made.success());
+        let child = bench.command(&[command, "--model", "run", "out.gguf"]).args(more).spawn().unwrap();
+        let pipe = std::fs::File::open(bench.path("out.gguf.part")).unwrap();
+        assert!(std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        drop(pipe);
+        assert_eq!(output.status.code(), Some(130));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains("stopped; nothing of out.gguf is left"), "{said}");
+        assert!(!bench.path("out.gguf.part").exists() && !bench.path("out.gguf").exists());
+    }
+}
+
 #[test]
 fn answers_beyond_the_context_are_told_of() {
     let bench = trained();
@@ -177,7 +201,9 @@ fn a_model_can_be_looked_into() {
     let shape: Vec<u64> = serde_json::from_value(logits["shape"].clone()).unwrap();
     assert_eq!(shape[shape.len() - 2], 3);
     assert_eq!(logits["logits"].as_array().unwrap().len() as u64, shape.iter().product::<u64>());
-    assert!(bench.run(&["inspect", "run"]).contains("Memory"));
+    let told = bench.run(&["inspect", "run"]);
+    assert!(told.contains("Memory") && told.contains("chat template") && told.contains("(as stored)"), "{told}");
+    assert_eq!(bench.run(&["inspect", "--model", "run"]), told);
     assert!(bench.json(&["inspect", "run", "--json"])["parameters"]["total"].as_u64().unwrap() > 1000);
     for file in ["a.svg", "a.html"] {
         bench.run(&["inspect", "attention", "--model", "run", "--prompt", "3 birds sat", "--output", file]);

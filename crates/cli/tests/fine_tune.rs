@@ -86,7 +86,12 @@ fn an_adapter_is_trained_loaded_and_merged() {
     let trained = logits(&bench, &["run"]);
     assert!(distance(&trained, &logits(&bench, &["base"])) > 0.1);
     assert_eq!(distance(&trained, &logits(&bench, &["base", "--adapter", "run/adapter"])), 0.0);
-    bench.run(&["export", "--model", "base", "--adapter", "run/adapter", "--to", "hf", "merged"]);
+    let told = bench.run(&["export", "--model", "base", "--adapter", "run/adapter", "--to", "hf", "merged"]);
+    assert!(told.contains("wrote merged (f32, "), "{told}");
+    let told = bench.run(&["inspect", "run/adapter"]);
+    assert!(told.contains("LORA") && told.contains("alpha") && told.contains("--adapter run/adapter"), "{told}");
+    let refused = bench.refusal(&["generate", "--model", "run/adapter"]);
+    assert!(refused.contains("is an adapter"), "{refused}");
     assert!(distance(&trained, &logits(&bench, &["merged"])) < 1e-4);
     bench.run(&["export", "--model", "run", "--to", "hf", "merged-run"]);
     assert_eq!(bench.read("merged/model.safetensors"), bench.read("merged-run/model.safetensors"));
@@ -106,6 +111,16 @@ fn an_adapter_is_trained_loaded_and_merged() {
     assert!(taken.contains("is there already"), "{taken}");
     let named = bench.refusal(&["export", "--model", "base", "--to", "gguf", "merged.bin"]);
     assert!(named.contains("merged.bin should end in .gguf"), "{named}");
+    for (to, hint) in
+        [("Q8_0", "genera quantize --to q8_0"), ("q4_k_m", "--to q4_k"), ("fp16", "--to gguf --dtype f16")]
+    {
+        let refused = bench.refusal(&["export", "--model", "base", "--to", to, "other"]);
+        assert!(refused.contains(hint), "{refused}");
+    }
+    for command in [["export", "--to", "gguf"], ["quantize", "--to", "q8_0"]] {
+        let refused = bench.refusal(&with(&[&command, &["--model", "base", "missing/a.gguf"]]));
+        assert!(refused.contains("mkdir -p missing"), "{refused}");
+    }
     // A penalty may be negative, and what may not is named with its range.
     bench.run(&["generate", "--model", "run", "--prompt", "3", "--max-tokens", "2", "--presence-penalty", "-0.5"]);
     let lengths = ["generate", "--model", "run", "--prompt", "3", "--min-tokens", "9", "--max-tokens", "5"];
@@ -437,6 +452,9 @@ fn what_learned_from_conversations_is_quantised() {
         assert_eq!(bench.read_text(&format!("{out}/LICENSE.txt")), "the terms", "{base}");
     }
     bench.run(&["quantize", "--no-perplexity", "--model", "adapted", "--to", "q8_0", "adapted.gguf"]);
+    let beside = ["quantize", "--no-perplexity", "--model", "half", "--adapter", "adapted/adapter", "--to", "q8_0"];
+    bench.run(&with(&[&beside, &["beside.gguf"]]));
+    assert_eq!(logits(&bench, &["beside.gguf"]), logits(&bench, &["adapted.gguf"]));
     assert_eq!(general("adapted.gguf", "general.base_model.0.name"), "half");
     assert_eq!(general("adapted.gguf", "general.license"), "apache-2.0");
     // What is quantised again says so, and is written all the same.
@@ -459,6 +477,8 @@ fn what_learned_from_conversations_is_quantised() {
     assert!(facts.contains("bf16"), "{facts}");
     let facts = bench.run(&["inspect", "d.gguf"]);
     assert!(facts.contains("llama") && facts.contains("q5_0") && facts.contains("to run, stored"), "{facts}");
+    let facts = bench.run(&["inspect", "card.gguf"]);
+    assert!(facts.contains("apache-2.0") && facts.contains("keys and values"), "{facts}");
 }
 
 #[test]

@@ -98,7 +98,15 @@ fn a_model_is_pulled_and_used_by_name() {
     assert!(puller.output_with(&["pull", "hf:org/name"], &offline).status.success());
     assert!(puller.output_with(&["inspect", "hf:org/name"], &offline).status.success());
     let error = puller.refusal_with(&["pull", "hf:org/other"], &offline);
-    assert!(error.contains("HF_HUB_OFFLINE forbids") && !error.contains("genera pull"), "{error}");
+    assert!(error.contains("HF_HUB_OFFLINE forbids") && error.contains("unset HF_HUB_OFFLINE"), "{error}");
+    let error = puller.refusal_with(&["inspect", "hf:org/other"], &offline);
+    assert!(error.contains("unset HF_HUB_OFFLINE") && error.contains("genera pull hf:org/other"), "{error}");
+    let error = puller.refusal_with(&["pull", "hf:org/name", "--file", "a.gguf"], &offline);
+    assert!(error.contains("unset HF_HUB_OFFLINE") && error.contains("hf:org/name:a.gguf"), "{error}");
+    let (tokenizer, others): (Vec<_>, Vec<_>) = files.into_iter().partition(|(name, _)| name.starts_with("tokenizer"));
+    assert!(!tokenizer.is_empty());
+    let printed = Puller::new(&others, Behaviour::default()).run(&["pull", "hf:org/name"]);
+    assert!(printed.contains("no tokenizer") && printed.contains("genera logits --model hf:org/name"), "{printed}");
 }
 
 #[test]

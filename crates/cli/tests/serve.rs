@@ -83,6 +83,7 @@ fn what_cannot_be_served_is_said_at_once() {
     };
     check(&["--model", "nowhere", "--port", "0"], "does not exist");
     check(&["--model", "a=x", "--model", "a=y", "--port", "0"], "two models are called a");
+    check(&["--model", "x", "--model", "y", "--adapter", "z"], "--adapter is for a single --model");
     check(&["--model", "x", "--host", "0.0.0.0", "--port", "0"], "--api-key-file");
     bench.write("x.gguf", "");
     check(&["--model", "x.gguf", "--port", "0", "--cache-memory", "1073741824"], "keys and values");

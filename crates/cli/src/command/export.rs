@@ -1,13 +1,18 @@
 //! `genera export`: a model in the layout that other programs read.
 
 use super::Common;
+use super::quantize::nearest_format;
+use crate::destination::{self, is_unfinished};
 use crate::failure::{Failure, Outcome, While};
 use crate::provenance::{self, Provenance};
 use crate::show::number;
 use crate::{machine, model};
-use genera_engine::weights::{CardFacts, Purpose, export_gguf, export_hf};
+use clap::builder::{EnumValueParser, PossibleValue, TypedValueParser};
+use clap::error::ErrorKind;
+use clap::{Arg, Command, ValueEnum};
+use genera_engine::weights::{CardFacts, Purpose, export_gguf, export_hf, format_of_matrices};
 use genera_tensor::quant::Format;
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::fs::ReadDir;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,7 +34,7 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
     /// The layout.
-    #[arg(long, value_enum)]
+    #[arg(long, value_name = "LAYOUT", value_parser = Layouts)]
     to: Layout,
     /// What the numbers are written as; without it as they are stored, quantised ones and those of runs in f32.
     #[arg(long, value_name = "TYPE", value_enum, ignore_case = true)]
@@ -45,6 +50,31 @@ enum Layout {
     Hf,
     /// One file for llama.cpp and others (`genera quantize` makes smaller ones).
     Gguf,
+}
+
+/// Reads the name of a layout, and tells who names a type of numbers where it goes.
+#[derive(Clone, Debug)]
+struct Layouts;
+
+impl TypedValueParser for Layouts {
+    type Value = Layout;
+
+    fn parse_ref(&self, command: &Command, argument: Option<&Arg>, value: &OsStr) -> Result<Layout, clap::Error> {
+        let name = value.to_string_lossy().to_lowercase();
+        let Some(format) = nearest_format(&name) else {
+            return EnumValueParser::<Layout>::new().parse_ref(command, argument, value);
+        };
+        let hint = match format.coding() {
+            None => format!("say --to hf --dtype {0}, or --to gguf --dtype {0}", format.name()),
+            Some(_) => format!("`genera quantize --to {}` writes GGUF files with such", format.name()),
+        };
+        let message = format!("--to: {name} is a type of numbers, and a layout is expected here, hf or gguf; {hint}\n");
+        Err(clap::Error::raw(ErrorKind::InvalidValue, message).with_cmd(command))
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(Layout::value_variants().iter().filter_map(Layout::to_possible_value)))
+    }
 }
 
 /// How numbers are written.
@@ -77,11 +107,19 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     if is_taken(&output) {
         return Err(Failure::new(format!("{} is there already; name a new one", output.display())));
     }
-    if to == Layout::Gguf {
-        model::check_gguf_name(&output)?;
-    }
+    let directory = match to {
+        Layout::Hf => &output,
+        Layout::Gguf => {
+            model::check_gguf_name(&output)?;
+            destination::directory_of(&output)?
+        }
+    };
+    destination::check_writable(directory)?;
     let device = machine::device(common.threads);
     let loaded = model::load(&path, adapter.as_deref(), Purpose::Export, &device)?;
+    let format = dtype.unwrap_or_else(|| format_of_matrices(loaded.transformer.params()));
+    destination::check_room(directory, loaded.n_bytes_as(format), "written", "name a place on another disk")?;
+    destination::clear_at_end(&output)?;
     let provenance = Provenance::of(&loaded, &path, adapter.is_some())?;
     let (name, origin) = (provenance::name(&path), provenance.origin.clone());
     let note = match to {
@@ -98,18 +136,17 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     };
     let n_bytes = size(&output).during(format!("cannot read {}", output.display()))?;
     if common.json {
-        println!("{}", serde_json::json!({ "output": output, "bytes": n_bytes, "note": note }));
+        println!("{}", serde_json::json!({ "output": output, "dtype": format.name(), "bytes": n_bytes, "note": note }));
     } else {
         note.iter().for_each(|note| println!("{note}"));
-        println!("wrote {} ({})", output.display(), number::bytes(n_bytes as usize));
+        println!("wrote {} ({}, {})", output.display(), format.name(), number::bytes(n_bytes as usize));
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Whether something would be overwritten. What an export left that was ended is none: it is gone over again.
 fn is_taken(output: &Path) -> bool {
-    let is_left = |name: OsString| Path::new(&name).extension().is_some_and(|extension| extension == "part");
-    let has_files = |entries: ReadDir| entries.flatten().any(|entry| !is_left(entry.file_name()));
+    let has_files = |entries: ReadDir| entries.flatten().any(|entry| !is_unfinished(&entry.path()));
     output.is_file() || std::fs::read_dir(output).is_ok_and(has_files)
 }
 

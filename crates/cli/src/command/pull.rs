@@ -1,12 +1,12 @@
 //! `genera pull`: fetches a model from the Hugging Face hub.
 
 use super::Common;
+use crate::destination::check_room;
 use crate::failure::{Failure, Outcome, While};
-use crate::hub::{
-    Cache, Client, Listing, ModelName, RemoteFile, Settings, Target, check_space, fetch, is_paper, matching, select,
-};
+use crate::hub::{Cache, Client, Listing, ModelName, RemoteFile, Settings, Target, fetch, is_paper, matching, select};
 use crate::show::status_line::StatusLine;
 use crate::show::{number, word};
+use genera_data::has_tokenizer;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -47,6 +47,7 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     }
     let settings = Settings::of_environment()?;
     if settings.is_offline {
+        let name = arguments.file.map_or(name.clone(), |file| name.with_file(&file));
         return offline(&name, &settings, arguments.out.is_some(), common);
     }
     let cache = Cache::new(&settings);
@@ -98,12 +99,6 @@ fn offline(name: &ModelName, settings: &Settings, has_out: bool, common: Common)
         return Err(Failure::new(format!("HF_HUB_OFFLINE forbids to fetch {name}; unset it")));
     }
     let cache = Cache::new(settings);
-    if cache.pulled(name).is_none() {
-        let place = cache.directory().display();
-        return Err(Failure::new(format!(
-            "{name} is not in {place}, and HF_HUB_OFFLINE forbids to ask the hub for it; unset it and repeat the command"
-        )));
-    }
     let path = cache.find(name)?;
     if common.json {
         println!("{}", serde_json::json!({ "model": name.to_string(), "path": path, "fetched_bytes": 0 }));
@@ -125,7 +120,7 @@ impl Pull<'_> {
     /// Fetches what the cache lacks; gives the number of bytes.
     fn fill_cache(&self, cache: &Cache) -> Outcome<u64> {
         let mut progress = Progress::new(self.files);
-        self.check_space(|file| Target::new(cache.blob(self.name, file)))?;
+        self.check_room(|file| Target::new(cache.blob(self.name, file)))?;
         for file in self.files {
             let target = Target::new(cache.blob(self.name, file));
             if is_sound(&target.whole, file, &mut progress)? {
@@ -145,7 +140,7 @@ impl Pull<'_> {
         // What is in the way of one file is said before another is there.
         let is_there = |file: &&RemoteFile| is_there(&out.join(&file.path), file, &mut progress);
         let are_there = self.files.iter().map(is_there).collect::<Outcome<Vec<bool>>>()?;
-        self.check_space(|file| Target::new(out.join(&file.path)))?;
+        self.check_room(|file| Target::new(out.join(&file.path)))?;
         for (file, is_there) in self.files.iter().zip(are_there) {
             if is_there {
                 progress.skip(file);
@@ -157,7 +152,7 @@ impl Pull<'_> {
     }
 
     /// Whether there is room for what is missing of all files.
-    fn check_space(&self, target: impl Fn(&RemoteFile) -> Target) -> Outcome<()> {
+    fn check_room(&self, target: impl Fn(&RemoteFile) -> Target) -> Outcome<()> {
         let n_there = |path: &Path| path.metadata().map_or(0, |found| found.len());
         let n_missing = |file: &&RemoteFile| -> u64 {
             let target = target(file);
@@ -166,7 +161,8 @@ impl Pull<'_> {
         let n_needed = self.files.iter().map(n_missing).fold(0, u64::saturating_add);
         let first = self.files.first().map(|file| target(file).partial);
         let directory = first.as_deref().and_then(Path::parent).unwrap_or(Path::new("."));
-        check_space(directory, n_needed).during(self.name)
+        let remedy = "name a directory on another disk (OUT, or HF_HOME for the cache)";
+        check_room(directory, n_needed, "fetched", remedy).during(self.name)
     }
 
     fn fetch(&self, file: &RemoteFile, target: &Target, progress: &mut Progress) -> Outcome<()> {
@@ -206,6 +202,25 @@ impl Pull<'_> {
         println!("  {}", path.display());
         if let Some(model) = model {
             let model = word(Path::new(model));
+            let has = |name: &str| self.files.iter().any(|file| file.path == name);
+            if has("adapter_config.json") && !has("config.json") {
+                let path = word(path);
+                println!(
+                    "An adapter; use it with its base: genera generate --model BASE --adapter {path} --prompt TEXT"
+                );
+                return;
+            }
+            if path.is_dir() && !has_tokenizer(path) {
+                println!(
+                    "It has no tokenizer, so it reads ids of tokens alone: genera logits --model {model} --tokens 1,2,3"
+                );
+                println!(
+                    "For texts, pull it into a directory (genera pull {} OUT) and copy the tokenizer.json of the model that it was \
+                     made from there",
+                    self.name
+                );
+                return;
+            }
             match self.is_told_how_to_talk() {
                 true => println!("Use it: genera chat --model {model}"),
                 false => println!("Use it: genera generate --model {model} --prompt \"Once upon a time\""),

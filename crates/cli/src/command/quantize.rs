@@ -1,6 +1,7 @@
 //! `genera quantize`: a model in a smaller GGUF file.
 
 use super::Common;
+use crate::destination;
 use crate::failure::{Failure, Outcome, While};
 use crate::machine;
 use crate::model::{self, LoadedModel, SpeakingModel};
@@ -29,12 +30,16 @@ use std::process::ExitCode;
 /// Examples:
 ///   genera quantize --model runs/stories --to q8_0 stories.gguf
 ///   genera quantize --model model.gguf --to q4_0 --text sample.txt smaller.gguf
+///   genera quantize --model base-model --adapter my-adapter --to q4_k tuned.gguf
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Arguments {
     /// A run directory, one of its checkpoints, a directory in the Hugging Face layout, a GGUF file, or a pulled hf:ORG/NAME.
     #[arg(long, value_name = "MODEL")]
     model: PathBuf,
+    /// An adapter in PEFT's layout (LoRA), which is merged into the weights first.
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<PathBuf>,
     /// The format of the matrices. Below 8 bits, the table of tokens and the head keep 8 (with q6_k: 6).
     #[arg(long, value_name = "FORMAT", value_parser = Formats)]
     to: Format,
@@ -104,6 +109,12 @@ const ELSEWHERE: [(&str, Format); 24] = [
     ("float32", Format::F32),
 ];
 
+/// The format of a name that can be written, or the nearest to one that other programs write; names are in small letters.
+pub(super) fn nearest_format(name: &str) -> Option<Format> {
+    let elsewhere = || ELSEWHERE.iter().find(|(elsewhere, _)| *elsewhere == name).map(|(_, nearest)| *nearest);
+    Format::of_name(name).filter(|format| format.can_encode()).or_else(elsewhere)
+}
+
 /// Reads the name of a format that can be written, in capitals or not, and tells who uses another program's name what comes
 /// nearest.
 #[derive(Clone, Debug)]
@@ -114,12 +125,13 @@ impl TypedValueParser for Formats {
 
     fn parse_ref(&self, command: &Command, argument: Option<&Arg>, value: &OsStr) -> Result<Format, clap::Error> {
         let name = value.to_string_lossy().to_lowercase();
-        if let Some(format) = Format::of_name(&name).filter(|format| format.can_encode()) {
-            return Ok(format);
-        }
-        if let Some((_, nearest)) = ELSEWHERE.iter().find(|(elsewhere, _)| *elsewhere == name) {
-            let message = format!("--to: {name} is not written here; the nearest is {}: --to {0}\n", nearest.name());
-            return Err(clap::Error::raw(ErrorKind::InvalidValue, message).with_cmd(command));
+        match nearest_format(&name) {
+            Some(format) if format.name() == name => return Ok(format),
+            Some(format) => {
+                let message = format!("--to: {name} is not written here; the nearest is {}: --to {0}\n", format.name());
+                return Err(clap::Error::raw(ErrorKind::InvalidValue, message).with_cmd(command));
+            }
+            None => {}
         }
         let known = Format::all().filter(|format| format.can_encode()).map(Format::name);
         Err(PossibleValuesParser::new(known).parse_ref(command, argument, value).expect_err("it is none of them"))
@@ -131,18 +143,23 @@ impl TypedValueParser for Formats {
 }
 
 pub fn run(arguments: &Arguments, common: Common) -> Outcome {
-    let output = &arguments.output;
+    let (output, adapter) = (&arguments.output, arguments.adapter.as_deref());
     if output.exists() {
         return Err(Failure::new(format!("{} is there already; name a new file", output.display())));
     }
     model::check_gguf_name(output)?;
+    let directory = destination::directory_of(output)?;
+    destination::check_writable(directory)?;
     // What cannot be read is said before the work.
     if let Some(text) = &arguments.text {
         scoring::documents(text, None, &Text, true)?.0.next().transpose()?;
     }
     let device = machine::device(common.threads);
     eprintln!("reading {}", arguments.model.display());
-    let loaded = model::load(&arguments.model, None, Purpose::Export, &device)?;
+    let loaded = model::load(&arguments.model, adapter, Purpose::Export, &device)?;
+    let n_bytes = loaded.n_bytes_as(arguments.to);
+    destination::check_room(directory, n_bytes, "written", "name a file on another disk")?;
+    destination::clear_at_end(output)?;
     let before = loaded.transformer.params().blocks_in_files().first().copied();
     let before = before.filter(|_| arguments.to.coding().is_some());
     if let Some(before) = before {
@@ -154,7 +171,7 @@ pub fn run(arguments: &Arguments, common: Common) -> Outcome {
         );
     }
     let sample = if arguments.no_perplexity { Ok(None) } else { Sample::find(&loaded, arguments.text.as_deref())? };
-    let origin = Provenance::of(&loaded, &arguments.model, false)?.origin;
+    let origin = Provenance::of(&loaded, &arguments.model, adapter.is_some())?.origin;
     let facts = loaded.gguf_facts(&provenance::name(&arguments.model), origin);
     eprintln!("writing {}", output.display());
     let lost = export_gguf(&loaded.transformer, output, Some(arguments.to), &facts)?;
@@ -175,7 +192,7 @@ pub fn run(arguments: &Arguments, common: Common) -> Outcome {
     drop(loaded);
     match sample {
         Ok(Some(sample)) => {
-            measure(&mut report, &sample, &arguments.model, &device).map_err(|failure| {
+            measure(&mut report, &sample, (&arguments.model, adapter), &device).map_err(|failure| {
                 failure.and(format!("{} is whole; only its perplexity is not known", output.display()))
             })?;
         }
@@ -268,10 +285,17 @@ impl<'a> Sample<'a> {
 }
 
 /// Adds the perplexities to a report.
-fn measure(report: &mut Report, sample: &Sample<'_>, before: &Path, device: &Device) -> Outcome<()> {
-    let score = |path: &Path, what| sample.score(&model::load(path, None, Purpose::UseAsStored(None), device)?, what);
-    let first = score(before, "before")?;
-    let second = score(&report.output, "after")?;
+fn measure(
+    report: &mut Report,
+    sample: &Sample<'_>,
+    (before, adapter): (&Path, Option<&Path>),
+    device: &Device,
+) -> Outcome<()> {
+    let score = |path: &Path, adapter: Option<&Path>, what| {
+        sample.score(&model::load(path, adapter, Purpose::UseAsStored(None), device)?, what)
+    };
+    let first = score(before, adapter, "before")?;
+    let second = score(&report.output, None, "after")?;
     report.n_tokens_scored = first.score.n_tokens;
     report.perplexity_before = Some(first.score.nats_per_token().exp());
     report.perplexity_after = Some(second.score.nats_per_token().exp());

@@ -46,6 +46,9 @@ pub struct Arguments {
     /// name none.
     #[arg(long = "model", value_name = "[NAME=]MODEL", required = true)]
     models: Vec<String>,
+    /// An adapter in PEFT's layout for the model (LoRA).
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<PathBuf>,
     /// What products are computed with.
     #[arg(long, value_name = "PRECISION", value_enum, default_value_t)]
     precision: Precision,
@@ -95,9 +98,12 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, common: Common) -> Outcome {
     let settings = settings(arguments)?;
     let names = names(&arguments.models)?;
-    let template = arguments.chat_template.as_deref();
-    if template.is_some() && names.len() > 1 {
-        return Err(Failure::new("--chat-template is for a single --model; serve the others apart, or leave it out"));
+    for (option, file) in [("--chat-template", &arguments.chat_template), ("--adapter", &arguments.adapter)] {
+        if file.is_some() && names.len() > 1 {
+            return Err(Failure::new(format!(
+                "{option} is for a single --model; serve the others apart, or leave it out"
+            )));
+        }
     }
     // A port that is in use is found out before minutes are spent on loading.
     let listener = genera_server::bind(&settings)?;
@@ -106,7 +112,7 @@ pub fn run(arguments: &Arguments, common: Common) -> Outcome {
     let device = machine::device(common.threads);
     let load = |(name, path): &(String, PathBuf)| {
         eprintln!("genera: loading {name} from {}", path.display());
-        served(name, path, template, arguments.precision, &device)
+        served(name, path, arguments, &device)
     };
     let models = names.iter().map(load).collect::<Outcome<Vec<Model>>>()?;
     let is_json = common.json;
@@ -197,9 +203,9 @@ fn name_of(model: &str) -> String {
     name.map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
-fn served(name: &str, path: &Path, template: Option<&Path>, precision: Precision, device: &Device) -> Outcome<Model> {
-    let mut model = load(path, None, precision.purpose(), device)?;
-    model.take_template(template)?;
+fn served(name: &str, path: &Path, arguments: &Arguments, device: &Device) -> Outcome<Model> {
+    let mut model = load(path, arguments.adapter.as_deref(), arguments.precision.purpose(), device)?;
+    model.take_template(arguments.chat_template.as_deref())?;
     model.codebook()?;
     model.note_of_ignored();
     let (about, is_published) = (about(&model, path), model.is_published());

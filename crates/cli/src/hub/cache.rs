@@ -19,12 +19,13 @@ const MAX_REF_BYTES: u64 = 100;
 #[derive(Clone, Debug)]
 pub struct Cache {
     directory: PathBuf,
+    is_offline: bool,
 }
 
 impl Cache {
     /// The cache that the settings name.
     pub fn new(settings: &Settings) -> Self {
-        Self { directory: settings.cache.clone() }
+        Self { directory: settings.cache.clone(), is_offline: settings.is_offline }
     }
 
     fn of_model(&self, name: &ModelName) -> PathBuf {
@@ -90,7 +91,7 @@ impl Cache {
     pub fn find(&self, name: &ModelName) -> Outcome<PathBuf> {
         let snapshot = self.pulled(name).ok_or_else(|| {
             let place = self.directory.display();
-            Failure::new(format!("{name} is not in {place}; fetch it with: genera pull {name}"))
+            Failure::new(format!("{name} is not in {place}; {}", self.remedy(name)))
         })?;
         if name.file.is_none() && snapshot.join("config.json").exists() {
             return Ok(snapshot);
@@ -117,8 +118,8 @@ impl Cache {
         match matching(wanted, files.iter().map(String::as_str)).as_slice() {
             [file] => Ok(snapshot.join(file)),
             [] => Err(Failure::new(format!(
-                "{name} was not pulled; fetch it with: genera pull {}{}",
-                word(Path::new(&name.to_string())),
+                "{name} was not pulled; {}{}",
+                self.remedy(name),
                 if files.is_empty() { String::new() } else { format!("\nThere are:\n{}", forms(name, &files)) }
             ))),
             _ => {
@@ -127,15 +128,17 @@ impl Cache {
         }
     }
 
+    /// What to do about a model that is not there.
+    fn remedy(&self, name: &ModelName) -> String {
+        let offline = "HF_HUB_OFFLINE forbids to ask the hub for it: unset it (unset HF_HUB_OFFLINE), then ";
+        let before = if self.is_offline { offline } else { "" };
+        format!("{before}fetch it with: genera pull {}", word(Path::new(&name.to_string())))
+    }
+
     /// The directory of a model's commit, where any file of it was pulled.
     pub fn pulled(&self, name: &ModelName) -> Option<PathBuf> {
         let commit = if name.is_pinned() { Some(name.revision.clone()) } else { self.commit_of(name) };
         commit.map(|commit| self.snapshot(name, &commit)).filter(|path| path.is_dir())
-    }
-
-    /// The directory that holds all models.
-    pub fn directory(&self) -> &Path {
-        &self.directory
     }
 
     fn commit_of(&self, name: &ModelName) -> Option<String> {
@@ -242,7 +245,7 @@ mod tests {
     #[test]
     fn names_are_given_once() {
         let directory = tempfile::tempdir().unwrap();
-        let cache = Cache { directory: directory.path().to_owned() };
+        let cache = Cache { directory: directory.path().to_owned(), is_offline: false };
         let name: ModelName = "hf:org/name".parse().unwrap();
         let checksum = Checksum::GitBlob("0".repeat(40));
         let file = RemoteFile { path: "1_Pooling/config.json".to_owned(), n_bytes: 2, checksum };

@@ -15,7 +15,6 @@ mod listing;
 mod name;
 mod selection;
 mod settings;
-mod space;
 mod tls;
 
 pub use cache::{Cache, matching};
@@ -25,7 +24,6 @@ pub use listing::{Listing, RemoteFile};
 pub use name::{ModelName, PREFIX};
 pub use selection::{is_paper, select};
 pub use settings::Settings;
-pub use space::check as check_space;
 
 use crate::failure::Outcome;
 use std::borrow::Cow;

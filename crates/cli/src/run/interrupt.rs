@@ -42,7 +42,15 @@ impl Interrupt {
         Self::start(|signal| signal != CTRL_C, parting)
     }
 
-    fn start(ends_at_once: fn(i32) -> bool, parting: fn()) -> Outcome<Self> {
+    /// Ctrl-C and the signals that end programs do so at once. `parting` is called before the process ends.
+    ///
+    /// # Errors
+    /// When the system does not let us.
+    pub fn end_at_once(parting: impl Fn() + Send + 'static) -> Outcome<()> {
+        Self::start(|_| true, parting).map(drop)
+    }
+
+    fn start(ends_at_once: fn(i32) -> bool, parting: impl Fn() + Send + 'static) -> Outcome<Self> {
         if let Some(listening) = LISTENING.get() {
             return Ok(listening.clone());
         }

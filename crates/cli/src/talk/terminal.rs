@@ -1,5 +1,7 @@
 //! The terminal of a conversation: how wide it is, and that it is left as it was found.
 
+use unicode_width::UnicodeWidthStr;
+
 /// Columns where the terminal does not say.
 const WIDTH: usize = 80;
 
@@ -13,7 +15,7 @@ pub fn wrapped(text: &str, width: usize, indent: usize) -> String {
 fn wrapped_line(line: &str, width: usize, indent: usize) -> String {
     let (mut out, mut n_columns) = (String::new(), 0);
     for word in line.split_inclusive(' ') {
-        let n = word.trim_end().chars().count();
+        let n = word.trim_end().width();
         if n_columns > indent && n_columns + n > width {
             out.truncate(out.trim_end().len());
             out.push('\n');
@@ -21,7 +23,7 @@ fn wrapped_line(line: &str, width: usize, indent: usize) -> String {
             n_columns = indent;
         }
         out.push_str(word);
-        n_columns += word.chars().count();
+        n_columns += word.width();
     }
     out
 }
@@ -113,5 +115,6 @@ mod tests {
         assert_eq!(wrapped("  /a    b c\nd", 9, 8), "  /a    b\n        c\nd");
         assert_eq!(wrapped("unbreakable", 4, 2), "unbreakable");
         assert_eq!(wrapped("äöü äöü", 7, 0), "äöü äöü");
+        assert_eq!(wrapped("猫が 好き", 8, 0), "猫が\n好き");
     }
 }

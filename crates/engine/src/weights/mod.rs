@@ -39,3 +39,4 @@ pub use gguf::{GgufFacts, GgufFile, GgufModel, GgufTokenizer, TokenizerFiles, ex
 pub use in_file::InFile;
 pub use load::{Purpose, load_hf};
 pub use origin::{Origin, license_files};
+pub use written::format_of_matrices;

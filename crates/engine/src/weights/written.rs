@@ -155,7 +155,7 @@ impl Part<'_> {
 
 /// The format in which the numbers of all matrices are stored, f32 where they are not alike. Routers are small, and in f32 in
 /// GGUF files.
-pub(super) fn format_of_matrices(params: &Params) -> Format {
+pub fn format_of_matrices(params: &Params) -> Format {
     let is_matrix =
         |spec: &&ParamSpec| spec.role.is_product() && !spec.name.contains(".router.") || spec.name == EMBEDDING;
     let matrices = params.own_specs().iter().filter(is_matrix);

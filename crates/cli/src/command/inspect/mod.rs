@@ -1,11 +1,13 @@
 //! `genera inspect`: what a model is made of, and who attends to whom.
 
+mod adapter;
 mod architecture;
 mod model;
 mod recipe;
 
 use super::Common;
 use crate::failure::{Failure, Outcome, While};
+use crate::hub;
 use crate::show::attention;
 use genera_engine::weights::Purpose;
 use genera_tensor::DType;
@@ -23,10 +25,13 @@ use std::process::ExitCode;
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Arguments {
-    /// A run directory, one of its checkpoints, a directory in the Hugging Face layout, a GGUF file, a pulled hf:ORG/NAME, or a
-    /// recipe (.toml).
-    #[arg(value_name = "MODEL", required = true)]
+    /// A run directory, one of its checkpoints, a directory in the Hugging Face layout, a GGUF file, a pulled hf:ORG/NAME, an
+    /// adapter in PEFT's layout, or a recipe (.toml).
+    #[arg(value_name = "MODEL", required_unless_present = "named")]
     model: Option<PathBuf>,
+    /// The same, as other commands take it.
+    #[arg(id = "named", long = "model", value_name = "MODEL", conflicts_with = "model")]
+    named: Option<PathBuf>,
     /// Change one key of the recipe; may be given several times.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -56,7 +61,7 @@ struct AttentionArguments {
 }
 
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
-    match (arguments.what, arguments.model) {
+    match (arguments.what, arguments.model.or(arguments.named)) {
         (Some(What::Attention(arguments)), _) => draw_attention(&arguments, common),
         (None, Some(path)) if path.extension().is_some_and(|end| end == "toml") => {
             recipe::describe(&path, &arguments.set, common)
@@ -65,7 +70,10 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
             "--set changes a recipe, and {} is a model; name a recipe (.toml), or leave --set out",
             path.display()
         ))),
-        (None, Some(path)) => model::describe(&path, common),
+        (None, Some(path)) => match hub::locate(&path)? {
+            directory if adapter::is_in(&directory) => adapter::describe(&directory, common),
+            _ => model::describe(&path, common),
+        },
         (None, None) => Err(Failure::new("which model? genera inspect MODEL")),
     }
 }

@@ -5,6 +5,7 @@ use crate::command::Common;
 use crate::failure::Outcome;
 use crate::model::LoadedModel;
 use crate::plan::memory;
+use crate::provenance::Provenance;
 use crate::show::number;
 use crate::{base, hub, machine, model};
 use genera_engine::ModelConfig;
@@ -28,7 +29,10 @@ pub(super) fn describe(path: &Path, common: Common) -> Outcome {
     let model = model::load(path, None, Purpose::UseAsStored(None), &device)?;
     let config = model.transformer.config();
     let recipe = model.recipe.as_ref();
-    let facts = Facts::of(&model, recipe, stored_formats(path)?);
+    // What cannot be read of a base is not known.
+    let origin = Provenance::of(&model, path, false).unwrap_or_default().origin;
+    let license = origin.license().map(str::to_owned);
+    let facts = Facts { license, ..Facts::of(&model, recipe, stored_formats(path)?) };
     if common.json {
         println!("{}", facts.to_json(config));
     } else {
@@ -70,13 +74,14 @@ struct Facts {
     count: ParamCount,
     forward_flops_per_token: f64,
     training_flops_per_token: f64,
-    weight_bytes_per_token: usize,
-    /// By precision, as `--precision` calls them.
-    run_bytes: [(&'static str, usize); 3],
+    /// What weights and cache take, by precision as `--precision` calls them.
+    run: [(&'static str, RunMemory); 3],
     train_bytes: Option<usize>,
     step: Option<u64>,
     base: Option<String>,
     adapter: Option<Adapter>,
+    has_chat_template: bool,
+    license: Option<String>,
 }
 
 /// The small matrices beside frozen weights.
@@ -110,25 +115,29 @@ impl Facts {
         let [wide, narrow] = [DType::F32, DType::Bf16].map(|dtype| RunMemory::of(config, 1, lens, dtype));
         // What no product reads is in f32 whatever the precision.
         let others = (2 * narrow.weights).saturating_sub(wide.weights);
-        let as_stored = model.transformer.params().product_bytes() + others + wide.cache;
+        let as_stored = RunMemory { weights: model.transformer.params().product_bytes() + others, cache: wide.cache };
         Self {
             family: model.transformer.published_as(),
             stored,
             forward_flops_per_token: flops::forward(config, lens) / len as f64,
             training_flops_per_token: flops::training(config, lens) / len as f64,
-            weight_bytes_per_token: 4 * count.total(),
-            run_bytes: [("stored", as_stored), ("f32", wide.total()), ("bf16", narrow.total())],
+            run: [("stored", as_stored), ("f32", wide), ("bf16", narrow)],
             train_bytes: recipe
                 .map(|recipe| memory::of_process(recipe, config, crate::run::session::compute_dtype(recipe))),
             step: model.step,
             base: recipe.and_then(|recipe| recipe.base.path.clone()),
             adapter: Adapter::of(model),
+            has_chat_template: model.codebook.as_ref().is_some_and(|codebook| codebook.chat_template().is_some()),
+            license: None,
             count,
         }
     }
 
     fn to_json(&self, config: &ModelConfig) -> serde_json::Value {
-        let run = self.run_bytes.map(|(precision, n_bytes)| (precision.to_owned(), n_bytes.into()));
+        let by_precision = |bytes: fn(&RunMemory) -> usize| {
+            let run = self.run.iter().map(|(precision, memory)| ((*precision).to_owned(), bytes(memory).into()));
+            serde_json::Map::from_iter(run)
+        };
         serde_json::json!({
             "family": self.family,
             "stored": self.stored,
@@ -136,12 +145,16 @@ impl Facts {
             "parameters": architecture::parameters(&self.count),
             "forward_flops_per_token": self.forward_flops_per_token,
             "training_flops_per_token": self.training_flops_per_token,
-            "weight_bytes_read_per_token": self.weight_bytes_per_token,
-            "memory_to_run_bytes": serde_json::Map::from_iter(run),
+            "weight_bytes_read_per_token": self.run[0].1.weights,
+            "memory_to_run_bytes": by_precision(RunMemory::total),
+            "memory_of_weights_bytes": by_precision(|memory| memory.weights),
+            "memory_of_keys_and_values_bytes": by_precision(|memory| memory.cache),
             "memory_to_train_bytes": self.train_bytes,
             "step": self.step,
             "base": self.base,
             "adapter": self.adapter,
+            "chat_template": self.has_chat_template,
+            "license": self.license,
         })
     }
 
@@ -151,6 +164,9 @@ impl Facts {
             println!("  {:<22} {family}", "family");
         }
         architecture::print(config, &self.count);
+        println!("\nUse");
+        println!("  {:<22} {}", "chat template", if self.has_chat_template { "yes" } else { "no" });
+        println!("  {:<22} {}", "licence", self.license.as_deref().unwrap_or("not said"));
         if !self.stored.is_empty() {
             println!("\nStored");
             for Stored { format, n_tensors, n_bytes } in &self.stored {
@@ -168,11 +184,13 @@ impl Facts {
         println!("\nA token at full context");
         println!("  {:<22} {}", "forward", number::flops(self.forward_flops_per_token));
         println!("  {:<22} {}", "training", number::flops(self.training_flops_per_token));
-        println!("  {:<22} {} (f32)", "weights read", number::bytes(self.weight_bytes_per_token));
-        println!("\nMemory");
-        for (precision, n_bytes) in self.run_bytes {
-            let is_default = if precision == "stored" { " (the default)" } else { "" };
-            println!("  {:<22} {}{is_default}", format!("to run, {precision}"), number::bytes(n_bytes));
+        println!("  {:<22} {} (as stored)", "weights read", number::bytes(self.run[0].1.weights));
+        println!("\nMemory, with the keys and values of a whole context");
+        for (precision, memory) in &self.run {
+            let is_default = if *precision == "stored" { " (the default)" } else { "" };
+            let [all, weights, cache] = [memory.total(), memory.weights, memory.cache].map(number::bytes);
+            let name = format!("to run, {precision}");
+            println!("  {name:<22} {all}: weights {weights}, keys and values {cache}{is_default}");
         }
         if let (Some(bytes), Some(recipe)) = (self.train_bytes, recipe) {
             println!("  {:<22} {} (batch of {})", "to train", number::bytes(bytes), recipe.train.batch_size);
