@@ -690,6 +690,9 @@ fn a_base_is_given_a_chat_template() {
     bench.run(&["generate", "--model", "run", "--chat", "--prompt", "3 birds", "--max-tokens", "2"]);
     let alone = bench.refusal(&["train", "tiny.toml", "--set", "base.chat_template=x"]);
     assert!(alone.contains("base.chat_template is for a base"), "{alone}");
+    bench.write("short.jinja", format!("{TEMPLATE}{{% if messages | length > 2 %}}\n{{{{ 1 + 'a' }}}}{{% endif %}}"));
+    let error = bench.refusal(&with(&[&CHAT, &["--chat-template", "short.jinja"]]));
+    assert!(error.contains("short.jinja: line 3: number and string cannot be added (with chat.jsonl, line"), "{error}");
 }
 
 /// What a run learned from does not change what `generate` does with a prompt: its model says nothing of that.

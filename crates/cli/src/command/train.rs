@@ -201,7 +201,9 @@ pub fn start(
     if let Some(base) = &base {
         base.save(&run).inspect_err(|_| run.discard())?;
     }
-    let prepared = preparing::prepare(&preparation, &run.data(), common.json).inspect_err(|_| run.discard())?;
+    let template = recipe.base.chat_template.as_deref();
+    let prepared = preparing::prepare(&preparation, &run.data(), template, common.json);
+    let prepared = prepared.inspect_err(|_| run.discard())?;
     let surroundings = Surroundings { device, json: common.json };
     let begin = || {
         plan::table::say_broken(&prepared, &recipe)?;

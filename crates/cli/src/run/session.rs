@@ -653,7 +653,8 @@ fn prepare_again(recipe: &Recipe, run: &RunDirectory, surroundings: &Surrounding
     let before = load_summary(&run.data()).ok();
     // Its tokens were checked when it was prepared first.
     let preparation = plan::data::preparation(recipe, surroundings.device.kernels().n_threads(), &run.base(), None)?;
-    let prepared = preparing::prepare(&preparation, &run.data(), surroundings.json)?;
+    let template = recipe.base.chat_template.as_deref();
+    let prepared = preparing::prepare(&preparation, &run.data(), template, surroundings.json)?;
     if before.is_some_and(|before| before != prepared.summary) {
         return Err(Failure::new(format!(
             "the prepared data of {} was damaged, and its files are no longer those that the run began with, so it \
