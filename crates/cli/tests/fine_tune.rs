@@ -326,6 +326,14 @@ fn what_learned_from_conversations_scores_texts_and_conversations() {
     let nats = |scores: &serde_json::Map<String, serde_json::Value>| scores["nats_per_token"].as_f64().unwrap();
     assert!(nats(&chat) < nats(&before), "{chat:?} {before:?}");
     assert_eq!(score(&["run", "--column", "prompt"], "preferences.jsonl")["n_bytes"], 40 * 11 + 14);
+    // The chosen answers as the template writes them, whether the layout or somebody says which these are.
+    let chosen = score(&["run"], "preferences.jsonl");
+    assert_eq!((chosen["n_tokens"].as_u64(), chosen["n_bytes"].as_u64()), (Some(40 * 16), Some(40 * 16)));
+    let named = ["run", "--column", "prompt", "--target-column", "chosen"];
+    assert_eq!(score(&named, "preferences.jsonl"), chosen);
+    let completion = serde_json::json!({ "prompt": "3 birds sat", "completion": " on 4 trees" });
+    bench.write("completions.jsonl", format!("{completion}\n").repeat(40));
+    assert_eq!(score(&["run"], "completions.jsonl")["n_bytes"], 40 * 11);
 }
 
 #[test]
@@ -353,6 +361,8 @@ fn what_learned_from_conversations_is_quantised() {
     for (text, out) in [("birds.txt", "b.gguf"), ("chat.jsonl", "c.gguf")] {
         assert!(quantize("Q8_0", out, &["--text", text]).0.contains("perplexity"), "{text}");
     }
+    bench.write("pairs.jsonl", "{\"prompt\": \"3 birds sat\", \"completion\": \" on 4 trees\"}\n".repeat(40));
+    assert!(quantize("q8_0", "p.gguf", &["--text", "pairs.jsonl"]).0.contains("perplexity"));
     bench.write("short.txt", "3 birds sat");
     let (_, told) = quantize("q4_k", "d.gguf", &["--text", "short.txt"]);
     assert!(told.contains("tokens are too few to judge by"), "{told}");
