@@ -690,6 +690,9 @@ fn a_base_is_given_a_chat_template() {
     assert!(error.contains("--chat-template FILE"), "{error}");
     let error = bench.refusal(&with(&[&CHAT, &["--chat-template", "none.jinja"]]));
     assert!(error.contains("--chat-template") && error.contains("none.jinja"), "{error}");
+    bench.write("short.jinja", format!("{TEMPLATE}{{% if messages | length > 2 %}}\n{{{{ 1 + 'a' }}}}{{% endif %}}"));
+    let error = bench.refusal(&with(&[&CHAT, &["--chat-template", "short.jinja"]]));
+    assert!(error.contains("short.jinja: line 3: number and string cannot be added (with chat.jsonl, line"), "{error}");
     let few = ["--set", "train.steps=4", "--set", "train.checkpoint_every=2"];
     bench.run(&with(&[&CHAT, &few, &["--chat-template", "mine.jinja", "--run", "run"]]));
     assert_eq!(bench.read_text("run/model/chat_template.jinja"), TEMPLATE);
@@ -700,9 +703,6 @@ fn a_base_is_given_a_chat_template() {
     bench.run(&["generate", "--model", "run", "--chat", "--prompt", "3 birds", "--max-tokens", "2"]);
     let alone = bench.refusal(&["train", "tiny.toml", "--set", "base.chat_template=x"]);
     assert!(alone.contains("base.chat_template is for a base"), "{alone}");
-    bench.write("short.jinja", format!("{TEMPLATE}{{% if messages | length > 2 %}}\n{{{{ 1 + 'a' }}}}{{% endif %}}"));
-    let error = bench.refusal(&with(&[&CHAT, &["--chat-template", "short.jinja"]]));
-    assert!(error.contains("short.jinja: line 3: number and string cannot be added (with chat.jsonl, line"), "{error}");
 }
 
 /// What a run learned from does not change what `generate` does with a prompt: its model says nothing of that.
@@ -765,6 +765,8 @@ fn what_cannot_work_is_refused() {
     check(&with(&[&CHAT, &["--lora", "0"]]), "train.lora.rank is 0");
     check(&with(&[&CHAT, &["--lora", "2", "--set", "train.lora.targets=[\"x\"]"]]), "no module 'x'");
     check(&with(&[&CHAT, &["--epochs", "-1"]]), "--epochs");
+    check(&with(&[&CHAT, &["--epochs", "2", "--set", "train.steps=3"]]), "leave out one of them");
+    check(&with(&[&CHAT, &["--minutes", "2"]]), "--epochs N");
     check(&with(&[&CHAT, &["--set", "model.context_len=33"]]), "beyond the 32 tokens");
     check(&with(&[&CHAT, &["--preferences"]]), "preferences are JSON lines");
     check(&with(&[&CHAT, &["--set", "model.n_layers=7"]]), "model.n_layers is decided by the base");

@@ -338,7 +338,9 @@ fn suggestion<'n>(typed: &str, names: impl IntoIterator<Item = &'n str>) -> Stri
 
 /// Names the nearest key of the same table, or the table that the key belongs to.
 fn unknown_key(table: &str, key: &str, known: &[Key]) -> Error {
-    let elsewhere = keys().into_iter().find(|other| other.name == key);
+    // One that is only cut short is not meant for the table that has it whole.
+    let is_begun = known.iter().any(|known| known.name.starts_with(key));
+    let elsewhere = keys().into_iter().find(|other| other.name == key && !is_begun);
     let hint = match elsewhere {
         Some(other) => format!("; it belongs in [{}]", other.table),
         None => suggestion(key, known.iter().map(|known| known.name)),
@@ -384,6 +386,10 @@ mod tests {
         check_error("[train]\nschedule = \"cosin\"", "expected one of \"cosine\", \"linear\"");
         check_error("[data]\nfiles = [1]", "expected a list of texts");
         check_error("[model]\nd_model = {}", "found a table");
+        check_error(
+            "[train.lora]\ntarget = \"q_proj\"",
+            "unknown key 'target' in [train.lora]; did you mean 'targets'?",
+        );
         check_error("[train\n", "not sound TOML: TOML parse error at line 1");
         check_error("[train]\nsteps = 1\nsteps = 2", "duplicate key");
         check_error(&format!("a = {}", "[".repeat(100_000)), "not sound TOML");
