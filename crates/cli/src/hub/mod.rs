@@ -15,7 +15,7 @@ mod listing;
 mod name;
 mod selection;
 mod settings;
-mod space;
+pub mod space;
 mod tls;
 
 pub use cache::{Cache, matching};

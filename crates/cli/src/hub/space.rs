@@ -1,4 +1,4 @@
-//! Room on the disk, asked for before gigabytes are fetched.
+//! Room on the disk, asked for before gigabytes are fetched or made.
 
 use crate::failure::{Failure, Outcome};
 use crate::show::number;
@@ -23,15 +23,15 @@ pub fn check(directory: &Path, n_needed: u64) -> Outcome<()> {
     }
 }
 
-/// Bytes that this user may still write.
+/// Bytes that this user may still write to the disk of a directory; `None` where that is not told.
 #[cfg(unix)]
-fn free_bytes(place: &Path) -> Option<u64> {
+pub fn free_bytes(place: &Path) -> Option<u64> {
     let found = rustix::fs::statvfs(place).ok()?;
     found.f_bavail.checked_mul(found.f_frsize)
 }
 
 #[cfg(not(unix))]
-fn free_bytes(_place: &Path) -> Option<u64> {
+pub fn free_bytes(_place: &Path) -> Option<u64> {
     None
 }
 

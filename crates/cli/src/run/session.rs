@@ -17,7 +17,7 @@ use crate::stories::{self, Floor};
 use crate::{machine, model, plan, rates};
 use genera_data::prepare::{Prepared, load_prepared, load_summary};
 use genera_data::{Layout, Loader, LoaderSettings, Padded, Poisson, Prefetch, Shard, Validation};
-use genera_engine::checkpoint::{Checkpoints, Progress, RunLock, latest_good};
+use genera_engine::checkpoint::{CheckpointSize, Checkpoints, Progress, RunLock, latest_good};
 use genera_engine::model::{Transformer, initial_params};
 use genera_engine::params::{ParamCount, Params};
 use genera_engine::recipe::{self, Reasons, Recipe};
@@ -133,7 +133,12 @@ impl Session {
         };
         let trainer = Trainer::new(model, settings);
         genera_data::write_atomically(&run.recipe(), recipe_text.as_bytes())?;
-        Self::open(run, recipe, recipe_text, prepared, (trainer, 0), lock, surroundings)
+        let is_validated = prepared.validation.is_some();
+        let mut notices = plan::notices::of_lengths(&recipe, &prepared.summary);
+        notices.extend(plan::notices::of_disk(&recipe, run.path(), CheckpointSize::of(&trainer), is_validated));
+        let mut session = Self::open(run, recipe, recipe_text, prepared, (trainer, 0), lock, surroundings)?;
+        notices.iter().for_each(|notice| session.monitor.note(notice));
+        Ok(session)
     }
 
     /// Goes on with a run from its latest good checkpoint, or from its beginning when there is none.
