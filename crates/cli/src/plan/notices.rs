@@ -66,7 +66,8 @@ fn less_than_a_pass(recipe: &Recipe, summary: &Summary) -> Option<String> {
     let (n_seen, pass) = (train.steps.saturating_mul(per_step), n_rows.div_ceil(per_step));
     (!is_other && n_seen < n_rows && pass <= FEW_STEPS).then(|| {
         format!(
-            "{} steps see {n_seen} of the {n_rows} rows of the data; one pass over all of it takes --set train.steps={pass}",
+            "with train.steps = {} the run sees {n_seen} of the {n_rows} rows of the data; one pass over all of it takes \
+             --set train.steps={pass}",
             train.steps
         )
     })
@@ -138,7 +139,7 @@ mod tests {
             found.iter().zip(expect).for_each(|(found, expect)| assert!(found.contains(expect), "{found}"));
         };
         check(&recipe(100), &summary(8000, 100, 10), &[]);
-        check(&recipe(99), &summary(8000, 100, 10), &["see 792 of the 800 rows"]);
+        check(&recipe(99), &summary(8000, 100, 10), &["sees 792 of the 800 rows"]);
         check(&recipe(99), &summary(8_000_000, 100, 10), &[]);
         check(&recipe(1), &summary(80, 0, 0), &["2 is beyond train.steps = 1; it reaches 50 %"]);
         check(&recipe(1), &summary(8000, 12, 1), &["train.steps=100", "beyond", "2 sequences of 12 tokens"]);
