@@ -60,9 +60,9 @@ def optimizer_of(model, train):
 
 def learning_rate(train, step):
     top, bottom, warm_up = train["learning_rate"], train["min_learning_rate"], train["warmup_steps"]
-    if step < warm_up:
+    if step <= warm_up:
         return top * step / warm_up
-    progress = (step - warm_up) / max(train["steps"] - warm_up, 1)
+    progress = (step - 1 - warm_up) / max(train["steps"] - warm_up, 1)
     return bottom + (top - bottom) * (1 + math.cos(math.pi * progress)) / 2
 
 

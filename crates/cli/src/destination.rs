@@ -101,15 +101,15 @@ fn standing(path: &Path) -> &Path {
     path.ancestors().find(|place| place.exists()).unwrap_or(Path::new("."))
 }
 
-/// Bytes that this user may still write.
+/// Bytes that this user may still write to the disk of a place; `None` where that is not told.
 #[cfg(unix)]
-fn free_bytes(place: &Path) -> Option<u64> {
+pub fn free_bytes(place: &Path) -> Option<u64> {
     let found = rustix::fs::statvfs(place).ok()?;
     found.f_bavail.checked_mul(found.f_frsize)
 }
 
 #[cfg(not(unix))]
-fn free_bytes(_place: &Path) -> Option<u64> {
+pub fn free_bytes(_place: &Path) -> Option<u64> {
     None
 }
 

@@ -2,15 +2,15 @@
 
 use crate::failure::{Failure, Outcome};
 use crate::model::SpeakingModel;
-use crate::plan::data::conversation_columns;
-use crate::plan::records::record_of;
+use crate::plan::data::columns_of;
+use crate::plan::records::{kind_of, record_of};
 use genera_data::source::Record;
 use genera_data::{ByteCounter, Columns, Corpus, Document, Documents, Files, ReadOptions};
 use genera_engine::generate::{Score, ScoreSettings, Scored, score_blocks};
 use genera_eval::metric::{BitsPerByte, ExactMatch, Likelihood, Metric, NatsPerToken, Perplexity};
 use genera_eval::{Bootstrap, Interval, Statistics};
-use genera_modality::{Chat, Modality, Preference, Text};
-use genera_tokens::Role;
+use genera_modality::{Chat, Modality, Preference, Text, by_name};
+use genera_tokens::{Role, Span, TokenSeq};
 use serde::Serialize;
 use std::path::Path;
 
@@ -152,23 +152,37 @@ pub fn in_words(interval: Option<Interval>, n_decimals: usize) -> String {
     })
 }
 
-/// The documents of a file, and as what a model reads them: conversations by its chat template, where it `has_template`; everything else as a model of
-/// this kind does, those that learned from conversations as text. `column` holds the text of tables and JSON lines.
+/// The documents of a file, and as what a model reads them: what fine-tuning would learn from as it would read it, by the chat template
+/// where the model `has_template`; everything else as a model of this kind does, those that learned from conversations as text. `given`
+/// are the columns or fields that hold the text and what it is to become, where somebody says so.
 ///
 /// # Errors
-/// When there is no such file, or it cannot be read.
+/// When there is no such file, it cannot be read, or it has no pairs for a model of pairs.
 pub fn documents(
     path: &Path,
-    column: Option<&str>,
+    given: (Option<&str>, Option<&str>),
     kind: &'static dyn Modality,
     has_template: bool,
 ) -> Outcome<(Documents, &'static dyn Modality)> {
-    let column = column.map(str::to_owned);
+    let (column, target) = (given.0.map(str::to_owned), given.1.map(str::to_owned));
+    let (is_said, is_pair) = (as_text(kind).name() == Text.name(), target.is_some());
+    let is_open = column.is_none() && !is_pair && (is_said || kind.is_paired());
     // Without a template a text that stands beside what could be said is what counts.
-    let is_chat = column.is_none() && !kind.is_paired() && record_of(path, has_template)? == Some(Record::Conversation);
-    let (columns, kind): (_, &dyn Modality) = match is_chat {
-        true => (conversation_columns(column), &Chat),
-        false => (Columns { text: column, ..Columns::default() }, as_text(kind)),
+    let record = if is_open { record_of(path, has_template || kind.is_paired())? } else { None };
+    let as_given = Columns { text: column, target, ..Columns::default() };
+    let (columns, kind) = match record {
+        Some(Record::Completion) if kind.is_paired() => (columns_of(Record::Completion), kind),
+        _ if kind.is_paired() && !is_pair => {
+            return Err(Failure::new(
+                "a sequence-to-sequence model also needs what it should produce: --target FILE with a line for each of --file, or \
+             --target-column NAME",
+            ));
+        }
+        Some(record) => (columns_of(record), by_name(kind_of(record)).expect("each is learned as a kind")),
+        None if is_said && is_pair && has_template => {
+            (Columns { structured: true, ..as_given }, &Chat as &dyn Modality)
+        }
+        None => (as_given, as_text(kind)),
     };
     let files = Files::open(&[path.to_owned()], ReadOptions { columns, lines: false })?;
     Ok((files.documents(&ByteCounter::default())?, kind))
@@ -239,18 +253,12 @@ struct Sequences {
 impl Sequences {
     fn of(model: &SpeakingModel<'_>, document: &Document) -> Outcome<Self> {
         let sequence = model.modality.encode(model.codebook, document)?;
+        let is_answer = model.modality.name() == Chat.name() || document.target.is_some();
+        if is_answer && !model.modality.is_paired() {
+            return Ok(Self::behind_what_is_given(model, &sequence));
+        }
         let target = sequence.ids_of(Role::Target);
         let n_unknown = model.n_unknown(&target);
-        if model.modality.name() == Chat.name() {
-            let n_bytes = model.codebook.decode(&target).len() as u64;
-            let spans = sequence.spans().iter().filter(|span| span.role == Role::Target);
-            // Each answer behind all that was said before it.
-            let answers = spans.map(|span| {
-                let tokens = sequence.ids()[..span.range.end].to_vec();
-                Scored { source: None, tokens, n_given: span.range.start.max(1) }
-            });
-            return Ok(Self { sequences: answers.collect(), n_bytes, n_unknown });
-        }
         let n_bytes = document.target.as_ref().map_or_else(|| document.n_bytes(), String::len) as u64;
         let scored = if model.modality.is_paired() {
             let tokens = [vec![model.decoder_start()?], target].concat();
@@ -260,6 +268,23 @@ impl Sequences {
             Scored { source: None, tokens: target, n_given: 1 }
         };
         Ok(Self { sequences: vec![scored], n_bytes, n_unknown })
+    }
+
+    /// Each answer behind all that was said before it; of a preference the chosen one alone.
+    fn behind_what_is_given(model: &SpeakingModel<'_>, sequence: &TokenSeq) -> Self {
+        let n = if model.modality.name() == Preference.name() { 1 } else { usize::MAX };
+        let is_answer = |span: &&Span| span.role == Role::Target;
+        let spans: Vec<_> = sequence.spans().iter().filter(is_answer).take(n).map(|span| span.range.clone()).collect();
+        let target: Vec<_> = spans.iter().flat_map(|range| sequence.ids()[range.clone()].to_vec()).collect();
+        let answers = spans.iter().map(|range| {
+            let tokens = sequence.ids()[..range.end].to_vec();
+            Scored { source: None, tokens, n_given: range.start.max(1) }
+        });
+        Self {
+            sequences: answers.collect(),
+            n_bytes: model.codebook.decode(&target).len() as u64,
+            n_unknown: model.n_unknown(&target),
+        }
     }
 
     fn n_scored(&self) -> usize {

@@ -33,6 +33,7 @@ fn a_training_is_measured() {
     for key in ["tokens_per_s", "loss", "peak_memory_bytes", "peak_tensor_bytes", "n_parameters"] {
         assert!(number(&measured[key]) > 0.0, "{key}: {measured}");
     }
+    assert_keys_are_told_of(&measured);
     assert_eq!((&measured["n_threads"], &measured["recomputed_blocks"]), (&2.into(), &0.into()), "{measured}");
     assert_eq!((&measured["n_steps"], &measured["n_step_tokens"]), (&8.into(), &1024.into()), "{measured}");
     assert!(measured["dtype"] == "f32" || measured["dtype"] == "bf16", "{measured}");
@@ -257,12 +258,22 @@ fn the_machine_is_measured() {
         assert!(best > 1e8 && number(&ceilings[rate]) >= best, "{rate}: {ceilings}");
     }
     assert!(number(&ceilings["read_bytes_per_s"]) > 1e8, "{ceilings}");
+    assert_keys_are_told_of(&ceilings);
     assert_has_origin(&ceilings);
     assert!((0.0..1e-3).contains(&number(&ceilings["parallel_call_seconds"])), "{ceilings}");
     let emulated = ceilings["isa"] != "avx512bf16";
     assert_eq!(ceilings["bf16_is_emulated"], emulated, "{ceilings}");
     if cfg!(target_arch = "x86_64") {
         assert_eq!(ceilings["instruction_sets"]["avx512bf16"].as_bool(), Some(!emulated), "{ceilings}");
+    }
+}
+
+/// The page names every key, those of instruction sets apart, which are names themselves.
+fn assert_keys_are_told_of(measured: &Value) {
+    let page = include_str!("../../../docs/concepts/speed.md");
+    for (key, value) in measured.as_object().unwrap() {
+        assert!(page.contains(&format!("`{key}`")), "docs/concepts/speed.md lacks {key}");
+        value.as_array().into_iter().flatten().filter(|item| item.is_object()).for_each(assert_keys_are_told_of);
     }
 }
 

@@ -138,10 +138,10 @@ fn models_that_cannot_talk() {
     assert!(refusal(&said(&bench, &given, "hello\n")).contains("is no text"));
     bench.write("mine.jinja", "{% for i in range(1000000000) %}x{% endfor %}");
     let error = refusal(&said(&bench, &given, ""));
-    assert!(error.contains("mine.jinja") && error.contains("chat template: line 1"), "{error}");
+    assert!(error.contains("the chat template mine.jinja: line 1"), "{error}");
     bench.write("mine.jinja", "hello");
     let error = refusal(&bench.output(&["serve", "--model", "run/model", "--chat-template", "mine.jinja"]));
-    assert!(error.contains("mine.jinja: leaves out what the user says"), "{error}");
+    assert!(error.contains("mine.jinja: it leaves out what the user says"), "{error}");
     let two = ["serve", "--model", "a=run/model", "--model", "b=run/model", "--chat-template", "mine.jinja"];
     assert!(refusal(&bench.output(&two)).contains("a single --model"));
     bench.write("run/model/chat_template.jinja", "{{ raise_exception('System role not supported') }}");

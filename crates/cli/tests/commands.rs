@@ -270,6 +270,13 @@ fn lines_are_translated_and_evaluated() {
     assert!(figures[0]["signature"].as_str().unwrap().contains("tok:13a"), "{report}");
     let score = bench.json(&["score", "--model", "run", "--file", "a.txt", "--target", "b.txt", "--json"]);
     assert!(number(&score["nats_per_token"]) < 1.0, "{score}");
+    let (asked, answered) = (bench.read_text("a.txt"), bench.read_text("b.txt"));
+    let pair = |(a, b): (&str, &str)| format!("{}\n", serde_json::json!({ "prompt": a, "completion": b }));
+    bench.write("pairs.jsonl", asked.lines().zip(answered.lines()).map(pair).collect::<String>());
+    let pairs = ["score", "--model", "run", "--file", "pairs.jsonl", "--json"];
+    assert_eq!(bench.json(&pairs), score);
+    let named = [&pairs[..], &["--column", "prompt", "--target-column", "completion"]].concat();
+    assert_eq!(bench.json(&named), score);
     bench.write("ask.txt", "3 and 4\n3 and 4 and 5 and 6\n");
     for command in [
         &["generate", "--input", "ask.txt"][..],

@@ -341,6 +341,14 @@ fn what_learned_from_conversations_scores_texts_and_conversations() {
     let nats = |scores: &serde_json::Map<String, serde_json::Value>| scores["nats_per_token"].as_f64().unwrap();
     assert!(nats(&chat) < nats(&before), "{chat:?} {before:?}");
     assert_eq!(score(&["run", "--column", "prompt"], "preferences.jsonl")["n_bytes"], 40 * 11 + 14);
+    // The chosen answers as the template writes them, whether the layout or somebody says which these are.
+    let chosen = score(&["run"], "preferences.jsonl");
+    assert_eq!((chosen["n_tokens"].as_u64(), chosen["n_bytes"].as_u64()), (Some(40 * 16), Some(40 * 16)));
+    let named = ["run", "--column", "prompt", "--target-column", "chosen"];
+    assert_eq!(score(&named, "preferences.jsonl"), chosen);
+    let completion = serde_json::json!({ "prompt": "3 birds sat", "completion": " on 4 trees" });
+    bench.write("completions.jsonl", format!("{completion}\n").repeat(40));
+    assert_eq!(score(&["run"], "completions.jsonl")["n_bytes"], 40 * 11);
 }
 
 #[test]
@@ -368,6 +376,8 @@ fn what_learned_from_conversations_is_quantised() {
     for (text, out) in [("birds.txt", "b.gguf"), ("chat.jsonl", "c.gguf")] {
         assert!(quantize("Q8_0", out, &["--text", text]).0.contains("perplexity"), "{text}");
     }
+    bench.write("pairs.jsonl", "{\"prompt\": \"3 birds sat\", \"completion\": \" on 4 trees\"}\n".repeat(40));
+    assert!(quantize("q8_0", "p.gguf", &["--text", "pairs.jsonl"]).0.contains("perplexity"));
     bench.write("short.txt", "3 birds sat");
     let (_, told) = quantize("q4_k", "d.gguf", &["--text", "short.txt"]);
     assert!(told.contains("tokens are too few to judge by"), "{told}");
@@ -700,6 +710,9 @@ fn a_base_is_given_a_chat_template() {
     assert!(error.contains("--chat-template FILE"), "{error}");
     let error = bench.refusal(&with(&[&CHAT, &["--chat-template", "none.jinja"]]));
     assert!(error.contains("--chat-template") && error.contains("none.jinja"), "{error}");
+    bench.write("short.jinja", format!("{TEMPLATE}{{% if messages | length > 2 %}}\n{{{{ 1 + 'a' }}}}{{% endif %}}"));
+    let error = bench.refusal(&with(&[&CHAT, &["--chat-template", "short.jinja"]]));
+    assert!(error.contains("short.jinja: line 3: number and string cannot be added (with chat.jsonl, line"), "{error}");
     let few = ["--set", "train.steps=4", "--set", "train.checkpoint_every=2"];
     bench.run(&with(&[&CHAT, &few, &["--chat-template", "mine.jinja", "--run", "run"]]));
     assert_eq!(bench.read_text("run/model/chat_template.jinja"), TEMPLATE);
@@ -772,6 +785,8 @@ fn what_cannot_work_is_refused() {
     check(&with(&[&CHAT, &["--lora", "0"]]), "train.lora.rank is 0");
     check(&with(&[&CHAT, &["--lora", "2", "--set", "train.lora.targets=[\"x\"]"]]), "no module 'x'");
     check(&with(&[&CHAT, &["--epochs", "-1"]]), "--epochs");
+    check(&with(&[&CHAT, &["--epochs", "2", "--set", "train.steps=3"]]), "leave out one of them");
+    check(&with(&[&CHAT, &["--minutes", "2"]]), "--epochs N");
     check(&with(&[&CHAT, &["--set", "model.context_len=33"]]), "beyond the 32 tokens");
     check(&with(&[&CHAT, &["--preferences"]]), "preferences are JSON lines");
     check(&with(&[&CHAT, &["--set", "model.n_layers=7"]]), "model.n_layers is decided by the base");

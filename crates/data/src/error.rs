@@ -98,6 +98,8 @@ pub enum Error {
     },
     /// A chat template that cannot be read, does not end, or refuses the messages.
     Template {
+        /// Its file, where one was named in place of the model's own.
+        file: Option<PathBuf>,
         /// What is wrong.
         problem: String,
     },
@@ -176,7 +178,10 @@ impl Display for Error {
                 write!(f, "token shard {}: {problem}; prepare the data again", path.display())
             }
             Self::Tokenizer { problem } => write!(f, "tokenizer: {problem}"),
-            Self::Template { problem } => write!(f, "the model's chat template: {problem}"),
+            Self::Template { file: None, problem } => write!(f, "the model's chat template: {problem}"),
+            Self::Template { file: Some(file), problem } => {
+                write!(f, "the chat template {}: {problem}", file.display())
+            }
             Self::UnknownCharacter { character, offset } => write!(
                 f,
                 "the tokenizer does not know the character {character:?} (U+{:04X}) at byte {offset}; it knows only the \

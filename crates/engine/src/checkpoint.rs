@@ -10,7 +10,7 @@ mod write;
 pub use lock::RunLock;
 pub(crate) use manifest::hex;
 pub use manifest::{FileSum, Manifest};
-pub use write::Progress;
+pub use write::{CheckpointSize, Progress};
 
 use crate::disk;
 use crate::error::{Error, Result};

@@ -29,6 +29,9 @@ use toml::Value;
 /// Longest recipe that is read.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
+/// Fewest steps between two checkpoints where nobody says: each takes time, and twice the weights or more on the disk.
+const LEAST_CHECKPOINT_STEPS: u64 = 10;
+
 /// Everything that determines a run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Recipe {
@@ -319,16 +322,22 @@ impl TrainRecipe {
                 learning_rate
             });
         }
-        for (key, every) in [
-            ("validate_every", &mut self.validate_every),
-            ("checkpoint_every", &mut self.checkpoint_every),
-            ("sample_every", &mut self.sample_every),
-        ] {
+        let tenth = steps.div_ceil(10).max(1);
+        for (key, every) in [("validate_every", &mut self.validate_every), ("sample_every", &mut self.sample_every)] {
             every.get_or_insert_with(|| {
                 because(key, "ten times in the run");
-                steps.div_ceil(10).max(1)
+                tenth
             });
         }
+        self.checkpoint_every.get_or_insert_with(|| {
+            // A multiple, so that each has a validation loss, by which the best is known.
+            let every = tenth * LEAST_CHECKPOINT_STEPS.div_ceil(tenth);
+            because(
+                "checkpoint_every",
+                if every == tenth { "ten times in the run" } else { "each takes time and disk" },
+            );
+            every
+        });
     }
 }
 
@@ -338,7 +347,9 @@ fn suggestion<'n>(typed: &str, names: impl IntoIterator<Item = &'n str>) -> Stri
 
 /// Names the nearest key of the same table, or the table that the key belongs to.
 fn unknown_key(table: &str, key: &str, known: &[Key]) -> Error {
-    let elsewhere = keys().into_iter().find(|other| other.name == key);
+    // One that is only cut short is not meant for the table that has it whole.
+    let is_begun = known.iter().any(|known| known.name.starts_with(key));
+    let elsewhere = keys().into_iter().find(|other| other.name == key && !is_begun);
     let hint = match elsewhere {
         Some(other) => format!("; it belongs in [{}]", other.table),
         None => suggestion(key, known.iter().map(|known| known.name)),
@@ -375,6 +386,10 @@ mod tests {
     fn mistakes_are_named_with_what_was_meant() {
         check_error("[train]\nstesp = 1", "unknown key 'stesp' in [train]; did you mean 'steps'?");
         check_error("[train]\nn_layers = 1", "unknown key 'n_layers' in [train]; it belongs in [model]");
+        check_error(
+            "[train.lora]\ntarget = \"q_proj\"",
+            "unknown key 'target' in [train.lora]; did you mean 'targets'?",
+        );
         check_error("[train]\nxyzzy = 1", "known are steps, batch_size");
         check_error("[trian]\nsteps = 1", "unknown table [trian]; did you mean 'train'?");
         check_error("steps = 1", "did you mean train.steps?");

@@ -93,7 +93,10 @@ pub(crate) fn text_of(document: &Document) -> Result<&str> {
 pub(crate) fn of_document(error: Error, document: &Document) -> Error {
     match error {
         Error::Settings { problem } => Error::Settings { problem: format!("{}: {problem}", document.origin.place()) },
-        Error::Template { problem } => Error::Template { problem: format!("{}: {problem}", document.origin.place()) },
+        Error::Template { file, problem } => {
+            // Behind it, so that its line is not taken for one of the template.
+            Error::Template { file, problem: format!("{problem} (with {})", document.origin.place()) }
+        }
         other => other,
     }
 }

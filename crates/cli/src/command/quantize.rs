@@ -16,7 +16,7 @@ use genera_data::{Document, Documents};
 use genera_engine::weights::gguf::{Entry, Reader};
 use genera_engine::weights::{Purpose, export_gguf};
 use genera_eval::Interval;
-use genera_modality::{Chat, Modality, Text, demo_by_name};
+use genera_modality::{Modality, Text, demo_by_name};
 use genera_tensor::Device;
 use genera_tensor::quant::Format;
 use serde::Serialize;
@@ -43,7 +43,7 @@ pub struct Arguments {
     /// The format of the matrices. Below 8 bits, the table of tokens and the head keep 8 (with q6_k: 6).
     #[arg(long, value_name = "FORMAT", value_parser = Formats)]
     to: Format,
-    /// The text, or chat file, whose perplexity is measured before and after, each model computing as it is stored; without it,
+    /// The text, or JSON lines in any layout that fine-tuning reads (scored as by genera score), whose perplexity is measured before and after, each model computing as it is stored; without it,
     /// built-in stories.
     #[arg(long, value_name = "FILE")]
     text: Option<PathBuf>,
@@ -152,7 +152,7 @@ pub fn run(arguments: &Arguments, common: Common) -> Outcome {
     destination::check_writable(directory)?;
     // What cannot be read is said before the work.
     if let Some(text) = &arguments.text {
-        scoring::documents(text, None, &Text, true)?.0.next().transpose()?;
+        scoring::documents(text, (None, None), &Text, true)?.0.next().transpose()?;
     }
     let device = machine::device(common.threads);
     eprintln!("reading {}", arguments.model.display());
@@ -222,6 +222,7 @@ pub fn run(arguments: &Arguments, common: Common) -> Outcome {
 struct Sample<'a> {
     /// Built-in stories where there is none.
     file: Option<&'a Path>,
+    has_template: bool,
     kind: &'static dyn Modality,
 }
 
@@ -244,15 +245,16 @@ impl<'a> Sample<'a> {
             (Some(problem), None) => return Ok(Err(problem)),
             (None, _) => {}
         }
+        let has_template = model.codebook.as_ref().is_some_and(|codebook| codebook.chat_template().is_some());
         let Some(file) = file else {
-            let sample = Self { file: None, kind };
+            let sample = Self { file: None, has_template, kind };
             // A small vocabulary may lack some of their characters.
             let is_readable = n_scored(&sample.asked(model)?, sample.documents()?);
             let reason = |failure: Failure| format!("{}; name a text with --text", failure.message());
             return Ok(is_readable.map(|_| Some(sample)).map_err(reason));
         };
-        let has_template = model.codebook.as_ref().is_some_and(|codebook| codebook.chat_template().is_some());
-        let sample = Self { file: Some(file), kind: scoring::documents(file, None, model.modality, has_template)?.1 };
+        let (_, kind) = scoring::documents(file, (None, None), kind, has_template)?;
+        let sample = Self { file: Some(file), has_template, kind };
         if n_scored(&sample.asked(model)?, sample.documents()?)? == 0 {
             return Err(Failure::new(format!("{} has no token to predict; it needs at least two", file.display())));
         }
@@ -267,7 +269,7 @@ impl<'a> Sample<'a> {
 
     fn documents(&self) -> Outcome<Documents> {
         match self.file {
-            Some(file) => Ok(scoring::documents(file, None, self.kind, self.kind.name() == Chat.name())?.0),
+            Some(file) => Ok(scoring::documents(file, (None, None), self.kind, self.has_template)?.0),
             None => {
                 let (_, stories) = demo_by_name("stories").expect("the stories are built in");
                 let story = move |i| Ok::<Document, genera_data::Error>((stories.make)(STORIES_SEED, i));

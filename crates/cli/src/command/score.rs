@@ -21,12 +21,16 @@ use std::process::ExitCode;
 pub struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
-    /// A text, or a chat file, of which the assistant's turns are scored; for sequence-to-sequence models the source lines.
+    /// A text, or JSON lines in any layout that fine-tuning reads: of conversations the assistant's turns are scored, of prompts with
+    /// their completions the completions, of preferences the chosen answers; for sequence-to-sequence models the source lines.
     #[arg(long, value_name = "FILE")]
     file: PathBuf,
     /// The column or field of tables and JSON lines that holds the text.
     #[arg(long, value_name = "NAME", conflicts_with = "target")]
     column: Option<String>,
+    /// The column or field that is scored behind that text, written by the chat template where the model has one.
+    #[arg(long, value_name = "NAME", conflicts_with = "target")]
+    target_column: Option<String>,
     /// The target lines of a sequence-to-sequence model.
     #[arg(long, value_name = "FILE")]
     target: Option<PathBuf>,
@@ -53,14 +57,10 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
         (Some(target), true) => {
             (Aligned::open(&arguments.file, target)?.documents(&ByteCounter::default())?, model.modality)
         }
-        (None, false) => {
+        (None, _) => {
             let has_template = model.codebook.as_ref().is_some_and(|codebook| codebook.chat_template().is_some());
-            scoring::documents(&arguments.file, arguments.column.as_deref(), model.modality, has_template)?
-        }
-        (None, true) => {
-            return Err(Failure::new(
-                "a sequence-to-sequence model also needs --target FILE: the lines it should produce",
-            ));
+            let given = (arguments.column.as_deref(), arguments.target_column.as_deref());
+            scoring::documents(&arguments.file, given, model.modality, has_template)?
         }
         (Some(_), false) => {
             return Err(Failure::new("--target is for sequence-to-sequence models; this one reads a single text"));

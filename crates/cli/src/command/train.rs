@@ -71,7 +71,7 @@ pub struct Arguments {
     #[arg(long, value_name = "N", requires = "data", conflicts_with = "recipe", allow_negative_numbers = true)]
     minutes: Option<f64>,
     /// Go on with this model: a directory in the Hugging Face layout, a GGUF file, a pulled hf:ORG/NAME, or a run directory.
-    #[arg(long, value_name = "MODEL", requires = "data", conflicts_with_all = ["recipe", "minutes", "preset"])]
+    #[arg(long, value_name = "MODEL", requires = "data", conflicts_with_all = ["recipe", "preset"])]
     base: Option<PathBuf>,
     /// A file with a chat template (Jinja, as in chat_template.jinja) for the base, in place of its own if it has one; the run
     /// and its model keep it.
@@ -116,6 +116,7 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
             (recipe, stem(path), Plan::AsRecipe { given })
         }
         (None, Some(data)) if arguments.base.is_some() => {
+            refuse_two_lengths(&arguments, &fixed)?;
             let epochs = arguments.epochs.unwrap_or(tuning::EPOCHS);
             if !(epochs > 0.0 && epochs <= 1e6) {
                 return Err(Failure::new(format!(
@@ -148,6 +149,20 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
         return adversarial::start(recipe, &fixed, reasons, &path, time, common);
     }
     finish(start(recipe, &fixed, reasons, &path, time, common)?, common)
+}
+
+/// A fine-tuning is as long as its passes over the data, or as its steps; neither is ignored in favour of another.
+fn refuse_two_lengths(arguments: &Arguments, fixed: &Overrides) -> Outcome<()> {
+    let problem = if arguments.minutes.is_some() {
+        "--minutes chooses the size of a new model by the time that it has; with --base the size is that of the base, and more time \
+         than a few passes over the data makes it learn them by heart: say the passes with --epochs N, or the steps with \
+         --set train.steps=N (Ctrl-C ends a run early and saves it)"
+    } else if arguments.epochs.is_some() && fixed.fixes("train.steps") {
+        "--epochs and --set train.steps both say how long to train; leave out one of them"
+    } else {
+        return Ok(());
+    };
+    Err(Failure::new(problem))
 }
 
 /// Settles everything that is open, prepares the data and starts the session.
@@ -201,7 +216,9 @@ pub fn start(
     if let Some(base) = &base {
         base.save(&run).inspect_err(|_| run.discard())?;
     }
-    let prepared = preparing::prepare(&preparation, &run.data(), common.json).inspect_err(|_| run.discard())?;
+    let template = recipe.base.chat_template.as_deref();
+    let prepared = preparing::prepare(&preparation, &run.data(), template, common.json);
+    let prepared = prepared.inspect_err(|_| run.discard())?;
     let surroundings = Surroundings { device, json: common.json };
     let begin = || {
         plan::table::say_broken(&prepared, &recipe)?;

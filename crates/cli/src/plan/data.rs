@@ -398,7 +398,6 @@ fn files(
 /// Which fields of the files are what.
 fn columns(modality: &dyn Modality, files: &[String], data: &DataRecipe, skip: &[String]) -> Outcome<Columns> {
     let (text, target) = (data.column.clone(), data.target_column.clone());
-    let or = |given: Option<String>, usual: &str| Some(given.unwrap_or_else(|| usual.to_owned()));
     if modality.name() == "table" {
         let first = files
             .first()
@@ -412,17 +411,31 @@ fn columns(modality: &dyn Modality, files: &[String], data: &DataRecipe, skip: &
     }
     let is_open = text.is_none() && target.is_none();
     Ok(match (modality.name(), &target) {
-        ("preference", _) => Columns {
-            text: or(text, "prompt"),
-            target: or(target, "chosen"),
-            fields: vec![REJECTED.to_owned()],
-            structured: true,
-            record: is_open.then_some(Record::Preference),
-            ..Columns::default()
-        },
+        ("preference", _) => {
+            let usual = columns_of(Record::Preference);
+            let (text, target) = (text.or(usual.text), target.or(usual.target));
+            Columns { text, target, record: usual.record.filter(|_| is_open), ..usual }
+        }
         ("chat", None) => conversation_columns(text),
         (name, _) => Columns { text, target, structured: name == "chat", ..Columns::default() },
     })
+}
+
+/// Which fields of lines in any known layout, or columns of a table that are called so, are what.
+pub fn columns_of(record: Record) -> Columns {
+    let of_pair = |text: &str, target: &str| Columns {
+        text: Some(text.to_owned()),
+        target: Some(target.to_owned()),
+        record: Some(record),
+        ..Columns::default()
+    };
+    match record {
+        Record::Conversation => conversation_columns(None),
+        Record::Completion => of_pair(records::COMPLETION.0, records::COMPLETION.1),
+        Record::Preference => {
+            Columns { fields: vec![REJECTED.to_owned()], structured: true, ..of_pair("prompt", "chosen") }
+        }
+    }
 }
 
 /// Which fields of a chat file are what: the conversation is in `given`, or in any layout that is known.

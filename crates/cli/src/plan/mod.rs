@@ -3,6 +3,7 @@
 pub mod data;
 pub mod memory;
 pub mod molecule;
+pub mod notices;
 pub mod overrides;
 pub mod privacy;
 pub mod records;

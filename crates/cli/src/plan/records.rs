@@ -48,16 +48,26 @@ pub fn recognised(path: &Path, has_base: bool) -> Outcome<Option<(&'static str, 
     }
 }
 
-/// What the lines of a JSON lines file are; `None` for other lines and files. Where nothing is fine-tuned, a field with a text
-/// is what counts.
+/// What the lines of a JSON lines file are, or the rows of a table whose columns are called so; `None` for others. Where nothing is
+/// fine-tuned, a field with a text is what counts.
 ///
 /// # Errors
 /// When the file cannot be read.
 pub fn record_of(path: &Path, has_base: bool) -> Outcome<Option<Record>> {
-    if !is_json_lines(path) {
-        return Ok(None);
+    match Format::of(path).filter(|_| path.is_file()) {
+        Some(Format::JsonLines) => Ok(record_in(&first_object(path)?, has_base)),
+        Some(Format::Csv { .. } | Format::Parquet) => Ok(record_of_columns(&column_names(path)?)),
+        _ => Ok(None),
     }
-    Ok(record_in(&first_object(path)?, has_base))
+}
+
+/// What the rows of a table are, by the names of its columns.
+fn record_of_columns(names: &[String]) -> Option<Record> {
+    let has_all = |wanted: &[&str]| wanted.iter().all(|wanted| names.iter().any(|name| name == wanted));
+    if has_all(&["prompt", "chosen", "rejected"]) {
+        return Some(Record::Preference);
+    }
+    (has_all(&[COMPLETION.0, COMPLETION.1]) && !has_all(&["label"])).then_some(Record::Completion)
 }
 
 fn record_in(fields: &Map<String, Value>, has_base: bool) -> Option<Record> {
@@ -179,13 +189,8 @@ fn how_to_name(names: &[String]) -> String {
 /// When the file cannot be read, or what its columns are must be said.
 pub fn recognised_table(path: &Path) -> Outcome<(&'static str, String)> {
     let names = column_names(path)?;
-    let fields: Map<String, Value> = names.iter().map(|name| (name.clone(), Value::from(""))).collect();
-    let has_all = |wanted: &[&str]| wanted.iter().all(|name| fields.contains_key(*name));
-    if has_all(&["prompt", "chosen", "rejected"]) {
-        return of_record(Record::Preference, path, true);
-    }
-    if has_all(&["prompt", "completion"]) && !fields.contains_key("label") {
-        return of_record(Record::Completion, path, true);
+    if let Some(record) = record_of_columns(&names) {
+        return of_record(record, path, true);
     }
     Err(Failure::new(format!(
         "{} is a table with the columns {}, and rows are learned from nothing, not from a base of texts; {}; in JSON lines the \
@@ -235,8 +240,7 @@ fn lists_of_messages(nested: &[String]) -> Option<&String> {
 /// When the file cannot be read.
 pub fn hint_of_table(path: &Path) -> Outcome<Option<String>> {
     let names = column_names(path)?;
-    let has = |wanted: &str| names.iter().any(|name| name == wanted);
-    if has("prompt") && has("chosen") && has("rejected") {
+    if record_of_columns(&names) == Some(Record::Preference) {
         return Ok(Some("to fine-tune a model on these preferences: --base MODEL".to_owned()));
     }
     Ok(pair_of(&names).map(|(question, answer)| {

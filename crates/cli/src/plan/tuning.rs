@@ -76,7 +76,7 @@ pub fn choose(
 }
 
 /// How many rows, or pairs, there are.
-fn rows_per_epoch(recipe: &Recipe, summary: &Summary) -> u64 {
+pub fn rows_per_epoch(recipe: &Recipe, summary: &Summary) -> u64 {
     let is_one_a_row = recipe.data.kind == "preference" || recipe.data.layout == Some(Layout::Padded);
     if is_one_a_row {
         summary.n_documents.max(1)

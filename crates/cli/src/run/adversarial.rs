@@ -71,7 +71,7 @@ pub fn start(
         plan::data::preparation(&recipe, device.kernels().n_threads(), &RunDirectory::base_of(path), None)?;
     let (run, lock) = RunDirectory::create(path)?;
     let begin = || -> Outcome<Adversarial> {
-        let prepared = preparing::prepare(&preparation, &run.data(), common.json)?;
+        let prepared = preparing::prepare(&preparation, &run.data(), None, common.json)?;
         plan::table::say_broken(&prepared, &recipe)?;
         let rows = fit(&prepared, &run.data())?;
         if let Some(time) = time {

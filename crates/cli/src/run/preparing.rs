@@ -5,10 +5,11 @@ use crate::failure::Outcome;
 use crate::plan;
 use crate::show::number;
 use crate::show::status_line::StatusLine;
+use genera_data::Error;
 use genera_data::prepare::{Preparation, Prepared, Progress, Stage, load_prepared, prepare as prepare_data};
 use genera_engine::recipe::Recipe;
 use genera_modality::{molecule, table};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The data that a run was prepared with.
 ///
@@ -19,13 +20,18 @@ pub fn prepared_of(run: &RunDirectory, recipe: &Recipe) -> Outcome<Prepared> {
     Ok(load_prepared(&run.data(), fit.as_deref())?)
 }
 
-/// Prepares the data of a run and says what was found in it.
+/// Prepares the data of a run and says what was found in it. `template` is the file of the chat template, where its recipe names one.
 ///
 /// # Errors
 /// When a file is missing or damaged, or the disk is full.
-pub fn prepare(preparation: &Preparation, directory: &Path, json: bool) -> Outcome<Prepared> {
+pub fn prepare(preparation: &Preparation, directory: &Path, template: Option<&str>, json: bool) -> Outcome<Prepared> {
     let mut status = StatusLine::new();
-    let prepared = prepare_data(preparation, directory, &mut |progress| status.show(|| line(progress)))?;
+    let prepared = prepare_data(preparation, directory, &mut |progress| status.show(|| line(progress)));
+    // It is read from the run's own copy, of which the person knows nothing.
+    let prepared = prepared.map_err(|error| match error {
+        Error::Template { problem, .. } => Error::Template { file: template.map(PathBuf::from), problem },
+        other => other,
+    })?;
     drop(status);
     if let Some(notice) = &prepared.notice {
         eprintln!("genera: {notice}; the data was prepared again");

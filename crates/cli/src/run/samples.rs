@@ -84,13 +84,20 @@ fn answered(model: &SpeakingModel<'_>, given: Vec<Vec<u32>>, max_tokens: usize) 
     };
     let shown: Vec<String> = given.iter().map(text).collect();
     let answers = answers::answer(model, given, &Settings { max_tokens, ..Settings::greedy() })?;
-    let pair = |(given, answer): (&String, &Answer)| format!("{given}\n  → {}", answer.text);
+    let pair = |(given, answer): (&String, &Answer)| format!("{}\n  → {}", given.trim_end(), answer.text);
     let mut parts: Vec<String> = shown.iter().zip(answers.iter().flatten()).map(pair).collect();
     let note = |ids: &Vec<u32>| {
         format!("(not answered: {} tokens do not fit the model's context of {context_len})", ids.len())
     };
     parts.extend(long.iter().map(note));
-    Ok(parts.join("\n"))
+    Ok(blocks(&parts))
+}
+
+/// Each of several under a line of its own.
+fn blocks(parts: &[String]) -> String {
+    let [_, _, ..] = parts else { return parts.concat() };
+    let block = |(i, part): (usize, &String)| format!("── {} of {} ──\n{part}", i + 1, parts.len());
+    parts.iter().enumerate().map(block).collect::<Vec<_>>().join("\n\n")
 }
 
 /// New molecules of any kind, a line each, as `genera generate` makes them: a line that the rules of SMILES leave no way to end is
@@ -118,4 +125,16 @@ fn first_prompts(validation: &Shard) -> Outcome<Vec<Vec<u32>>> {
 fn first_sources(validation: &Shard) -> Outcome<Vec<Vec<u32>>> {
     let n = validation.info().n_documents.min(N_SOURCES);
     (0..n).map(|i| Ok(validation.document(i)?.ids_of(Role::Condition))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_do_not_run_into_each_other() {
+        let parts = ["a\n  → b", "c"].map(str::to_owned);
+        assert_eq!(blocks(&parts), "── 1 of 2 ──\na\n  → b\n\n── 2 of 2 ──\nc");
+        assert_eq!(blocks(&parts[1..]), "c");
+    }
 }

@@ -17,7 +17,7 @@ use crate::stories::{self, Floor};
 use crate::{machine, model, plan, rates};
 use genera_data::prepare::{Prepared, load_prepared, load_summary};
 use genera_data::{Layout, Loader, LoaderSettings, Padded, Poisson, Prefetch, Shard, Validation};
-use genera_engine::checkpoint::{Checkpoints, Progress, RunLock, latest_good};
+use genera_engine::checkpoint::{CheckpointSize, Checkpoints, Progress, RunLock, latest_good};
 use genera_engine::model::{Transformer, initial_params};
 use genera_engine::params::{ParamCount, Params};
 use genera_engine::recipe::{self, Reasons, Recipe};
@@ -133,7 +133,12 @@ impl Session {
         };
         let trainer = Trainer::new(model, settings);
         genera_data::write_atomically(&run.recipe(), recipe_text.as_bytes())?;
-        Self::open(run, recipe, recipe_text, prepared, (trainer, 0), lock, surroundings)
+        let is_validated = prepared.validation.is_some();
+        let mut notices = plan::notices::of_lengths(&recipe, &prepared.summary);
+        notices.extend(plan::notices::of_disk(&recipe, run.path(), CheckpointSize::of(&trainer), is_validated));
+        let mut session = Self::open(run, recipe, recipe_text, prepared, (trainer, 0), lock, surroundings)?;
+        notices.iter().for_each(|notice| session.monitor.note(notice));
+        Ok(session)
     }
 
     /// Goes on with a run from its latest good checkpoint, or from its beginning when there is none.
@@ -653,7 +658,8 @@ fn prepare_again(recipe: &Recipe, run: &RunDirectory, surroundings: &Surrounding
     let before = load_summary(&run.data()).ok();
     // Its tokens were checked when it was prepared first.
     let preparation = plan::data::preparation(recipe, surroundings.device.kernels().n_threads(), &run.base(), None)?;
-    let prepared = preparing::prepare(&preparation, &run.data(), surroundings.json)?;
+    let template = recipe.base.chat_template.as_deref();
+    let prepared = preparing::prepare(&preparation, &run.data(), template, surroundings.json)?;
     if before.is_some_and(|before| before != prepared.summary) {
         return Err(Failure::new(format!(
             "the prepared data of {} was damaged, and its files are no longer those that the run began with, so it \

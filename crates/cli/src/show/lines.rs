@@ -82,7 +82,7 @@ pub fn step_line(facts: &RunFacts, row: &StepRow, left: Option<Duration>) -> Str
 }
 
 /// Lines of a sample that are shown, and characters of a line.
-const GLIMPSE: (usize, usize) = (8, 100);
+const GLIMPSE: (usize, usize) = (12, 100);
 
 /// The beginning of a sample: a few lines, none of them empty or long.
 pub fn glimpse(text: &str) -> String {
@@ -114,7 +114,7 @@ mod tests {
         assert_eq!(glimpse("a\n\n \nb\n"), "a\nb");
         let found = glimpse(&format!("{}\n{}", "ü".repeat(150), "x\n\n".repeat(20)));
         let lines: Vec<&str> = found.lines().collect();
-        assert_eq!((lines.len(), lines[0].chars().count()), (9, 101));
-        assert_eq!(lines[8], "… 13 more lines in samples/");
+        assert_eq!((lines.len(), lines[0].chars().count()), (13, 101));
+        assert_eq!(lines[12], "… 9 more lines in samples/");
     }
 }

@@ -44,6 +44,7 @@ pub fn encode_chat_with_tools(
 
 pub(super) fn template_of(tokenizer: &dyn Tokenizer) -> Result<&super::ChatTemplate> {
     tokenizer.chat_template().ok_or_else(|| Error::Template {
+        file: None,
         problem:
             "there is none: tokenizer_config.json has no chat_template and chat_template.jinja is missing; take a \
                   model that was trained on conversations, put a template beside its tokenizer, or give one with \

@@ -17,7 +17,7 @@ use serde_json::{Map, Value as Json};
 use std::error::Error as _;
 use std::fs::File;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -43,6 +43,8 @@ const FIXED_DAY: Duration = Duration::from_secs(1_721_952_000);
 #[derive(Debug)]
 pub struct ChatTemplate {
     source: Arc<str>,
+    /// Where it was read from, if not with a model.
+    file: Option<PathBuf>,
     begin: Option<String>,
     end: Option<String>,
     /// Its further special tokens by their names in `tokenizer_config.json`.
@@ -54,7 +56,7 @@ impl ChatTemplate {
     /// A template with the names of the tokens that open and close a text. What is wrong with it is said when it is used
     /// first, so that a model with a broken template can still go on with a text.
     pub fn new(source: impl Into<Arc<str>>, begin: Option<String>, end: Option<String>) -> Self {
-        Self { source: source.into(), begin, end, further: Map::new(), compiled: Arc::default() }
+        Self { source: source.into(), file: None, begin, end, further: Map::new(), compiled: Arc::default() }
     }
 
     /// The template in the contents of a `tokenizer_config.json`: a text, or the one named "default" of several.
@@ -107,23 +109,31 @@ impl ChatTemplate {
         for (role, name) in [("unk_token", &special.unknown), ("pad_token", &special.padding)] {
             further.extend(name.as_ref().map(|name| (role.to_owned(), Json::from(name.as_str()))));
         }
-        let template = Self { further, ..Self::new(source, begin, end) };
-        template.check().map_err(|problem| Error::bad_file(path, problem))?;
+        let template = Self { file: Some(path.to_owned()), further, ..Self::new(source, begin, end) };
+        template.check()?;
         Ok(template)
     }
 
     /// Refuses a template that cannot write a message, or leaves it out.
-    fn check(&self) -> std::result::Result<(), String> {
+    fn check(&self) -> Result<()> {
         const MARK: &str = "a message of whoever asks";
         let message = |role: &str| ChatMessage::new(role, MARK);
         // Some want to be told how to answer before they hear anything else.
         let user = self.render(&[message("user")], true);
         let both = || self.render(&[message("system"), message("user")], true);
-        let written = user.or_else(|error| both().map_err(|_| error)).map_err(|error| error.to_string())?;
+        let written = user.or_else(|error| both().map_err(|_| error))?;
         if written.contains(MARK) {
             Ok(())
         } else {
-            Err("leaves out what the user says, so no model would hear it".to_owned())
+            Err(self.named(problem("it leaves out what the user says, so no model would hear it".to_owned())))
+        }
+    }
+
+    /// An error of its own with its file.
+    fn named(&self, error: Error) -> Error {
+        match error {
+            Error::Template { problem, .. } => Error::Template { file: self.file.clone(), problem },
+            other => other,
         }
     }
 
@@ -225,13 +235,14 @@ impl ChatTemplate {
         };
         let context = context! { ..context, ..Value::from(Serde(&self.further)) };
         let (source, compiled) = (self.source.clone(), self.compiled.clone());
-        RENDERERS.run(&self.source, move || {
+        let rendered = RENDERERS.run(&self.source, move || {
             let compiled = compiled.get_or_init(|| Compiled::new(&source)).clone();
             let Compiled { mut environment, source, syntax } = compiled.map_err(problem)?;
             environment.set_fuel(Some(fuel));
             environment.add_function("strftime_now", move |format: &str| functions::strftime(now, format));
             program::render(&environment, &source, &syntax, context).map_err(|error| problem(explain(&error)))
-        })
+        });
+        rendered.map_err(|error| self.named(error))
     }
 }
 
@@ -299,7 +310,7 @@ fn environment() -> Environment<'static> {
 }
 
 pub(super) fn problem(problem: String) -> Error {
-    Error::Template { problem }
+    Error::Template { file: None, problem }
 }
 
 /// What went wrong, with its line; the template's own words where it refused.

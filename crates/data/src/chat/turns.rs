@@ -73,6 +73,7 @@ fn exact_turn(template: &ChatTemplate, messages: &[ChatMessage], i: usize, whole
     let after = template.render_dateless(&messages[..=i], false)?;
     if !whole.starts_with(&before) || !whole.starts_with(&after) || before.len() > after.len() {
         return Err(Error::Template {
+            file: None,
             problem: format!(
                 "it writes message {} otherwise when more messages follow or when it asks for an answer, so that what \
                  the model has to say there is not certain; give conversations with a single answer, at their end, or \

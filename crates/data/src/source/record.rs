@@ -128,7 +128,7 @@ pub const RECORD_LAYOUTS: &[RecordLayout] = &[
         fields: &["prompt", "completion"],
         example: r#"{"prompt": "…", "completion": "…"}"#,
         is_meant: |_| true,
-        read: completed,
+        read: as_they_stand,
     },
 ];
 
@@ -156,7 +156,9 @@ impl Record {
     /// # Errors
     /// What is wrong with it.
     pub(super) fn read(self, fields: &Fields) -> Result<Parts, String> {
-        let Some(layout) = self.layouts().find(|layout| layout.fits(fields)) else {
+        // Who asks for conversations gets a prompt and its completion as one, too, though they are not meant so.
+        let fitting = || self.layouts().filter(|layout| layout.fits(fields));
+        let Some(layout) = fitting().find(|layout| (layout.is_meant)(fields)).or_else(|| fitting().next()) else {
             let found: Vec<String> = fields.keys().map(|name| format!("{name:?}")).collect();
             let expected: Vec<&str> = self.layouts().map(|layout| layout.example).collect();
             return Err(format!("has the fields {}; expected one of {}", found.join(", "), expected.join(" or ")));
@@ -261,6 +263,17 @@ fn completed(fields: &Fields) -> Result<Parts, String> {
     Ok(Parts { text: prompted(fields), target: Some(target), rejected: None })
 }
 
+/// A prompt and its completion, neither written by a chat template.
+fn as_they_stand(fields: &Fields) -> Result<Parts, String> {
+    let text = |name: &str| {
+        fields[name]
+            .as_str()
+            .map(str::to_owned)
+            .ok_or_else(|| format!("field {name:?} is not a string, as those before"))
+    };
+    Ok(Parts { text: text("prompt")?, target: Some(text("completion")?), rejected: None })
+}
+
 /// A prompt with its two answers, each a text, a message, or a list of messages that ends with it.
 fn preference(prompt: String, fields: &Fields) -> Result<Parts, String> {
     let answer = |name: &str| match &fields[name] {
@@ -352,8 +365,12 @@ mod tests {
         let texts = fields(r#"{"prompt": "a", "completion": "b"}"#);
         assert_eq!(Record::of(&texts), Some(Record::Completion));
         // Who asks for conversations gets them.
-        let said = Record::Conversation.read(&texts).unwrap();
-        assert_eq!(said, Parts { text: "a".to_owned(), target: Some("b".to_owned()), rejected: None });
+        for record in [Record::Conversation, Record::Completion] {
+            let said = record.read(&texts).unwrap();
+            assert_eq!(said, Parts { text: "a".to_owned(), target: Some("b".to_owned()), rejected: None });
+        }
+        let lists = Record::Completion.read(&fields(line)).unwrap_err();
+        assert!(lists.contains("\"prompt\" is not a string"), "{lists}");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::manifest::{FORMAT, FileSum, MANIFEST, MANIFEST_SUM, Manifest, hex};
 use super::{AVERAGES, Checkpoint, MODEL, OPTIMIZER, entries};
 use crate::disk::sync_dir;
 use crate::error::{Error, Result};
+use crate::params::Params;
 use crate::train::Trainer;
 use crate::weights::safetensors::{self, NamedView};
 use genera_tensor::{ParamId, Tensor};
@@ -112,10 +113,7 @@ fn write_all(
     }
     fs::create_dir(dir).map_err(at(dir))?;
     let params = trainer.model().params();
-    // What adapters stand beside is not in the checkpoint: the base has it.
-    let is_kept = |i: &usize| !params.has_adapters() || params.is_trained(ParamId(*i));
-    let kept = (0..params.len()).filter(is_kept);
-    let model = kept.map(|i| view(&params.specs()[i].name, params.master(ParamId(i))));
+    let model = kept(params).map(|id| view(&params.specs()[id.0].name, params.master(id)));
     let state = trainer.state();
     let optimizer = state.optimizer.iter().map(|(name, tensor)| view(name, tensor));
     let mut files = vec![
@@ -140,6 +138,36 @@ fn write_all(
     };
     write_manifest(dir, &manifest, create)?;
     Ok(manifest)
+}
+
+/// What a checkpoint has of a model. What adapters stand beside is not in it: the base has it.
+fn kept(params: &Params) -> impl Iterator<Item = ParamId> {
+    (0..params.len()).map(ParamId).filter(|&id| !params.has_adapters() || params.is_trained(id))
+}
+
+/// How much room a checkpoint takes.
+///
+/// # Units
+/// Bytes of its tensors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckpointSize {
+    /// The weights alone.
+    pub model_bytes: u64,
+    /// All of it.
+    pub n_bytes: u64,
+}
+
+impl CheckpointSize {
+    /// That of the checkpoints of a trainer.
+    pub fn of(trainer: &Trainer) -> Self {
+        let (params, state) = (trainer.model().params(), trainer.state());
+        let beside =
+            state.optimizer.iter().chain(state.averages.iter().flatten()).map(|(_, tensor)| tensor.n_elements());
+        let n_weights: usize = kept(params).map(|id| params.specs()[id.0].shape.n_elements()).sum();
+        // All are f32.
+        let [model_bytes, beside_bytes] = [n_weights, beside.sum()].map(|n| 4 * n as u64);
+        Self { model_bytes, n_bytes: model_bytes + beside_bytes }
+    }
 }
 
 fn view<'t>(name: &str, tensor: &'t Tensor) -> NamedView<'t> {

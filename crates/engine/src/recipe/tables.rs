@@ -366,7 +366,7 @@ table! {
         learning_rate: f64 = 1e-3,
         /// Highest learning rate of matrices under Muon.
         muon_learning_rate: Option<f64> = None,
-        /// Learning rate at the end of the schedule.
+        /// Learning rate that the schedule goes down to, and would reach at the step after the last.
         min_learning_rate: Option<f64> = None,
         /// Steps over which the learning rate rises.
         warmup_steps: Option<u64> = None,

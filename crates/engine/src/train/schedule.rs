@@ -9,7 +9,7 @@ pub struct Schedule {
     pub warmup_steps: u64,
     /// How it goes down after that.
     pub descent: Descent,
-    /// Share of the peak at the last step.
+    /// Share of the peak it goes down to, and would reach at the step after the last: so that the last one learns, too.
     pub floor: f64,
 }
 
@@ -32,17 +32,18 @@ pub enum Descent {
 }
 
 impl Schedule {
-    /// Share of the peak at step `step`, counted from 1.
+    /// Share of the peak at step `step`, counted from 1. The first step of a descent still has the share before it, as in
+    /// Hugging Face transformers and nanoGPT.
     ///
     /// # Range
-    /// 0 to 1; steps beyond the last are as the last.
+    /// 0 to 1; steps beyond the last are at the floor.
     pub fn share(&self, step: u64) -> f64 {
         let Self { steps, warmup_steps, floor, .. } = *self;
         if step < warmup_steps {
             return step as f64 / warmup_steps as f64;
         }
         let progress = |from: u64| {
-            let (done, all) = (step.saturating_sub(from) as f64, steps.saturating_sub(from).max(1) as f64);
+            let (done, all) = (step.saturating_sub(from + 1) as f64, steps.saturating_sub(from).max(1) as f64);
             (done / all).min(1.0)
         };
         let between = |share: f64| floor + (1.0 - floor) * share;
@@ -76,19 +77,22 @@ mod tests {
         for descent in [Descent::Cosine, Descent::Linear, Descent::InverseSqrt, Descent::Constant] {
             check(descent, &rising);
         }
-        check(Descent::Cosine, &[(60, 0.55), (110, 0.1), (500, 0.1)]);
-        check(Descent::Linear, &[(60, 0.55), (35, 0.775), (110, 0.1), (500, 0.1)]);
-        check(Descent::Late { decay_steps: 50 }, &[(10, 1.0), (60, 1.0), (85, 1.0 - 0.9 * 0.5_f64.sqrt()), (110, 0.1)]);
+        check(Descent::Cosine, &[(11, 1.0), (61, 0.55), (111, 0.1), (500, 0.1)]);
+        check(Descent::Linear, &[(11, 1.0), (61, 0.55), (36, 0.775), (110, 0.109), (111, 0.1), (500, 0.1)]);
+        check(Descent::Late { decay_steps: 50 }, &[(10, 1.0), (61, 1.0), (86, 1.0 - 0.9 * 0.5_f64.sqrt()), (111, 0.1)]);
         check(Descent::InverseSqrt, &[(40, 0.5), (90, 1.0 / 3.0)]);
         check(Descent::Constant, &[(110, 1.0)]);
     }
 
     #[test]
-    fn degenerate_runs_have_a_rate() {
+    fn every_step_learns() {
         for descent in [Descent::Cosine, Descent::Linear, Descent::Late { decay_steps: 9 }, Descent::InverseSqrt] {
-            for (steps, warmup_steps) in [(1, 0), (1, 1), (1, 5), (0, 0)] {
-                let share = Schedule { steps, warmup_steps, descent, floor: 0.0 }.share(1);
-                assert!((0.0..=1.0).contains(&share), "{descent:?} {steps} {warmup_steps}: {share}");
+            for (steps, warmup_steps) in [(1, 0), (1, 1), (1, 5), (2, 1), (3, 3), (40, 2), (0, 0)] {
+                let schedule = Schedule { steps, warmup_steps, descent, floor: 0.0 };
+                for step in 1..=steps.max(1) {
+                    let share = schedule.share(step);
+                    assert!(share > 0.0 && share <= 1.0, "{descent:?} {steps} {warmup_steps} at {step}: {share}");
+                }
             }
         }
     }

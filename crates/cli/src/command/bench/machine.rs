@@ -6,6 +6,7 @@ use crate::failure::Outcome;
 use crate::machine;
 use crate::rates::{self, Layer, Product, ReadBandwidth, SelfAttention};
 use crate::show::number;
+use crate::show::status_line::StatusLine;
 use genera_tensor::backend::cpu::Isa;
 use genera_tensor::{DType, Device};
 use serde::{Serialize, Serializer};
@@ -111,15 +112,25 @@ struct MeasuredAttention {
 pub fn run(arguments: &Arguments, common: Common) -> Outcome {
     let device = machine::device(common.threads);
     let small = if arguments.all { &SMALL[..] } else { &[] };
-    let shapes = SHAPES.iter().chain(small);
+    let shapes: Vec<_> = SHAPES.iter().chain(small).collect();
     let n_threads = device.kernels().n_threads();
+    let mut status = StatusLine::new();
     let read = rates::read_bandwidth(n_threads);
     let parallel_call_seconds = rates::parallel_call(n_threads);
-    let products: Vec<MeasuredProduct> =
-        shapes.flat_map(|&(name, layer)| measure_layer(&device, name, layer)).collect();
+    let mut products = Vec::with_capacity(shapes.len() * Product::ALL.len());
+    for (i, &&(name, layer)) in shapes.iter().enumerate() {
+        status.show(|| format!("measuring products: {name}, layer {} of {}", i + 1, shapes.len()));
+        products.extend(measure_layer(&device, name, layer));
+    }
+    status.show(|| "measuring the best rate of products".to_owned());
     let best = |dtype: DType, of: fn(&MeasuredProduct) -> f64| {
         products.iter().map(of).fold(rates::peak(n_threads, dtype, rates::LOOK), f64::max)
     };
+    let [f32_flops_per_s, bf16_flops_per_s] =
+        [best(DType::F32, |product| product.f32_flops_per_s), best(DType::Bf16, |product| product.bf16_flops_per_s)];
+    status.show(|| "measuring attention".to_owned());
+    let attention = ATTENTION.map(|shape| measure_attention(&device, shape));
+    drop(status);
     let ceilings = Ceilings {
         n_cores: machine::n_cores(),
         n_threads,
@@ -129,10 +140,10 @@ pub fn run(arguments: &Arguments, common: Common) -> Outcome {
         bf16_is_emulated: !machine::multiplies_bf16(),
         read,
         parallel_call_seconds,
-        f32_flops_per_s: best(DType::F32, |product| product.f32_flops_per_s),
-        bf16_flops_per_s: best(DType::Bf16, |product| product.bf16_flops_per_s),
+        f32_flops_per_s,
+        bf16_flops_per_s,
         products,
-        attention: ATTENTION.map(|shape| measure_attention(&device, shape)),
+        attention,
         origin: Origin::here(),
     };
     if common.json {

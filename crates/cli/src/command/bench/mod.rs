@@ -39,8 +39,7 @@ enum What {
     /// vocabulary.
     ///
     /// In the time by operation, cross_entropy is the head with its loss, both ways; linear all other layers; replay what is
-    /// computed a second time; other what lies between. It sums to the mean step. In JSON, times are seconds, and names say what a
-    /// figure is per.
+    /// computed a second time; other what lies between. It sums to the mean step. docs/concepts/speed.md has every key of --json.
     ///
     /// Example: genera bench train recipes/bench-a.toml --set train.dtype=bf16 --json
     Train(train::Arguments),
@@ -49,7 +48,7 @@ enum What {
     /// Example: genera bench generate --model model.gguf --prompt-tokens 512 --tokens 128
     Generate(generate::Arguments),
     /// The ceilings: instruction sets, memory bandwidth, the cost of sharing work among threads, and the rate of matrix products
-    /// and of attention of a Transformer's shapes.
+    /// and of attention of a Transformer's shapes; docs/concepts/speed.md has every key of --json.
     ///
     /// Example: genera bench machine --threads 1
     Machine(machine::Arguments),
