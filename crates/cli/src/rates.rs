@@ -194,11 +194,13 @@ pub fn attention(device: &Device, dtype: DType, shape: SelfAttention) -> f64 {
     })
 }
 
-/// How fast memory is read, and how that was measured.
+/// How fast memory is read, and changed where it lies, and how that was measured.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct ReadBandwidth {
-    /// Best rate of all threads together.
+pub struct Bandwidth {
+    /// Best rate of all threads together, of reading alone.
     pub read_bytes_per_s: f64,
+    /// Best rate of all threads together, what is read and what is written back: many processors do both at once.
+    pub update_bytes_per_s: f64,
     /// What was read each time.
     pub n_bytes_read: usize,
     /// What the last-level caches hold, where the system tells.
@@ -211,47 +213,64 @@ const LEAST_READ_BYTES: usize = 512 << 20;
 /// How many times the last-level caches' size is read, so that little of it is still there from the time before.
 const CACHES_READ: usize = 4;
 
-/// Best rate at which all threads together read memory that no cache holds. The threads are there before the clock starts, and
-/// each has written what it reads, so that it lies in the memory nearest to it.
-pub fn read_bandwidth(n_threads: usize) -> ReadBandwidth {
+/// Best rates at which all threads together read and change memory that no cache holds. The threads are there before the clock
+/// starts, and each has written what it reads, so that it lies in the memory nearest to it.
+pub fn bandwidth(n_threads: usize) -> Bandwidth {
     let last_level_cache_bytes = machine::last_level_cache_bytes();
     let spare = machine::available_bytes().map_or(usize::MAX, |bytes| bytes / 2);
     let n_bytes = (CACHES_READ * last_level_cache_bytes.unwrap_or(0)).max(LEAST_READ_BYTES).min(spare);
     let n_words = n_bytes / size_of::<u64>();
-    ReadBandwidth {
-        read_bytes_per_s: (8 * n_words) as f64 / seconds_to_read(n_words, n_threads),
+    let [read, update] = seconds_to_pass(n_words, n_threads);
+    Bandwidth {
+        read_bytes_per_s: (8 * n_words) as f64 / read,
+        update_bytes_per_s: (2 * 8 * n_words) as f64 / update,
         n_bytes_read: 8 * n_words,
         last_level_cache_bytes,
     }
 }
 
-/// Shortest time in which all threads together read so many words.
-fn seconds_to_read(n_words: usize, n_threads: usize) -> f64 {
+/// A pass over memory.
+type Pass = fn(&mut [u64]);
+
+const READ: Pass = |words| {
+    black_box(black_box(&*words).iter().fold(0_u64, |sum, word| sum.wrapping_add(*word)));
+};
+const UPDATE: Pass = |words| {
+    words.iter_mut().for_each(|word| *word = word.wrapping_add(1));
+    black_box(words);
+};
+
+/// Shortest times in which all threads together read so many words, and change them.
+fn seconds_to_pass(n_words: usize, n_threads: usize) -> [f64; 2] {
     let mut words = vec![0_u64; n_words];
     let parts: Vec<&mut [u64]> = words.chunks_mut(n_words.div_ceil(n_threads.max(1)).max(1)).collect();
-    let (barrier, n_rounds) = (&Barrier::new(parts.len()), 1 + N_READ_ROUNDS);
+    let barrier = &Barrier::new(parts.len());
     let mut parts = parts.into_iter();
     let own = parts.next().unwrap_or_default();
     std::thread::scope(|scope| {
         for part in parts {
-            scope.spawn(move || read_in_rounds(part, barrier, n_rounds));
+            scope.spawn(move || pass_in_rounds(part, barrier));
         }
-        read_in_rounds(own, barrier, n_rounds)
+        pass_in_rounds(own, barrier)
     })
 }
 
-/// How often memory is read, after once to warm up.
-const N_READ_ROUNDS: usize = 8;
+/// How often memory is passed over, after once to warm up.
+const N_ROUNDS: usize = 8;
 
-/// Reads `part` while the other threads read theirs; seconds of the fastest round but the first, as long as the slowest thread
-/// took.
-fn read_in_rounds(part: &mut [u64], barrier: &Barrier, n_rounds: usize) -> f64 {
+/// Reads `part`, then changes it, while the other threads do the same with theirs: seconds of the fastest rounds but the first, as
+/// long as the slowest thread took.
+fn pass_in_rounds(part: &mut [u64], barrier: &Barrier) -> [f64; 2] {
     part.fill(1);
+    [READ, UPDATE].map(|pass| fastest_round(part, barrier, pass))
+}
+
+fn fastest_round(part: &mut [u64], barrier: &Barrier, pass: Pass) -> f64 {
     let mut best = f64::INFINITY;
-    for round in 0..n_rounds {
+    for round in 0..=N_ROUNDS {
         barrier.wait();
         let start = Instant::now();
-        black_box(black_box(&*part).iter().fold(0_u64, |sum, word| sum.wrapping_add(*word)));
+        pass(part);
         barrier.wait();
         if round > 0 {
             best = best.min(start.elapsed().as_secs_f64());
@@ -347,7 +366,7 @@ mod tests {
         assert!((1e6..1e13).contains(&rate), "attention: {rate}");
         let n_words = (2 << 20) + 1;
         for n_threads in [1, 2, 3] {
-            let rate = (8 * n_words) as f64 / seconds_to_read(n_words, n_threads);
+            let rate = (8 * n_words) as f64 / seconds_to_pass(n_words, n_threads)[0];
             assert!((1e6..1e14).contains(&rate), "reading on {n_threads} threads: {rate}");
         }
         let call = parallel_call(2);

@@ -258,6 +258,7 @@ fn the_machine_is_measured() {
         assert!(best > 1e8 && number(&ceilings[rate]) >= best, "{rate}: {ceilings}");
     }
     assert!(number(&ceilings["read_bytes_per_s"]) > 1e8, "{ceilings}");
+    assert!(number(&ceilings["update_bytes_per_s"]) > 1e8, "{ceilings}");
     assert_keys_are_told_of(&ceilings);
     assert_has_origin(&ceilings);
     assert!((0.0..1e-3).contains(&number(&ceilings["parallel_call_seconds"])), "{ceilings}");
@@ -325,7 +326,7 @@ fn a_training_is_drawn_below_its_ceilings() {
     for point in products.iter().chain(stages).chain([&drawn["step"]]) {
         let rate = number(&point["flops_per_s"]);
         assert!(rate <= highest, "{point} in {drawn}");
-        let by_memory = number(&drawn["read_bytes_per_s"]) * number(&point["flops_per_byte"]);
+        let by_memory = number(&drawn["bytes_per_s"]) * number(&point["flops_per_byte"]);
         assert!(rate <= by_memory || point["cached"].is_string(), "{point} in {drawn}");
     }
     let names: Vec<&str> = stages.iter().map(|stage| stage["name"].as_str().unwrap()).collect();

@@ -20,8 +20,8 @@ use std::ops::Range;
 pub struct Roofline {
     /// What was measured, and on what.
     pub title: String,
-    /// How fast memory is read at best.
-    pub read_bytes_per_s: f64,
+    /// How fast memory is read and written at best, both counted.
+    pub bytes_per_s: f64,
     /// What the last-level caches hold, where the system tells.
     pub last_level_cache_bytes: Option<usize>,
     /// Blocks whose forward pass is done again on the way back; that is traffic, and no arithmetic of the model.
@@ -115,9 +115,9 @@ impl Stage {
 
 impl Measured {
     /// A point below the line of memory, unless caches have to do with it.
-    pub fn new(point: Point, held_bytes: f64, read_bytes_per_s: f64, last_level_cache_bytes: Option<usize>) -> Self {
+    pub fn new(point: Point, held_bytes: f64, bytes_per_s: f64, last_level_cache_bytes: Option<usize>) -> Self {
         let fits = last_level_cache_bytes.is_some_and(|n_bytes| held_bytes <= n_bytes as f64);
-        let is_above = point.flops_per_s > read_bytes_per_s * point.flops_per_byte;
+        let is_above = point.flops_per_s > bytes_per_s * point.flops_per_byte;
         let cached = if fits { Some(Cached::Fits) } else { is_above.then_some(Cached::Partly) };
         Self { point, held_bytes, cached }
     }
@@ -257,11 +257,11 @@ impl Roofline {
             let (y, side) = if above { (1.02 * y, VPos::Bottom) } else { (y / 1.02, VPos::Top) };
             Text::new(text, (x, y), ("sans-serif", 14).into_font().color(&INK).pos(Pos::new(HPos::Left, side)))
         };
-        let slope = |x: f64| (x, giga(self.read_bytes_per_s) * x);
-        let ridge = |peak: &Peak| peak.flops_per_s / self.read_bytes_per_s;
+        let slope = |x: f64| (x, giga(self.bytes_per_s) * x);
+        let ridge = |peak: &Peak| peak.flops_per_s / self.bytes_per_s;
         let top = ridge(&self.peaks[0]);
         plot.draw_series(LineSeries::new([slope(start), slope(top)], INK.stroke_width(2)))?;
-        let memory = format!("memory: {:.1} GB/s", giga(self.read_bytes_per_s));
+        let memory = format!("memory: {:.1} GB/s", giga(self.bytes_per_s));
         // Below the lowest ridge, where the names of the peaks begin.
         let (x, y) = slope((start * self.peaks.last().map_or(top, ridge)).sqrt());
         plot.draw_series([label(memory, (1.06 * x, y), false)])?;
@@ -340,7 +340,7 @@ impl Roofline {
             low..points().map(|point| of(point) * 1.5).fold(high, f64::max)
         };
         let (top, bottom) = (&self.peaks[0], &self.peaks[self.peaks.len() - 1]);
-        let [left, right] = [bottom, top].map(|peak| peak.flops_per_s / self.read_bytes_per_s);
+        let [left, right] = [bottom, top].map(|peak| peak.flops_per_s / self.bytes_per_s);
         [
             range(|point| point.place().0, left / 4.0, 40.0 * right),
             range(|point| point.place().1, giga(bottom.flops_per_s / 6.0), giga(1.4 * top.flops_per_s)),
@@ -391,7 +391,7 @@ mod tests {
         };
         Roofline {
             title: "a <model>".to_owned(),
-            read_bytes_per_s: 2e10,
+            bytes_per_s: 2e10,
             last_level_cache_bytes: Some(32 << 20),
             recomputed_blocks: 0,
             peaks: vec![peak("bf16", 2e11), peak("f32", 1e11)],

@@ -133,7 +133,7 @@ pub fn run(arguments: &Arguments, common: Common) -> Outcome {
         (n_steps > 0.0).then(|| rates::median(rounds.iter().map(|round| round.decode.as_secs_f64())) / n_steps);
     let weights_fit_in_cache = machine::last_level_cache_bytes().is_some_and(|n_bytes| weight_bytes < n_bytes);
     let share = |per_step: f64| {
-        weight_bytes as f64 / per_step / rates::read_bandwidth(device.kernels().n_threads()).read_bytes_per_s
+        weight_bytes as f64 / per_step / rates::bandwidth(device.kernels().n_threads()).read_bytes_per_s
     };
     let measured = Measured {
         device: device.kernels().name(),

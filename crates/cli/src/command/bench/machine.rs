@@ -4,7 +4,7 @@ use super::origin::Origin;
 use crate::command::Common;
 use crate::failure::Outcome;
 use crate::machine;
-use crate::rates::{self, Layer, Product, ReadBandwidth, SelfAttention};
+use crate::rates::{self, Bandwidth, Layer, Product, SelfAttention};
 use crate::show::number;
 use crate::show::status_line::StatusLine;
 use genera_tensor::backend::cpu::Isa;
@@ -64,7 +64,7 @@ struct Ceilings {
     /// Whether there is no instruction for products of bf16: they are widened to f32 first.
     bf16_is_emulated: bool,
     #[serde(flatten)]
-    read: ReadBandwidth,
+    memory: Bandwidth,
     /// What it costs to share work among all threads.
     parallel_call_seconds: f64,
     /// Best rates of products: of large ones, and of those below.
@@ -115,7 +115,7 @@ pub fn run(arguments: &Arguments, common: Common) -> Outcome {
     let shapes: Vec<_> = SHAPES.iter().chain(small).collect();
     let n_threads = device.kernels().n_threads();
     let mut status = StatusLine::new();
-    let read = rates::read_bandwidth(n_threads);
+    let memory = rates::bandwidth(n_threads);
     let parallel_call_seconds = rates::parallel_call(n_threads);
     let mut products = Vec::with_capacity(shapes.len() * Product::ALL.len());
     for (i, &&(name, layer)) in shapes.iter().enumerate() {
@@ -138,7 +138,7 @@ pub fn run(arguments: &Arguments, common: Common) -> Outcome {
         instruction_sets: InstructionSets(machine::instruction_sets()),
         isa: Isa::detect().name(),
         bf16_is_emulated: !machine::multiplies_bf16(),
-        read,
+        memory,
         parallel_call_seconds,
         f32_flops_per_s,
         bf16_flops_per_s,
@@ -184,7 +184,7 @@ fn print(ceilings: &Ceilings) {
         }
     }
     println!("kernels use        {}", ceilings.isa);
-    let ReadBandwidth { read_bytes_per_s, n_bytes_read, last_level_cache_bytes } = ceilings.read;
+    let Bandwidth { read_bytes_per_s, update_bytes_per_s, n_bytes_read, last_level_cache_bytes } = ceilings.memory;
     let cache =
         last_level_cache_bytes.map_or_else(String::new, |n| format!("; the last-level cache: {}", number::bytes(n)));
     println!(
@@ -192,6 +192,7 @@ fn print(ceilings: &Ceilings) {
         read_bytes_per_s / 1e9,
         number::bytes(n_bytes_read)
     );
+    println!("changes it at      {:.1} GB/s, reading and writing", update_bytes_per_s / 1e9);
     println!(
         "a parallel call    {:.1} µs, the work of {} threads aside",
         1e6 * ceilings.parallel_call_seconds,

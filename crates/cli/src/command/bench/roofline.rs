@@ -51,7 +51,7 @@ pub fn run(arguments: &Arguments, common: Common) -> Outcome {
     let mut recipe = arguments.training.recipe()?;
     answer_writer::check(output)?;
     let n_threads = machine::device(common.threads).kernels().n_threads();
-    let read_before = rates::read_bandwidth(n_threads).read_bytes_per_s;
+    let before = rates::bandwidth(n_threads).update_bytes_per_s;
     let training = train::measure(recipe.clone(), arguments.training.steps, common)?;
     if training.is_interrupted {
         eprintln!("genera: stopped before all was measured; no picture was drawn");
@@ -59,9 +59,9 @@ pub fn run(arguments: &Arguments, common: Common) -> Outcome {
     }
     // As it was made to fit into memory.
     recipe.train.recomputed_blocks = Some(training.recomputed_blocks);
-    let read_after = rates::read_bandwidth(n_threads).read_bytes_per_s;
-    let read_bytes_per_s = read_before.max(read_after).max(moved_by_optimizer(&recipe, &training)?);
-    let roofline = roofline(&recipe, &training, read_bytes_per_s, common)?;
+    let after = rates::bandwidth(n_threads).update_bytes_per_s;
+    let bytes_per_s = before.max(after).max(moved_by_optimizer(&recipe, &training)?);
+    let roofline = roofline(&recipe, &training, bytes_per_s, common)?;
     std::fs::write(output, roofline.to_svg()?).during(format!("cannot write {}", output.display()))?;
     if common.json {
         println!("{}", serde_json::to_string(&Report { roofline, training: &training })?);
@@ -72,13 +72,13 @@ pub fn run(arguments: &Arguments, common: Common) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-fn roofline(recipe: &Recipe, training: &Training, read_bytes_per_s: f64, common: Common) -> Outcome<Roofline> {
+fn roofline(recipe: &Recipe, training: &Training, bytes_per_s: f64, common: Common) -> Outcome<Roofline> {
     let device = machine::device(common.threads);
     let (config, dtype) = (trial::config(recipe)?, compute_dtype(recipe));
     let (rows, lens) = memory::largest_batch(recipe, &config);
     let layers = layers(&config, rows, lens, training.recomputed_blocks);
     let last_level_cache_bytes = machine::last_level_cache_bytes();
-    let measured = |point, held_bytes| Measured::new(point, held_bytes, read_bytes_per_s, last_level_cache_bytes);
+    let measured = |point, held_bytes| Measured::new(point, held_bytes, bytes_per_s, last_level_cache_bytes);
     let of_layer = |of: &Layers| {
         let name = name(of, &layers);
         Product::ALL.map(|product| {
@@ -111,7 +111,7 @@ fn roofline(recipe: &Recipe, training: &Training, read_bytes_per_s: f64, common:
             training.dtype,
             training.device
         ),
-        read_bytes_per_s,
+        bytes_per_s,
         last_level_cache_bytes,
         recomputed_blocks: training.recomputed_blocks,
         products,
