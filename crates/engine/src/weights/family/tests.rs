@@ -2,7 +2,7 @@
 
 use super::FAMILIES;
 use crate::config::{
-    FeedForward, ModelConfig, Placement, Position, QkNorm, RotaryScaling, ScoreScale, Window, long_rope_factor,
+    FeedForward, ModelConfig, Placement, Position, QkNorm, Rotary, RotaryScaling, ScoreScale, Window, long_rope_factor,
 };
 use crate::generate::{Ending, Rules};
 use crate::weights::PublishedGeneration;
@@ -133,6 +133,25 @@ fn rotary_positions_are_read_as_the_library_reads_them() {
     };
     let beside = json!({ "original_max_position_embeddings": 32 });
     assert_eq!((phi3(json!({})), phi3(beside)), (4096, 32));
+}
+
+/// The library turns a part of each head in the families whose code asks for it, and whole heads in all others.
+#[test]
+fn only_families_that_know_it_turn_a_part_of_a_head() {
+    let knowing = ["phi3", "gpt_neox"];
+    let mut known = 0;
+    for family in FAMILIES {
+        let json = json!({ "model_type": family.model_type, "hidden_size": 32, "num_attention_heads": 4, "head_dim": 8,
+            "num_key_value_heads": 4, "partial_rotary_factor": 0.5, "rotary_pct": 0.5 });
+        let Position::Rotary(Rotary { n_rotated, .. }) = read(json).unwrap().position else { continue };
+        assert_eq!(n_rotated, if knowing.contains(&family.model_type) { 4 } else { 8 }, "{family:?}");
+        known += 1;
+    }
+    assert_eq!(known, 10);
+    let config = read(json!({ "model_type": "phi3", "partial_rotary_factor": 0.75 })).unwrap();
+    for preferred in [None, Some("llama"), Some("qwen3")] {
+        assert_eq!(express_as(&config, preferred).unwrap().family.model_type, "phi3");
+    }
 }
 
 /// A share of a head that is no even number of features, and layers with a window in any order.
