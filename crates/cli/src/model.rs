@@ -295,7 +295,7 @@ fn of_checkpoint(
     };
     match purpose {
         Purpose::Training(_) | Purpose::Export => {}
-        Purpose::UseQuantised(format) => transformer.params_mut().freeze_as(format),
+        Purpose::UseQuantised(format) => transformer.params_mut().freeze_as(format)?,
         Purpose::Use(_) | Purpose::UseAsStored(_) | Purpose::UseInPlace(_) => transformer.params_mut().freeze(),
     }
     let special = base::special_of(run)?;

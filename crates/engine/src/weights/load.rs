@@ -381,7 +381,7 @@ impl Files {
         }
         let numbers = self.read(spec, found, device)?;
         if let Purpose::UseQuantised(format) = purpose {
-            return Ok(Kept::Packed(Arc::new(quantised(&spec.name, &numbers, format))));
+            return Ok(Kept::Packed(Arc::new(quantised(&spec.name, &numbers, format)?)));
         }
         let weight = if compute == DType::F32 { numbers } else { numbers.cast(compute) };
         Ok(Kept::Packed(Arc::new(packed(&weight))))
