@@ -94,7 +94,7 @@ fn an_opened_checkpoint_is_still_of_its_family() {
         let mut model = Transformer::new(config.clone(), initial_params(&config, 1, DType::F32, &device), &device);
         model.set_published_as(Some(model_type));
         let settings = TrainSettings::new(&recipe()).unwrap();
-        let trainer = Trainer::new(model, settings.clone());
+        let trainer = Trainer::new(model, settings);
         let run = dir.path().join(n.to_string());
         let saved = Checkpoints::open(&run).unwrap().save(&trainer, &progress(None)).unwrap();
         let opened = Checkpoint::open(&saved.dir).unwrap();
