@@ -263,7 +263,6 @@ fn of_run(path: &Path, purpose: Purpose, device: &Device) -> Outcome<LoadedModel
     of_checkpoint(&run, checkpoint, purpose, device)
 }
 
-/// The run whose `checkpoints/` this directory lies in.
 /// The run that a model is of: a run directory, one of its checkpoints, or the model in it.
 pub fn run_of(path: &Path) -> Option<RunDirectory> {
     let of_export = || {
@@ -273,6 +272,7 @@ pub fn run_of(path: &Path) -> Option<RunDirectory> {
     RunDirectory::open(path).ok().or_else(|| run_of_checkpoint(path)).or_else(of_export)
 }
 
+/// The run whose `checkpoints/` this directory lies in.
 fn run_of_checkpoint(path: &Path) -> Option<RunDirectory> {
     let path = path.canonicalize().ok().filter(|path| path.join("manifest.json").is_file())?;
     RunDirectory::open(path.parent()?.parent()?).ok()
@@ -301,7 +301,7 @@ fn of_checkpoint(
     };
     match purpose {
         Purpose::Training(_) | Purpose::Export => {}
-        Purpose::UseQuantised(format) => transformer.params_mut().freeze_as(format),
+        Purpose::UseQuantised(format) => transformer.params_mut().freeze_as(format)?,
         Purpose::Use(_) | Purpose::UseAsStored(_) | Purpose::UseInPlace(_) => transformer.params_mut().freeze(),
     }
     let special = base::special_of(run)?;

@@ -18,6 +18,7 @@ use crate::model::Transformer;
 use crate::params::{Params, layout, least_tensors};
 use crate::train::{TrainSettings, Trainer};
 use crate::weights::safetensors::Reader;
+use crate::weights::{FAMILIES, Family};
 use genera_tensor::{DType, Device, ParamId, Tensor};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -140,7 +141,10 @@ impl Checkpoint {
             let values = readers[holder.unwrap_or(0)].read(&spec.name, spec.shape.sizes())?;
             masters.push(Tensor::from_f32(device, spec.shape, &values));
         }
-        Ok(Transformer::new(config.clone(), Params::new(specs, masters, compute), device))
+        let mut model = Transformer::new(config.clone(), Params::new(specs, masters, compute), device);
+        let is_of = |family: &&Family| Some(family.model_type) == self.manifest.model_type.as_deref();
+        model.set_published_as(FAMILIES.into_iter().find(is_of).map(|family| family.model_type));
+        Ok(model)
     }
 
     fn reader(&self, file: &str) -> Result<Reader> {

@@ -7,6 +7,7 @@ pub use adapters::{Adapter, NewAdapter};
 use adapters::Settled;
 
 use crate::config::{FeedForward, Head, ModelConfig, Placement, Position, QkNorm, Stack};
+use crate::error::{Error, Result};
 use crate::weights::InFile;
 use genera_tensor::backend::{Elements, Matrix, PackedMatrix};
 use genera_tensor::quant::{BlockRows, Format};
@@ -523,15 +524,19 @@ impl Params {
     }
 
     /// As [`Params::freeze`], every matrix rounded to a format.
-    pub fn freeze_as(&mut self, format: Format) {
+    ///
+    /// # Errors
+    /// When the format cannot hold a number.
+    pub fn freeze_as(&mut self, format: Format) -> Result<()> {
         for i in 0..self.specs.len() {
             if self.is_multiplied(i)
                 && let Some(master) = self.masters[i].take()
             {
-                self.packed[i] = Some(Arc::new(quantised(&self.specs[i].name, &master, format)));
+                self.packed[i] = Some(Arc::new(quantised(&self.specs[i].name, &master, format)?));
                 self.rounded[i] = None;
             }
         }
+        Ok(())
     }
 
     /// Keeps only the packed form of every matrix that a model multiplies by: half of the memory or less, and the model
@@ -587,17 +592,35 @@ impl Params {
 
 /// A matrix rounded to a format, as products use it; tables of tokens to 8 bits at least, and one whose rows are no whole
 /// blocks not at all.
-pub(crate) fn quantised(name: &str, weight: &Tensor, format: Format) -> PackedMatrix {
-    let [.., width] = *weight.shape().sizes() else { return packed(weight) };
+///
+/// # Errors
+/// As [`encode`].
+pub(crate) fn quantised(name: &str, weight: &Tensor, format: Format) -> Result<PackedMatrix> {
+    let [.., width] = *weight.shape().sizes() else { return Ok(packed(weight)) };
     let is_table = name == EMBEDDING || name == "head.weight";
     let wanted = if is_table && format != Format::Q6K { Format::Q8_0 } else { format };
     let Some(format) = [wanted, Format::Q8_0].into_iter().find(|format| width.is_multiple_of(format.block_len()))
     else {
-        return packed(weight);
+        return Ok(packed(weight));
     };
     let mut bytes = vec![0; format.bytes_of(weight.n_elements())];
-    format.encode(weight.view().f32(), &mut bytes);
-    weight.device().kernels().pack_blocks(width, &[BlockRows::new(format, width, &bytes)])
+    encode(name, format, weight.view().f32(), &mut bytes)?;
+    Ok(weight.device().kernels().pack_blocks(width, &[BlockRows::new(format, width, &bytes)]))
+}
+
+/// Rounds numbers of a tensor of this name to a format.
+///
+/// # Errors
+/// [`Error::Config`] when they are too large for it, or are to be codes and no numbers.
+pub(crate) fn encode(name: &str, format: Format, numbers: &[f32], bytes: &mut [u8]) -> Result<()> {
+    format.encode(numbers, bytes);
+    if format.holds(numbers, bytes) {
+        return Ok(());
+    }
+    let format = format.name();
+    Err(Error::Config(format!(
+        "'{name}' has numbers that {format} cannot hold, too large or not finite; take bf16 or f32"
+    )))
 }
 
 /// A weight rearranged for products.

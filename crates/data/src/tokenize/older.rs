@@ -1,12 +1,12 @@
 //! Tokenizers in the files that came before `tokenizer.json`, as a `tokenizer.json` says the same.
 //!
 //! Which files there are and what they mean depends on the class of the tokenizer: `vocab.json` and `merges.txt` (GPT-2, OPT,
-//! BART, RoBERTa), `vocab.txt` (BERT), `tokenizer.model` or `spiece.model` (Llama, Gemma, T5), `source.spm` and `vocab.json` (Marian).
+//! BART, RoBERTa), `vocab.txt` (BERT), `tokenizer.model` or `spiece.model` (Llama, Gemma, T5, Pegasus), `source.spm` and `vocab.json` (Marian).
 //!
 //! Source: Hugging Face transformers 5, `tokenization_*.py` of each class and `convert_slow_tokenizer.py`.
 
 use super::json::{name_of, read, read_bytes, read_if_there, role_of};
-use super::sentence_piece::{Algorithm, PieceKind, SentencePiece};
+use super::sentence_piece::{Algorithm, Piece, PieceKind, SentencePiece};
 use crate::{Error, Result};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashMap};
@@ -52,6 +52,7 @@ pub(super) fn load(directory: &Path) -> Result<Option<Older>> {
         Class::Gpt2 | Class::Roberta => byte_level(directory, &config)?,
         Class::Bert => word_piece(directory, &config)?,
         Class::T5 => t5(directory, &config)?,
+        Class::Pegasus => pegasus(directory, &config)?,
         Class::Llama | Class::Gemma => llama(directory, &config)?,
         Class::Marian => marian(directory, &config)?,
     };
@@ -87,6 +88,7 @@ enum Class {
     Roberta,
     Bert,
     T5,
+    Pegasus,
     Llama,
     Gemma,
     Marian,
@@ -102,6 +104,7 @@ impl Class {
             "RobertaTokenizer" | "BartTokenizer" => Some(Self::Roberta),
             "BertTokenizer" | "DistilBertTokenizer" | "ElectraTokenizer" => Some(Self::Bert),
             "T5Tokenizer" => Some(Self::T5),
+            "PegasusTokenizer" => Some(Self::Pegasus),
             "LlamaTokenizer" => Some(Self::Llama),
             "GemmaTokenizer" => Some(Self::Gemma),
             "MarianTokenizer" => Some(Self::Marian),
@@ -117,6 +120,7 @@ impl Class {
             "bart" | "roberta" => Self::Roberta,
             "bert" | "distilbert" | "electra" => Self::Bert,
             "t5" | "mt5" => Self::T5,
+            "pegasus" => Self::Pegasus,
             "llama" | "mistral" | "mixtral" => Self::Llama,
             "gemma" | "gemma2" | "gemma3_text" => Self::Gemma,
             "marian" => Self::Marian,
@@ -144,7 +148,9 @@ impl Class {
                 "unk_token": "[UNK]", "sep_token": "[SEP]", "pad_token": "[PAD]", "cls_token": "[CLS]",
                 "mask_token": "[MASK]",
             }),
-            Self::T5 | Self::Marian => json!({ "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>" }),
+            Self::T5 | Self::Marian | Self::Pegasus => {
+                json!({ "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>" })
+            }
             Self::Llama => {
                 json!({ "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "add_bos_token": true })
             }
@@ -173,7 +179,7 @@ impl Class {
                     _ => Value::Null,
                 }
             }
-            Self::T5 | Self::Marian => match token("eos_token") {
+            Self::T5 | Self::Marian | Self::Pegasus => match token("eos_token") {
                 Some((name, id)) => json!({
                     "type": "TemplateProcessing",
                     "single": [
@@ -197,7 +203,7 @@ fn unknown(directory: &Path, what: &str) -> Error {
         directory,
         format!(
             "has no tokenizer.json, and its older files are {what}; read are those of GPT2Tokenizer, RobertaTokenizer, \
-             BartTokenizer, BertTokenizer, T5Tokenizer, LlamaTokenizer, GemmaTokenizer and MarianTokenizer (transformers writes \
+             BartTokenizer, BertTokenizer, T5Tokenizer, PegasusTokenizer, LlamaTokenizer, GemmaTokenizer and MarianTokenizer (transformers writes \
              a tokenizer.json: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR))"
         ),
     )
@@ -371,17 +377,40 @@ fn t5(directory: &Path, config: &Value) -> Result<Parts> {
         let path = directory.join("tokenizer_config.json");
         return Err(Error::bad_file(&path, format!("has extra_ids {n_extra}; at most {MAX_EXTRA} are read")));
     }
-    let extra =
-        |i: u64| super::sentence_piece::Piece { text: format!("<extra_id_{i}>"), score: 0.0, kind: PieceKind::Control };
-    model.pieces.extend((0..n_extra).rev().map(extra));
-    let (ids, marked) = ids_of(&model);
-    if model.algorithm != Algorithm::Unigram {
-        return Err(unknown(directory, "of the class T5Tokenizer, but with merges"));
-    }
-    Ok(Parts { model: model.model()?, ids, marked, ..words_at_spaces(&model) })
+    model.pieces.extend((0..n_extra).rev().map(|i| mark(format!("<extra_id_{i}>"))));
+    unigram(directory, "T5Tokenizer", &model)
 }
 
-/// How T5 and Marian cut texts into words.
+/// Pegasus's way: as T5's, and after padding and end come marks that only its first training used.
+fn pegasus(directory: &Path, config: &Value) -> Result<Parts> {
+    const N_MARKS: usize = 103;
+    const FIRST: usize = 2;
+    let mut model = sentence_piece(directory, &["spiece.model"])?;
+    if config["offset"].as_u64().is_some_and(|n| n != N_MARKS as u64) || model.unknown < FIRST {
+        return Err(unknown(directory, "of the class PegasusTokenizer with other marks than <mask_1> to <unk_102>"));
+    }
+    let marks = ["<mask_1>", "<mask_2>"].map(str::to_owned).into_iter();
+    let marks = marks.chain((2..N_MARKS).map(|i| format!("<unk_{i}>")));
+    model.pieces.splice(FIRST..FIRST, marks.map(mark));
+    model.unknown += N_MARKS;
+    unigram(directory, "PegasusTokenizer", &model)
+}
+
+/// A piece that no text is cut into.
+fn mark(text: String) -> Piece {
+    Piece { text, score: 0.0, kind: PieceKind::Control }
+}
+
+/// The parts of a tokenizer of this class, whose pieces are chosen by their scores.
+fn unigram(directory: &Path, class: &str, model: &SentencePiece) -> Result<Parts> {
+    let (ids, marked) = ids_of(model);
+    if model.algorithm != Algorithm::Unigram {
+        return Err(unknown(directory, &format!("of the class {class}, but with merges")));
+    }
+    Ok(Parts { model: model.model()?, ids, marked, ..words_at_spaces(model) })
+}
+
+/// How T5, Pegasus and Marian cut texts into words.
 fn words_at_spaces(model: &SentencePiece) -> Parts {
     let pre_tokenizers = json!([{ "type": "WhitespaceSplit" }, metaspace("always", true)]);
     Parts {

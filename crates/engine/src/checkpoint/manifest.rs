@@ -33,6 +33,9 @@ pub struct Manifest {
     pub validation_loss: Option<f64>,
     /// The architecture.
     pub config: ModelConfig,
+    /// `model_type` of the published files that the run began with; older manifests do not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_type: Option<String>,
     /// The recipe, complete.
     pub recipe: String,
     /// The other files.

@@ -2,8 +2,14 @@
 
 use super::write::{Create, Target};
 use super::*;
+use crate::model::initial_params;
 use crate::recipe::TrainRecipe;
 use crate::train::fixture::{batch, preset, recipe, rich_recipe, trainer, trainer_on, weights};
+use crate::weights::{
+    CardFacts, GgufFacts, GgufFile, Origin, PublishedGeneration, Purpose, SpecialIds, config_json, export_gguf,
+    export_hf, read_config,
+};
+use serde_json::json;
 use std::cell::Cell;
 use std::io::{self, Write};
 use std::rc::Rc;
@@ -61,6 +67,61 @@ fn a_loaded_model_has_the_averaged_weights() {
     let model = saved.model(DType::F32, &Device::cpu(1)).unwrap();
     assert_ne!(weights(&model), weights(trainer.model()));
     assert_eq!(weights(&model), trainer.with_averaged(weights));
+}
+
+/// Several families have an architecture in common; files keep the one that the run began with.
+#[test]
+fn an_opened_checkpoint_is_still_of_its_family() {
+    let sizes = json!({
+        "vocab_size": 13, "hidden_size": 16, "intermediate_size": 32, "ffn_dim": 32, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 16,
+    });
+    let (device, dir) = (Device::cpu(1), tempfile::tempdir().unwrap());
+    for (n, (model_type, more, in_gguf)) in [
+        ("phi3", json!({ "sliding_window": 5 }), Some("phi3")),
+        ("phi3", json!({ "sliding_window": null, "partial_rotary_factor": 0.75 }), Some("phi3")),
+        ("phi3", json!({ "sliding_window": null }), Some("phi3")),
+        ("mistral", json!({ "sliding_window": null }), Some("llama")),
+        ("opt", json!({ "activation_function": "gelu_new" }), None),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut json = sizes.as_object().unwrap().clone();
+        json.insert("model_type".to_owned(), json!(model_type));
+        json.extend(more.as_object().unwrap().clone());
+        let config = config_json::parse(Path::new("config.json"), &json).unwrap().model;
+        let mut model = Transformer::new(config.clone(), initial_params(&config, 1, DType::F32, &device), &device);
+        model.set_published_as(Some(model_type));
+        let settings = TrainSettings::new(&recipe()).unwrap();
+        let trainer = Trainer::new(model, settings);
+        let run = dir.path().join(n.to_string());
+        let saved = Checkpoints::open(&run).unwrap().save(&trainer, &progress(None)).unwrap();
+        let opened = Checkpoint::open(&saved.dir).unwrap();
+        let resumed = opened.resume(settings, DType::F32, &device).unwrap();
+        assert_eq!(resumed.model().published_as(), Some(model_type), "{json:?}");
+        let (model, special) = (opened.model(DType::F32, &device).unwrap(), SpecialIds::default());
+        let (generation, card) = (PublishedGeneration::default(), CardFacts::default());
+        let exported = export_hf(&model, &run, &special, &generation, &card, None).unwrap();
+        assert_eq!(exported.family.unwrap().model_type, model_type, "{json:?}");
+        assert_eq!(read_config(&run).unwrap().model, config, "{json:?}");
+        let facts =
+            GgufFacts { name: "test".to_owned(), special, generation, origin: Origin::default(), tokenizer: None };
+        let path = run.join("model.gguf");
+        let written = export_gguf(&model, &path, None, &facts).ok();
+        let found = written.map(|_| GgufFile::open(&path).unwrap().load(&device, Purpose::Export).unwrap());
+        assert_eq!(found.and_then(|found| found.transformer.published_as()), in_gguf, "{json:?}");
+    }
+}
+
+/// As all were before they said of which family the model is.
+#[test]
+fn a_manifest_without_a_family_is_read() {
+    let (_dir, checkpoints, _) = saved_run(1);
+    let text = fs::read_to_string(checkpoints.list().unwrap()[0].1.join("manifest.json")).unwrap();
+    assert!(!text.contains("model_type"), "{text}");
+    let manifest = Manifest::parse(Path::new("manifest.json"), text.as_bytes()).unwrap();
+    assert_eq!(manifest.model_type, None);
 }
 
 #[test]

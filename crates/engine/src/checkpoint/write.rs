@@ -133,6 +133,7 @@ fn write_all(
         seed,
         validation_loss,
         config: trainer.model().config().clone(),
+        model_type: trainer.model().published_as().map(str::to_owned),
         recipe: recipe.to_owned(),
         files,
     };

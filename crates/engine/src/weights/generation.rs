@@ -74,7 +74,8 @@ impl PublishedGeneration {
         let mut published = Self {
             temperature: fields.number_if_given("temperature", 0.0..=1e3)?,
             top_k: fields.whole_if_given("top_k")?.map(|k| k as usize),
-            top_p: share("top_p")?,
+            // The library keeps one token in any case.
+            top_p: share("top_p")?.map(|share| share.max(f64::from(f32::MIN_POSITIVE))),
             min_p: share("min_p")?,
             repetition_penalty: fields.number_if_given("repetition_penalty", 1e-3..=1e3)?,
             max_tokens: fields.size_if_given("max_new_tokens")?.or(max_length.map(|len| (len - 1).max(1))),
@@ -235,6 +236,7 @@ fn rules(fields: &Fields<'_>) -> Result<Rules> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::generate::Sampling;
     use std::path::Path;
 
     fn read(json: Value) -> Result<PublishedGeneration> {
@@ -355,6 +357,15 @@ mod tests {
         ] {
             let published = read_of(json.clone(), is_encoder_decoder).unwrap();
             assert_eq!(read_of(Value::Object(published.to_json()), is_encoder_decoder).unwrap(), published, "{json}");
+        }
+    }
+
+    #[test]
+    fn a_top_p_of_0_leaves_one_token() {
+        for json in [json!({ "top_p": 0 }), json!({ "do_sample": false, "top_p": 0.0 })] {
+            let top_p = read(json).unwrap().top_p.unwrap() as f32;
+            assert!(top_p < 1e-30);
+            Sampling { top_p, ..Sampling::default() }.validate(4).unwrap();
         }
     }
 

@@ -111,6 +111,11 @@ pub(super) trait Store: Send + Sync {
     /// Where they are, for messages.
     fn place(&self) -> &Path;
 
+    /// What the architecture is read from, for messages.
+    fn configuration(&self) -> &'static str {
+        "config.json"
+    }
+
     /// All names, in no order.
     fn names(&self) -> Vec<&str>;
 
@@ -181,7 +186,8 @@ impl Files {
             return Ok(());
         }
         Err(self.error(format!(
-            "has {n} tensors, but the layers and experts that config.json asks for take at least {least}; do the two belong together?"
+            "has {n} tensors, but the layers and experts that {} asks for take at least {least}; do the two belong together?",
+            self.store.configuration()
         )))
     }
 
@@ -219,15 +225,21 @@ impl Files {
         for source in tensors {
             let name = self.present(&source.name).or_else(|| also.first().cloned()).ok_or_else(|| {
                 self.error(format!(
-                    "has no tensor '{}' of shape {:?}, which is '{}' here and which config.json asks for",
-                    source.name, source.shape, spec.name
+                    "has no tensor '{}' of shape {:?}, which is '{}' here and which {} asks for",
+                    source.name,
+                    source.shape,
+                    spec.name,
+                    self.store.configuration()
                 ))
             })?;
             let found = self.store.shape(&name).unwrap_or_default();
             if found != source.shape {
                 return Err(self.error(format!(
-                    "tensor '{name}' has shape {found:?}, but config.json asks for {:?} (it is '{}' here, of shape {})",
-                    source.shape, spec.name, spec.shape
+                    "tensor '{name}' has shape {found:?}, but {} asks for {:?} (it is '{}' here, of shape {})",
+                    self.store.configuration(),
+                    source.shape,
+                    spec.name,
+                    spec.shape
                 )));
             }
             names.push(name);
@@ -238,7 +250,11 @@ impl Files {
     fn sources(&self, model: &ModelConfig, spec: &ParamSpec) -> Result<Sources> {
         let Some(table) = self.table else { return Ok(Sources::own(spec)) };
         Sources::of(table.rows, model, spec).ok_or_else(|| {
-            self.error(format!("{} has no weight for '{}', which config.json asks for", table.model_type, spec.name))
+            let configuration = self.store.configuration();
+            self.error(format!(
+                "{} has no weight for '{}', which {configuration} asks for",
+                table.model_type, spec.name
+            ))
         })
     }
 
@@ -259,7 +275,8 @@ impl Files {
     }
 
     fn different(&self, copy: &str, first: &str) -> Error {
-        self.error(format!("'{copy}' differs from '{first}', but config.json says that one serves as both"))
+        let configuration = self.store.configuration();
+        self.error(format!("'{copy}' differs from '{first}', but {configuration} says that one serves as both"))
     }
 
     /// Whether two tensors hold the same numbers.
@@ -327,9 +344,10 @@ impl Files {
         let n_layers: Vec<String> =
             model.stacks().iter().map(|(name, stack)| format!("{} in the {name}", stack.n_layers)).collect();
         Err(self.error(format!(
-            "has {} tensors that a {kind} model with {} layers does not have, '{first}' for one; do config.json and the weights belong together?",
+            "has {} tensors that a {kind} model with {} layers does not have, '{first}' for one; do {} and the weights belong together?",
             unknown.len(),
-            n_layers.join(" and ")
+            n_layers.join(" and "),
+            self.store.configuration()
         )))
     }
 
@@ -363,7 +381,7 @@ impl Files {
         }
         let numbers = self.read(spec, found, device)?;
         if let Purpose::UseQuantised(format) = purpose {
-            return Ok(Kept::Packed(Arc::new(quantised(&spec.name, &numbers, format))));
+            return Ok(Kept::Packed(Arc::new(quantised(&spec.name, &numbers, format)?)));
         }
         let weight = if compute == DType::F32 { numbers } else { numbers.cast(compute) };
         Ok(Kept::Packed(Arc::new(packed(&weight))))
@@ -535,7 +553,8 @@ fn check_tables(model: &ModelConfig, files: &Files) -> Result<()> {
         return Ok(());
     }
     Err(files.error(format!(
-        "config.json asks for a context of {} tokens, whose table of positions takes {n_bytes} bytes; at most {MAX_TABLE_BYTES} are allowed, lower it there",
+        "{} asks for a context of {} tokens, whose table of positions takes {n_bytes} bytes; at most {MAX_TABLE_BYTES} are allowed, lower it there",
+        files.store.configuration(),
         model.context_len
     )))
 }

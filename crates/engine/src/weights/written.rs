@@ -3,11 +3,9 @@
 use super::in_file::{CHUNK, Sink};
 use super::load::{head_blocks, transpose};
 use super::names::{Lie, Sources};
-use crate::error::Error;
-use crate::params::{EMBEDDING, ParamSpec, Params};
+use crate::params::{EMBEDDING, ParamSpec, Params, encode};
 use genera_tensor::ParamId;
 use genera_tensor::quant::Format;
-use half::f16;
 use std::borrow::Cow;
 use std::io::{self, Write};
 use std::ops::Range;
@@ -91,20 +89,15 @@ impl<'p> Data<'p> {
     /// Writes the numbers in a format; `name` is for messages.
     ///
     /// # Errors
-    /// As [`Self::each_chunk`]; when a number is too large for f16.
+    /// As [`Self::each_chunk`]; when the format cannot hold a number.
     ///
     /// # Panics
     /// When they are not whole blocks of the format.
     pub(super) fn encode(&self, name: &str, format: Format, out: &mut dyn Write) -> io::Result<()> {
         let mut bytes = Vec::new();
         self.each_chunk(&mut |numbers| {
-            if format == Format::F16 && numbers.iter().any(|x| x.is_finite() && f16::from_f32(*x).is_infinite()) {
-                return Err(io::Error::other(Error::Config(format!(
-                    "'{name}' has numbers that f16 cannot hold, whose largest is 65504; take bf16 or f32"
-                ))));
-            }
             bytes.resize(format.bytes_of(numbers.len()), 0);
-            format.encode(numbers, &mut bytes);
+            encode(name, format, numbers, &mut bytes).map_err(io::Error::other)?;
             out.write_all(&bytes)
         })
     }

@@ -35,7 +35,22 @@ impl Format {
             encode(x, out);
         }
     }
+
+    /// Whether what [`encode`](Self::encode) wrote stands for the numbers: none is too large for it, and in blocks of codes
+    /// all are finite.
+    pub fn holds(self, values: &[f32], encoded: &[u8]) -> bool {
+        let mut decoded = [0.0; MAX_BLOCK_LEN];
+        values.chunks(MAX_BLOCK_LEN).zip(encoded.chunks(self.bytes_of(MAX_BLOCK_LEN))).all(|(values, encoded)| {
+            let decoded = &mut decoded[..values.len()];
+            self.decode(encoded, decoded);
+            let is_held = |(x, y): (&f32, &f32)| if x.is_finite() { y.is_finite() } else { self.coding().is_none() };
+            values.iter().zip(&*decoded).all(is_held)
+        })
+    }
 }
+
+/// A number of elements that are whole blocks in every format.
+const MAX_BLOCK_LEN: usize = 256;
 
 /// Stores a half and gives what it stands for.
 fn put_half(out: &mut [u8], value: f32) -> f32 {

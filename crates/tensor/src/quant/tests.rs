@@ -70,6 +70,23 @@ fn zeros_and_constants_are_exact() {
     }
 }
 
+/// Scales are halves, and codes stand for numbers.
+#[test]
+fn numbers_beyond_a_format_are_not_held() {
+    for format in Format::all().filter(|format| format.can_encode()) {
+        let (is_coded, is_wide) = (format.coding().is_some(), matches!(format, Format::F32 | Format::Bf16));
+        for (value, expected) in
+            [(1.0, true), (1e10, is_wide), (1e20, is_wide), (f32::NAN, !is_coded), (f32::INFINITY, !is_coded)]
+        {
+            let mut values = [0.5; 2 * MAX_BLOCK];
+            values[MAX_BLOCK + 7] = value;
+            let mut bytes = vec![0; format.bytes_of(values.len())];
+            format.encode(&values, &mut bytes);
+            assert_eq!(format.holds(&values, &bytes), expected, "{}: {value}", format.name());
+        }
+    }
+}
+
 /// Blocks that were decoded are encoded to the same numbers.
 #[test]
 fn encoding_again_loses_nothing_in_the_small_formats() {

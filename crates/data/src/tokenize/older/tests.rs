@@ -103,6 +103,25 @@ fn pieces_of_t5_with_marks_behind() {
 }
 
 #[test]
+fn marks_of_pegasus_come_before_its_pieces() {
+    let all = [&[("<pad>", 0.0, 3), ("</s>", 0.0, 3), ("<unk>", 0.0, 2)], &LETTERS[..]].concat();
+    let spiece = model(&pieces(&all), &[0x18, 1, 0xc0, 0x02, 2], &[]);
+    let load = |config: &str| {
+        let (class, config) = (br#"{"model_type": "pegasus"}"#, config.as_bytes());
+        load(&[("spiece.model", &spiece[..]), ("config.json", class), ("tokenizer_config.json", config)])
+    };
+    let pegasus = load(r#"{"tokenizer_class": "PegasusTokenizerFast"}"#).unwrap();
+    assert_eq!(pegasus.encode_framed(" ab  cab\tx").unwrap(), [107, 106, 110, 108, 109, 106, 105, 1]);
+    assert_eq!(pegasus.decode(&[107, 106, 110, 108, 109, 1]), "ab cab");
+    let marks = [2, 3, 4, 104, 105].map(|id| pegasus.token_text(id));
+    assert_eq!(marks, ["<mask_1>", "<mask_2>", "<unk_2>", "<unk_102>", "<unk>"]);
+    let special = pegasus.vocab().special;
+    assert_eq!((pegasus.vocab().size, special.padding, special.end, special.begin), (111, Some(0), Some(1), None));
+    let other = load(r#"{"offset": 0}"#).err().expect("it is not read").to_string();
+    assert!(other.contains("PegasusTokenizer with other marks"), "{other}");
+}
+
+#[test]
 fn merges_of_llama_by_scores() {
     let bytes = (0..=u8::MAX).map(|byte| (format!("<0x{byte:02X}>"), 0.0, 6));
     let mut all = pieces(&[("<unk>", 0.0, 2), ("<s>", 0.0, 3), ("</s>", 0.0, 3)]);

@@ -37,7 +37,7 @@ pub(super) static GPT_NEOX: Family = Family {
 };
 
 const ROPE: rope::Defaults =
-    rope::Defaults { theta_key: "rotary_emb_base", share: 0.25, share_key: "rotary_pct", ..rope::DEFAULTS };
+    rope::Defaults { theta_key: "rotary_emb_base", share: Some(("rotary_pct", 0.25)), ..rope::DEFAULTS };
 
 fn read(fields: &Fields<'_>) -> Result<ModelConfig> {
     let d_model = fields.size("hidden_size", 6144)?;
@@ -86,7 +86,7 @@ fn write(config: &ModelConfig) -> Map<String, Value> {
         // For readers older than `rope_parameters`; theirs is read before.
         map.insert("rotary_emb_base".to_owned(), json!(rotary.theta));
         map.insert("rotary_pct".to_owned(), json!(rope::share(rotary.n_rotated, stack.attention.d_head)));
-        map["rope_parameters"]["partial_rotary_factor"] = map["rotary_pct"].clone();
+        map["rope_parameters"][rope::SHARE] = map["rotary_pct"].clone();
     }
     map
 }

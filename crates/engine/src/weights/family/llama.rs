@@ -280,7 +280,7 @@ fn read_phi3(fields: &Fields<'_>) -> Result<ModelConfig> {
         d_ff: 8_192,
         context_len: 4_096,
         eps: 1e-5,
-        rope: rope::Defaults { original_context_len: Some(4_096), ..rope::DEFAULTS },
+        rope: rope::Defaults { share: Some((rope::SHARE, 1.0)), original_context_len: Some(4_096), ..rope::DEFAULTS },
         ..DEFAULTS
     };
     let (config, mut stack) = read_common(fields, &defaults)?;

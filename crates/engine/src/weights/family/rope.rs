@@ -12,9 +12,9 @@ const KINDS: [&str; 6] = ["default", "linear", "dynamic", "llama3", "yarn", "lon
 pub(super) struct Defaults {
     pub(super) theta: f64,
     pub(super) theta_key: &'static str,
-    /// Share of each head that is turned.
-    pub(super) share: f64,
-    pub(super) share_key: &'static str,
+    /// The key of the share of each head that is turned, and that share; none where the library turns whole heads, whatever
+    /// a file says.
+    pub(super) share: Option<(&'static str, f64)>,
     /// Context first trained with, where only the file and not the object says another; the model's own when absent.
     pub(super) original_context_len: Option<usize>,
 }
@@ -22,13 +22,11 @@ pub(super) struct Defaults {
 /// The key of the context first trained with, in a file or in its object.
 pub(in crate::weights) const ORIGINAL_CONTEXT_LEN: &str = "original_max_position_embeddings";
 
-pub(super) const DEFAULTS: Defaults = Defaults {
-    theta: 10_000.0,
-    theta_key: "rope_theta",
-    share: 1.0,
-    share_key: "partial_rotary_factor",
-    original_context_len: None,
-};
+/// The key of the share of a head that is turned, in the object and mostly beside it.
+pub(super) const SHARE: &str = "partial_rotary_factor";
+
+pub(super) const DEFAULTS: Defaults =
+    Defaults { theta: 10_000.0, theta_key: "rope_theta", share: None, original_context_len: None };
 
 /// Rotary positions that are alike in all layers.
 pub(super) fn read(fields: &Fields<'_>, defaults: &Defaults, d_head: usize, context_len: usize) -> Result<Rotary> {
@@ -47,11 +45,16 @@ pub(super) fn of_object(
     context_len: usize,
 ) -> Result<Rotary> {
     let theta = fields.positive(defaults.theta_key, defaults.theta)?;
-    let share = fields.positive(defaults.share_key, defaults.share)?;
-    let n_rotated = |share: f64| (d_head as f64 * share) as usize;
-    let Some(rope) = rope else { return Ok(Rotary::plain(theta, n_rotated(share))) };
+    let n_rotated = match defaults.share {
+        None => d_head,
+        Some((key, usual)) => {
+            let beside = fields.positive(key, usual)?;
+            let share = rope.map_or(Ok(beside), |rope| rope.positive(SHARE, beside))?;
+            (d_head as f64 * share) as usize
+        }
+    };
+    let Some(rope) = rope else { return Ok(Rotary::plain(theta, n_rotated)) };
     let theta = rope.positive("rope_theta", theta)?;
-    let n_rotated = n_rotated(rope.positive("partial_rotary_factor", share)?);
     let scaling = scaling(fields, rope, defaults, context_len)?;
     Ok(Rotary { scaling, ..Rotary::plain(theta, n_rotated) })
 }
@@ -129,7 +132,7 @@ pub(super) fn object(config: &ModelConfig) -> Value {
     map.insert("rope_theta".to_owned(), json!(rotary.theta));
     let d_head = config.last_stack().attention.d_head;
     if rotary.n_rotated != d_head {
-        map.insert("partial_rotary_factor".to_owned(), json!(share(rotary.n_rotated, d_head)));
+        map.insert(SHARE.to_owned(), json!(share(rotary.n_rotated, d_head)));
     }
     map.extend(super::object(scaling_object(&rotary.scaling)));
     Value::Object(map)

@@ -2,12 +2,13 @@
 
 use super::FAMILIES;
 use crate::config::{
-    FeedForward, ModelConfig, Placement, Position, QkNorm, RotaryScaling, ScoreScale, Window, long_rope_factor,
+    FeedForward, ModelConfig, Placement, Position, QkNorm, Rotary, RotaryScaling, ScoreScale, Window, long_rope_factor,
 };
 use crate::generate::{Ending, Rules};
+use crate::weights::PublishedGeneration;
 use crate::weights::config_json::{Fields, parse};
-use crate::weights::{PublishedGeneration, architecture_of};
-use serde_json::{Map, Value, json};
+use crate::weights::express::express_as;
+use serde_json::{Value, json};
 use std::path::Path;
 
 fn read(json: Value) -> Result<ModelConfig, String> {
@@ -134,6 +135,25 @@ fn rotary_positions_are_read_as_the_library_reads_them() {
     assert_eq!((phi3(json!({})), phi3(beside)), (4096, 32));
 }
 
+/// The library turns a part of each head in the families whose code asks for it, and whole heads in all others.
+#[test]
+fn only_families_that_know_it_turn_a_part_of_a_head() {
+    let knowing = ["phi3", "gpt_neox"];
+    let mut known = 0;
+    for family in FAMILIES {
+        let json = json!({ "model_type": family.model_type, "hidden_size": 32, "num_attention_heads": 4, "head_dim": 8,
+            "num_key_value_heads": 4, "partial_rotary_factor": 0.5, "rotary_pct": 0.5 });
+        let Position::Rotary(Rotary { n_rotated, .. }) = read(json).unwrap().position else { continue };
+        assert_eq!(n_rotated, if knowing.contains(&family.model_type) { 4 } else { 8 }, "{family:?}");
+        known += 1;
+    }
+    assert_eq!(known, 10);
+    let config = read(json!({ "model_type": "phi3", "partial_rotary_factor": 0.75 })).unwrap();
+    for preferred in [None, Some("llama"), Some("qwen3")] {
+        assert_eq!(express_as(&config, preferred).unwrap().family.model_type, "phi3");
+    }
+}
+
 /// A share of a head that is no even number of features, and layers with a window in any order.
 #[test]
 fn odd_shares_and_any_layers_are_read_and_written() {
@@ -246,7 +266,6 @@ fn ids_are_read_from_both_objects() {
     assert_eq!((special.begin, special.end), (Some(7), vec![1, 106]));
 }
 
-/// What a family reads, it writes so that it reads the same; the same or a plainer family is found for it.
 /// As older files of facebook/bart-large-cnn and Helsinki-NLP/opus-mt say it, which have no `generation_config.json`.
 #[test]
 fn without_another_file_the_configuration_says_how_to_answer() {
@@ -271,18 +290,30 @@ fn without_another_file_the_configuration_says_how_to_answer() {
     assert_eq!(generation(json!({ "model_type": "gpt2" })), PublishedGeneration::default());
 }
 
+/// What a family reads, it writes so that it reads the same. It is found for what it read, or another that reads its own
+/// words for it as the same; who knows the family gets that one.
 #[test]
 fn every_family_writes_what_it_reads() {
-    for family in FAMILIES {
-        let mut map: Map<String, Value> = Map::new();
-        map.insert("model_type".to_owned(), json!(family.model_type));
-        let config = parse(Path::new("config.json"), &map).unwrap().model;
+    let longrope = json!({ "type": "longrope", "short_factor": vec![1.0; 48], "long_factor": vec![2.0; 48] });
+    let special = [
+        ("phi3", json!({ "partial_rotary_factor": 0.75 })),
+        ("phi3", json!({ "sliding_window": 2047 })),
+        ("phi3", json!({ "rope_scaling": longrope })),
+        ("mistral", json!({ "sliding_window": null })),
+        ("opt", json!({ "activation_function": "gelu_new", "do_layer_norm_before": false })),
+        ("gpt_neox", json!({ "rotary_pct": 1.0 })),
+    ];
+    for (model_type, more) in FAMILIES.map(|family| (family.model_type, json!({}))).into_iter().chain(special) {
+        let family = FAMILIES.iter().find(|family| family.model_type == model_type).unwrap();
+        let mut json = more.as_object().unwrap().clone();
+        json.insert("model_type".to_owned(), json!(model_type));
+        let config = parse(Path::new("config.json"), &json).unwrap().model;
         let mut written = (family.write)(&config);
         written.insert("vocab_size".to_owned(), json!(config.vocab_size));
         assert_eq!((family.read)(&Fields::new(Path::new("config.json"), &written)).unwrap(), config);
-        let found = architecture_of(&config).unwrap().model_type;
-        let plainer =
-            matches!((family.model_type, found), ("mistral" | "phi3", "llama") | ("opt", "gpt2") | ("roberta", "bert"));
-        assert!(plainer || found == family.model_type, "{}: {found}", family.model_type);
+        assert_eq!(express_as(&config, Some(model_type)).unwrap().family, *family, "{more}");
+        let found = express_as(&config, None).unwrap();
+        let is_equal = found.model == config && found.concessions.is_empty();
+        assert!(is_equal || found.family == *family, "{model_type} {more}: {found:?}");
     }
 }

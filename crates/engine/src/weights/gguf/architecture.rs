@@ -176,6 +176,8 @@ fn complete(dialect: &Dialect, metadata: &Metadata<'_>, map: &mut Map<String, Js
     Ok(())
 }
 
+/// How many features of a head rotary positions turn.
+const DIMENSION_COUNT: &str = "rope.dimension_count";
 const YARN: &str = "yarn";
 /// The ends of YaRN's ramp, and what they are called in `rope_parameters`.
 const YARN_RAMP: [(&str, &str); 2] = [("scaling.yarn_beta_fast", "beta_fast"), ("scaling.yarn_beta_slow", "beta_slow")];
@@ -212,7 +214,19 @@ fn rope_parameters(
     };
     let usual_kind = if factor.is_some_and(|factor| factor != 0.0 && factor != 1.0) { "linear" } else { "none" };
     match (factors, metadata.text(&key("scaling.type"))?.unwrap_or(usual_kind)) {
-        (Factors { all: Some(factors), .. }, _) => {
+        (Factors { all: Some(factors), .. }, kind) => {
+            // Both apply; of a ramp nobody has seen it.
+            let stretch = match kind {
+                "none" => 1.0,
+                "linear" => factor.filter(|&factor| factor != 0.0).unwrap_or(1.0),
+                _ => {
+                    let key = key("scaling.type");
+                    return Err(format!(
+                        "'{key}' is '{kind}' beside {ROPE_FACTORS}, which is not supported; expected linear or none"
+                    ));
+                }
+            };
+            let factors: Vec<f64> = factors.into_iter().map(|of_pair| f64::from(of_pair) * stretch).collect();
             // Factors of long rotary positions, but that the scores stay as they are.
             set("rope_type", json!("longrope"));
             set("short_factor", json!(factors));
@@ -262,6 +276,22 @@ pub(super) fn dialect(model_type: &str, config: &ModelConfig) -> Result<&'static
     match obstacle(found, config) {
         Some(reason) => Err(Error::Config(format!("{reason}, which has no place in a GGUF file of {}", found.name))),
         None => Ok(found),
+    }
+}
+
+/// Refuses a file whose rotary positions turn another part of each head than those of the architecture do.
+///
+/// # Errors
+/// Naming both.
+pub(super) fn check_rotated(reader: &Reader, config: &ModelConfig) -> Result<()> {
+    let refused = |message| Error::file(reader.path(), message);
+    let key = format!("{}.{DIMENSION_COUNT}", dialect_of(reader)?.name);
+    let n_rotated = Metadata(reader.metadata()).whole(&key).map_err(refused)?;
+    match (n_rotated, rotary_of(config).map(|rotary| rotary.n_rotated)) {
+        (Some(found), Some(expected)) if found != expected as u64 => {
+            Err(refused(format!("'{key}' is {found}, which is not supported; expected {expected}, the whole head")))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -351,7 +381,7 @@ pub(super) fn metadata(dialect: &Dialect, json: &Map<String, Json>, config: &Mod
     push("attention.value_length", Value::Integer(config.last_stack().attention.d_head as i128));
     push("vocab_size", Value::Integer(config.vocab_size as i128));
     let Some(rotary) = rotary_of(config) else { return list };
-    push("rope.dimension_count", Value::Integer(rotary.n_rotated as i128));
+    push(DIMENSION_COUNT, Value::Integer(rotary.n_rotated as i128));
     push("rope.freq_base", Value::Float(rotary.theta));
     rotary.local_theta.into_iter().for_each(|theta| push("rope.freq_base_swa", Value::Float(theta)));
     let (kind, factor, original) = match rotary.scaling {

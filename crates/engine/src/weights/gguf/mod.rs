@@ -119,6 +119,7 @@ fn understand(reader: &mut Reader) -> Result<PublishedConfig> {
     let unknown = |message: String| Error::file(&path, message);
     let map = architecture::config_json(reader)?;
     let mut published = config_json::parse(&path, &map)?;
+    architecture::check_rotated(reader, &published.model)?;
     let metadata = Metadata(reader.metadata());
     let (further, keys) = ends::further(&metadata).map_err(unknown)?;
     let end = &mut published.special.end;

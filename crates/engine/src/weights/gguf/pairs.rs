@@ -62,6 +62,10 @@ impl Store for Turned {
         self.reader.path()
     }
 
+    fn configuration(&self) -> &'static str {
+        "its metadata"
+    }
+
     fn names(&self) -> Vec<&str> {
         self.reader.entries().iter().map(|entry| entry.name.as_str()).collect()
     }

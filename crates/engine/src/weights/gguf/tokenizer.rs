@@ -32,49 +32,156 @@ const PHI_3: [&str; 2] = ["phi-3", "phi3"];
 /// Their tokens that do not.
 const KEEP_SPACE_OF_PHI_3: [&str; 3] = ["<unk>", "<s>", "<|endoftext|>"];
 
-/// How text is cut into words before the merges, by the name that llama.cpp has for it in `tokenizer.ggml.pre`.
-///
-/// Each pattern is the one in the `tokenizer.json` that the model was published with; files without a name, or with
-/// "default", are cut as llama.cpp cuts them.
-fn pre_tokenizer(name: &str) -> Option<Json> {
-    let split = |pattern: &str| json!({ "type": "Split", "pattern": { "Regex": pattern }, "behavior": "Isolated", "invert": false });
-    let bytes = |use_regex: bool| json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex });
-    let sequence = |stages: &[Json]| json!({ "type": "Sequence", "pretokenizers": stages });
-    Some(match name {
-        "default" => sequence(&[
-            split(r"[\p{P}\$\+<=>\^~\|]+"),
-            split(r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"),
-            split(r"\p{N}+"),
-            split("[0-9][0-9][0-9]"),
-            bytes(false),
-        ]),
-        "gpt-2" | "olmo" | "phi-2" | "jais" => bytes(true),
-        "smollm" | "starcoder" | "refact" | "command-r" | "codeshell" => {
-            sequence(&[json!({ "type": "Digits", "individual_digits": true }), bytes(true)])
-        }
-        "llama-bpe" | "llama3" | "llama-v3" | "falcon3" | "pixtral" | "dbrx" | "smaug-bpe" => sequence(&[
-            split(
-                r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-            ),
-            bytes(false),
-        ]),
-        "qwen2" | "deepseek-r1-qwen" | "megrez" => sequence(&[
-            split(
-                r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-            ),
-            bytes(false),
-        ]),
-        _ => return None,
-    })
+/// A way of cutting text into words before the merges, and what llama.cpp does with it.
+struct Cutting {
+    /// What llama.cpp calls it in `tokenizer.ggml.pre`; the first name is written, but for "default".
+    names: &'static [&'static str],
+    /// As in the `tokenizer.json` that the models were published with; what has no name, or "default", is cut as llama.cpp
+    /// cuts it.
+    stages: &'static [Stage],
+    /// Whether words that are tokens stay whole, and texts begin with the begin token.
+    is_llama_3: bool,
 }
 
-/// The names that [`pre_tokenizer`] knows, for messages.
-const KNOWN: &str = "default, gpt-2, smollm, starcoder, refact, command-r, olmo, dbrx, smaug-bpe, llama-bpe, llama3, \
-                     falcon3, qwen2";
+enum Stage {
+    /// At what a pattern matches.
+    Split(&'static str),
+    /// Each digit for itself.
+    Digits,
+    /// Into bytes, after GPT-2's own pattern or without one.
+    Bytes { use_regex: bool },
+}
 
-/// Whether a name is of Llama 3: words that are tokens stay whole, and texts begin with the begin token.
-fn is_llama_3(name: &str) -> bool {
-    matches!(name, "llama-bpe" | "llama3" | "llama-v3" | "falcon3" | "pixtral")
+const BYTES: Stage = Stage::Bytes { use_regex: false };
+const LLAMA_3: &[Stage] = &[
+    Stage::Split(
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    ),
+    BYTES,
+];
+const HAN: Stage = Stage::Split("[一-龥ࠀ-一가-\u{D7FF}]+");
+
+/// Every known way.
+const CUTTINGS: [Cutting; 10] = [
+    Cutting {
+        names: &["default"],
+        stages: &[
+            Stage::Split(r"[\p{P}\$\+<=>\^~\|]+"),
+            Stage::Split(r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"),
+            Stage::Split(r"\p{N}+"),
+            Stage::Split("[0-9][0-9][0-9]"),
+            BYTES,
+        ],
+        is_llama_3: false,
+    },
+    Cutting {
+        names: &["gpt-2", "olmo", "phi-2", "jais"],
+        stages: &[Stage::Bytes { use_regex: true }],
+        is_llama_3: false,
+    },
+    Cutting {
+        names: &["smollm", "starcoder", "refact", "command-r", "codeshell"],
+        stages: &[Stage::Digits, Stage::Bytes { use_regex: true }],
+        is_llama_3: false,
+    },
+    Cutting { names: &["llama-bpe", "llama3", "llama-v3", "falcon3", "pixtral"], stages: LLAMA_3, is_llama_3: true },
+    Cutting { names: &["dbrx", "smaug-bpe"], stages: LLAMA_3, is_llama_3: false },
+    Cutting {
+        names: &["qwen2", "deepseek-r1-qwen", "megrez"],
+        stages: &[
+            Stage::Split(
+                r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+            ),
+            BYTES,
+        ],
+        is_llama_3: false,
+    },
+    Cutting {
+        names: &["tekken"],
+        stages: &[
+            Stage::Split(
+                r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+            ),
+            BYTES,
+        ],
+        is_llama_3: true,
+    },
+    Cutting {
+        names: &["gpt-4o", "llama4"],
+        stages: &[
+            Stage::Split(
+                r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+            ),
+            BYTES,
+        ],
+        is_llama_3: false,
+    },
+    Cutting {
+        names: &["deepseek-llm"],
+        stages: &[
+            Stage::Split("[\r\n]"),
+            Stage::Split(CASED_LETTERS),
+            Stage::Split("\\s?[!-/:-~！-／：-～‘-‟\u{3000}-。]+"),
+            Stage::Split(r"\s+$"),
+            HAN,
+            Stage::Digits,
+            BYTES,
+        ],
+        is_llama_3: false,
+    },
+    Cutting {
+        names: &["deepseek-coder"],
+        stages: &[
+            Stage::Split("[\r\n]"),
+            Stage::Split(r"\s?\p{L}+"),
+            Stage::Split(r"\s?\p{P}+"),
+            HAN,
+            Stage::Digits,
+            BYTES,
+        ],
+        is_llama_3: false,
+    },
+];
+
+/// Letters of a case, as DeepSeek LLM lists them.
+const CASED_LETTERS: &str = "\\s?[A-Za-z\u{B5}\u{C0}-\u{D6}\u{D8}-\u{F6}\u{F8}-\u{1BA}\u{1BC}-\u{1BF}\u{1C4}-\u{293}\u{295}-\u{2AF}\
+     \u{370}-\u{373}\u{376}\u{377}\u{37B}-\u{37D}\u{37F}\u{386}\u{388}-\u{38A}\u{38C}\u{38E}-\u{3A1}\
+     \u{3A3}-\u{3F5}\u{3F7}-\u{481}\u{48A}-\u{52F}\u{531}-\u{556}\u{10A0}-\u{10C5}\u{13A0}-\u{13F5}\
+     \u{13F8}-\u{13FD}\u{1C90}-\u{1CBA}\u{1CBD}-\u{1CBF}\u{1D00}-\u{1D2B}\u{1D6B}-\u{1D77}\u{1D79}-\
+     \u{1D9A}\u{1E00}-\u{1F15}\u{1F18}-\u{1F1D}\u{1F20}-\u{1F45}\u{1F48}-\u{1F4D}\u{1F50}-\u{1F57}\
+     \u{1F59}\u{1F5B}\u{1F5D}\u{1F5F}-\u{1F7D}\u{1F80}-\u{1FB4}\u{1FB6}-\u{1FBC}\u{1FBE}\u{1FC2}-\u{1FC4}\
+     \u{1FC6}-\u{1FCC}\u{1FD0}-\u{1FD3}\u{1FD6}-\u{1FDB}\u{1FE0}-\u{1FEC}\u{1FF2}-\u{1FF4}\u{1FF6}-\
+     \u{1FFC}\u{2102}\u{2107}\u{210A}-\u{2113}\u{2115}\u{2119}-\u{211D}\u{2124}\u{2126}\u{2128}\u{212A}-\
+     \u{212D}\u{212F}-\u{2134}\u{2139}\u{213C}-\u{213F}\u{2145}-\u{2149}\u{214E}\u{2183}\u{2184}\u{2C00}-\
+     \u{2C7B}\u{2C7E}-\u{2CE4}\u{2CEB}-\u{2CEE}\u{2CF2}\u{2CF3}\u{A640}-\u{A66D}\u{A680}-\u{A69B}\u{A722}\
+     -\u{A76F}\u{A771}-\u{A787}\u{A78B}-\u{A78E}\u{AB70}-\u{ABBF}\u{FB00}-\u{FB06}\u{FB13}-\u{FB17}\
+     \u{FF21}-\u{FF3A}\u{FF41}-\u{FF5A}\u{10400}-\u{1044F}\u{104B0}-\u{104D3}\u{104D8}-\u{104FB}\u{10C80}\
+     -\u{10CB2}\u{10CC0}-\u{10CF2}\u{118A0}-\u{118DF}\u{1E900}-\u{1E943}]+";
+
+impl Cutting {
+    fn of(name: &str) -> Option<&'static Self> {
+        CUTTINGS.iter().find(|cutting| cutting.names.contains(&name))
+    }
+
+    /// The same as `pre_tokenizer` of a `tokenizer.json`.
+    fn to_json(&self) -> Json {
+        let stages: Vec<Json> = self.stages.iter().map(Stage::to_json).collect();
+        if let [stage] = &stages[..] { stage.clone() } else { json!({ "type": "Sequence", "pretokenizers": stages }) }
+    }
+}
+
+impl Stage {
+    fn to_json(&self) -> Json {
+        match self {
+            Self::Split(pattern) => {
+                json!({ "type": "Split", "pattern": { "Regex": pattern }, "behavior": "Isolated", "invert": false })
+            }
+            Self::Digits => json!({ "type": "Digits", "individual_digits": true }),
+            Self::Bytes { use_regex } => json!({
+                "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex,
+            }),
+        }
+    }
 }
 
 /// The tokenizer of a file; `None` when it has none.
@@ -186,12 +293,13 @@ fn by_name<S: Serializer>(tokens: &Texts, serializer: S) -> Result<S::Ok, S::Err
 fn byte_level<'m>(metadata: &'m Metadata<'_>, tokens: &'m Texts) -> Sound<Stages<'m>> {
     let merges = metadata.texts("tokenizer.ggml.merges")?.ok_or("its tokenizer has no merges")?;
     let name = metadata.text("tokenizer.ggml.pre")?.unwrap_or("default");
-    let pre_tokenizer = pre_tokenizer(name).ok_or_else(|| {
-        format!("its tokenizer cuts words in the way '{name}', which is not known; known are {KNOWN}")
+    let cutting = Cutting::of(name).ok_or_else(|| {
+        let known = CUTTINGS.map(|cutting| cutting.names.join(", ")).join(", ");
+        format!("its tokenizer cuts words in the way '{name}', which is not known; known are {known}")
     })?;
     let decoder = json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true });
-    let model = MergeModel { ignore_merges: is_llama_3(name), ..MergeModel::new(tokens, Merges::Texts(merges)) };
-    Ok(Stages { normalizer: Json::Null, pre_tokenizer, decoder, model })
+    let model = MergeModel { ignore_merges: cutting.is_llama_3, ..MergeModel::new(tokens, Merges::Texts(merges)) };
+    Ok(Stages { normalizer: Json::Null, pre_tokenizer: cutting.to_json(), decoder, model })
 }
 
 /// SentencePiece's byte-pair encoding: the merge that makes the token of the highest score goes first.
@@ -277,8 +385,9 @@ pub(super) fn metadata(files: &TokenizerFiles, n_rows: usize) -> Sound<Vec<(Stri
         push("add_space_prefix", Value::Flag(has_space));
     } else {
         // llama.cpp leaves composition (NFC) to those who write the text.
-        if !matches!(file["normalizer"]["type"].as_str(), None | Some("NFC")) {
-            return Err(no_words_for("normalizer", &file["normalizer"]));
+        let normalizers = stages(&file["normalizer"], "normalizers");
+        if let Some(other) = normalizers.into_iter().find(|stage| stage["type"] != "NFC") {
+            return Err(no_words_for("normalizer", other));
         }
         push("model", Value::Text("gpt2".to_owned()));
         push("pre", Value::Text(name_of_cutting(&file["pre_tokenizer"], model["ignore_merges"] == true)?.to_owned()));
@@ -305,10 +414,10 @@ pub(super) fn metadata(files: &TokenizerFiles, n_rows: usize) -> Sound<Vec<(Stri
 
 /// What llama.cpp calls the way in which a stage cuts words, of a model that keeps those of its vocabulary whole or does not.
 fn name_of_cutting(stage: &Json, keeps_words: bool) -> Sound<&'static str> {
-    let cuts_so = |name: &&&str| pre_tokenizer(name).is_some_and(|known| is_same(&known, stage));
-    let mut names = PUBLISHED.iter().filter(cuts_so).peekable();
-    names.peek().ok_or("it cuts words in a way that llama.cpp has no name for")?;
-    names.find(|name| is_llama_3(name) == keeps_words).copied().ok_or_else(|| {
+    let cuts_so = |cutting: &&Cutting| cutting.names != ["default"] && is_same(&cutting.to_json(), stage);
+    let mut found = CUTTINGS.iter().filter(cuts_so).peekable();
+    found.peek().ok_or("it cuts words in a way that llama.cpp has no name for")?;
+    found.find(|cutting| cutting.is_llama_3 == keeps_words).map(|cutting| cutting.names[0]).ok_or_else(|| {
         format!("llama.cpp has no name for its way of cutting words together with ignore_merges {keeps_words}")
     })
 }
@@ -361,9 +470,6 @@ fn stages<'s>(stage: &'s Json, list: &str) -> Vec<&'s Json> {
     }
 }
 
-/// One name of llama.cpp for each way of cutting words, and of making tokens of them.
-const PUBLISHED: [&str; 5] = ["gpt-2", "smollm", "llama-bpe", "dbrx", "qwen2"];
-
 fn kind_of(token: &str, is_sentence_piece: bool) -> i64 {
     let is_byte = token.len() == 6 && token.starts_with("<0x") && token.ends_with('>');
     match is_sentence_piece {
@@ -377,7 +483,13 @@ fn kind_of(token: &str, is_sentence_piece: bool) -> i64 {
 fn is_same(ours: &Json, theirs: &Json) -> bool {
     match (ours, theirs) {
         (Json::Object(ours), Json::Object(theirs)) => {
-            let counts = |key: &String| key != "trim_offsets";
+            // A pattern that matches every text cuts as what does not match is cut out.
+            let cuts_all =
+                ours.get("pattern").and_then(|it| it["Regex"].as_str()).is_some_and(|it| it.ends_with(r"|\s+"));
+            let is_turned = cuts_all && theirs.get("behavior") == Some(&json!("Removed"));
+            let is_turned = is_turned && theirs.get("invert") == Some(&json!(true));
+            let counts =
+                |key: &String| !(key == "trim_offsets" || is_turned && matches!(key.as_str(), "behavior" | "invert"));
             ours.iter()
                 .filter(|(key, _)| counts(key))
                 .all(|(key, ours)| theirs.get(key).map_or_else(|| *ours == json!(true), |theirs| is_same(ours, theirs)))
@@ -419,7 +531,7 @@ fn config(metadata: &Metadata<'_>, tokens: &Texts) -> Sound<Json> {
     }
     // SentencePiece's models have always begun with it.
     let begins_by_itself = metadata.text("tokenizer.ggml.model")? == Some("llama")
-        || metadata.text("tokenizer.ggml.pre")?.is_some_and(is_llama_3);
+        || metadata.text("tokenizer.ggml.pre")?.and_then(Cutting::of).is_some_and(|cutting| cutting.is_llama_3);
     let begins = metadata.flag("tokenizer.ggml.add_bos_token")?.unwrap_or(begins_by_itself);
     config.insert("add_bos_token".to_owned(), json!(begins));
     let ends = metadata.flag("tokenizer.ggml.add_eos_token")?;
@@ -464,6 +576,36 @@ mod tests {
         check(&Json::Null, &metaspace("always", true), "a▁b", None);
         check(&json!({ "type": "Lowercase" }), &metaspace("always", false), "▁b", None);
         check(&older, &json!({ "type": "Whitespace" }), "▁b", None);
+    }
+
+    /// Each way that has a name of its own is read by each of its names, and written under the first.
+    #[test]
+    fn ways_of_cutting_come_and_go_by_name() {
+        for cutting in &CUTTINGS {
+            for name in cutting.names {
+                let metadata = BTreeMap::from([
+                    ("tokenizer.ggml.model".to_owned(), Value::Text("gpt2".to_owned())),
+                    ("tokenizer.ggml.pre".to_owned(), Value::Text((*name).to_owned())),
+                    ("tokenizer.ggml.tokens".to_owned(), Value::Texts(["a", "b"].into_iter().collect())),
+                    ("tokenizer.ggml.merges".to_owned(), Value::Texts(std::iter::empty::<&str>().collect())),
+                ]);
+                let files = files(&Metadata(&metadata)).unwrap().unwrap();
+                let begins = serde_json::from_str::<Json>(&files.config).unwrap()["add_bos_token"] == true;
+                assert_eq!(begins, cutting.is_llama_3, "{name}");
+                let of_turned = files
+                    .tokenizer
+                    .replace(r#""behavior":"Isolated","invert":false"#, r#""behavior":"Removed","invert":true"#);
+                let write = |tokenizer: &str| {
+                    let files = TokenizerFiles { tokenizer: tokenizer.to_owned(), config: "{}".to_owned() };
+                    super::metadata(&files, 2)
+                        .map(|list| list.into_iter().find(|(key, _)| key.ends_with("pre")).unwrap().1)
+                };
+                let expected = (*name != "default").then(|| Value::Text(cutting.names[0].to_owned()));
+                assert_eq!(write(&files.tokenizer).ok(), expected, "{name}");
+                let has_rest = name.starts_with("deepseek-") && !name.ends_with("-qwen");
+                assert_eq!(write(&of_turned).ok(), expected.filter(|_| !has_rest), "{name}");
+            }
+        }
     }
 
     /// As SentencePiece has it: only texts are made of others, those that are cut out of texts before too.

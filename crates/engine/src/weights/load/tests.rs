@@ -450,6 +450,37 @@ fn a_file_that_is_cut_short_before_it_is_written_elsewhere_is_an_error() {
     assert!(!to.path().join("model.safetensors").exists() && !to.path().join("model.safetensors.part").exists());
 }
 
+/// A scale of blocks is stored as f16, and what is no number has no code.
+#[test]
+fn numbers_that_blocks_cannot_hold_are_named() {
+    let (device, to) = (Device::cpu(1), tempfile::tempdir().unwrap());
+    let facts = || GgufFacts {
+        name: "test".to_owned(),
+        special: SpecialIds::default(),
+        generation: PublishedGeneration::default(),
+        origin: Origin::default(),
+        tokenizer: None,
+    };
+    for (value, is_held) in [(1e6, true), (1e9, false), (f32::NAN, false), (f32::NEG_INFINITY, false)] {
+        let from = changed(
+            "llama",
+            |_| {},
+            |tensors| {
+                let matrix = tensors.iter_mut().find(|tensor| tensor.0.ends_with("mlp.down_proj.weight")).unwrap();
+                matrix.2[3] = value;
+            },
+        );
+        let model = load_hf(from.path(), &device, Purpose::Export).unwrap();
+        let written = export_gguf(&model, &to.path().join("x.gguf"), Some(Format::Q8_0), &facts()).map(drop);
+        let used = load_hf(from.path(), &device, Purpose::UseQuantised(Format::Q8_0)).map(drop);
+        for (result, name) in [(written, "'blk.0.ffn_down.weight'"), (used, "'decoder.0.feed_forward.down.weight'")] {
+            assert_eq!(result.is_ok(), is_held, "{value} {result:?}");
+            let message = result.err().map(|error| error.to_string());
+            assert!(message.iter().all(|text| text.contains(name) && text.contains("q8_0 cannot hold")), "{message:?}");
+        }
+    }
+}
+
 /// Infinities would make every answer NaN.
 #[test]
 fn numbers_that_f16_cannot_hold_are_named() {

@@ -2,7 +2,7 @@ use super::super::Reader;
 use super::super::dialect::DIALECTS;
 use super::super::metadata::Metadata;
 use super::*;
-use crate::config::{FeedForward, Position, QkNorm, RotaryScaling, ScoreScale, Shape, long_rope_factor};
+use crate::config::{FeedForward, Position, QkNorm, Rotary, RotaryScaling, ScoreScale, Shape, long_rope_factor};
 use crate::generate::logits_of;
 use crate::generate::tests::models::model;
 use crate::model::{Pooling, Taken};
@@ -385,6 +385,14 @@ fn config_after(config: &ModelConfig, model_type: &str, change: impl FnOnce(&mut
     Ok(loaded.transformer.config().clone())
 }
 
+/// Puts another number in the place of a key's.
+fn put(key: &str, number: i128) -> impl FnOnce(&mut Entries) {
+    move |metadata| {
+        let (_, value) = metadata.iter_mut().find(|(known, _)| known == key).unwrap();
+        *value = Value::Integer(number);
+    }
+}
+
 /// Keys that most files lack, and that llama.cpp computes otherwise by.
 #[test]
 fn keys_that_change_the_result_are_used_or_refused() {
@@ -415,6 +423,47 @@ fn keys_that_change_the_result_are_used_or_refused() {
         let error = config_with(&[(key, Value::Float(value))]).unwrap_err().to_string();
         assert!(error.contains(&format!("'llama.{key}' is ")) && error.contains("not supported"), "{error}");
     }
+}
+
+/// llama.cpp turns neighbours of the part that is turned, and files have neighbours of the whole head.
+#[test]
+fn a_part_of_a_head_is_turned_where_the_family_knows_it() {
+    let error = config_after(&config("llama"), "llama", put("llama.rope.dimension_count", 4)).unwrap_err().to_string();
+    assert!(error.contains("'llama.rope.dimension_count' is 4") && error.contains("expected 16"), "{error}");
+    let mut plain = published("phi3");
+    plain.position = Position::Rotary(Rotary::plain(1e4, 8));
+    let found = config_after(&plain, "phi3", put("phi3.rope.dimension_count", 4)).unwrap();
+    assert_eq!(found.position, Position::Rotary(Rotary::plain(1e4, 4)));
+}
+
+/// llama.cpp applies both to the wavelengths.
+#[test]
+fn factors_of_wavelengths_are_used_beside_a_linear_scale() {
+    let mut llama3 = config("llama");
+    let Position::Rotary(rotary) = &mut llama3.position else { panic!("a rotary model") };
+    rotary.scaling =
+        RotaryScaling::Llama3 { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context_len: 8 };
+    let with = |kind: &str| {
+        config_after(&llama3, "llama", |metadata| {
+            metadata.push(("llama.rope.scaling.type".to_owned(), Value::Text(kind.to_owned())));
+            metadata.push(("llama.rope.scaling.factor".to_owned(), Value::Float(4.0)));
+        })
+    };
+    let factors = |kind: &str| match with(kind).unwrap().position {
+        Position::Rotary(Rotary { scaling: RotaryScaling::LongRope { long, .. }, .. }) => long,
+        other => panic!("{other:?}"),
+    };
+    let stretched: Vec<f64> = factors("none").iter().map(|factor| factor * 4.0).collect();
+    assert_eq!(factors("linear"), stretched);
+    let error = with("yarn").unwrap_err().to_string();
+    assert!(error.contains("'llama.rope.scaling.type' is 'yarn' beside rope_freqs.weight"), "{error}");
+}
+
+/// A file of GGUF has no `config.json` to be mended.
+#[test]
+fn what_does_not_fit_is_said_of_the_metadata() {
+    let error = config_after(&config("llama"), "llama", put("llama.feed_forward_length", 64)).unwrap_err().to_string();
+    assert!(error.contains("but its metadata asks for") && !error.contains("config.json"), "{error}");
 }
 
 /// How texts become vectors comes and goes with the file, as far as it has a number there.
