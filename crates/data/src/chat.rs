@@ -11,6 +11,7 @@ mod template;
 mod turns;
 
 pub use encode::{encode_chat, encode_chat_with_tools};
+pub(crate) use messages::is_something;
 pub use messages::{first_messages, messages_from_json};
 pub use template::ChatTemplate;
 pub use turns::{encode_answer, encode_turns};

@@ -81,12 +81,12 @@ fn of_value(message: &Value, number: usize) -> Result<ChatMessage> {
 }
 
 /// Whether a field is there and not empty.
-fn is_something(value: &Value) -> bool {
+pub(crate) fn is_something(value: &Value) -> bool {
     match value {
         Value::Null => false,
         Value::Array(list) => !list.is_empty(),
         Value::Object(fields) => !fields.is_empty(),
-        Value::String(text) => !text.is_empty(),
+        Value::String(text) => !matches!(text.as_str(), "" | "[]" | "null"),
         _ => true,
     }
 }

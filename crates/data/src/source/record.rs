@@ -1,6 +1,6 @@
 //! Data for fine-tuning in JSON lines: one table of the layouts in which the usual tools write it.
 
-use crate::chat::messages_from_json;
+use crate::chat::{is_something, messages_from_json};
 use serde_json::{Map, Value, json};
 
 /// A JSON object by its fields.
@@ -163,6 +163,13 @@ impl Record {
             let expected: Vec<&str> = self.layouts().map(|layout| layout.example).collect();
             return Err(format!("has the fields {}; expected one of {}", found.join(", "), expected.join(" or ")));
         };
+        if self != Record::Completion && fields.get("tools").is_some_and(is_something) {
+            return Err(
+                "has \"tools\" that may be called, which are not learned; describe them in a system message, as the \
+                        model is to read of them, or leave out the field \"tools\""
+                    .to_owned(),
+            );
+        }
         (layout.read)(fields)
     }
 }
@@ -406,6 +413,7 @@ mod tests {
             assert!(error.contains(expect), "{line}: {error}");
         };
         check(r#"{"prompt": "a", "completion": "b", "label": false}"#, "KTO");
+        check(r#"{"messages": [], "tools": [{"type": "function"}]}"#, "has \"tools\"");
         check(r#"{"prompt": "a", "completion": []}"#, "one message of the assistant");
         check(r#"{"prompt": "a", "completion": [{"role": "user", "content": "b"}]}"#, "one message of the assistant");
         check(r#"{"prompt": "a", "completion": [1]}"#, "message 1 has no role");
