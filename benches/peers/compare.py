@@ -151,16 +151,19 @@ def compare(arguments, model):
     unbuilt = {peer: [str(why)] for peer, why in arguments.unbuilt.items() if model in PEERS[peer]}
     print(f"\n{machine()}\n{versions(arguments.version, results)}")
     print(f"model {model}, medians of {n_rounds} rounds of {steps} steps")
-    show(results, failures | unbuilt, model, n_rounds)
+    counts = {name: rounds_of(name, arguments.quick, n_rounds) for name in table}
+    show(results, failures | unbuilt, model, counts, n_rounds)
     ours = [f"model {model}: {name} failed" for name in failures if name.startswith("genera")]
     peers = [peer for peer in arguments.peers if model in PEERS[peer]]
     return ours + [f"model {model}: {peer} has no row" for peer in peers if not any(name.startswith(peer) for name in results)]
 
 
-def show(results, failures, model, n_rounds):
+def show(results, failures, model, counts, n_rounds):
     """Prints a line for each row that there is, and one for each that failed."""
     speeds, memory = medians(results, "tokens_per_s"), medians(results, "peak_memory_bytes")
-    speeds_of_rounds = {name: {i: row["tokens_per_s"] for i, row in rows.items()} for name, rows in results.items()}
+    # What ran once, for its memory, is compared with nothing else.
+    whole = {name: rows for name, rows in results.items() if counts[name] == n_rounds}
+    speeds_of_rounds = {name: {i: row["tokens_per_s"] for i, row in rows.items()} for name, rows in whole.items()}
     shares = medians({name: rows for name, rows in results.items() if is_ours(name)}, "share_of_peak")
     width = max(map(len, results | failures))
     columns = [max(len(title), len("1.00 (1.15)")) for title, _, _ in RATIOS]
@@ -175,7 +178,7 @@ def show(results, failures, model, n_rounds):
         print(f"{line}  {'' if of_pytorch is None else f'{of_pytorch:.2f}':>12}  {share:>11}".rstrip())
     record_all(model, speeds_of_rounds, memory, shares)
     for name, reasons in failures.items():
-        how_often = "" if name not in results else f" in {len(reasons)} of {n_rounds} rounds"
+        how_often = "" if name not in results else f" in {len(reasons)} of {counts.get(name, n_rounds)} rounds"
         print(f"{name:<{width}}    failed{how_often}: {reasons[-1]}", flush=True)
 
 
@@ -192,7 +195,8 @@ def record_all(model, speeds, memory, shares):
                 beside = f"PyTorch, {title}" if peer == "pytorch" else peer
                 ratios = best_ratios(speeds, f"genera {dtype}", peer, is_same_type)
                 record_ratio(f"training, model {model}, {dtype}, beside {beside}", asked, ratios)
-    for dtype in ["f32", "bf16"]:
+    has_pytorch = any(words(name)[0] == "pytorch" for name in memory)
+    for dtype in ["f32", "bf16"] if has_pytorch else []:
         what, share = f"peak memory, model {model}, {dtype}, of PyTorch's", share_of_memory(memory, f"genera {dtype}")
         record(what, "≤ 1.00", *("no row of both",) if share is None else (f"{share:.2f}", share <= 1))
     if model == "a":

@@ -111,7 +111,7 @@ fn peers(words: &[&str]) -> Result<(), String> {
     }
     if let Some(text) = text {
         let n_cores = available_parallelism().map_or(1, usize::from);
-        if n_cores > 1 {
+        if n_cores > 1 && options.threads != Some("1") {
             let two = Options { models: Some("a,b"), peers: None, threads: Some("2"), ..options };
             outcomes.push(run("scaling.py", &two));
         }
