@@ -4,7 +4,7 @@
     generate.py GENERA MODEL.gguf [--quick] [--rounds N] [--formats q4_0,q8_0]
 
 The model is written anew in each format by `genera quantize`. Every line has the medians of rounds in which the two take
-turns, and the median of their ratios.
+turns, and the median of their ratios. Peak memory of llama.cpp is without what Python takes.
 
 Needs: pip install --no-binary llama-cpp-python llama-cpp-python (which builds llama.cpp for this processor)
 """

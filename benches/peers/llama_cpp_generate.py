@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Prefill and decode rates of llama.cpp (Python package llama-cpp-python, built from its source distribution).
 
-The same work as `genera bench generate`: prompts of random tokens, then greedy tokens. One JSON object on standard output.
+The same work as `genera bench generate`: prompts of random tokens, then greedy tokens. One JSON object on standard output. Rates are
+those of a model that has been used once, since the file is only mapped before; memory is that of llama.cpp without what Python
+takes.
 
     python llama_cpp_generate.py MODEL.gguf --prompt-tokens 512 --tokens 128 --batch 1 --threads 2 --rounds 3
 """
@@ -29,9 +31,12 @@ def main():
     llama_cpp.llama_backend_init()
     silence = llama_cpp.llama_log_callback(lambda level, text, data: None)
     llama_cpp.llama_log_set(silence, ctypes.c_void_p(0))
+    taken_before = resident_bytes()
     start = time.perf_counter()
     model = llama_cpp.llama_model_load_from_file(arguments.model.encode(), llama_cpp.llama_model_default_params())
     load_seconds = time.perf_counter() - start
+    if arguments.tokens > 1:
+        measure(model, argparse.Namespace(batch=1, prompt_tokens=1, tokens=1, threads=arguments.threads), 0)
     rounds = [measure(model, arguments, seed) for seed in range(arguments.rounds)]
     first_token_seconds = load_seconds + rounds[0][0] + rounds[0][2]
     prefill = statistics.median(prefill for prefill, _, _ in rounds)
@@ -42,9 +47,15 @@ def main():
         "first_token_seconds": first_token_seconds,
         "prefill_tokens_per_s": arguments.batch * arguments.prompt_tokens / prefill,
         "decode_tokens_per_s": arguments.batch * n_steps / decode if n_steps else None,
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - taken_before,
         "version": llama_cpp.__version__,
     }))
+
+
+def resident_bytes():
+    """Memory of this process now."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
 
 
 def measure(model, arguments, seed):

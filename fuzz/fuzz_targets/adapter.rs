@@ -1,4 +1,4 @@
-//! An adapter from anywhere, given to a small model.
+//! An adapter from anywhere, given to a small model: its configuration, a zero, and its weights.
 #![no_main]
 
 use genera_engine::model::{Transformer, initial_params};
@@ -7,8 +7,9 @@ use genera_engine::weights::load_adapter;
 use genera_tensor::{DType, Device};
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|input: (&str, &[u8])| {
-    let (config, weights) = input;
+fuzz_target!(|bytes: &[u8]| {
+    let border = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+    let (config, weights) = (&bytes[..border], bytes.get(border + 1..).unwrap_or_default());
     let sizes = Sizes {
         vocab_size: 5,
         context_len: 4,

@@ -1,6 +1,7 @@
 //! A GGUF file: its header, what it says of its architecture and its tokenizer, and its tensors.
 #![no_main]
 
+use genera_data::tokenizer_from_json;
 use genera_engine::weights::gguf::{GgufFile, Reader};
 use libfuzzer_sys::fuzz_target;
 use std::io::Cursor;
@@ -12,5 +13,9 @@ fuzz_target!(|bytes: &[u8]| {
     for name in names {
         let _ = reader.read(&name);
     }
-    let _ = GgufFile::new(reader).map(|mut file| file.take_tokenizer().files());
+    let Ok(mut file) = GgufFile::new(reader) else { return };
+    let Ok(Some(files)) = file.take_tokenizer().files() else { return };
+    if let Ok(tokenizer) = tokenizer_from_json(&files.tokenizer, Some(&files.config)) {
+        let _ = tokenizer.encode("a text: 12 of them");
+    }
 });

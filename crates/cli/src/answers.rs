@@ -647,10 +647,13 @@ fn beams(model: &SpeakingModel<'_>, settings: &Settings, n_beams: usize, goes_on
 }
 
 fn answer_of(model: &SpeakingModel<'_>, settings: &Settings, hypothesis: Hypothesis) -> Answer {
+    let whole = model.codebook.decode(&hypothesis.tokens);
+    let n_whole = whole.len();
+    let text = cut(whole, &settings.stop);
     Answer {
-        text: cut(model.codebook.decode(&hypothesis.tokens), &settings.stop),
         score: Some(hypothesis.score),
-        finish: if hypothesis.is_complete { "stop" } else { "max_tokens" },
+        finish: if hypothesis.is_complete || text.len() < n_whole { "stop" } else { "max_tokens" },
+        text,
         tokens: hypothesis.tokens,
         ..Answer::default()
     }

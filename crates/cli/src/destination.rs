@@ -14,16 +14,20 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// When `n_needed` bytes are more than are free where `directory` is or will be. What cannot be found out is no reason.
 pub fn check_room(directory: &Path, n_needed: u64, what: &str, remedy: &str) -> Outcome<()> {
-    match free_bytes(standing(directory)) {
-        Some(n_free) if n_needed > n_free => {
-            let [needed, free] = [n_needed, n_free].map(|n| number::bytes(usize::try_from(n).unwrap_or(usize::MAX)));
-            Err(Failure::new(format!(
-                "{needed} are to be {what}, but only {free} are free where {} is; make room, or {remedy}",
-                directory.display()
-            )))
-        }
-        _ => Ok(()),
-    }
+    let Some(n_free) = lacking(directory, n_needed) else { return Ok(()) };
+    let [needed, free] = [n_needed, n_free].map(number::bytes_of_file);
+    Err(Failure::new(format!(
+        "{needed} are to be {what}, but only {free} are free where {} is; make room, or {remedy}",
+        directory.display()
+    )))
+}
+
+/// What is free where a directory is or will be, if that is less than is needed.
+///
+/// # Units
+/// Bytes.
+pub fn lacking(directory: &Path, n_needed: u64) -> Option<u64> {
+    free_bytes(standing(directory)).filter(|&n_free| n_free < n_needed)
 }
 
 /// Refuses to begin where nothing can be written: `directory` is there, or can be made.
@@ -103,13 +107,13 @@ fn standing(path: &Path) -> &Path {
 
 /// Bytes that this user may still write to the disk of a place; `None` where that is not told.
 #[cfg(unix)]
-pub fn free_bytes(place: &Path) -> Option<u64> {
+fn free_bytes(place: &Path) -> Option<u64> {
     let found = rustix::fs::statvfs(place).ok()?;
     found.f_bavail.checked_mul(found.f_frsize)
 }
 
 #[cfg(not(unix))]
-pub fn free_bytes(_place: &Path) -> Option<u64> {
+fn free_bytes(_place: &Path) -> Option<u64> {
     None
 }
 

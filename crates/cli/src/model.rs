@@ -16,8 +16,8 @@ use genera_engine::generate::{Generator, Limits};
 use genera_engine::model::Transformer;
 use genera_engine::recipe::{GenerateRecipe, Recipe};
 use genera_engine::weights::{
-    GgufFacts, GgufFile, GgufModel, Origin, PublishedConfig, PublishedGeneration, Purpose, SpecialIds, TokenizerFiles,
-    load_adapter, load_hf, read_config,
+    AdapterSummary, GgufFacts, GgufFile, GgufModel, Origin, PublishedConfig, PublishedGeneration, Purpose, SpecialIds,
+    TokenizerFiles, load_adapter, load_hf, read_config,
 };
 use genera_modality::{Codebook, Modality, Molecule, Table, Text, Translation, check_tokens};
 use genera_tensor::quant::Format;
@@ -221,7 +221,7 @@ fn bare(path: &Path, purpose: Purpose, device: &Device) -> Outcome<LoadedModel> 
     if is_gguf(path) {
         return of_gguf(path, purpose, device);
     }
-    if path.join("adapter_config.json").is_file() {
+    if AdapterSummary::is_in(path) {
         return Err(Failure::new(format!(
             "{} is an adapter: name its base with --model and it with --adapter (`genera inspect` says which base)",
             path.display()
@@ -486,12 +486,6 @@ impl LoadedModel {
             || self.special.clone(),
             |codebook| self.special.with_all_ends(&codebook.vocab().special, n_rows),
         )
-    }
-
-    /// What its weights take in files with numbers of a format, at least.
-    pub fn n_bytes_as(&self, format: Format) -> u64 {
-        let n: usize = self.transformer.params().own_specs().iter().map(|spec| spec.shape.n_elements()).sum();
-        format.bytes_of(n) as u64
     }
 
     /// What goes into a GGUF file of it beside its weights.

@@ -366,9 +366,14 @@ mod tests {
         assert!((1e6..1e13).contains(&rate), "attention: {rate}");
         let n_words = (2 << 20) + 1;
         for n_threads in [1, 2, 3] {
-            let rate = (8 * n_words) as f64 / seconds_to_pass(n_words, n_threads)[0];
-            assert!((1e6..1e14).contains(&rate), "reading on {n_threads} threads: {rate}");
+            for seconds in seconds_to_pass(n_words, n_threads) {
+                let rate = (8 * n_words) as f64 / seconds;
+                assert!((1e6..1e14).contains(&rate), "{n_threads} threads: {rate}");
+            }
         }
+        let mut words = [0; 3];
+        pass_in_rounds(&mut words, &Barrier::new(1));
+        assert_eq!(words, [2 + N_ROUNDS as u64; 3]);
         let call = parallel_call(2);
         assert!((0.0..1e-2).contains(&call), "{call}");
         let best = peak(1, DType::F32, Duration::ZERO);

@@ -105,6 +105,9 @@ fn old_turns_give_way() {
     let talked = answers(&bench, &["--max-tokens", "6"], &lines);
     assert_eq!(talked.len(), 4);
     assert!(talked.iter().all(|answer| answer["prompt_tokens"].as_u64().unwrap() < 32));
+    // What is taken back makes room again.
+    let taken_back = said(&bench, &["--max-tokens", "6"], &format!("{lines}{}of\n", "/undo\n".repeat(4)));
+    assert!(taken_back.status.success(), "{taken_back:?}");
     let error = refusal(&said(&bench, &[], &"3 birds sat ".repeat(4)));
     assert!(error.contains("this message alone takes 48 tokens") && error.contains("reads 32"), "{error}");
     let cut = said(&bench, &[], "3 birds sat on 4 trees\n");

@@ -163,19 +163,25 @@ fn ctrl_c_leaves_no_unfinished_file() {
     // Of characters, a tokenizer does not go into such a file.
     let set = ["train.steps=2", "tokenizer.kind=bpe", "tokenizer.vocab_size=300"].map(|set| ["--set", set]);
     bench.run(&[&["train", "tiny.toml", "--run", "run"], set.as_flattened()].concat());
-    for (command, more) in [("quantize", ["--to", "f32"]), ("export", ["--to", "gguf"])] {
-        bench.run(&[&[command, "--model", "run"], &more[..], &[&format!("{command}.gguf")]].concat());
-        let made = std::process::Command::new("mkfifo").arg(bench.path("out.gguf.part")).status().unwrap();
+    std::fs::create_dir(bench.path("out")).unwrap();
+    for (command, to, place, part) in [
+        ("quantize", "f32", "out.gguf", "out.gguf.part"),
+        ("export", "gguf", "out.gguf", "out.gguf.part"),
+        ("export", "hf", "out", "out/model.safetensors.part"),
+    ] {
+        let end = if to == "hf" { "" } else { ".gguf" };
+        bench.run(&[command, "--model", "run", "--to", to, &format!("{command}-{to}{end}")]);
+        let made = std::process::Command::new("mkfifo").arg(bench.path(part)).status().unwrap();
         assert!(made.success());
-        let child = bench.command(&[command, "--model", "run", "out.gguf"]).args(more).spawn().unwrap();
-        let pipe = std::fs::File::open(bench.path("out.gguf.part")).unwrap();
+        let child = bench.command(&[command, "--model", "run", "--to", to, place]).spawn().unwrap();
+        let pipe = std::fs::File::open(bench.path(part)).unwrap();
         assert!(std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
         let output = child.wait_with_output().unwrap();
         drop(pipe);
         assert_eq!(output.status.code(), Some(130));
         let said = String::from_utf8(output.stderr).unwrap();
-        assert!(said.contains("stopped; nothing of out.gguf is left"), "{said}");
-        assert!(!bench.path("out.gguf.part").exists() && !bench.path("out.gguf").exists());
+        assert!(said.contains(&format!("stopped; nothing of {place} is left")), "{said}");
+        assert!(!bench.path(part).exists() && !bench.path("out.gguf").exists());
     }
 }
 

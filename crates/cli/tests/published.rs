@@ -112,7 +112,7 @@ fn minilm_encodes_sentences_as_transformers_does() {
         let found: Vec<f32> = (0..mean.len())
             .map(|i| hidden.iter().skip(i).step_by(mean.len()).sum::<f32>() / ids.len() as f32)
             .collect();
-        let difference = found.iter().zip(&mean).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        let difference = found.iter().zip(&mean).map(|(a, b)| (a - b).abs()).max_by(f32::total_cmp).unwrap_or(0.0);
         let norm = |x: &[f32]| x.iter().map(|x| x * x).sum::<f32>().sqrt();
         let dot: f32 = found.iter().zip(&mean).map(|(a, b)| a * b).sum();
         let cosine = dot / (norm(&found) * norm(&mean));

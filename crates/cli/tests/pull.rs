@@ -23,9 +23,18 @@ impl Puller {
 
     fn output_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
         let mut command = self.bench.command(arguments);
-        for name in
-            ["HF_TOKEN", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN_PATH", "http_proxy", "HTTP_PROXY", "ALL_PROXY"]
-        {
+        for name in [
+            "HF_TOKEN",
+            "HF_HUB_CACHE",
+            "HF_HUB_OFFLINE",
+            "HF_TOKEN_PATH",
+            "http_proxy",
+            "HTTP_PROXY",
+            "ALL_PROXY",
+            "HUGGING_FACE_HUB_TOKEN",
+            "HUGGINGFACE_HUB_CACHE",
+            "TRANSFORMERS_OFFLINE",
+        ] {
             command.env_remove(name);
         }
         command.env("HF_ENDPOINT", self.hub.address()).env("HF_HOME", self.bench.path("hf"));

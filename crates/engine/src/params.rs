@@ -526,7 +526,7 @@ impl Params {
     /// As [`Params::freeze`], every matrix rounded to a format.
     ///
     /// # Errors
-    /// When the format cannot hold a number.
+    /// When the format cannot hold a number; the parameters are of no use then.
     pub fn freeze_as(&mut self, format: Format) -> Result<()> {
         for i in 0..self.specs.len() {
             if self.is_multiplied(i)
@@ -614,13 +614,12 @@ pub(crate) fn quantised(name: &str, weight: &Tensor, format: Format) -> Result<P
 /// [`Error::Config`] when they are too large for it, or are to be codes and no numbers.
 pub(crate) fn encode(name: &str, format: Format, numbers: &[f32], bytes: &mut [u8]) -> Result<()> {
     format.encode(numbers, bytes);
-    if format.holds(numbers, bytes) {
+    if format == Format::F32 || format.holds(numbers, bytes) {
         return Ok(());
     }
+    let wider = if format == Format::Bf16 { "f32" } else { "bf16 or f32" };
     let format = format.name();
-    Err(Error::Config(format!(
-        "'{name}' has numbers that {format} cannot hold, too large or not finite; take bf16 or f32"
-    )))
+    Err(Error::Config(format!("'{name}' has numbers that {format} cannot hold, too large or not finite; take {wider}")))
 }
 
 /// A weight rearranged for products.

@@ -29,7 +29,7 @@ pub(super) fn cached(_: bool, n_threads: usize) -> Outcome<Vec<Finding>> {
             let answers = generator.run(|_| ControlFlow::Continue(()));
             let differs = answers[0].tokens != naive.tokens;
             let gap = |(a, b): (&f32, &f32)| f64::from((a - b).abs());
-            let error = answers[0].logprobs.iter().zip(&naive.logprobs).map(gap).fold(0.0, f64::max);
+            let error = answers[0].logprobs.iter().zip(&naive.logprobs).map(gap).max_by(f64::total_cmp).unwrap_or(0.0);
             let error = if differs { f64::INFINITY } else { error };
             Ok(Finding::new(format!("{preset}: log-probabilities of a generated answer"), error, 1e-4))
         })

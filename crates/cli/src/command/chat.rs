@@ -179,11 +179,12 @@ impl Chat<'_> {
                 self.hint("all is forgotten");
             }
             Instruction::Undo => {
-                let question = self.conversation.undo().ok_or_else(nothing_was_asked)?;
+                let question = self.newest_question().ok_or_else(nothing_was_asked)?;
+                self.speaker.forget();
                 self.hint(&format!("forgot: {question}"));
             }
             Instruction::Retry => {
-                let question = self.conversation.undo().ok_or_else(nothing_was_asked)?;
+                let question = self.newest_question().ok_or_else(nothing_was_asked)?;
                 self.ask(question)?;
             }
             Instruction::Edit => {
@@ -198,6 +199,11 @@ impl Chat<'_> {
             }
         }
         Ok(true)
+    }
+
+    /// Takes back the newest question, be it one that could not be answered.
+    fn newest_question(&mut self) -> Option<String> {
+        self.refused.take().or_else(|| self.conversation.undo())
     }
 
     /// Asks the model; a question that cannot be answered is kept to be edited, not in the conversation.

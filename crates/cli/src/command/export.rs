@@ -10,7 +10,7 @@ use crate::{machine, model};
 use clap::builder::{EnumValueParser, PossibleValue, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, Command, ValueEnum};
-use genera_engine::weights::{CardFacts, Purpose, export_gguf, export_hf, format_of_matrices};
+use genera_engine::weights::{CardFacts, Purpose, bytes_as, export_gguf, export_hf, format_of_matrices};
 use genera_tensor::quant::Format;
 use std::ffi::OsStr;
 use std::fs::ReadDir;
@@ -66,7 +66,8 @@ impl TypedValueParser for Layouts {
         };
         let hint = match format.coding() {
             None => format!("say --to hf --dtype {0}, or --to gguf --dtype {0}", format.name()),
-            Some(_) => format!("`genera quantize --to {}` writes GGUF files with such", format.name()),
+            Some(_) if format.name() == name => format!("`genera quantize --to {name}` writes GGUF files with such"),
+            Some(_) => format!("`genera quantize --to {}` writes GGUF files with what is nearest to it", format.name()),
         };
         let message = format!("--to: {name} is a type of numbers, and a layout is expected here, hf or gguf; {hint}\n");
         Err(clap::Error::raw(ErrorKind::InvalidValue, message).with_cmd(command))
@@ -104,7 +105,7 @@ impl Stored {
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
     let Arguments { model: path, adapter, to, dtype, output } = arguments;
     let dtype = dtype.map(Stored::format);
-    if is_taken(&output) {
+    if is_taken(&output, to) {
         return Err(Failure::new(format!("{} is there already; name a new one", output.display())));
     }
     let directory = match to {
@@ -118,7 +119,8 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     let device = machine::device(common.threads);
     let loaded = model::load(&path, adapter.as_deref(), Purpose::Export, &device)?;
     let format = dtype.unwrap_or_else(|| format_of_matrices(loaded.transformer.params()));
-    destination::check_room(directory, loaded.n_bytes_as(format), "written", "name a place on another disk")?;
+    let n_needed = bytes_as(loaded.transformer.params(), dtype) as u64;
+    destination::check_room(directory, n_needed, "written", "name a place on another disk")?;
     destination::clear_at_end(&output)?;
     let provenance = Provenance::of(&loaded, &path, adapter.is_some())?;
     let (name, origin) = (provenance::name(&path), provenance.origin.clone());
@@ -139,15 +141,15 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
         println!("{}", serde_json::json!({ "output": output, "dtype": format.name(), "bytes": n_bytes, "note": note }));
     } else {
         note.iter().for_each(|note| println!("{note}"));
-        println!("wrote {} ({}, {})", output.display(), format.name(), number::bytes(n_bytes as usize));
+        println!("wrote {} ({}, {})", output.display(), format.name(), number::bytes_of_file(n_bytes));
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Whether something would be overwritten. What an export left that was ended is none: it is gone over again.
-fn is_taken(output: &Path) -> bool {
+fn is_taken(output: &Path, to: Layout) -> bool {
     let has_files = |entries: ReadDir| entries.flatten().any(|entry| !is_unfinished(&entry.path()));
-    output.is_file() || std::fs::read_dir(output).is_ok_and(has_files)
+    output.is_file() || to == Layout::Gguf && output.exists() || std::fs::read_dir(output).is_ok_and(has_files)
 }
 
 /// Bytes of a file, or of those of a directory.

@@ -175,6 +175,12 @@ fn refuse_ineffective(arguments: &Arguments, kind: Kind) -> Outcome<()> {
 /// Refuses what beam search does not know, by name; perhaps nobody but the model's authors asked for beams.
 fn refuse_beside_beams(arguments: &Arguments, settings: &answers::Settings) -> Outcome<()> {
     let Some(n_beams) = settings.beam else { return Ok(()) };
+    if settings.n as usize > n_beams {
+        return Err(Failure::new(format!(
+            "--n {} is more than the {n_beams} texts that --beam follows; give --beam {0}",
+            settings.n
+        )));
+    }
     let unknown = ["presence-penalty", "frequency-penalty", "logprobs", "guess-ahead", "draft"];
     arguments.given().find(|name| unknown.contains(name)).map_or(Ok(()), |name| {
         Err(Failure::new(format!(

@@ -46,9 +46,9 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
         )));
     }
     let settings = Settings::of_environment()?;
-    if settings.is_offline {
+    if let Some(variable) = settings.offline_by {
         let name = arguments.file.map_or(name.clone(), |file| name.with_file(&file));
-        return offline(&name, &settings, arguments.out.is_some(), common);
+        return offline(&name, &settings, variable, arguments.out.is_some(), common);
     }
     let cache = Cache::new(&settings);
     let client = Client::new(settings)?;
@@ -94,16 +94,16 @@ fn file_of(listing: &Listing, wanted: &str) -> String {
 }
 
 /// Nothing may be fetched: says where the model is, if it was pulled.
-fn offline(name: &ModelName, settings: &Settings, has_out: bool, common: Common) -> Outcome {
+fn offline(name: &ModelName, settings: &Settings, variable: &str, has_out: bool, common: Common) -> Outcome {
     if has_out {
-        return Err(Failure::new(format!("HF_HUB_OFFLINE forbids to fetch {name}; unset it")));
+        return Err(Failure::new(format!("{variable} forbids to fetch {name}; unset it")));
     }
     let cache = Cache::new(settings);
     let path = cache.find(name)?;
     if common.json {
         println!("{}", serde_json::json!({ "model": name.to_string(), "path": path, "fetched_bytes": 0 }));
     } else {
-        println!("{name} was pulled before (HF_HUB_OFFLINE is set, so the hub was not asked)\n  {}", path.display());
+        println!("{name} was pulled before ({variable} is set, so the hub was not asked)\n  {}", path.display());
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -194,11 +194,14 @@ impl Pull<'_> {
             println!("{report}");
             return;
         }
-        let fetched =
-            if n_fetched == 0 { "all there already".to_owned() } else { format!("{} fetched", size(n_fetched)) };
+        let fetched = if n_fetched == 0 {
+            "all there already".to_owned()
+        } else {
+            format!("{} fetched", number::bytes_of_file(n_fetched))
+        };
         let commit = self.listing.commit.get(..12).unwrap_or_default();
         let files = if self.files.len() == 1 { "1 file".to_owned() } else { format!("{} files", self.files.len()) };
-        println!("{} at commit {commit}: {files}, {}, {fetched}", self.name, size(n_bytes));
+        println!("{} at commit {commit}: {files}, {}, {fetched}", self.name, number::bytes_of_file(n_bytes));
         println!("  {}", path.display());
         if let Some(model) = model {
             let model = word(Path::new(model));
@@ -278,10 +281,6 @@ fn is_same(path: &Path, file: &RemoteFile, watch: &mut dyn FnMut(u64)) -> Outcom
     file.checksum.is_of(path, file.n_bytes, watch).during(format!("cannot read {}", path.display()))
 }
 
-fn size(n_bytes: u64) -> String {
-    number::bytes(usize::try_from(n_bytes).unwrap_or(usize::MAX))
-}
-
 /// How far it is, on the standard error output.
 struct Progress {
     line: StatusLine,
@@ -329,15 +328,27 @@ impl Progress {
             let left = Duration::try_from_secs_f64((n_total - n_done) as f64 / rate).unwrap_or(Duration::MAX);
             let left = if rate > 0.0 { format!(", {} left", number::duration(left)) } else { String::new() };
             let percent = 100.0 * n_done as f64 / n_total.max(1) as f64;
-            let rate = size(rate as u64);
-            format!("{}  {} of {}  {percent:.0} %  {rate}/s{left}", file.path, size(n_done), size(n_total))
+            let rate = number::bytes_of_file(rate as u64);
+            format!(
+                "{}  {} of {}  {percent:.0} %  {rate}/s{left}",
+                file.path,
+                number::bytes_of_file(n_done),
+                number::bytes_of_file(n_total)
+            )
         });
     }
 
     /// Whether a file holds what the hub promises; shows how far it has been compared.
     fn compare(&mut self, path: &Path, file: &RemoteFile) -> Outcome<bool> {
         let same = is_same(path, file, &mut |n_read| {
-            self.line.show(|| format!("{}  verifying, {} of {}", file.path, size(n_read), size(file.n_bytes)));
+            self.line.show(|| {
+                format!(
+                    "{}  verifying, {} of {}",
+                    file.path,
+                    number::bytes_of_file(n_read),
+                    number::bytes_of_file(file.n_bytes)
+                )
+            });
         });
         self.line.hide();
         same

@@ -14,7 +14,7 @@ use clap::error::ErrorKind;
 use clap::{Arg, Command};
 use genera_data::{Document, Documents};
 use genera_engine::weights::gguf::{Entry, Reader};
-use genera_engine::weights::{Purpose, export_gguf};
+use genera_engine::weights::{Purpose, bytes_as, export_gguf};
 use genera_eval::Interval;
 use genera_modality::{Modality, Text, demo_by_name};
 use genera_tensor::Device;
@@ -82,7 +82,7 @@ struct Report {
 }
 
 /// Names of types elsewhere, and the format here that comes nearest.
-const ELSEWHERE: [(&str, Format); 24] = [
+const ELSEWHERE: [(&str, Format); 25] = [
     ("q4_k_m", Format::Q4K),
     ("q4_k_s", Format::Q4K),
     ("q4_k_l", Format::Q4K),
@@ -107,6 +107,7 @@ const ELSEWHERE: [(&str, Format); 24] = [
     ("float16", Format::F16),
     ("bfloat16", Format::Bf16),
     ("float32", Format::F32),
+    ("fp32", Format::F32),
 ];
 
 /// The format of a name that can be written, or the nearest to one that other programs write; names are in small letters.
@@ -150,15 +151,15 @@ pub fn run(arguments: &Arguments, common: Common) -> Outcome {
     model::check_gguf_name(output)?;
     let directory = destination::directory_of(output)?;
     destination::check_writable(directory)?;
-    // What cannot be read is said before the work.
+    // What is not there is said before the work.
     if let Some(text) = &arguments.text {
-        scoring::documents(text, (None, None), &Text, true)?.0.next().transpose()?;
+        std::fs::File::open(text).during(format!("cannot read --text {}", text.display()))?;
     }
     let device = machine::device(common.threads);
     eprintln!("reading {}", arguments.model.display());
     let loaded = model::load(&arguments.model, adapter, Purpose::Export, &device)?;
-    let n_bytes = loaded.n_bytes_as(arguments.to);
-    destination::check_room(directory, n_bytes, "written", "name a file on another disk")?;
+    let n_needed = bytes_as(loaded.transformer.params(), Some(arguments.to)) as u64;
+    destination::check_room(directory, n_needed, "written", "name a file on another disk")?;
     destination::clear_at_end(output)?;
     let before = loaded.transformer.params().blocks_in_files().first().copied();
     let before = before.filter(|_| arguments.to.coding().is_some());
@@ -184,7 +185,7 @@ pub fn run(arguments: &Arguments, common: Common) -> Outcome {
         ..Report::default()
     };
     if !common.json {
-        println!("wrote {} ({}, {})", output.display(), report.format, number::bytes(n_bytes as usize));
+        println!("wrote {} ({}, {})", output.display(), report.format, number::bytes_of_file(n_bytes));
     }
     for note in lost.into_iter().chain(note_on_others(Reader::open(output)?.entries(), arguments.to)) {
         eprintln!("genera: {note}");

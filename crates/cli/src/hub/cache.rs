@@ -19,13 +19,14 @@ const MAX_REF_BYTES: u64 = 100;
 #[derive(Clone, Debug)]
 pub struct Cache {
     directory: PathBuf,
-    is_offline: bool,
+    /// As in [`Settings`].
+    offline_by: Option<&'static str>,
 }
 
 impl Cache {
     /// The cache that the settings name.
     pub fn new(settings: &Settings) -> Self {
-        Self { directory: settings.cache.clone(), is_offline: settings.is_offline }
+        Self { directory: settings.cache.clone(), offline_by: settings.offline_by }
     }
 
     fn of_model(&self, name: &ModelName) -> PathBuf {
@@ -130,8 +131,9 @@ impl Cache {
 
     /// What to do about a model that is not there.
     fn remedy(&self, name: &ModelName) -> String {
-        let offline = "HF_HUB_OFFLINE forbids to ask the hub for it: unset it (unset HF_HUB_OFFLINE), then ";
-        let before = if self.is_offline { offline } else { "" };
+        let before = self.offline_by.map_or_else(String::new, |variable| {
+            format!("{variable} forbids to ask the hub for it: unset it (unset {variable}), then ")
+        });
         format!("{before}fetch it with: genera pull {}", word(Path::new(&name.to_string())))
     }
 
@@ -245,7 +247,7 @@ mod tests {
     #[test]
     fn names_are_given_once() {
         let directory = tempfile::tempdir().unwrap();
-        let cache = Cache { directory: directory.path().to_owned(), is_offline: false };
+        let cache = Cache { directory: directory.path().to_owned(), offline_by: None };
         let name: ModelName = "hf:org/name".parse().unwrap();
         let checksum = Checksum::GitBlob("0".repeat(40));
         let file = RemoteFile { path: "1_Pooling/config.json".to_owned(), n_bytes: 2, checksum };

@@ -55,8 +55,8 @@ impl Client {
     /// # Errors
     /// When nothing may be fetched, or the hub has to be spoken to by https and that cannot be done here.
     pub fn new(settings: Settings) -> Outcome<Self> {
-        if settings.is_offline {
-            return Err(Failure::new("HF_HUB_OFFLINE forbids to fetch anything; unset it"));
+        if let Some(variable) = settings.offline_by {
+            return Err(Failure::new(format!("{variable} forbids to fetch anything; unset it")));
         }
         let mut config = Agent::config_builder()
             .max_redirects(0)

@@ -80,7 +80,10 @@ impl Listing {
         let files: Vec<RemoteFile> = files.collect();
         if files.iter().try_fold(0_u64, |sum, file| sum.checked_add(file.n_bytes)).is_none() {
             let largest = files.iter().max_by_key(|file| file.n_bytes).map_or("", |file| &file.path);
-            return Err(Failure::new(format!("sizes of more than 2^64 bytes together, most of them in '{largest}'")));
+            return Err(Failure::new(format!(
+                "its files have more than 2^64 bytes together, '{largest}' the most; the answer is damaged, or HF_ENDPOINT names \
+                 no hub"
+            )));
         }
         Ok(Self { commit: sha, files })
     }

@@ -29,6 +29,12 @@ use crate::failure::Outcome;
 use std::borrow::Cow;
 use std::path::Path;
 
+/// What --model takes for a base that the Hugging Face library knows by this name: a path as it is, or a repository of the hub.
+pub fn as_model(name: String) -> String {
+    let is_repository = || name.split('/').count() == 2 && format!("{PREFIX}{name}").parse::<ModelName>().is_ok();
+    if !Path::new(&name).exists() && is_repository() { format!("{PREFIX}{name}") } else { name }
+}
+
 /// The place of a model: a path as it is, and a name of the hub as the path where it was pulled to.
 ///
 /// # Errors

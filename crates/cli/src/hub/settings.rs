@@ -17,8 +17,8 @@ pub struct Settings {
     pub cache: PathBuf,
     /// What shows who asks: HF_TOKEN or by its older name HUGGING_FACE_HUB_TOKEN, or the file that `hf auth login` writes.
     pub token: Option<String>,
-    /// Nothing may be fetched: HF_HUB_OFFLINE, or TRANSFORMERS_OFFLINE.
-    pub is_offline: bool,
+    /// The variable that forbids to fetch anything, if one does: HF_HUB_OFFLINE, or TRANSFORMERS_OFFLINE.
+    pub offline_by: Option<&'static str>,
 }
 
 impl Settings {
@@ -41,8 +41,9 @@ impl Settings {
         let cache = cache.or_else(|| Some(home.as_ref()?.join("hub")));
         let cache =
             cache.ok_or_else(|| Failure::new("neither HF_HOME nor HOME says where models are kept; set HF_HOME"))?;
-        let is_offline = either("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
-            .is_some_and(|value| ["1", "on", "yes", "true"].contains(&value.to_ascii_lowercase().as_str()));
+        let is_on = |value: String| ["1", "on", "yes", "true"].contains(&value.to_ascii_lowercase().as_str());
+        let offline_by =
+            ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"].into_iter().find(|name| variable(name).is_some_and(is_on));
         let token = match either("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN") {
             Some(token) => Some(token),
             None => {
@@ -54,7 +55,7 @@ impl Settings {
         if token.as_ref().is_some_and(|token| !token.bytes().all(|byte| byte.is_ascii_graphic())) {
             return Err(Failure::new("the token in HF_TOKEN has characters that no token has; copy it again"));
         }
-        Ok(Self { endpoint: endpoint.trim_end_matches('/').to_owned(), cache, token, is_offline })
+        Ok(Self { endpoint: endpoint.trim_end_matches('/').to_owned(), cache, token, offline_by })
     }
 }
 
@@ -82,7 +83,7 @@ fn token_in(path: &Path) -> Outcome<Option<String>> {
 impl fmt::Debug for Settings {
     /// A token must not end up in a message.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Settings({}, {}, offline: {})", self.endpoint, self.cache.display(), self.is_offline)
+        write!(f, "Settings({}, {}, offline: {:?})", self.endpoint, self.cache.display(), self.offline_by)
     }
 }
 
@@ -98,7 +99,7 @@ mod tests {
     #[test]
     fn the_environment_decides() {
         let plain = settings(&[("HOME", "/none")]).unwrap();
-        assert_eq!((plain.endpoint.as_str(), plain.token, plain.is_offline), (ENDPOINT, None, false));
+        assert_eq!((plain.endpoint.as_str(), plain.token, plain.offline_by), (ENDPOINT, None, None));
         assert_eq!(plain.cache, Path::new("/none/.cache/huggingface/hub"));
         let cache = |variables: &[(&str, &str)]| settings(variables).unwrap().cache;
         assert_eq!(cache(&[("HF_HOME", "/hf"), ("HOME", "/none")]), Path::new("/hf/hub"));
@@ -107,7 +108,7 @@ mod tests {
         assert_eq!(cache(&[("HUGGINGFACE_HUB_CACHE", "/old"), ("HF_HOME", "/hf")]), Path::new("/old"));
         let older = [("HOME", "/"), ("HUGGING_FACE_HUB_TOKEN", "o"), ("TRANSFORMERS_OFFLINE", "1")];
         let older = settings(&older).unwrap();
-        assert!(older.token.as_deref() == Some("o") && older.is_offline);
+        assert_eq!((older.token.as_deref(), older.offline_by), (Some("o"), Some("TRANSFORMERS_OFFLINE")));
         let all = settings(&[
             ("HF_HOME", "/hf"),
             ("HF_ENDPOINT", "http://h/"),
@@ -115,7 +116,8 @@ mod tests {
             ("HF_HUB_OFFLINE", "ON"),
         ]);
         let all = all.unwrap();
-        assert_eq!((all.endpoint.as_str(), all.token.as_deref(), all.is_offline), ("http://h", Some("t"), true));
+        assert_eq!((all.endpoint.as_str(), all.token.as_deref()), ("http://h", Some("t")));
+        assert_eq!(all.offline_by, Some("HF_HUB_OFFLINE"));
         assert!(!format!("{all:?}").contains("\"t\""));
         assert!(settings(&[]).is_err());
         assert!(settings(&[("HOME", "/"), ("HF_ENDPOINT", "huggingface.co")]).is_err());

@@ -78,8 +78,11 @@ fn packed_bytes(recipe: &Recipe, config: &ModelConfig, dtype: DType) -> usize {
     let specs = layout(config);
     let layers = specs.iter().filter(|spec| matches!(spec.role, Role::Matrix | Role::Query | Role::Residual));
     let sizes = layers.map(|spec| (spec.shape.n_rows(), spec.shape.last()));
+    // Where its parts are too few for all threads, they rearrange it together as well.
+    let are_few = |n_out: usize| n_out.div_ceil(LEAST_ROWS_OF_THREAD) < 2 * machine::n_cores();
     let (outputs, inputs) = sizes.fold((0, config.d_model), |(outputs, inputs), (n_out, n_in)| {
-        if n_out <= n_in { (outputs.max(n_out), inputs) } else { (outputs, inputs.max(n_in)) }
+        let packs_outputs = n_out <= n_in || are_few(n_out);
+        (if packs_outputs { outputs.max(n_out) } else { outputs }, inputs.max(n_in.min(n_out)))
     });
     let n_tokens = rows.saturating_mul(lens.target.max(lens.source));
     n_tokens.saturating_mul(outputs + inputs).saturating_mul(dtype.size_bytes())
@@ -87,8 +90,9 @@ fn packed_bytes(recipe: &Recipe, config: &ModelConfig, dtype: DType) -> usize {
 
 /// Rows of an operand that a thread rearranges for itself (matmul/plan.rs of the tensor crate).
 const ROWS_OF_THREAD: usize = 64;
+const LEAST_ROWS_OF_THREAD: usize = 32;
 
-/// What all threads keep for themselves, one on each core: rearranged rows, and on the way back through attention five numbers for
+/// What all threads keep for themselves, one on each core (a run on fewer takes less): rearranged rows, and on the way back through attention five numbers for
 /// every feature of the queries that share keys.
 fn thread_bytes(recipe: &Recipe, config: &ModelConfig, dtype: DType) -> usize {
     let (rows, lens) = largest_batch(recipe, config);

@@ -29,23 +29,22 @@ pub fn of_disk(recipe: &Recipe, run: &Path, size: CheckpointSize, is_validated: 
     if n_needed < MUCH {
         return None;
     }
-    let [needed, each, model] = [n_needed, size.n_bytes, size.model_bytes].map(in_words);
+    let [needed, each, model] = [n_needed, size.n_bytes, size.model_bytes].map(number::bytes_of_file);
     let checkpoints = match n {
         1 => format!("a checkpoint of {each}"),
+        _ if n <= n_kept => format!("{n} checkpoints of {each}"),
         _ => format!(
-            "{n} checkpoints of {each} at once (the last {}{}; train.keep_last and train.checkpoint_every say how many)",
+            "{n} checkpoints of {each} at once (the last {}{}, and the next; train.keep_last and train.checkpoint_every say how \
+             many)",
             train.keep_last.max(1),
             if is_validated { ", the best" } else { "" }
         ),
     };
-    let free = destination::free_bytes(run).filter(|&n_free| n_free < n_needed);
-    let free =
-        free.map_or_else(String::new, |n| format!("; only {} are free: make room, or name another --run", in_words(n)));
+    let free = destination::lacking(run, n_needed);
+    let free = free.map_or_else(String::new, |n| {
+        format!("; only {} are free: make room, or name another --run", number::bytes_of_file(n))
+    });
     Some(format!("{} takes up to {needed} on the disk: {checkpoints}, and the model, {model}{free}", word(run)))
-}
-
-fn in_words(n_bytes: u64) -> String {
-    number::bytes(usize::try_from(n_bytes).unwrap_or(usize::MAX))
 }
 
 /// What is odd in the lengths of a run and of its data.

@@ -61,9 +61,12 @@ pub fn record_of(path: &Path, has_base: bool) -> Outcome<Option<Record>> {
     }
 }
 
-/// What the rows of a table are, by the names of its columns.
+/// What the rows of a table are, by the names of its columns; a text among them is what counts.
 fn record_of_columns(names: &[String]) -> Option<Record> {
     let has_all = |wanted: &[&str]| wanted.iter().all(|wanted| names.iter().any(|name| name == wanted));
+    if has_all(&[Columns::DEFAULT_TEXT]) {
+        return None;
+    }
     if has_all(&["prompt", "chosen", "rejected"]) {
         return Some(Record::Preference);
     }
@@ -268,6 +271,7 @@ mod tests {
         };
         check("id,prompt,completion", Some("--column prompt --target-column completion, with --base MODEL"));
         check("prompt,chosen,rejected", Some("preferences: --base MODEL"));
+        check("text,chosen,rejected,prompt", None);
         check("id,age,output", None);
     }
 

@@ -13,6 +13,11 @@ pub fn bytes(value: usize) -> String {
     text.replace(".00 B", " B").replace(".0 B", " B")
 }
 
+/// A size of files: as [`bytes`].
+pub fn bytes_of_file(value: u64) -> String {
+    bytes(usize::try_from(value).unwrap_or(usize::MAX))
+}
+
 /// A rate of arithmetic: 182 GFLOP/s.
 pub fn flops_per_s(value: f64) -> String {
     format!("{}FLOP/s", scaled(value, 1000.0, &[" ", " k", " M", " G", " T", " P"]))

@@ -93,7 +93,7 @@ impl<'m> Speaker<'m> {
         Self { model, settings, dialogue, n_dropped: 0, n_answers: 0, total: Spent::default() }
     }
 
-    /// The conversation begins anew.
+    /// The conversation begins anew, or has become shorter: what was dropped may fit again.
     pub fn forget(&mut self) {
         self.n_dropped = 0;
     }
@@ -138,8 +138,9 @@ impl<'m> Speaker<'m> {
         interrupt: Option<&Interrupt>,
         out: &mut dyn Write,
     ) -> Outcome<Spoken> {
-        let n_dropped_before = self.n_dropped.min(conversation.n_turns());
-        let prompt = self.fitting_prompt(conversation)?;
+        let (prompt, n_dropped) = self.fitting_prompt(conversation)?;
+        let n_newly_dropped = n_dropped.saturating_sub(self.n_dropped);
+        self.n_dropped = n_dropped;
         let n_prompt = prompt.len();
         let request = answers::request(self.model, prompt, self.settings, self.n_answers)?;
         self.n_answers += 1;
@@ -149,8 +150,7 @@ impl<'m> Speaker<'m> {
         let is_asked_to_stop = || interrupt.is_some_and(Interrupt::is_asked);
         let (text, finish, is_at_stop) = self.speak(start, &mut spent, &is_asked_to_stop, out)?;
         self.total.add(spent);
-        let (text, n_dropped) = (text.trim().to_owned(), self.n_dropped - n_dropped_before);
-        Ok(Spoken { text, finish, is_at_stop, n_dropped, spent })
+        Ok(Spoken { text: text.trim().to_owned(), finish, is_at_stop, n_dropped: n_newly_dropped, spent })
     }
 
     /// Writes the answer that was begun at `start`, and counts; gives its text, why it ended, and whether at a stop string.
@@ -194,18 +194,18 @@ impl<'m> Speaker<'m> {
         Ok((text, finish, stream.is_stopped()))
     }
 
-    /// The tokens of the conversation. Where they leave no room for an answer, the oldest turns are dropped until half of
-    /// the context is free, so that not every turn after that has to be read anew.
-    fn fitting_prompt(&mut self, conversation: &Conversation) -> Outcome<Vec<u32>> {
+    /// The tokens of the conversation, and how many turns are left out. Where they leave no room for an answer, the oldest turns
+    /// are dropped until half of the context is free, so that not every turn after that has to be read anew.
+    fn fitting_prompt(&self, conversation: &Conversation) -> Outcome<(Vec<u32>, usize)> {
         let context_len = self.context_len();
         let last = conversation.n_turns().saturating_sub(1);
-        self.n_dropped = self.n_dropped.min(last);
-        let mut prompt = self.encode(conversation)?;
+        let mut n_dropped = self.n_dropped.min(last);
+        let mut prompt = self.encode(conversation, n_dropped)?;
         let room = self.settings.max_tokens.min(context_len / 4);
         if prompt.len() + room > context_len {
-            while prompt.len() > context_len / 2 && self.n_dropped + 2 <= last {
-                self.n_dropped += 2;
-                prompt = self.encode(conversation)?;
+            while prompt.len() > context_len / 2 && n_dropped + 2 <= last {
+                n_dropped += 2;
+                prompt = self.encode(conversation, n_dropped)?;
             }
         }
         if prompt.len() >= context_len {
@@ -214,11 +214,11 @@ impl<'m> Speaker<'m> {
                 prompt.len()
             )));
         }
-        Ok(prompt)
+        Ok((prompt, n_dropped))
     }
 
-    fn encode(&self, conversation: &Conversation) -> Outcome<Vec<u32>> {
-        Ok(encode_chat(self.model.codebook.as_ref(), &conversation.messages(self.n_dropped), true)?)
+    fn encode(&self, conversation: &Conversation, n_dropped: usize) -> Outcome<Vec<u32>> {
+        Ok(encode_chat(self.model.codebook.as_ref(), &conversation.messages(n_dropped), true)?)
     }
 }
 

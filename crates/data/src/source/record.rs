@@ -270,8 +270,14 @@ fn completed(fields: &Fields) -> Result<Parts, String> {
     Ok(Parts { text: prompted(fields), target: Some(target), rejected: None })
 }
 
-/// A prompt and its completion, neither written by a chat template.
+/// A prompt and its completion, neither written by a chat template, which alone could write what else there is.
 fn as_they_stand(fields: &Fields) -> Result<Parts, String> {
+    if let Some(name) = ["system", "tools"].into_iter().find(|name| fields.get(*name).is_some_and(is_something)) {
+        return Err(format!(
+            "has a field {name:?} beside a prompt and a completion, which are texts as they stand; write it into the prompt, or \
+             leave it out"
+        ));
+    }
     let text = |name: &str| {
         fields[name]
             .as_str()

@@ -5,6 +5,7 @@ use super::prefill::{Held, read};
 use super::progress::{Next, Progress};
 use super::request::{Answer, Request, RequestId};
 use super::sampler::{Choice, Logits, Scratch};
+use super::scheduler::Limits;
 use crate::error::Result;
 use crate::model::Transformer;
 use genera_tensor::Tensor;
@@ -83,8 +84,14 @@ impl<'m> Dialogue<'m> {
         let n_common = self.n_common(context);
         let rest = &context[n_common..];
         self.held.truncate(n_common);
-        let hidden = read(self.model, &[rest], std::slice::from_mut(&mut self.held.row), &[]);
-        self.held.tokens.extend_from_slice(rest);
-        self.model.logits(&hidden)
+        // A long text in parts, which memory need not hold at work together, unless they would be turned otherwise alone.
+        let part_len = Limits::default().n_prefill_tokens;
+        let n_at_once = if self.model.keeps(part_len, context.len()) { part_len } else { rest.len() };
+        let mut hidden = None;
+        for part in rest.chunks(n_at_once) {
+            hidden = Some(read(self.model, &[part], std::slice::from_mut(&mut self.held.row), &[]));
+            self.held.tokens.extend_from_slice(part);
+        }
+        self.model.logits(&hidden.expect("the last token is always read"))
     }
 }

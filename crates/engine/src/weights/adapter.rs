@@ -18,8 +18,8 @@ use crate::error::{Error, Result};
 use crate::model::Transformer;
 use crate::params::{Adapter, NewAdapter, Role};
 use genera_tensor::{Device, Key, ParamId, Tensor};
-use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,6 +28,8 @@ use std::path::Path;
 
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
+/// The kind of adapter that is read.
+const LORA: &str = "LORA";
 /// What PEFT puts before the name of a module.
 const WRAPPER: &str = "base_model.model.";
 /// Longest configuration that is read; it may list every module.
@@ -50,6 +52,66 @@ pub struct LoraSettings {
     pub targets: Option<Vec<String>>,
     /// Decides how they start.
     pub seed: u64,
+}
+
+/// What the files of an adapter say of it, whether or not it can be used here.
+#[derive(Debug)]
+pub struct AdapterSummary {
+    /// Its configuration.
+    pub config: SummaryConfig,
+    /// Numbers that were learned.
+    pub n_parameters: usize,
+    /// Size of the file with them.
+    pub n_bytes: u64,
+}
+
+/// What `adapter_config.json` says of an adapter.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct SummaryConfig {
+    /// Which kind it is; "LORA" is read here.
+    pub peft_type: Option<String>,
+    /// A directory, or ORG/NAME on the hub.
+    pub base_model_name_or_path: Option<String>,
+    /// Rank of the matrices.
+    pub r: Option<usize>,
+    /// Their product is multiplied by alpha / rank.
+    pub lora_alpha: Option<f64>,
+    /// Which modules have them.
+    pub target_modules: Option<TargetModules>,
+}
+
+/// The modules that are adapted: a list of the ends of their names, or a pattern.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(untagged)]
+pub enum TargetModules {
+    /// A regular expression of whole names.
+    Pattern(String),
+    /// Ends of names.
+    Names(Vec<String>),
+}
+
+impl AdapterSummary {
+    /// Reads the files of a directory.
+    ///
+    /// # Errors
+    /// When one is missing or damaged.
+    pub fn read(dir: &Path) -> Result<Self> {
+        let [config, weights] = [CONFIG, WEIGHTS].map(|file| dir.join(file));
+        let config = read_json(&config, MAX_CONFIG_BYTES)?.ok_or_else(|| Error::file(&config, "is missing"))?;
+        let n_parameters = Reader::open(&weights)?.entries().iter().map(|entry| entry.n_elements()).sum();
+        let n_bytes = weights.metadata().map_err(|error| Error::io("cannot look at", &weights, error))?.len();
+        Ok(Self { config, n_parameters, n_bytes })
+    }
+
+    /// Whether a directory has the configuration of an adapter.
+    pub fn is_in(dir: &Path) -> bool {
+        dir.join(CONFIG).is_file()
+    }
+
+    /// Whether adapters of its kind are read here.
+    pub fn is_of_known_kind(&self) -> bool {
+        self.config.peft_type.as_deref() == Some(LORA)
+    }
 }
 
 /// A published module that is a weight of ours or some rows of one.
@@ -441,7 +503,7 @@ struct RawConfig {
 
 impl RawConfig {
     fn checked(self) -> std::result::Result<AdapterConfig, String> {
-        if !self.peft_type.is("LORA") {
+        if !self.peft_type.is(LORA) {
             return Err(format!("has peft_type {}; only \"LORA\" is read: {MERGE_ELSEWHERE}", self.peft_type));
         }
         if let Some(key) = self.unknown {

@@ -28,7 +28,9 @@ mod shards;
 pub mod torch;
 mod written;
 
-pub use adapter::{AdapterFacts, LoraSettings, attach_new, export_adapter, load_adapter};
+pub use adapter::{
+    AdapterFacts, AdapterSummary, LoraSettings, SummaryConfig, TargetModules, attach_new, export_adapter, load_adapter,
+};
 pub use card::CardFacts;
 pub use config_json::{PublishedConfig, SpecialIds, read_config, read_generation};
 pub use export::{Exported, export_hf};
@@ -39,4 +41,4 @@ pub use gguf::{GgufFacts, GgufFile, GgufModel, GgufTokenizer, TokenizerFiles, ex
 pub use in_file::InFile;
 pub use load::{Purpose, load_hf};
 pub use origin::{Origin, license_files};
-pub use written::format_of_matrices;
+pub use written::{bytes_as, format_of_matrices};

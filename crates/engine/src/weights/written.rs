@@ -157,6 +157,19 @@ pub fn format_of_matrices(params: &Params) -> Format {
     if formats.all(|format| format == first) { first } else { Format::F32 }
 }
 
+/// What the weights of a model take in a file at least: in one format, or each as it is stored.
+///
+/// # Units
+/// Bytes.
+pub fn bytes_as(params: &Params, format: Option<Format>) -> usize {
+    let of_spec = |spec: &ParamSpec| Some((Data::of(params, &spec.name)?.format(), spec.shape.n_elements()));
+    let numbers = params.own_specs().iter().filter_map(of_spec);
+    match format {
+        Some(format) => format.bytes_of(numbers.map(|(_, n)| n).sum()),
+        None => numbers.map(|(stored, n)| stored.bytes_of(n)).sum(),
+    }
+}
+
 /// A parameter as the tensors of the file.
 pub(super) fn split<'p>(sources: Sources, data: Data<'p>, spec: &ParamSpec) -> Vec<Written<'p>> {
     let mut start = 0;

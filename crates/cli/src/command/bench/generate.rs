@@ -2,6 +2,7 @@
 
 use super::operations::{self, Operation};
 use super::origin::Origin;
+use crate::answers;
 use crate::command::Common;
 use crate::failure::{Failure, Outcome};
 use crate::machine;
@@ -181,25 +182,26 @@ fn round(model: &Transformer, lens: Lens, batch: u32, seed: u64) -> Outcome<Roun
         profile.restart();
     }
     let start = Instant::now();
-    let step = |generator: &mut Generator<'_>| {
+    let step = |generator: &mut Generator<'_>| -> Outcome<usize> {
         let events = generator.step();
         if let Some(profile) = model.device().profile() {
             // What no operation covers, such as choosing the tokens.
             profile.mark(operations::OTHER, Pass::Outside);
         }
-        events.iter().filter(|event| matches!(event, Event::Token { .. })).count()
+        events.iter().try_for_each(answers::check_finite)?;
+        Ok(events.iter().filter(|event| matches!(event, Event::Token { .. })).count())
     };
     // Prompts are read in parts, the last of which gives the first token.
     let mut n_generated = 0;
-    while n_generated < n {
-        n_generated += step(&mut generator);
+    while n_generated < n && !generator.is_idle() {
+        n_generated += step(&mut generator)?;
     }
     let prefill = start.elapsed();
     if let Some(profile) = model.device().profile().filter(|_| lens.tokens > 1) {
         profile.restart();
     }
     while !generator.is_idle() {
-        n_generated += step(&mut generator);
+        n_generated += step(&mut generator)?;
     }
     if n_generated != n * lens.tokens as usize {
         return Err(Failure::new(format!(

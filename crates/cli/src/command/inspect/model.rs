@@ -32,7 +32,7 @@ pub(super) fn describe(path: &Path, common: Common) -> Outcome {
     // What cannot be read of a base is not known.
     let origin = Provenance::of(&model, path, false).unwrap_or_default().origin;
     let license = origin.license().map(str::to_owned);
-    let facts = Facts { license, ..Facts::of(&model, recipe, stored_formats(path)?) };
+    let facts = Facts::of(&model, recipe, stored_formats(path)?, license);
     if common.json {
         println!("{}", facts.to_json(config));
     } else {
@@ -107,7 +107,7 @@ impl Adapter {
 }
 
 impl Facts {
-    fn of(model: &LoadedModel, recipe: Option<&Recipe>, stored: Vec<Stored>) -> Self {
+    fn of(model: &LoadedModel, recipe: Option<&Recipe>, stored: Vec<Stored>, license: Option<String>) -> Self {
         let config = model.transformer.config();
         let len = config.context_len;
         let lens = Lens::longest(config);
@@ -128,7 +128,7 @@ impl Facts {
             base: recipe.and_then(|recipe| recipe.base.path.clone()),
             adapter: Adapter::of(model),
             has_chat_template: model.codebook.as_ref().is_some_and(|codebook| codebook.chat_template().is_some()),
-            license: None,
+            license,
             count,
         }
     }

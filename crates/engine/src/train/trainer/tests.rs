@@ -13,7 +13,7 @@ fn weights(trainer: &Trainer) -> Vec<Vec<f32>> {
 
 fn largest_difference(a: &[Vec<f32>], b: &[Vec<f32>]) -> f32 {
     let pairs = a.iter().flatten().zip(b.iter().flatten());
-    pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    pairs.map(|(a, b)| (a - b).abs()).max_by(f32::total_cmp).unwrap_or(0.0)
 }
 
 #[test]

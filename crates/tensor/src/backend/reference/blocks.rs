@@ -90,7 +90,7 @@ fn round(x: &[f32]) -> (f64, Vec<i32>) {
         return (f64::NAN, vec![1; x.len()]);
     }
     let largest = x.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
-    let factor = if largest > 0.0 { 127.0 / largest } else { 0.0 };
+    let factor = Some(127.0 / largest).filter(|factor| factor.is_finite()).unwrap_or(0.0);
     (f64::from(largest / 127.0), x.iter().map(|x| (x * factor).round_ties_even() as i32).collect())
 }
 

@@ -40,7 +40,7 @@ fn logits(model: &Transformer) -> Vec<f32> {
 }
 
 fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
-    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).max_by(f32::total_cmp).unwrap_or(0.0)
 }
 
 /// A small model of every architecture that llama.cpp has a name for.

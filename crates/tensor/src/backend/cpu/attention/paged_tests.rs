@@ -1,4 +1,4 @@
-use crate::backend::cpu::attention::tests::{Data, uniform};
+use crate::backend::cpu::attention::tests::{Data, distance, uniform};
 use crate::backend::cpu::{Cpu, Isa};
 use crate::backend::reference::Reference;
 use crate::backend::{
@@ -138,7 +138,7 @@ fn pages_agree_with_the_reference() {
             let pages = case.pages(&cpu, 37);
             assert!(pages == case.pages(&Reference, 64), "{isa:?} {case:?}");
             let found = case.last(&cpu, &pages);
-            let far = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            let far = distance(&found, &expected);
             // Queries and weights are rounded to bf16 only where products are of bf16.
             let tolerance = if isa == Isa::Avx512Bf16 && case.layout.dtype == DType::Bf16 { 2e-2 } else { 5e-6 };
             assert!(far < tolerance, "{far} {isa:?} {case:?}");

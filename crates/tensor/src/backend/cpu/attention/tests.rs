@@ -299,7 +299,7 @@ fn cases() -> Vec<Case> {
 }
 
 /// Largest difference between two lists, which may hold −∞ at the same places but nothing that is not a number.
-fn distance(found: &[f32], expected: &[f32]) -> f32 {
+pub(super) fn distance(found: &[f32], expected: &[f32]) -> f32 {
     assert_eq!(found.len(), expected.len());
     let difference = |(a, b): (&f32, &f32)| if a == b { 0.0 } else { (a - b).abs() };
     let distances = found.iter().zip(expected).map(difference);

@@ -100,7 +100,8 @@ impl Program for RoundRow<'_> {
                 largest = v.read(x, at).abs().max(largest);
             }
             let largest = largest.max_lane();
-            let factor = if largest > 0.0 { 127.0 / largest } else { 0.0 };
+            // Of zeros, and of numbers too small to be told from them.
+            let factor = Some(127.0 / largest).filter(|factor| factor.is_finite()).unwrap_or(0.0);
             let mut scaled = [0.0_f32; GROUP];
             let mut poison = v.splat(0.0);
             for at in v.spans(GROUP) {
