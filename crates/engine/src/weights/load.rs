@@ -32,6 +32,9 @@ const COMPARED_BYTES: usize = 1 << 16;
 pub enum Purpose {
     /// To be trained or saved: the numbers in f32, and products in this type.
     Training(DType),
+    /// To stand frozen beside adapters that are trained: matrices as they are stored, or rounded where products in this type
+    /// round them; a table that is stored in more bits than they have is kept in f32 as well, in which it is looked up.
+    BesideAdapters(DType),
     /// To be used: only the form that products use, in this type.
     Use(DType),
     /// To be used, matrices as they are stored: quantised blocks, and numbers of 16 bits where products are in a type that
@@ -51,7 +54,7 @@ impl Purpose {
     /// Storage type of what products are given and give, for matrices that are stored in `stored`.
     pub fn compute(self, stored: DType) -> DType {
         match self {
-            Purpose::Training(dtype) | Purpose::Use(dtype) => dtype,
+            Purpose::Training(dtype) | Purpose::BesideAdapters(dtype) | Purpose::Use(dtype) => dtype,
             Purpose::UseAsStored(dtype) | Purpose::UseInPlace(dtype) => dtype.unwrap_or(stored),
             Purpose::UseQuantised(_) | Purpose::Export => DType::F32,
         }
@@ -64,8 +67,9 @@ impl Purpose {
 /// When a file is missing, malformed or not supported, and when names or shapes do not fit the configuration.
 ///
 /// # Cost
-/// Memory: for training four bytes a parameter, and two more for those in matrices when it computes in bf16; otherwise
-/// what products need, and to be exported next to nothing.
+/// Memory: for training four bytes a parameter, and two more for those in matrices when it computes in bf16; beside adapters
+/// what is stored, and no more than two for those in matrices when it computes in bf16; otherwise what products need, and to
+/// be exported next to nothing.
 pub fn load_hf(dir: &Path, device: &Device, purpose: Purpose) -> Result<Transformer> {
     let PublishedConfig { model, family, .. } = read_config(dir)?;
     let pooling = pooling::read(dir)?;
@@ -339,6 +343,10 @@ impl Files {
         if are_bf16 { DType::Bf16 } else { DType::F32 }
     }
 
+    fn has_blocks(&self, found: &Found) -> bool {
+        found.names.iter().any(|name| self.store.stored(name).is_some_and(|format| format.coding().is_some()))
+    }
+
     fn is_bf16(&self, found: &Found) -> bool {
         found.names.iter().all(|name| self.store.stored(name) == Some(Format::Bf16))
     }
@@ -352,8 +360,14 @@ impl Files {
         if !is_multiplied(spec) || matches!(purpose, Purpose::Training(_)) {
             return Ok(Kept::Numbers(self.read(spec, found, device)?));
         }
+        let is_beside = matches!(purpose, Purpose::BesideAdapters(_));
+        if is_beside && compute == DType::Bf16 && !self.has_blocks(found) {
+            let numbers = self.read(spec, found, device)?;
+            let is_exact = spec.name == EMBEDDING && !self.is_bf16(found);
+            return Ok(if is_exact { Kept::Numbers(numbers) } else { Kept::Rounded(numbers.cast(compute)) });
+        }
         let is_as_stored = match purpose {
-            Purpose::UseAsStored(_) | Purpose::UseInPlace(_) => true,
+            Purpose::BesideAdapters(_) | Purpose::UseAsStored(_) | Purpose::UseInPlace(_) => true,
             Purpose::Use(_) => compute == DType::Bf16 && self.is_bf16(found),
             Purpose::Training(_) | Purpose::UseQuantised(_) | Purpose::Export => false,
         };
@@ -362,6 +376,9 @@ impl Files {
             return Ok(Kept::Packed(Arc::new(pack(device, spec.shape.last(), parts, is_for_later)?)));
         }
         let numbers = self.read(spec, found, device)?;
+        if is_beside && compute == DType::F32 {
+            return Ok(Kept::Numbers(numbers));
+        }
         if let Purpose::UseQuantised(format) = purpose {
             return Ok(Kept::Packed(Arc::new(quantised(&spec.name, &numbers, format))));
         }
