@@ -13,7 +13,8 @@ use crate::model::{Transformer, sinusoid};
 use crate::params::{EMBEDDING, Kept, ParamSpec, Params, Role, layout, least_tensors, packed, quantised};
 use genera_tensor::backend::PackedMatrix;
 use genera_tensor::quant::{BlockRows, Format};
-use genera_tensor::{DType, Device, Shape, Tensor};
+use genera_tensor::{DType, Device, Shape, Tensor, ViewMut};
+use half::bf16;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::path::Path;
@@ -362,6 +363,11 @@ impl Files {
         }
         let is_beside = matches!(purpose, Purpose::BesideAdapters(_));
         if is_beside && compute == DType::Bf16 && !self.has_blocks(found) {
+            if self.is_bf16(found)
+                && let Some(parts) = self.read_stored(spec, found, compute, device)?
+            {
+                return Ok(Kept::Rounded(joined(spec, parts, device)?));
+            }
             let numbers = self.read(spec, found, device)?;
             let is_exact = spec.name == EMBEDDING && !self.is_bf16(found);
             return Ok(if is_exact { Kept::Numbers(numbers) } else { Kept::Rounded(numbers.cast(compute)) });
@@ -463,6 +469,20 @@ impl Found {
 /// Whether products use the parameter, or tokens are looked up in it.
 fn is_multiplied(spec: &ParamSpec) -> bool {
     spec.role.is_product() || spec.name == EMBEDDING
+}
+
+/// A parameter from parts that are stored in bf16.
+fn joined(spec: &ParamSpec, parts: Vec<Stored>, device: &Device) -> Result<Tensor> {
+    let mut tensor = Tensor::scratch(device, spec.shape, DType::Bf16);
+    let ViewMut::Bf16(mut rest) = tensor.view_mut() else { unreachable!("it was made in bf16") };
+    for (_, rows) in parts {
+        let bytes = rows.into_bytes()?;
+        let (numbers, _) = bytes.as_chunks();
+        let (part, after) = rest.split_at_mut(numbers.len());
+        part.iter_mut().zip(numbers).for_each(|(number, &bytes)| *number = bf16::from_le_bytes(bytes));
+        rest = after;
+    }
+    Ok(tensor)
 }
 
 /// Rows of `width`, rearranged for products: now, or, where they lie in a file and it `is_for_later`, when they are used again.
