@@ -6,6 +6,7 @@ use crate::{hub, model};
 use genera_engine::checkpoint::latest_good;
 use genera_engine::model::{Pooling, Transformer};
 use genera_engine::recipe::Recipe;
+use genera_engine::weights::gguf::files_of;
 use genera_engine::weights::{LoraSettings, PublishedGeneration, Purpose, SpecialIds, attach_new, read_generation};
 use genera_modality::Codebook;
 use genera_tensor::{DType, Device};
@@ -183,11 +184,11 @@ fn special_file(run: &RunDirectory) -> PathBuf {
     run.base().join("special_ids.json")
 }
 
-/// SHA-256 of a model's weights and configuration: of a GGUF file as it is, of a directory's files in the order of their
+/// SHA-256 of a model's weights and configuration: of a GGUF file or all parts of one as they are, of a directory's files in the order of their
 /// names, of a run what its newest checkpoint says of itself.
 fn checksum(path: &Path) -> Outcome<String> {
     let files = if path.is_file() {
-        vec![path.to_owned()]
+        files_of(path)
     } else if path.join("manifest.json").is_file() {
         vec![path.join("manifest.json")]
     } else if path.join("recipe.toml").is_file() {
