@@ -6,6 +6,7 @@ use crate::{hub, model};
 use genera_engine::checkpoint::latest_good;
 use genera_engine::model::{Pooling, Transformer};
 use genera_engine::recipe::Recipe;
+use genera_engine::weights::gguf::files_of;
 use genera_engine::weights::{LoraSettings, PublishedGeneration, Purpose, SpecialIds, attach_new, read_generation};
 use genera_modality::Codebook;
 use genera_tensor::{DType, Device};
@@ -60,6 +61,9 @@ pub fn open(
     let (mut transformer, special, generation) = (loaded.transformer, loaded.special, loaded.published);
     // A base that was adapted itself is one model from here on.
     transformer.params_mut().settle();
+    if let Purpose::BesideAdapters(_) = purpose {
+        transformer.params_mut().keep_rounded();
+    }
     if let Some(settings) = lora_settings(recipe) {
         attach_new(&mut transformer, &settings)?;
     }
@@ -98,15 +102,13 @@ pub fn recorded(path: &Path) -> Outcome<String> {
     Ok(std::path::absolute(path).during("cannot tell the current directory")?.display().to_string())
 }
 
-/// How the base of a recipe is loaded to be trained: beside adapters, quantised weights stay as they are stored (QLoRA).
+/// How the base of a recipe is loaded to be trained: beside adapters, weights stay as they are stored, quantised ones too
+/// (QLoRA).
 ///
 /// # Source
 /// Dettmers, Pagnoni, Holtzman and Zettlemoyer, "QLoRA: efficient finetuning of quantized LLMs", arXiv 2305.14314.
 pub fn training(recipe: &Recipe, dtype: DType) -> Purpose {
-    // A name on the hub says where its file lies.
-    let place = recipe.base.path.as_deref().and_then(|path| hub::locate(Path::new(path)).ok());
-    let is_gguf = place.is_some_and(|place| model::is_gguf(&place));
-    if recipe.lora.rank.is_some() && is_gguf { Purpose::UseAsStored(Some(dtype)) } else { Purpose::Training(dtype) }
+    if recipe.lora.rank.is_some() { Purpose::BesideAdapters(dtype) } else { Purpose::Training(dtype) }
 }
 
 /// Which adapters a recipe wants.
@@ -182,11 +184,11 @@ fn special_file(run: &RunDirectory) -> PathBuf {
     run.base().join("special_ids.json")
 }
 
-/// SHA-256 of a model's weights and configuration: of a GGUF file as it is, of a directory's files in the order of their
+/// SHA-256 of a model's weights and configuration: of a GGUF file or all parts of one as they are, of a directory's files in the order of their
 /// names, of a run what its newest checkpoint says of itself.
 fn checksum(path: &Path) -> Outcome<String> {
     let files = if path.is_file() {
-        vec![path.to_owned()]
+        files_of(path)
     } else if path.join("manifest.json").is_file() {
         vec![path.join("manifest.json")]
     } else if path.join("recipe.toml").is_file() {

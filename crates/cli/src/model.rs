@@ -300,7 +300,7 @@ fn of_checkpoint(
         model
     };
     match purpose {
-        Purpose::Training(_) | Purpose::Export => {}
+        Purpose::Training(_) | Purpose::BesideAdapters(_) | Purpose::Export => {}
         Purpose::UseQuantised(format) => transformer.params_mut().freeze_as(format)?,
         Purpose::Use(_) | Purpose::UseAsStored(_) | Purpose::UseInPlace(_) => transformer.params_mut().freeze(),
     }

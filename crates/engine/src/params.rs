@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::weights::InFile;
 use genera_tensor::backend::{Elements, Matrix, PackedMatrix};
 use genera_tensor::quant::{BlockRows, Format};
-use genera_tensor::{DType, Device, ParamId, Shape as TensorShape, Tape, Tensor, Var, Weight};
+use genera_tensor::{DType, Device, Memory, ParamId, Shape as TensorShape, Tape, Tensor, Var, Weight};
 use std::panic::panic_any;
 use std::sync::Arc;
 
@@ -278,6 +278,8 @@ impl ParamCount {
 pub enum Kept {
     /// Its numbers, in f32.
     Numbers(Tensor),
+    /// Of a matrix, only the rounded copy that products use, in bf16: it is frozen.
+    Rounded(Tensor),
     /// Of a matrix, only the form that products use: it is not trained any more.
     Packed(Arc<PackedMatrix>),
     /// Nothing but where its numbers are: the model is written into other files, and not used.
@@ -288,7 +290,7 @@ pub enum Kept {
 #[derive(Debug)]
 pub struct Params {
     specs: Vec<ParamSpec>,
-    /// None of a matrix that is kept packed only.
+    /// None of a matrix that is kept rounded or packed only.
     masters: Vec<Option<Tensor>>,
     /// bf16 copies of the matrices, when the model computes in bf16.
     rounded: Vec<Option<Tensor>>,
@@ -325,24 +327,27 @@ impl Params {
         assert_eq!(specs.len(), kept.len(), "one tensor a parameter");
         let n = specs.len();
         let (masters, packed) = (Vec::with_capacity(n), Vec::with_capacity(n));
-        let rounded = specs.iter().map(|_| None).collect();
-        let (n_own, adapters, in_files) = (0, Vec::new(), Vec::with_capacity(n));
+        let (rounded, in_files) = (Vec::with_capacity(n), Vec::with_capacity(n));
+        let (n_own, adapters) = (0, Vec::new());
         let (is_tied, settled) = (false, Vec::new());
         let mut params = Self { specs, masters, rounded, packed, in_files, compute, is_tied, n_own, adapters, settled };
         for (i, kept) in kept.into_iter().enumerate() {
             let spec = &params.specs[i];
             let fits = match &kept {
                 Kept::Numbers(master) => spec.shape == master.shape() && master.dtype() == DType::F32,
+                Kept::Rounded(rounded) => spec.shape == rounded.shape() && rounded.dtype() == DType::Bf16,
                 Kept::Packed(packed) => spec.shape == [packed.n_columns, packed.n_rows].into(),
                 Kept::InFile(_) => true,
             };
             assert!(fits, "{} must be f32 {}, found {kept:?}", spec.name, spec.shape);
-            let (master, packed, in_file) = match kept {
-                Kept::Numbers(master) => (Some(master), None, None),
-                Kept::Packed(packed) => (None, Some(packed), None),
-                Kept::InFile(in_file) => (None, None, Some(in_file)),
+            let (master, rounded, packed, in_file) = match kept {
+                Kept::Numbers(master) => (Some(master), None, None, None),
+                Kept::Rounded(rounded) => (None, Some(rounded), None, None),
+                Kept::Packed(packed) => (None, None, Some(packed), None),
+                Kept::InFile(in_file) => (None, None, None, Some(in_file)),
             };
             params.masters.push(master);
+            params.rounded.push(rounded);
             params.packed.push(packed);
             params.in_files.push(in_file);
         }
@@ -437,6 +442,9 @@ impl Params {
     /// # Panics
     /// With an [`Error`](crate::Error), when they are in a file that can no longer be read.
     pub fn numbers(&self, id: ParamId) -> Tensor {
+        if let (None, Some(rounded)) = (&self.masters[id.0], &self.rounded[id.0]) {
+            return rounded.cast(DType::F32);
+        }
         match (&self.masters[id.0], &self.packed[id.0]) {
             (Some(master), _) => master.clone(),
             (None, None) => {
@@ -550,15 +558,37 @@ impl Params {
         }
     }
 
+    /// Keeps only the rounded copy of every matrix that vectors are multiplied by, where there is one: the model's own numbers
+    /// are frozen from here on.
+    pub fn keep_rounded(&mut self) {
+        for i in 0..self.own_specs().len() {
+            if self.specs[i].role.is_product() && self.rounded[i].is_some() {
+                self.masters[i] = None;
+            }
+        }
+    }
+
+    /// Memory of what is kept of the model's own parameters, without adapters.
+    pub fn own_bytes(&self) -> usize {
+        let n_bytes = |tensor: &Tensor| Memory::block_bytes(tensor.n_elements() * tensor.dtype().size_bytes());
+        let of_tensor = |tensor: &Option<Tensor>| tensor.as_ref().map_or(0, n_bytes);
+        let of_param = |i: usize| {
+            let packed = self.packed[i].as_ref().map_or(0, |packed| packed.n_bytes);
+            of_tensor(&self.masters[i]) + of_tensor(&self.rounded[i]) + packed
+        };
+        (0..self.own_specs().len()).map(of_param).sum()
+    }
+
     /// A parameter in f32 on the tape: norms, biases, look-up tables.
     pub fn exact(&self, tape: &Tape<'_>, id: ParamId) -> Var {
         self.on_tape(tape, id, self.master(id))
     }
 
-    /// A table of vectors to look up: in f32, unless only its packed form is kept.
+    /// A table of vectors to look up: in f32, unless only its packed form or a rounded copy is kept.
     pub fn table(&self, tape: &Tape<'_>, id: ParamId) -> Weight {
-        match (&self.masters[id.0], &self.packed[id.0]) {
-            (None, Some(packed)) => Weight::Packed(packed.clone()),
+        match (&self.masters[id.0], &self.packed[id.0], &self.rounded[id.0]) {
+            (None, Some(packed), _) => Weight::Packed(packed.clone()),
+            (None, None, Some(rounded)) => Var::constant(rounded.clone()).into(),
             _ => self.exact(tape, id).into(),
         }
     }
@@ -585,8 +615,9 @@ impl Params {
     }
 
     fn round(&mut self, i: usize) {
-        let master = self.masters[i].as_ref().filter(|_| self.specs[i].is_rounded(self.compute));
-        self.rounded[i] = master.map(|master| master.cast(DType::Bf16));
+        if let Some(master) = &self.masters[i] {
+            self.rounded[i] = self.specs[i].is_rounded(self.compute).then(|| master.cast(DType::Bf16));
+        }
     }
 }
 

@@ -239,7 +239,8 @@ pub fn start(
             Some(_) => config,
             None => recipe.model.config(prepared.tokenizer.vocab().size)?,
         };
-        memory::fit(&mut recipe, &mut reasons, &config, dtype)?;
+        let base_bytes = base.as_ref().map(|base| base.transformer.params().own_bytes());
+        memory::fit(&mut recipe, &mut reasons, &config, dtype, base_bytes)?;
         if !matches!(plan, Plan::AsRecipe { .. }) && !common.json {
             show::plan(&recipe, &reasons);
         }
@@ -316,7 +317,7 @@ fn choose(
     let mut trial = recipe.clone();
     trial.complete(&mut Reasons::default())?;
     let config = trial.model.config(facts.vocab_size)?;
-    memory::fit(&mut trial, &mut Reasons::default(), &config, dtype)?;
+    memory::fit(&mut trial, &mut Reasons::default(), &config, dtype, None)?;
     let lens = facts.lens(config.context_len);
     let seconds = trial::seconds_per_step(&trial, &config, lens, dtype, device, time.mul_f64(TRIAL.0).min(TRIAL.1))?;
     sizes::fit_time(recipe, reasons, &facts, fixed, seconds)

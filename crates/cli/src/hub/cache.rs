@@ -8,6 +8,7 @@ use super::name::ModelName;
 use super::settings::Settings;
 use crate::failure::{Failure, Outcome, While};
 use crate::show::word;
+use genera_engine::weights::gguf::PartName;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -179,7 +180,7 @@ fn forms(name: &ModelName, files: &[String]) -> String {
     files.iter().map(form).collect::<Vec<_>>().join("\n")
 }
 
-/// The GGUF files of a directory and those in it, in order.
+/// The GGUF files of a directory and those in it, in order; of a model in several, the first.
 fn gguf_files(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory)? {
@@ -193,6 +194,11 @@ fn gguf_files(directory: &Path) -> io::Result<Vec<PathBuf>> {
             inner.into_iter().filter(|path| path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf"))),
         );
     }
+    let is_first = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str()).and_then(PartName::of);
+        name.is_none_or(|name| name.number == 1)
+    };
+    found.retain(is_first);
     found.sort();
     Ok(found)
 }

@@ -4,6 +4,7 @@ use super::checksum::Checksum;
 use super::client::Client;
 use super::name::ModelName;
 use crate::failure::{Failure, Outcome, While};
+use genera_engine::weights::gguf::PartName;
 use serde::Deserialize;
 use std::path::{Component, Path};
 
@@ -88,9 +89,11 @@ impl Listing {
         Ok(Self { commit: sha, files })
     }
 
-    /// The GGUF files.
+    /// The GGUF files; of a model in several, the first.
     pub fn gguf(&self) -> Vec<&RemoteFile> {
-        self.files.iter().filter(|file| file.path.to_ascii_lowercase().ends_with(".gguf")).collect()
+        let is_gguf = |file: &&RemoteFile| file.path.to_ascii_lowercase().ends_with(".gguf");
+        let is_first = |file: &&RemoteFile| PartName::of(&file.path).is_none_or(|name| name.number == 1);
+        self.files.iter().filter(is_gguf).filter(is_first).collect()
     }
 
     /// The file of a path.

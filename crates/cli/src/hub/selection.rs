@@ -2,6 +2,7 @@
 
 use super::listing::{Listing, RemoteFile};
 use crate::failure::{Failure, Outcome};
+use genera_engine::weights::gguf::PartName;
 
 /// Files beside the weights that are read where they are: configuration, tokenizers, chat templates, and how a
 /// text becomes one vector.
@@ -35,7 +36,7 @@ const PAPERS: [&str; 5] = ["README.md", "LICENSE", "LICENSE.txt", "LICENSE.md", 
 /// The stems and endings of files of weights, the best first.
 const WEIGHTS: [(&str, &str); 2] = [("model", "safetensors"), ("pytorch_model", "bin")];
 
-/// The files to fetch: the one that is named, or those of the model.
+/// The files to fetch: the one that is named, with the other parts of its model, or those of the model.
 ///
 /// # Errors
 /// When there is no such file, or there are no weights that can be read.
@@ -44,14 +45,14 @@ pub fn select<'l>(listing: &'l Listing, file: Option<&str>) -> Outcome<Vec<&'l R
         let found = listing
             .find(path)
             .ok_or_else(|| Failure::new(format!("has no file '{path}'; {}", what_there_is(listing))))?;
-        return Ok(vec![found]);
+        return with_parts(listing, found);
     }
     let beside = BESIDE.iter().chain(&PAPERS).filter_map(|path| listing.find(path));
     if let Some(weights) = WEIGHTS.iter().map(|kind| weights(listing, kind)).find(|weights| !weights.is_empty()) {
         return Ok(beside.chain(weights).collect());
     }
     match listing.gguf().as_slice() {
-        [only] => Ok(vec![only]),
+        [only] => with_parts(listing, only),
         [] if listing.find("adapter_config.json").is_some() => Ok(beside.collect()),
         [] => Err(Failure::new(format!(
             "has no weights that can be read here (model.safetensors, pytorch_model.bin or GGUF); {}",
@@ -62,6 +63,17 @@ pub fn select<'l>(listing: &'l Listing, file: Option<&str>) -> Outcome<Vec<&'l R
             what_there_is(listing)
         ))),
     }
+}
+
+/// The files of the model that a GGUF file is of.
+fn with_parts<'l>(listing: &'l Listing, file: &'l RemoteFile) -> Outcome<Vec<&'l RemoteFile>> {
+    let Some(name) = PartName::of(&file.path) else { return Ok(vec![file]) };
+    let part = |path: String| {
+        listing
+            .find(&path)
+            .ok_or_else(|| Failure::new(format!("has {} without '{path}', so the model cannot be read", file.path)))
+    };
+    name.all().map(part).collect()
 }
 
 /// Whether a file is the card of a model or holds its terms, without which the model works as well.
@@ -127,6 +139,9 @@ mod tests {
         let sentences = ["2_Normalize/config.json", pooling[1], "model.safetensors", pooling[0]];
         check(&sentences, None, &[pooling[0], pooling[1], "model.safetensors"]);
         check(&["a.gguf", "q/b.gguf"], Some("q/b.gguf"), &["q/b.gguf"]);
+        let parts = ["q/a-00001-of-00002.gguf", "q/a-00002-of-00002.gguf"];
+        check(&parts, None, &parts);
+        check(&[parts[1], "b.gguf", parts[0]], Some(parts[0]), &parts);
     }
 
     #[test]
@@ -135,6 +150,9 @@ mod tests {
         assert!(refusal(&["a.gguf", "b.gguf"], None).contains("--file NAME: it has a.gguf, b.gguf"));
         assert!(refusal(&["a.gguf", "b.gguf"], Some("c.gguf")).contains("no file 'c.gguf'; it has a.gguf"));
         assert!(refusal(&["tf_model.h5"], None).contains("it has tf_model.h5"));
+        let part = "a-00001-of-00002.gguf";
+        assert!(refusal(&[part], None).contains("without 'a-00002-of-00002.gguf'"));
+        assert!(refusal(&[part, "a-00002-of-00002.gguf", "b.gguf"], None).contains(&format!("it has {part}, b.gguf")));
         assert!(refusal(&[], None).contains("it is empty"));
     }
 }

@@ -44,17 +44,18 @@ const MARGIN: f64 = 1.1;
 /// The parts of [`of_process`], with their names.
 pub type Parts = [(&'static str, usize); 9];
 
-/// The memory that the whole process takes while it trains by a recipe.
+/// The memory that the whole process takes while it trains by a recipe; `base_bytes` is what its base takes as it is loaded,
+/// where there is one.
 ///
 /// # Units
 /// Bytes.
-pub fn of_process(recipe: &Recipe, config: &ModelConfig, dtype: DType) -> usize {
-    parts(recipe, config, dtype).iter().fold(0, |sum, (_, n_bytes)| sum.saturating_add(*n_bytes))
+pub fn of_process(recipe: &Recipe, config: &ModelConfig, dtype: DType, base_bytes: Option<usize>) -> usize {
+    parts(recipe, config, dtype, base_bytes).iter().fold(0, |sum, (_, n_bytes)| sum.saturating_add(*n_bytes))
 }
 
 /// What the memory of [`of_process`] is for.
-pub fn parts(recipe: &Recipe, config: &ModelConfig, dtype: DType) -> Parts {
-    let memory = needed(recipe, config, dtype);
+pub fn parts(recipe: &Recipe, config: &ModelConfig, dtype: DType, base_bytes: Option<usize>) -> Parts {
+    let memory = needed(recipe, config, dtype, base_bytes);
     let TrainMemory { weights, gradients, optimizer, averages, activations } = memory;
     let is_recomputed = recipe.train.recomputed_blocks.is_some_and(|n| n > 0);
     let kept_share = if is_recomputed { KEPT_SHARE_OF_RECOMPUTED } else { KEPT_SHARE };
@@ -107,7 +108,7 @@ fn thread_bytes(recipe: &Recipe, config: &ModelConfig, dtype: DType) -> usize {
 }
 
 /// The memory that training by a recipe needs.
-pub fn needed(recipe: &Recipe, config: &ModelConfig, dtype: DType) -> TrainMemory {
+fn needed(recipe: &Recipe, config: &ModelConfig, dtype: DType, base_bytes: Option<usize>) -> TrainMemory {
     let (rows, lens) = largest_batch(recipe, config);
     let (train, is_private) = (&recipe.train, super::privacy::is_on(recipe));
     let earlier = match () {
@@ -134,7 +135,9 @@ pub fn needed(recipe: &Recipe, config: &ModelConfig, dtype: DType) -> TrainMemor
     let Some(rank) = recipe.lora.rank else { return memory };
     let n_trained = adapter_size(config, rank);
     let averages = if train.ema_decay > 0.0 { 4 * n_trained } else { 0 };
-    TrainMemory { gradients: 4 * n_trained, optimizer: 8 * n_trained, averages, ..memory }
+    let rounded = if dtype == DType::Bf16 { 2 * n_trained } else { 0 };
+    let weights = base_bytes.unwrap_or(memory.weights) + 4 * n_trained + rounded;
+    TrainMemory { weights, gradients: 4 * n_trained, optimizer: 8 * n_trained, averages, ..memory }
 }
 
 /// Numbers in the adapters of a model at most: every linear layer has some, fused ones three pairs.
@@ -166,13 +169,19 @@ fn n_blocks(config: &ModelConfig) -> usize {
 }
 
 /// Lets as few blocks as possible be computed again for a run to fit into the memory that it may take. A number of blocks
-/// that the recipe gives stays.
+/// that the recipe gives stays. A base has been loaded by now, so it is not among what the machine has to spare.
 ///
 /// # Errors
 /// When it does not fit: the plan, and what would make it smaller. As [`check_recomputed_blocks`].
-pub fn fit(recipe: &mut Recipe, reasons: &mut Reasons, config: &ModelConfig, dtype: DType) -> Outcome<()> {
+pub fn fit(
+    recipe: &mut Recipe,
+    reasons: &mut Reasons,
+    config: &ModelConfig,
+    dtype: DType,
+    base_bytes: Option<usize>,
+) -> Outcome<()> {
     check_recomputed_blocks(recipe, config)?;
-    let Some(limit) = Limit::of(recipe) else { return Ok(()) };
+    let Some(limit) = Limit::of(recipe, base_bytes.unwrap_or(0)) else { return Ok(()) };
     let n_blocks = n_blocks(config);
     let with = |n: usize| {
         let mut recipe = recipe.clone();
@@ -181,20 +190,20 @@ pub fn fit(recipe: &mut Recipe, reasons: &mut Reasons, config: &ModelConfig, dty
     };
     let choices = recipe.train.recomputed_blocks.map_or(0..=n_blocks, |n| n..=n);
     let most = *choices.end();
-    let fits = |n: &usize| of_process(&with(*n), config, dtype) as f64 * MARGIN <= limit.bytes as f64;
+    let fits = |n: &usize| of_process(&with(*n), config, dtype, base_bytes) as f64 * MARGIN <= limit.bytes as f64;
     let Some(n) = choices.into_iter().find(fits) else {
         let smallest = with(most);
         let more = if most < n_blocks { ", more train.recomputed_blocks" } else { "" };
         return Err(Failure::new(format!(
             "this run needs {} of memory and a tenth to spare, and {}\n{}\nTo make it fit: a smaller train.batch_size (with \
              train.accumulate for the same step){more}, a smaller model.d_model or model.n_layers",
-            number::bytes(of_process(&smallest, config, dtype)),
+            number::bytes(of_process(&smallest, config, dtype, base_bytes)),
             limit.text(),
-            plan_lines(&parts(&smallest, config, dtype)),
+            plan_lines(&parts(&smallest, config, dtype, base_bytes)),
         )));
     };
     if recipe.train.recomputed_blocks.is_none() && n > 0 {
-        let whole = number::bytes(of_process(recipe, config, dtype));
+        let whole = number::bytes(of_process(recipe, config, dtype, base_bytes));
         let reason = format!(
             "of {n_blocks} blocks; to keep what all compute takes {whole} and a tenth to spare, and {}",
             limit.text()
@@ -212,10 +221,11 @@ struct Limit {
 }
 
 impl Limit {
-    /// What the recipe allows or the machine has to spare, whichever is less; `None` when neither is known.
-    fn of(recipe: &Recipe) -> Option<Self> {
+    /// What the recipe allows, or the machine has to spare beside what the run holds already, whichever is less; `None` when
+    /// neither is known.
+    fn of(recipe: &Recipe, held_bytes: usize) -> Option<Self> {
         let chosen = recipe.train.memory_gib.map(|gib| (gib * f64::from(1 << 30)) as usize);
-        let available = machine::available_bytes();
+        let available = machine::available_bytes().map(|bytes| bytes.saturating_add(held_bytes));
         let bytes = chosen.into_iter().chain(available).min()?;
         Some(Self { bytes, is_chosen: chosen == Some(bytes) })
     }

@@ -173,7 +173,8 @@ impl Session {
             (None, Some(checkpoint)) if recipe.base.path.is_some() => checkpoint.manifest.config.clone(),
             (None, _) => recipe.model.config(prepared.tokenizer.vocab().size)?,
         };
-        plan::memory::fit(&mut recipe, &mut Reasons::default(), &config, dtype)?;
+        let base_bytes = first.as_ref().map(|model| model.params().own_bytes());
+        plan::memory::fit(&mut recipe, &mut Reasons::default(), &config, dtype, base_bytes)?;
         if let Some(checkpoint) = &checkpoint {
             plan::privacy::check_unchanged(&recipe, &Recipe::parse(&checkpoint.manifest.recipe)?)?;
         }

@@ -13,7 +13,8 @@ use crate::model::{Transformer, sinusoid};
 use crate::params::{EMBEDDING, Kept, ParamSpec, Params, Role, layout, least_tensors, packed, quantised};
 use genera_tensor::backend::PackedMatrix;
 use genera_tensor::quant::{BlockRows, Format};
-use genera_tensor::{DType, Device, Shape, Tensor};
+use genera_tensor::{DType, Device, Shape, Tensor, ViewMut};
+use half::bf16;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::path::Path;
@@ -32,6 +33,9 @@ const COMPARED_BYTES: usize = 1 << 16;
 pub enum Purpose {
     /// To be trained or saved: the numbers in f32, and products in this type.
     Training(DType),
+    /// To stand frozen beside adapters that are trained: matrices as they are stored, or rounded where products in this type
+    /// round them; a table that is stored in more bits than they have is kept in f32 as well, in which it is looked up.
+    BesideAdapters(DType),
     /// To be used: only the form that products use, in this type.
     Use(DType),
     /// To be used, matrices as they are stored: quantised blocks, and numbers of 16 bits where products are in a type that
@@ -51,7 +55,7 @@ impl Purpose {
     /// Storage type of what products are given and give, for matrices that are stored in `stored`.
     pub fn compute(self, stored: DType) -> DType {
         match self {
-            Purpose::Training(dtype) | Purpose::Use(dtype) => dtype,
+            Purpose::Training(dtype) | Purpose::BesideAdapters(dtype) | Purpose::Use(dtype) => dtype,
             Purpose::UseAsStored(dtype) | Purpose::UseInPlace(dtype) => dtype.unwrap_or(stored),
             Purpose::UseQuantised(_) | Purpose::Export => DType::F32,
         }
@@ -64,8 +68,9 @@ impl Purpose {
 /// When a file is missing, malformed or not supported, and when names or shapes do not fit the configuration.
 ///
 /// # Cost
-/// Memory: for training four bytes a parameter, and two more for those in matrices when it computes in bf16; otherwise
-/// what products need, and to be exported next to nothing.
+/// Memory: for training four bytes a parameter, and two more for those in matrices when it computes in bf16; beside adapters
+/// what is stored, and no more than two for those in matrices when it computes in bf16; otherwise what products need, and to
+/// be exported next to nothing.
 pub fn load_hf(dir: &Path, device: &Device, purpose: Purpose) -> Result<Transformer> {
     let PublishedConfig { model, family, .. } = read_config(dir)?;
     let pooling = pooling::read(dir)?;
@@ -357,6 +362,10 @@ impl Files {
         if are_bf16 { DType::Bf16 } else { DType::F32 }
     }
 
+    fn has_blocks(&self, found: &Found) -> bool {
+        found.names.iter().any(|name| self.store.stored(name).is_some_and(|format| format.coding().is_some()))
+    }
+
     fn is_bf16(&self, found: &Found) -> bool {
         found.names.iter().all(|name| self.store.stored(name) == Some(Format::Bf16))
     }
@@ -370,8 +379,19 @@ impl Files {
         if !is_multiplied(spec) || matches!(purpose, Purpose::Training(_)) {
             return Ok(Kept::Numbers(self.read(spec, found, device)?));
         }
+        let is_beside = matches!(purpose, Purpose::BesideAdapters(_));
+        if is_beside && compute == DType::Bf16 && !self.has_blocks(found) {
+            if self.is_bf16(found)
+                && let Some(parts) = self.read_stored(spec, found, compute, device)?
+            {
+                return Ok(Kept::Rounded(joined(spec, parts, device)?));
+            }
+            let numbers = self.read(spec, found, device)?;
+            let is_exact = spec.name == EMBEDDING && !self.is_bf16(found);
+            return Ok(if is_exact { Kept::Numbers(numbers) } else { Kept::Rounded(numbers.cast(compute)) });
+        }
         let is_as_stored = match purpose {
-            Purpose::UseAsStored(_) | Purpose::UseInPlace(_) => true,
+            Purpose::BesideAdapters(_) | Purpose::UseAsStored(_) | Purpose::UseInPlace(_) => true,
             Purpose::Use(_) => compute == DType::Bf16 && self.is_bf16(found),
             Purpose::Training(_) | Purpose::UseQuantised(_) | Purpose::Export => false,
         };
@@ -380,6 +400,9 @@ impl Files {
             return Ok(Kept::Packed(Arc::new(pack(device, spec.shape.last(), parts, is_for_later)?)));
         }
         let numbers = self.read(spec, found, device)?;
+        if is_beside && compute == DType::F32 {
+            return Ok(Kept::Numbers(numbers));
+        }
         if let Purpose::UseQuantised(format) = purpose {
             return Ok(Kept::Packed(Arc::new(quantised(&spec.name, &numbers, format)?)));
         }
@@ -464,6 +487,20 @@ impl Found {
 /// Whether products use the parameter, or tokens are looked up in it.
 fn is_multiplied(spec: &ParamSpec) -> bool {
     spec.role.is_product() || spec.name == EMBEDDING
+}
+
+/// A parameter from parts that are stored in bf16.
+fn joined(spec: &ParamSpec, parts: Vec<Stored>, device: &Device) -> Result<Tensor> {
+    let mut tensor = Tensor::scratch(device, spec.shape, DType::Bf16);
+    let ViewMut::Bf16(mut rest) = tensor.view_mut() else { unreachable!("it was made in bf16") };
+    for (_, rows) in parts {
+        let bytes = rows.into_bytes()?;
+        let (numbers, _) = bytes.as_chunks();
+        let (part, after) = rest.split_at_mut(numbers.len());
+        part.iter_mut().zip(numbers).for_each(|(number, &bytes)| *number = bf16::from_le_bytes(bytes));
+        rest = after;
+    }
+    Ok(tensor)
 }
 
 /// Rows of `width`, rearranged for products: now, or, where they lie in a file and it `is_for_later`, when they are used again.

@@ -138,7 +138,7 @@ pub(super) fn measure(mut recipe: Recipe, n_steps: u32, common: Common) -> Outco
     let peak_before = rates::peak(n_threads, dtype, rates::LOOK);
     let resident_bytes_before = machine::resident_bytes();
     machine::forget_peak_resident_bytes();
-    let planned_bytes = memory::of_process(&recipe, &config, dtype);
+    let planned_bytes = memory::of_process(&recipe, &config, dtype, None);
     let (rows, lens) = memory::largest_batch(&recipe, &config);
     let batch = trial::batch(&config, rows, lens);
     let (n_parameters, vocab_size) = (ParamCount::of(&config).total(), config.vocab_size);
@@ -204,7 +204,7 @@ pub(super) fn measure(mut recipe: Recipe, n_steps: u32, common: Common) -> Outco
 fn fit(recipe: &mut Recipe, dtype: DType) -> Outcome<()> {
     let mut reasons = Reasons::default();
     let config = trial::config(recipe)?;
-    memory::fit(recipe, &mut reasons, &config, dtype)?;
+    memory::fit(recipe, &mut reasons, &config, dtype, None)?;
     if let (Some(n), Some(reason)) = (recipe.train.recomputed_blocks, reasons.get("train.recomputed_blocks")) {
         eprintln!("genera: train.recomputed_blocks = {n}: {reason}");
     }

@@ -122,8 +122,10 @@ impl Facts {
             forward_flops_per_token: flops::forward(config, lens) / len as f64,
             training_flops_per_token: flops::training(config, lens) / len as f64,
             run: [("stored", as_stored), ("f32", wide), ("bf16", narrow)],
-            train_bytes: recipe
-                .map(|recipe| memory::of_process(recipe, config, crate::run::session::compute_dtype(recipe))),
+            train_bytes: recipe.map(|recipe| {
+                let base_bytes = Some(model.transformer.params().own_bytes());
+                memory::of_process(recipe, config, crate::run::session::compute_dtype(recipe), base_bytes)
+            }),
             step: model.step,
             base: recipe.and_then(|recipe| recipe.base.path.clone()),
             adapter: Adapter::of(model),

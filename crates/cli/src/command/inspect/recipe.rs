@@ -23,7 +23,7 @@ pub(super) fn describe(path: &Path, set: &[String], common: Common) -> Outcome {
     let (config, dtype) = (trial::config(&recipe)?, compute_dtype(&recipe));
     let mut reasons = Reasons::default();
     // A run that does not fit here may fit elsewhere: its plan is shown all the same.
-    if let Err(failure) = memory::fit(&mut recipe, &mut reasons, &config, dtype) {
+    if let Err(failure) = memory::fit(&mut recipe, &mut reasons, &config, dtype, None) {
         eprintln!("genera: it does not fit: {}", failure.message());
     }
     let plan = Plan::of(&recipe, &config);
@@ -53,7 +53,7 @@ impl Plan {
             count: ParamCount::of(config),
             tokens_per_step: n_rows.saturating_mul(lens.target + lens.source),
             flops_per_step: n_rows as f64 * flops::training(config, lens),
-            parts: memory::parts(recipe, config, compute_dtype(recipe)),
+            parts: memory::parts(recipe, config, compute_dtype(recipe), None),
         }
     }
 
@@ -66,7 +66,7 @@ impl Plan {
             "tokens_per_step": self.tokens_per_step,
             "flops_per_step": self.flops_per_step,
             "recomputed_blocks": recipe.train.recomputed_blocks.unwrap_or(0),
-            "memory_to_train_bytes": memory::of_process(recipe, config, compute_dtype(recipe)),
+            "memory_to_train_bytes": memory::of_process(recipe, config, compute_dtype(recipe), None),
             "memory_to_train": serde_json::Map::from_iter(parts),
         })
     }
@@ -78,7 +78,7 @@ impl Plan {
         println!("  {:<22} {}", "tokens", self.tokens_per_step);
         println!("  {:<22} {}", "arithmetic", number::flops(self.flops_per_step));
         let dtype = compute_dtype(recipe);
-        let whole = memory::of_process(recipe, config, dtype);
+        let whole = memory::of_process(recipe, config, dtype, None);
         println!("\n{:<24} {} (products in {dtype})", "Memory to train", number::bytes(whole));
         for (name, n_bytes) in self.parts {
             println!("  {name:<22} {}", number::bytes(n_bytes));

@@ -10,6 +10,7 @@ mod export;
 mod header;
 mod metadata;
 mod pairs;
+mod parts;
 mod reader;
 mod tokenizer;
 mod write;
@@ -17,6 +18,7 @@ mod write;
 pub use dialect::{DIALECTS, Dialect};
 pub use export::{GgufFacts, export_gguf};
 pub use header::{Texts, Value};
+pub use parts::{PartName, files_of};
 pub use reader::{Entry, Reader};
 pub use tokenizer::TokenizerFiles;
 
@@ -52,7 +54,7 @@ pub struct GgufFile {
 }
 
 impl GgufFile {
-    /// Reads the metadata.
+    /// Reads the metadata; of a model in several files any of them stands for all.
     ///
     /// # Errors
     /// When they cannot be read or are malformed, or when the architecture or a format is not known.

@@ -1,6 +1,8 @@
-//! A GGUF file that is being read: its metadata, and its tensors as f32.
+//! A GGUF file, or several that are one model, being read: its metadata, and its tensors as f32.
 
 use super::header::{self, Header, RawEntry, Sound, Value};
+use super::metadata::Metadata;
+use super::parts::files_of;
 use crate::error::{Error, Result};
 use crate::weights::content::{Content, RowsInPlace, StoredRows};
 use crate::weights::load::cut_entry;
@@ -26,26 +28,95 @@ pub struct Entry {
     pub format: Format,
     /// Its sizes, the outermost axis first.
     pub shape: Vec<usize>,
-    /// Its bytes, counted from the first of all tensors.
+    /// Its bytes, counted from the first of all tensors of its file.
     range: Range<u64>,
+    /// Which of several files it is in.
+    part: usize,
+}
+
+/// Where the tensors of a file are.
+struct Part {
+    path: PathBuf,
+    content: Arc<dyn Content>,
+    data_start: u64,
 }
 
 /// A file that is being read.
 pub struct Reader {
-    path: PathBuf,
-    content: Arc<dyn Content>,
-    data_start: u64,
+    parts: Vec<Part>,
     metadata: BTreeMap<String, Value>,
     entries: Vec<Entry>,
     by_name: HashMap<String, usize>,
 }
 
 impl Reader {
-    /// Opens a file and checks its header.
+    /// Opens a file and checks its header; of a model in several files, all that lie beside it.
     ///
     /// # Errors
-    /// When it cannot be read, or when its header does not describe it.
+    /// When it cannot be read, when its header does not describe it, or when another file of the model is missing.
     pub fn open(path: &Path) -> Result<Self> {
+        let file = Self::open_one(path)?;
+        let n_parts = file.n_parts()?;
+        if n_parts < 2 {
+            return Ok(file);
+        }
+        let files = files_of(path);
+        if files.len() as u64 != n_parts {
+            let message = format!(
+                "is one of the {n_parts} files of a model, which are found by their names: they must end in -00001-of-{n_parts:05}.gguf and so on"
+            );
+            return Err(Error::file(path, message));
+        }
+        if let Some(missing) = files.iter().find(|file| !file.exists()) {
+            let missing = missing.file_name().unwrap_or_default().display();
+            let message = format!("is one of the {n_parts} files of a model, and {missing} is missing beside it");
+            return Err(Error::file(path, format!("{message}; fetch it again or complete the copy")));
+        }
+        let mut whole = Self::open_one(&files[0])?;
+        whole.check_part(0, n_parts)?;
+        for (i, file) in files.iter().enumerate().skip(1) {
+            let part = Self::open_one(file)?;
+            part.check_part(i, n_parts)?;
+            whole.append(part)?;
+        }
+        Ok(whole)
+    }
+
+    /// The number of files of the model, by this one's metadata.
+    fn n_parts(&self) -> Result<u64> {
+        let n_parts = Metadata(&self.metadata).whole("split.count");
+        Ok(n_parts.map_err(|message| Error::file(self.path(), message))?.unwrap_or(1))
+    }
+
+    fn check_part(&self, i: usize, n_parts: u64) -> Result<()> {
+        let number = Metadata(&self.metadata).whole("split.no").map_err(|message| Error::file(self.path(), message))?;
+        let found = (number, self.n_parts()?);
+        if found == (Some(i as u64), n_parts) {
+            return Ok(());
+        }
+        let message = format!(
+            "says that split.no is {} and split.count {}, but its name asks for {i} and {n_parts}; give it back the name it had",
+            number.map_or("missing".to_owned(), |number| number.to_string()),
+            found.1
+        );
+        Err(Error::file(self.path(), message))
+    }
+
+    /// Takes the tensors of the next file of the model.
+    fn append(&mut self, next: Self) -> Result<()> {
+        let part = self.parts.len();
+        for entry in next.entries {
+            if self.by_name.insert(entry.name.clone(), self.entries.len()).is_some() {
+                let message = format!("has a tensor '{}', as another file of the model has", entry.name);
+                return Err(Error::file(&next.parts[0].path, message));
+            }
+            self.entries.push(Entry { part, ..entry });
+        }
+        self.parts.extend(next.parts);
+        Ok(())
+    }
+
+    fn open_one(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(|source| Error::io("cannot open", path, source))?;
         Self::new(path, Box::new(file))
     }
@@ -53,7 +124,7 @@ impl Reader {
     /// Checks the header of `content`; `path` is for messages.
     ///
     /// # Errors
-    /// As [`Reader::open`].
+    /// When it cannot be read, or when its header does not describe it.
     pub fn new(path: &Path, mut content: Box<dyn Content>) -> Result<Self> {
         let cannot_read = |source| Error::io("cannot read", path, source);
         let file_len = content.seek(SeekFrom::End(0)).map_err(cannot_read)?;
@@ -66,12 +137,13 @@ impl Reader {
             return Err(malformed("two tensors have the same name".to_owned()));
         }
         let Header { metadata, data_start, .. } = header;
-        Ok(Self { path: path.to_owned(), content: content.into(), data_start, metadata, entries, by_name })
+        let parts = vec![Part { path: path.to_owned(), content: content.into(), data_start }];
+        Ok(Self { parts, metadata, entries, by_name })
     }
 
     /// Where it lies, for messages.
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.parts[0].path
     }
 
     /// What the file says about itself.
@@ -101,9 +173,9 @@ impl Reader {
     /// # Errors
     /// When there is no such tensor.
     pub(super) fn rows(&self, name: &str) -> Result<StoredRows> {
-        let entry = self.find(name).ok_or_else(|| Error::file(&self.path, format!("has no tensor '{name}'")))?;
-        let (start, n_bytes) = (self.data_start + entry.range.start, entry.range.end - entry.range.start);
-        Ok(StoredRows::InPlace(RowsInPlace::new(&self.path, self.content.clone(), start, n_bytes as usize)))
+        let (entry, Part { path, content, data_start }) = self.place_of(name)?;
+        let (start, n_bytes) = (data_start + entry.range.start, entry.range.end - entry.range.start);
+        Ok(StoredRows::InPlace(RowsInPlace::new(path, content.clone(), start, n_bytes as usize)))
     }
 
     /// The elements of a tensor, as f32.
@@ -111,22 +183,27 @@ impl Reader {
     /// # Errors
     /// When there is no such tensor, or when the file cannot be read.
     pub fn read(&self, name: &str) -> Result<Vec<f32>> {
-        let entry = self.find(name).ok_or_else(|| Error::file(&self.path, format!("has no tensor '{name}'")))?;
+        let (entry, Part { path, content, data_start }) = self.place_of(name)?;
         let (format, n, start) = (entry.format, entry.shape.iter().product(), entry.range.start);
         let read = || -> io::Result<Vec<f32>> {
-            let mut at = self.data_start + start;
+            let mut at = data_start + start;
             let mut values = vec![0.0; n];
             let n_blocks = CHUNK_BYTES / format.block_bytes();
             let mut bytes = vec![0; n_blocks * format.block_bytes()];
             for values in values.chunks_mut(n_blocks * format.block_len()) {
                 let bytes = &mut bytes[..values.len() / format.block_len() * format.block_bytes()];
-                self.content.read_at(at, bytes)?;
+                content.read_at(at, bytes)?;
                 at += bytes.len() as u64;
                 format.decode(bytes, values);
             }
             Ok(values)
         };
-        read().map_err(|source| Error::io("cannot read", &self.path, source))
+        read().map_err(|source| Error::io("cannot read", path, source))
+    }
+
+    fn place_of(&self, name: &str) -> Result<(&Entry, &Part)> {
+        let entry = self.find(name).ok_or_else(|| Error::file(self.path(), format!("has no tensor '{name}'")))?;
+        Ok((entry, &self.parts[entry.part]))
     }
 }
 
@@ -136,7 +213,7 @@ impl Reader {
         let part = |whole: &Entry, i: usize, name: String, shape: Vec<usize>| {
             let len = (whole.range.end - whole.range.start) / parts.len() as u64;
             let start = whole.range.start + i as u64 * len;
-            Entry { name, format: whole.format, shape, range: start..start + len }
+            Entry { name, format: whole.format, shape, range: start..start + len, part: whole.part }
         };
         cut_entry(&mut self.entries, &mut self.by_name, name, parts, |entry| &entry.shape, part)
     }
@@ -144,7 +221,7 @@ impl Reader {
 
 impl fmt::Debug for Reader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Reader({}, {} tensors)", self.path.display(), self.entries.len())
+        write!(f, "Reader({}, {} tensors)", self.path().display(), self.entries.len())
     }
 }
 
@@ -190,7 +267,7 @@ fn checked_entry(raw: &RawEntry, alignment: u64, data_len: u64) -> Sound<Entry> 
         )
     })?;
     let shape = sizes.iter().rev().map(|&size| size as usize).collect();
-    Ok(Entry { name: name.clone(), format, shape, range: *offset..end })
+    Ok(Entry { name: name.clone(), format, shape, range: *offset..end, part: 0 })
 }
 
 #[cfg(test)]

@@ -8,7 +8,8 @@ use crate::weights::{
     CardFacts, GgufFacts, LoraSettings, Origin, PublishedGeneration, SpecialIds, attach_new, export_gguf, export_hf,
 };
 use genera_tensor::quant::Format;
-use genera_tensor::{DType, Device, Key, Tape, Tensor, View};
+use genera_tensor::{DType, Device, Gradients, Key, Tape, Tensor, View};
+use genera_tokens::{Batch, Source};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -314,6 +315,56 @@ fn numbers_of_16_bits_are_kept_so_and_multiplied_in_f32() {
             assert_eq!(logits(&stored), logits(&widened), "{name} {format:?}");
             let [narrow, wide] = [&stored, &widened].map(|model| model.params().product_bytes());
             assert!(narrow > 0 && narrow * 10 <= wide * 6, "{name} {format:?}: {narrow} of {wide} bytes");
+        }
+    }
+}
+
+/// The loss, and the gradients of adapters that do something already.
+fn adapted(mut model: Transformer) -> (f64, Vec<Vec<f32>>) {
+    attach_new(&mut model, &LoraSettings { rank: 2, alpha: 3.0, targets: None, seed: 5 }).unwrap();
+    let device = model.device().clone();
+    let ids: Vec<_> = model.params().adapters().map(|(_, adapter)| adapter.b).collect();
+    for id in ids {
+        let shape = model.params().specs()[id.0].shape;
+        let values: Vec<f32> = (0..shape.n_elements() as u64).map(|at| 0.1 * Key::new(7).normal(at)).collect();
+        model.params_mut().set(id, &Tensor::from_f32(&device, shape, &values));
+    }
+    let (ids, tape) = (vec![3, 1, 4, 1, 5], Tape::new(&device));
+    let mut batch = Batch::dense(1, 5, ids.clone(), ids.clone());
+    batch.source = model.config().is_encoder_decoder().then(|| Source { len: 5, tokens: ids, lens: vec![5] });
+    let loss = model.loss(&tape, &batch, 0.0, 1.0, Mode::default());
+    let mut gradients = Gradients::new(model.params().len());
+    tape.backward(&loss.total, &mut gradients);
+    let of_adapters = (model.params().own_specs().len()..model.params().len()).map(genera_tensor::ParamId);
+    let loss = f64::from(loss.total.tensor().to_vec()[0]);
+    (loss, of_adapters.map(|id| gradients.get(id).map_or_else(Vec::new, Tensor::to_vec)).collect())
+}
+
+/// Where products are in bf16, the same to the last bit; where they are in f32, sums are in another order.
+#[test]
+fn beside_adapters_nothing_is_kept_twice_and_training_stays_the_same() {
+    let device = Device::cpu(2);
+    for name in ["llama", "gpt2", "gpt_neox", "t5"] {
+        for format in [Format::F32, Format::F16, Format::Bf16] {
+            let directory = tempfile::tempdir().unwrap();
+            exported(name, directory.path(), &device);
+            narrow(&directory.path().join("model.safetensors"), format);
+            let loaded = |purpose| load_hf(directory.path(), &device, purpose).unwrap();
+            let both = |dtype| [Purpose::BesideAdapters(dtype), Purpose::Training(dtype)].map(loaded);
+            let [frozen, whole] = both(DType::Bf16);
+            let [n_frozen, n_whole] = [&frozen, &whole].map(|model| model.params().own_bytes());
+            assert!(n_frozen * 10 < n_whole * 8, "{name} {format:?}: {n_frozen} of {n_whole} bytes");
+            for id in (0..whole.params().len()).map(genera_tensor::ParamId).filter(|_| format == Format::Bf16) {
+                assert_eq!(frozen.params().numbers(id).to_vec(), whole.params().numbers(id).to_vec(), "{name}");
+            }
+            assert_eq!(adapted(frozen), adapted(whole), "{name} {format:?}");
+            let [frozen, whole] = both(DType::F32);
+            let [n_frozen, n_whole] = [&frozen, &whole].map(|model| model.params().own_bytes());
+            assert!(if format == Format::F32 { n_frozen == n_whole } else { n_frozen < n_whole }, "{name} {format:?}");
+            let [(found, found_gradients), (loss, gradients)] = [frozen, whole].map(adapted);
+            assert!((found - loss).abs() < 1e-5 * loss, "{name} {format:?}: {found}, not {loss}");
+            let (found, gradients) = (found_gradients.concat(), gradients.concat());
+            assert!(found.iter().zip(&gradients).all(|(a, b)| (a - b).abs() < 1e-5), "{name} {format:?}");
         }
     }
 }

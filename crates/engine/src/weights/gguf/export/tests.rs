@@ -362,6 +362,45 @@ fn runs_of_spaces_stay_tokens() {
     assert_eq!(found["model"]["merges"], json!([["▁", "▁"]]));
 }
 
+/// Any file of a model stands for all; the first may hold nothing but the metadata, as llama.cpp can write it.
+#[test]
+fn a_model_in_several_files_is_read_whole() {
+    let (device, directory) = (Device::cpu(1), tempfile::tempdir().unwrap());
+    let model = model(&config("llama"), DType::F32, &device);
+    let Expression { json, model: theirs, .. } = express_as(model.config(), Some("llama")).unwrap();
+    let dialect = architecture::dialect("llama", model.config()).unwrap();
+    let mut metadata = vec![("general.architecture".to_owned(), Value::Text(dialect.name.to_owned()))];
+    metadata.extend(architecture::metadata(dialect, &json, model.config()));
+    let path = |number: usize, n_parts: usize| directory.path().join(format!("m-{number:05}-of-{n_parts:05}.gguf"));
+    for (n_parts, n_in_first) in [(2, 5), (3, 0)] {
+        let mut rest = tensors(&model, &theirs, dialect, Format::F32);
+        for number in 1..=n_parts {
+            let n = if number == 1 { n_in_first } else { rest.len() / (n_parts - number + 1) };
+            let part: Vec<_> = rest.drain(..n).collect();
+            let mut values = if number == 1 { metadata.clone() } else { Vec::new() };
+            let split = [("split.no", number - 1), ("split.count", n_parts)];
+            values.extend(split.map(|(key, value)| (key.to_owned(), Value::Integer((value as u32).into()))));
+            write::write(&path(number, n_parts), &values, &part).unwrap();
+        }
+        for number in 1..=n_parts {
+            for purpose in [Purpose::Use(DType::F32), Purpose::UseInPlace(None)] {
+                let loaded = GgufFile::open(&path(number, n_parts)).unwrap().load(&device, purpose).unwrap();
+                assert_eq!(logits(&loaded.transformer), logits(&model), "part {number} of {n_parts}");
+            }
+        }
+    }
+    let refused = |path: &Path| format!("{}", GgufFile::open(path).unwrap_err());
+    std::fs::copy(path(1, 2), directory.path().join("m.gguf")).unwrap();
+    let said = refused(&directory.path().join("m.gguf"));
+    assert!(said.contains("one of the 2 files") && said.contains("-00001-of-00002.gguf"), "{said}");
+    std::fs::copy(path(1, 2), path(2, 2)).unwrap();
+    let said = refused(&path(1, 2));
+    assert!(said.contains("split.no is 0") && said.contains("asks for 1 and 2"), "{said}");
+    std::fs::remove_file(path(2, 3)).unwrap();
+    let said = refused(&path(3, 3));
+    assert!(said.contains("m-00002-of-00003.gguf is missing"), "{said}");
+}
+
 /// Metadata of a file.
 type Entries = Vec<(String, Value)>;
 
