@@ -440,7 +440,7 @@ impl Params {
     /// The f32 numbers of a parameter, unpacked or read if need be.
     ///
     /// # Panics
-    /// With an [`Error`](crate::Error), when they are in a file that can no longer be read.
+    /// With an [`Error`], when they are in a file that can no longer be read.
     pub fn numbers(&self, id: ParamId) -> Tensor {
         if let (None, Some(rounded)) = (&self.masters[id.0], &self.rounded[id.0]) {
             return rounded.cast(DType::F32);
