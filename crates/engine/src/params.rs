@@ -10,7 +10,7 @@ use crate::config::{FeedForward, Head, ModelConfig, Placement, Position, QkNorm,
 use crate::error::{Error, Result};
 use crate::weights::InFile;
 use genera_tensor::backend::{Elements, Matrix, PackedMatrix};
-use genera_tensor::quant::{BlockRows, Format};
+use genera_tensor::quant::{BlockRows, Format, Half};
 use genera_tensor::{DType, Device, Memory, ParamId, Shape as TensorShape, Tape, Tensor, Var, Weight};
 use std::panic::panic_any;
 use std::sync::Arc;
@@ -577,6 +577,29 @@ impl Params {
             of_tensor(&self.masters[i]) + of_tensor(&self.rounded[i]) + packed
         };
         (0..self.own_specs().len()).map(of_param).sum()
+    }
+
+    /// As [`Params::own_bytes`] of a model that is loaded to be used, were it loaded to be trained beside adapters with products in
+    /// `compute`: matrices in f32 are rounded then, and an embedding that vectors are multiplied by
+    /// is kept in both types.
+    pub fn bytes_beside_adapters(&self, compute: DType) -> usize {
+        let beside = |i: usize, packed: &PackedMatrix| {
+            let n_elements = self.specs[i].shape.n_elements();
+            let of = |size: usize| Memory::block_bytes(n_elements * size);
+            match packed.elements {
+                Elements::Plain(DType::F32) if self.specs[i].role.is_product() => of(compute.size_bytes()),
+                Elements::Plain(DType::F32) | Elements::Halves(Half::F16)
+                    if self.specs[i].name == EMBEDDING && compute == DType::Bf16 =>
+                {
+                    of(4) + of(2)
+                }
+                Elements::Plain(dtype) => of(dtype.size_bytes()),
+                Elements::Halves(_) => of(2),
+                Elements::Blocks => packed.n_bytes,
+            }
+        };
+        let packed = (0..self.own_specs().len()).filter_map(|i| Some((i, self.packed[i].as_ref()?)));
+        packed.fold(self.own_bytes(), |n_bytes, (i, packed)| n_bytes - packed.n_bytes + beside(i, packed))
     }
 
     /// A parameter in f32 on the tape: norms, biases, look-up tables.

@@ -240,7 +240,8 @@ pub fn start(
             None => recipe.model.config(prepared.tokenizer.vocab().size)?,
         };
         let base_bytes = base.as_ref().map(|base| base.transformer.params().own_bytes());
-        memory::fit(&mut recipe, &mut reasons, &config, dtype, base_bytes)?;
+        let setting = memory::Setting { dtype, n_threads, base_bytes };
+        memory::fit(&mut recipe, &mut reasons, &config, setting)?;
         if !matches!(plan, Plan::AsRecipe { .. }) && !common.json {
             show::plan(&recipe, &reasons);
         }
@@ -303,7 +304,7 @@ fn choose(
     fixed: &Overrides,
     device: &Device,
 ) -> Outcome<()> {
-    let (summary, dtype) = (&prepared.summary, compute_dtype(recipe));
+    let (summary, dtype, n_threads) = (&prepared.summary, compute_dtype(recipe), device.kernels().n_threads());
     let facts = Facts {
         n_tokens: summary.n_tokens,
         n_documents: summary.n_documents,
@@ -311,13 +312,14 @@ fn choose(
         vocab_size: summary.vocab_size,
         is_paired: summary.has_pairs && recipe.data.layout == Some(Layout::Padded),
         time,
-        peak_flops_per_s: rates::peak(device.kernels().n_threads(), dtype, rates::GLANCE),
+        peak_flops_per_s: rates::peak(n_threads, dtype, rates::GLANCE),
     };
     sizes::choose(recipe, reasons, &facts, fixed)?;
     let mut trial = recipe.clone();
     trial.complete(&mut Reasons::default())?;
     let config = trial.model.config(facts.vocab_size)?;
-    memory::fit(&mut trial, &mut Reasons::default(), &config, dtype, None)?;
+    let setting = memory::Setting { dtype, n_threads, base_bytes: None };
+    memory::fit(&mut trial, &mut Reasons::default(), &config, setting)?;
     let lens = facts.lens(config.context_len);
     let seconds = trial::seconds_per_step(&trial, &config, lens, dtype, device, time.mul_f64(TRIAL.0).min(TRIAL.1))?;
     sizes::fit_time(recipe, reasons, &facts, fixed, seconds)

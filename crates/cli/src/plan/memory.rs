@@ -9,6 +9,7 @@ use genera_engine::flops::{EarlierGradients, Lens, TrainMemory, TrainPlan};
 use genera_engine::params::{ParamSpec, Role, layout};
 use genera_engine::recipe::{Reasons, Recipe};
 use genera_tensor::DType;
+use genera_tensor::backend::cpu::stripe_rows;
 
 /// The largest batch of a recipe: how many rows, and how long they are.
 pub fn largest_batch(recipe: &Recipe, config: &ModelConfig) -> (usize, Lens) {
@@ -44,18 +45,26 @@ const MARGIN: f64 = 1.1;
 /// The parts of [`of_process`], with their names.
 pub type Parts = [(&'static str, usize); 9];
 
-/// The memory that the whole process takes while it trains by a recipe; `base_bytes` is what its base takes as it is loaded,
-/// where there is one.
+/// What a plan depends on beside the recipe and the model.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    pub dtype: DType,
+    pub n_threads: usize,
+    /// What the run's base takes as it is loaded, where there is one.
+    pub base_bytes: Option<usize>,
+}
+
+/// The memory that the whole process takes while it trains by a recipe.
 ///
 /// # Units
 /// Bytes.
-pub fn of_process(recipe: &Recipe, config: &ModelConfig, dtype: DType, base_bytes: Option<usize>) -> usize {
-    parts(recipe, config, dtype, base_bytes).iter().fold(0, |sum, (_, n_bytes)| sum.saturating_add(*n_bytes))
+pub fn of_process(recipe: &Recipe, config: &ModelConfig, setting: Setting) -> usize {
+    parts(recipe, config, setting).iter().fold(0, |sum, (_, n_bytes)| sum.saturating_add(*n_bytes))
 }
 
 /// What the memory of [`of_process`] is for.
-pub fn parts(recipe: &Recipe, config: &ModelConfig, dtype: DType, base_bytes: Option<usize>) -> Parts {
-    let memory = needed(recipe, config, dtype, base_bytes);
+pub fn parts(recipe: &Recipe, config: &ModelConfig, setting: Setting) -> Parts {
+    let memory = needed(recipe, config, setting);
     let TrainMemory { weights, gradients, optimizer, averages, activations } = memory;
     let is_recomputed = recipe.train.recomputed_blocks.is_some_and(|n| n > 0);
     let kept_share = if is_recomputed { KEPT_SHARE_OF_RECOMPUTED } else { KEPT_SHARE };
@@ -66,49 +75,51 @@ pub fn parts(recipe: &Recipe, config: &ModelConfig, dtype: DType, base_bytes: Op
         ("averages", averages),
         ("activations", activations),
         ("kept for reuse", memory.total() / kept_share),
-        ("rearranged", packed_bytes(recipe, config, dtype)),
-        ("of threads", thread_bytes(recipe, config, dtype)),
+        ("rearranged", packed_bytes(recipe, config, setting)),
+        ("of threads", thread_bytes(recipe, config, setting)),
         ("program", PROGRAM_BYTES),
     ]
 }
 
 /// The two largest operands that products rearrange for all threads. A weight's gradient takes the narrower of its layer's inputs and
 /// gradients of outputs; each thread rearranges its part of the other for itself.
-fn packed_bytes(recipe: &Recipe, config: &ModelConfig, dtype: DType) -> usize {
+fn packed_bytes(recipe: &Recipe, config: &ModelConfig, setting: Setting) -> usize {
     let (rows, lens) = largest_batch(recipe, config);
-    let specs = layout(config);
-    let layers = specs.iter().filter(|spec| matches!(spec.role, Role::Matrix | Role::Query | Role::Residual));
-    let sizes = layers.map(|spec| (spec.shape.n_rows(), spec.shape.last()));
     // Where its parts are too few for all threads, they rearrange it together as well.
-    let are_few = |n_out: usize| n_out.div_ceil(LEAST_ROWS_OF_THREAD) < 2 * machine::n_cores();
-    let (outputs, inputs) = sizes.fold((0, config.d_model), |(outputs, inputs), (n_out, n_in)| {
+    let are_few = |n_out: usize| stripe_rows(n_out, setting.n_threads).is_none();
+    let (outputs, inputs) = layers(config).into_iter().fold((0, config.d_model), |(outputs, inputs), [n_out, n_in]| {
         let packs_outputs = n_out <= n_in || are_few(n_out);
         (if packs_outputs { outputs.max(n_out) } else { outputs }, inputs.max(n_in.min(n_out)))
     });
     let n_tokens = rows.saturating_mul(lens.target.max(lens.source));
-    n_tokens.saturating_mul(outputs + inputs).saturating_mul(dtype.size_bytes())
+    n_tokens.saturating_mul(outputs + inputs).saturating_mul(setting.dtype.size_bytes())
 }
 
-/// Rows of an operand that a thread rearranges for itself (matmul/plan.rs of the tensor crate).
-const ROWS_OF_THREAD: usize = 64;
-const LEAST_ROWS_OF_THREAD: usize = 32;
-
-/// What all threads keep for themselves, one on each core (a run on fewer takes less): rearranged rows, and on the way back through attention five numbers for
-/// every feature of the queries that share keys.
-fn thread_bytes(recipe: &Recipe, config: &ModelConfig, dtype: DType) -> usize {
+/// What all threads keep for themselves: rearranged rows, and on the way back through attention five numbers for every feature of
+/// the queries that share keys.
+fn thread_bytes(recipe: &Recipe, config: &ModelConfig, setting: Setting) -> usize {
     let (rows, lens) = largest_batch(recipe, config);
     let len = lens.target.max(lens.source);
-    let rearranged = rows.saturating_mul(len).saturating_mul(ROWS_OF_THREAD * dtype.size_bytes());
+    let n_apart = layers(config).into_iter().filter_map(|[n_out, _]| stripe_rows(n_out, setting.n_threads)).max();
+    let row_bytes = rows.saturating_mul(len).saturating_mul(setting.dtype.size_bytes());
+    let rearranged = row_bytes.saturating_mul(n_apart.unwrap_or(0));
     let of_stack = |stack: &Stack| {
         let Attention { n_heads, n_kv_heads, d_head, .. } = stack.attention;
         n_heads.div_ceil(n_kv_heads.max(1)).saturating_mul(d_head).saturating_mul(5 * 4)
     };
     let attention = config.stacks().iter().map(|(_, stack)| of_stack(stack)).max().unwrap_or(0);
-    rearranged.saturating_add(len.saturating_mul(attention)).saturating_mul(machine::n_cores())
+    rearranged.saturating_add(len.saturating_mul(attention)).saturating_mul(setting.n_threads)
+}
+
+/// Outputs and inputs of every linear layer.
+fn layers(config: &ModelConfig) -> Vec<[usize; 2]> {
+    let is_linear = |spec: &&ParamSpec| matches!(spec.role, Role::Matrix | Role::Query | Role::Residual);
+    layout(config).iter().filter(is_linear).map(|spec| [spec.shape.n_rows(), spec.shape.last()]).collect()
 }
 
 /// The memory that training by a recipe needs.
-fn needed(recipe: &Recipe, config: &ModelConfig, dtype: DType, base_bytes: Option<usize>) -> TrainMemory {
+fn needed(recipe: &Recipe, config: &ModelConfig, setting: Setting) -> TrainMemory {
+    let Setting { dtype, base_bytes, .. } = setting;
     let (rows, lens) = largest_batch(recipe, config);
     let (train, is_private) = (&recipe.train, super::privacy::is_on(recipe));
     let earlier = match () {
@@ -173,15 +184,9 @@ fn n_blocks(config: &ModelConfig) -> usize {
 ///
 /// # Errors
 /// When it does not fit: the plan, and what would make it smaller. As [`check_recomputed_blocks`].
-pub fn fit(
-    recipe: &mut Recipe,
-    reasons: &mut Reasons,
-    config: &ModelConfig,
-    dtype: DType,
-    base_bytes: Option<usize>,
-) -> Outcome<()> {
+pub fn fit(recipe: &mut Recipe, reasons: &mut Reasons, config: &ModelConfig, setting: Setting) -> Outcome<()> {
     check_recomputed_blocks(recipe, config)?;
-    let Some(limit) = Limit::of(recipe, base_bytes.unwrap_or(0)) else { return Ok(()) };
+    let Some(limit) = Limit::of(recipe, setting.base_bytes.unwrap_or(0)) else { return Ok(()) };
     let n_blocks = n_blocks(config);
     let with = |n: usize| {
         let mut recipe = recipe.clone();
@@ -190,20 +195,20 @@ pub fn fit(
     };
     let choices = recipe.train.recomputed_blocks.map_or(0..=n_blocks, |n| n..=n);
     let most = *choices.end();
-    let fits = |n: &usize| of_process(&with(*n), config, dtype, base_bytes) as f64 * MARGIN <= limit.bytes as f64;
+    let fits = |n: &usize| of_process(&with(*n), config, setting) as f64 * MARGIN <= limit.bytes as f64;
     let Some(n) = choices.into_iter().find(fits) else {
         let smallest = with(most);
         let more = if most < n_blocks { ", more train.recomputed_blocks" } else { "" };
         return Err(Failure::new(format!(
             "this run needs {} of memory and a tenth to spare, and {}\n{}\nTo make it fit: a smaller train.batch_size (with \
              train.accumulate for the same step){more}, a smaller model.d_model or model.n_layers",
-            number::bytes(of_process(&smallest, config, dtype, base_bytes)),
+            number::bytes(of_process(&smallest, config, setting)),
             limit.text(),
-            plan_lines(&parts(&smallest, config, dtype, base_bytes)),
+            plan_lines(&parts(&smallest, config, setting)),
         )));
     };
     if recipe.train.recomputed_blocks.is_none() && n > 0 {
-        let whole = number::bytes(of_process(recipe, config, dtype, base_bytes));
+        let whole = number::bytes(of_process(recipe, config, setting));
         let reason = format!(
             "of {n_blocks} blocks; to keep what all compute takes {whole} and a tenth to spare, and {}",
             limit.text()

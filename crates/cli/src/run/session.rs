@@ -174,7 +174,9 @@ impl Session {
             (None, _) => recipe.model.config(prepared.tokenizer.vocab().size)?,
         };
         let base_bytes = first.as_ref().map(|model| model.params().own_bytes());
-        plan::memory::fit(&mut recipe, &mut Reasons::default(), &config, dtype, base_bytes)?;
+        let n_threads = surroundings.device.kernels().n_threads();
+        let setting = plan::memory::Setting { dtype, n_threads, base_bytes };
+        plan::memory::fit(&mut recipe, &mut Reasons::default(), &config, setting)?;
         if let Some(checkpoint) = &checkpoint {
             plan::privacy::check_unchanged(&recipe, &Recipe::parse(&checkpoint.manifest.recipe)?)?;
         }

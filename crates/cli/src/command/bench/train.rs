@@ -132,13 +132,14 @@ pub(super) fn measure(mut recipe: Recipe, n_steps: u32, common: Common) -> Outco
     let device = machine::device(common.threads).profiled();
     let (config, n_threads) = (trial::config(&recipe)?, device.kernels().n_threads());
     let dtype = compute_dtype(&recipe);
-    fit(&mut recipe, dtype)?;
+    let setting = memory::Setting { dtype, n_threads, base_bytes: None };
+    fit(&mut recipe, setting)?;
     let interrupt = Interrupt::listen()?;
     let mut status = StatusLine::new();
     let peak_before = rates::peak(n_threads, dtype, rates::LOOK);
     let resident_bytes_before = machine::resident_bytes();
     machine::forget_peak_resident_bytes();
-    let planned_bytes = memory::of_process(&recipe, &config, dtype, None);
+    let planned_bytes = memory::of_process(&recipe, &config, setting);
     let (rows, lens) = memory::largest_batch(&recipe, &config);
     let batch = trial::batch(&config, rows, lens);
     let (n_parameters, vocab_size) = (ParamCount::of(&config).total(), config.vocab_size);
@@ -201,10 +202,10 @@ pub(super) fn measure(mut recipe: Recipe, n_steps: u32, common: Common) -> Outco
 }
 
 /// Makes the run fit into memory, and says so where that changes it.
-fn fit(recipe: &mut Recipe, dtype: DType) -> Outcome<()> {
+fn fit(recipe: &mut Recipe, setting: memory::Setting) -> Outcome<()> {
     let mut reasons = Reasons::default();
     let config = trial::config(recipe)?;
-    memory::fit(recipe, &mut reasons, &config, dtype, None)?;
+    memory::fit(recipe, &mut reasons, &config, setting)?;
     if let (Some(n), Some(reason)) = (recipe.train.recomputed_blocks, reasons.get("train.recomputed_blocks")) {
         eprintln!("genera: train.recomputed_blocks = {n}: {reason}");
     }

@@ -6,6 +6,7 @@ use crate::failure::Outcome;
 use crate::model::LoadedModel;
 use crate::plan::memory;
 use crate::provenance::Provenance;
+use crate::run::session::compute_dtype;
 use crate::show::number;
 use crate::{base, hub, machine, model};
 use genera_engine::ModelConfig;
@@ -32,7 +33,7 @@ pub(super) fn describe(path: &Path, common: Common) -> Outcome {
     // What cannot be read of a base is not known.
     let origin = Provenance::of(&model, path, false).unwrap_or_default().origin;
     let license = origin.license().map(str::to_owned);
-    let facts = Facts::of(&model, recipe, stored_formats(path)?, license);
+    let facts = Facts::of(&model, recipe, stored_formats(path)?, license, device.kernels().n_threads());
     if common.json {
         println!("{}", facts.to_json(config));
     } else {
@@ -107,7 +108,13 @@ impl Adapter {
 }
 
 impl Facts {
-    fn of(model: &LoadedModel, recipe: Option<&Recipe>, stored: Vec<Stored>, license: Option<String>) -> Self {
+    fn of(
+        model: &LoadedModel,
+        recipe: Option<&Recipe>,
+        stored: Vec<Stored>,
+        license: Option<String>,
+        n_threads: usize,
+    ) -> Self {
         let config = model.transformer.config();
         let len = config.context_len;
         let lens = Lens::longest(config);
@@ -123,8 +130,9 @@ impl Facts {
             training_flops_per_token: flops::training(config, lens) / len as f64,
             run: [("stored", as_stored), ("f32", wide), ("bf16", narrow)],
             train_bytes: recipe.map(|recipe| {
-                let base_bytes = Some(model.transformer.params().own_bytes());
-                memory::of_process(recipe, config, crate::run::session::compute_dtype(recipe), base_bytes)
+                let dtype = compute_dtype(recipe);
+                let base_bytes = Some(model.transformer.params().bytes_beside_adapters(dtype));
+                memory::of_process(recipe, config, memory::Setting { dtype, n_threads, base_bytes })
             }),
             step: model.step,
             base: recipe.and_then(|recipe| recipe.base.path.clone()),

@@ -3,6 +3,7 @@
 use super::architecture;
 use crate::command::Common;
 use crate::failure::Outcome;
+use crate::machine;
 use crate::plan::{memory, privacy, trial};
 use crate::run::session::compute_dtype;
 use crate::show::number;
@@ -20,13 +21,15 @@ use std::process::ExitCode;
 pub(super) fn describe(path: &Path, set: &[String], common: Common) -> Outcome {
     let mut recipe = trial::load(path, set)?;
     trial::settle(&mut recipe, "planned")?;
-    let (config, dtype) = (trial::config(&recipe)?, compute_dtype(&recipe));
+    let config = trial::config(&recipe)?;
+    let n_threads = common.threads.map_or_else(machine::n_cores, usize::from);
+    let setting = memory::Setting { dtype: compute_dtype(&recipe), n_threads, base_bytes: None };
     let mut reasons = Reasons::default();
     // A run that does not fit here may fit elsewhere: its plan is shown all the same.
-    if let Err(failure) = memory::fit(&mut recipe, &mut reasons, &config, dtype, None) {
+    if let Err(failure) = memory::fit(&mut recipe, &mut reasons, &config, setting) {
         eprintln!("genera: it does not fit: {}", failure.message());
     }
-    let plan = Plan::of(&recipe, &config);
+    let plan = Plan::of(&recipe, &config, setting);
     if common.json {
         println!("{}", plan.to_json(&recipe, &config));
     } else {
@@ -41,10 +44,11 @@ struct Plan {
     tokens_per_step: usize,
     flops_per_step: f64,
     parts: memory::Parts,
+    setting: memory::Setting,
 }
 
 impl Plan {
-    fn of(recipe: &Recipe, config: &ModelConfig) -> Self {
+    fn of(recipe: &Recipe, config: &ModelConfig, setting: memory::Setting) -> Self {
         let (rows, lens) = memory::largest_batch(recipe, config);
         // With privacy the rows of a step go through the model a few at a time.
         let n_rows =
@@ -53,7 +57,8 @@ impl Plan {
             count: ParamCount::of(config),
             tokens_per_step: n_rows.saturating_mul(lens.target + lens.source),
             flops_per_step: n_rows as f64 * flops::training(config, lens),
-            parts: memory::parts(recipe, config, compute_dtype(recipe), None),
+            parts: memory::parts(recipe, config, setting),
+            setting,
         }
     }
 
@@ -62,11 +67,11 @@ impl Plan {
         serde_json::json!({
             "config": config,
             "parameters": architecture::parameters(&self.count),
-            "dtype": compute_dtype(recipe).name(),
+            "dtype": self.setting.dtype.name(),
             "tokens_per_step": self.tokens_per_step,
             "flops_per_step": self.flops_per_step,
             "recomputed_blocks": recipe.train.recomputed_blocks.unwrap_or(0),
-            "memory_to_train_bytes": memory::of_process(recipe, config, compute_dtype(recipe), None),
+            "memory_to_train_bytes": memory::of_process(recipe, config, self.setting),
             "memory_to_train": serde_json::Map::from_iter(parts),
         })
     }
@@ -77,8 +82,7 @@ impl Plan {
         println!("\nA step, at most");
         println!("  {:<22} {}", "tokens", self.tokens_per_step);
         println!("  {:<22} {}", "arithmetic", number::flops(self.flops_per_step));
-        let dtype = compute_dtype(recipe);
-        let whole = memory::of_process(recipe, config, dtype, None);
+        let (whole, dtype) = (memory::of_process(recipe, config, self.setting), self.setting.dtype);
         println!("\n{:<24} {} (products in {dtype})", "Memory to train", number::bytes(whole));
         for (name, n_bytes) in self.parts {
             println!("  {name:<22} {}", number::bytes(n_bytes));

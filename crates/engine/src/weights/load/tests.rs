@@ -354,6 +354,8 @@ fn beside_adapters_nothing_is_kept_twice_and_training_stays_the_same() {
             let [frozen, whole] = both(DType::Bf16);
             let [n_frozen, n_whole] = [&frozen, &whole].map(|model| model.params().own_bytes());
             assert!(n_frozen * 10 < n_whole * 8, "{name} {format:?}: {n_frozen} of {n_whole} bytes");
+            let told = loaded(Purpose::UseAsStored(None)).params().bytes_beside_adapters(DType::Bf16);
+            assert!(told.abs_diff(n_frozen) * 20 < n_frozen, "{name} {format:?}: {n_frozen}, told {told}");
             for id in (0..whole.params().len()).map(genera_tensor::ParamId).filter(|_| format == Format::Bf16) {
                 assert_eq!(frozen.params().numbers(id).to_vec(), whole.params().numbers(id).to_vec(), "{name}");
             }

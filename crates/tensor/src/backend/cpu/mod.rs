@@ -21,6 +21,7 @@ mod softmax;
 mod table;
 
 pub use isa::{Isa, UnknownIsa};
+pub use matmul::stripe_rows;
 
 use self::pool::Pool;
 use crate::backend::{

@@ -23,3 +23,4 @@ pub(super) use driver::{Workspace, matmul};
 pub(super) use epilogue::{Epilogue, Sums};
 pub(super) use halves::{pack as pack_halves, pack_when_used as pack_halves_when_used};
 pub(super) use panels::{pack, unpack};
+pub use plan::stripe_rows;

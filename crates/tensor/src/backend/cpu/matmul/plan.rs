@@ -102,9 +102,11 @@ impl Plan {
     }
 }
 
-/// Rows of a transposed A for each task, where there are enough of them to give every thread two tasks; the fewest that one
-/// thread has to do. So many are packed apart however long K is: beyond the second-level cache it is still faster than together.
-fn stripe_rows(m: usize, n_threads: usize) -> Option<usize> {
+/// Rows of a transposed A of `m` rows that each thread packs for itself, where there are enough of them to give every thread two
+/// tasks: as many as leave the slowest thread the least to do. Where there are not, all threads pack A together.
+///
+/// So many are packed apart however long K is: beyond the second-level cache it is still faster than together.
+pub fn stripe_rows(m: usize, n_threads: usize) -> Option<usize> {
     let of_one_thread = |rows: &usize| m.div_ceil(*rows).div_ceil(n_threads) * rows;
     let is_enough = |rows: &usize| m.div_ceil(*rows) >= 2 * n_threads;
     [STRIPE_ROWS, STRIPE_ROWS / 2].into_iter().filter(is_enough).min_by_key(of_one_thread)
