@@ -28,13 +28,21 @@ pub(super) fn begin(record: &mut [f32], max: f32) -> &mut [f32] {
     sums
 }
 
+/// Ends a record whose sums are there: where no logit was a number there is no largest one, which is not as if no key was seen.
+pub(super) fn end(record: &mut [f32]) {
+    if record[0] == f32::NEG_INFINITY && record[SUMS..VALUES].iter().any(|sum| sum.is_nan()) {
+        record[0] = f32::NAN;
+    }
+}
+
 /// Adds what other keys gave.
 #[inline(always)]
 pub(super) fn add<V: Lanes>(v: V, total: &mut [f32], other: &[f32]) {
-    let max = total[0].max(other[0]);
     if other[0] == f32::NEG_INFINITY {
         return;
     }
+    // What is not a number stays.
+    let max = if total[0] >= other[0] || total[0].is_nan() { total[0] } else { other[0] };
     let before = v.splat(logits::exp_of(v, total[0] - max));
     let added = v.splat(logits::exp_of(v, other[0] - max));
     total[0] = max;
@@ -47,12 +55,12 @@ pub(super) fn add<V: Lanes>(v: V, total: &mut [f32], other: &[f32]) {
 #[inline(always)]
 pub(super) fn result<V: Lanes>(v: V, total: &[f32]) -> (&[f32], f32) {
     let sum = v.load(&total[SUMS..]).sum();
-    (&total[VALUES..], if sum > 0.0 { 1.0 / sum } else { 0.0 })
+    (&total[VALUES..], if sum == 0.0 { 0.0 } else { 1.0 / sum })
 }
 
 /// Logarithm of the sum of the exponentials of the logits, −∞ where no key was seen.
 #[inline(always)]
 pub(super) fn log_sum_exp<V: Lanes>(v: V, total: &[f32]) -> f32 {
     let sum = v.load(&total[SUMS..]).sum();
-    if sum > 0.0 { total[0] + sum.ln() } else { f32::NEG_INFINITY }
+    if sum == 0.0 { f32::NEG_INFINITY } else { total[0] + sum.ln() }
 }

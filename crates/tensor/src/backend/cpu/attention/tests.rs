@@ -461,6 +461,36 @@ fn a_query_that_sees_no_key_gives_zeros_and_passes_nothing_back() {
     }
 }
 
+/// A model that has gone wrong says so.
+#[test]
+fn what_is_not_a_number_stays_so() {
+    for dtype in [DType::F32, DType::Bf16] {
+        let case = Case { dtype, has_bias: true, ..case(Visibility::Causal, [1, 150, 150, 2, 2, 16]) };
+        let mut of_query = case.tensors();
+        let mut values = of_query.q.values();
+        values[3 * 2 * 16 + 5] = f32::NAN;
+        of_query.q = Data::new(dtype, values);
+        // A whole block of keys.
+        let mut of_keys = case.tensors();
+        let mut values = of_keys.k.values();
+        values[..64 * 4 * 16].fill(f32::NAN);
+        of_keys.k = Data::new(dtype, values);
+        for tensors in [of_query, of_keys] {
+            let are_nan = |results: &Results| {
+                let of = |values: &[f32]| values.iter().map(|x| x.is_nan()).collect::<Vec<_>>();
+                let gradients = results.gradients.iter().flat_map(|gradient| of(&gradient.values()));
+                (of(&results.out.values()), of(&results.log_sum_exp), gradients.collect::<Vec<_>>())
+            };
+            let expected = are_nan(&case.both(&Reference, &tensors));
+            assert!(expected.0.contains(&true) && expected.2.contains(&true));
+            for isa in Isa::available() {
+                let found = are_nan(&case.both(&Cpu::with_isa(2, isa), &tensors));
+                assert!(found == expected, "{isa:?} {dtype:?}");
+            }
+        }
+    }
+}
+
 /// Attention as its definition says, in f64: Σ out·dout.
 fn loss(case: &Case, q: &[f64], kv: &[f64], bias: &[f64], dout: &[f32]) -> f64 {
     let AttentionSizes { b, t, s, h, g, d_head, scale, .. } = case.sizes;

@@ -152,9 +152,10 @@ impl<'a, R: Reader> Weighing<'a, R> {
         let scores = &mut self.scores[i * BLOCK..][columns.clone()];
         let factor = row.prepare(v, scores);
         let max = logits::max(v, scores, factor);
-        let sums = record::begin(&mut self.records[i * self.record_len..(i + 1) * self.record_len], max);
+        let record = &mut self.records[i * self.record_len..(i + 1) * self.record_len];
         let reference = if max == f32::NEG_INFINITY { 0.0 } else { max };
-        logits::exponentials(v, scores, factor, reference, sums);
+        logits::exponentials(v, scores, factor, reference, record::begin(record, max));
+        record::end(record);
     }
 
     /// values of the records = weights · values
