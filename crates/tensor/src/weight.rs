@@ -42,7 +42,7 @@ impl Weight {
     pub fn shape(&self) -> Shape {
         match self {
             Weight::Plain { var, .. } => var.tensor().shape(),
-            Weight::Packed(packed) => [packed.n_columns, packed.n_rows].into(),
+            Weight::Packed(packed) => [packed.n_columns(), packed.n_rows()].into(),
         }
     }
 

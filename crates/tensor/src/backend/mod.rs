@@ -79,16 +79,35 @@ impl<'a> Matrix<'a> {
 /// A right-hand matrix rearranged once into the form that a backend multiplies fastest, for weights that are used often.
 #[derive(Debug)]
 pub struct PackedMatrix {
-    /// Number of rows K of the logical matrix.
-    pub n_rows: usize,
-    /// Number of columns N of the logical matrix.
-    pub n_columns: usize,
-    /// What it was made of.
-    pub elements: Elements,
-    /// Memory that it takes, which a product with few rows reads once.
-    pub n_bytes: usize,
+    // Kernels trust these.
+    n_rows: usize,
+    n_columns: usize,
+    elements: Elements,
+    n_bytes: usize,
     /// The backend's own form.
-    pub panels: Box<dyn Any + Send + Sync>,
+    panels: Box<dyn Any + Send + Sync>,
+}
+
+impl PackedMatrix {
+    /// Number of rows K of the logical matrix.
+    pub fn n_rows(&self) -> usize {
+        self.n_rows
+    }
+
+    /// Number of columns N of the logical matrix.
+    pub fn n_columns(&self) -> usize {
+        self.n_columns
+    }
+
+    /// What it was made of.
+    pub fn elements(&self) -> Elements {
+        self.elements
+    }
+
+    /// Memory that it takes, which a product with few rows reads once.
+    pub fn n_bytes(&self) -> usize {
+        self.n_bytes
+    }
 }
 
 /// What a [`PackedMatrix`] was made of.

@@ -32,6 +32,8 @@ thread_local! {
 #[derive(Debug)]
 pub(super) struct PackedBlocks {
     pub(super) sections: Vec<Section>,
+    /// Whether 8-bit codes lie around 0.
+    pub(super) is_signed: bool,
     /// The panels of each.
     pub(super) words: Packed<Vec<Scratch>>,
 }
@@ -67,12 +69,12 @@ impl PackedBlocks {
     pub(super) fn at_once(pool: &Pool, parts: &[BlockRows<'_>], signed: bool) -> Self {
         let sections = sections(parts, signed);
         let words = Packed::at_once(pack_all(pool, &sections, parts));
-        Self { sections, words }
+        Self { sections, is_signed: signed, words }
     }
 
     /// The same, packed when it is used again.
     pub(super) fn when_used(parts: Vec<BlockRows<'static>>, signed: bool) -> Self {
-        Self { sections: sections(&parts, signed), words: Packed::when_used(parts) }
+        Self { sections: sections(&parts, signed), is_signed: signed, words: Packed::when_used(parts) }
     }
 
     pub(super) fn find(&self, pool: &Pool, wanted: Use, may_be_stored: bool) -> Source<'_> {

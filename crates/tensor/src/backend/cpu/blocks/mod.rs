@@ -70,6 +70,9 @@ fn blocks_of(packed: &PackedMatrix) -> &PackedBlocks {
 }
 
 /// See [`Matmul`]; `packed` is its right-hand side.
+///
+/// # Panics
+/// When the matrix was packed for instructions that take its codes otherwise.
 pub(super) fn matmul(pool: &Pool, isa: Isa, workspace: &Workspace, mut call: Matmul<'_>, packed: &PackedMatrix) {
     call.check();
     if call.m == 0 || call.n == 0 {
@@ -81,10 +84,11 @@ pub(super) fn matmul(pool: &Pool, isa: Isa, workspace: &Workspace, mut call: Mat
     let rows = shared.as_deref_mut().unwrap_or(&mut own);
     rows.round(pool, isa, call.a, [call.m, call.k], Kernel::of(isa).max_rows());
     let (m, k) = (call.m, call.k);
-    let blocks = blocks_of(packed);
+    let (blocks, kernel) = (blocks_of(packed), Kernel::of(isa));
+    assert_eq!(blocks.is_signed, kernel.takes_signed(), "a matrix is packed for other vector instructions");
     // Of more rows than a task takes, each task would pack its panels again.
     let source = blocks.find(pool, Use::Product, m <= BLOCK_ROWS);
-    let product = Product { isa, kernel: Kernel::of(isa), blocks, source, rows, epilogue: Epilogue::new(&mut call) };
+    let product = Product { isa, kernel, blocks, source, rows, epilogue: Epilogue::new(&mut call) };
     let n_panels = product.blocks.n_panels();
     let n_rows = m.min(BLOCK_ROWS);
     let per_task =
