@@ -217,7 +217,7 @@ impl<'a> Product<'a> {
                 let tile_rows = first..rows.end.min(first + MAX_ROWS);
                 let row = first - rows.start;
                 if is_last {
-                    self.epilogue.prefetch(tile_rows.clone(), columns.clone());
+                    self.epilogue.prefetch(tile_rows.clone(), columns.clone(), n_blocks > 1);
                 }
                 // SAFETY: all pointers stay within what the caller vouches for and within the sums of this thread.
                 unsafe {

@@ -43,11 +43,14 @@ impl<'a> Epilogue<'a> {
         }
     }
 
-    /// Asks for the memory that [`Epilogue::finish`] is going to need, before the sums are there.
-    pub(super) fn prefetch(&self, rows: Range<usize>, columns: Range<usize>) {
+    /// Asks for the memory that [`Epilogue::finish`] is going to read, before the sums are there; and for what it only writes where
+    /// `is_long`: behind sums of few terms, asking takes longer than it saves.
+    pub(super) fn prefetch(&self, rows: Range<usize>, columns: Range<usize>, is_long: bool) {
         let (first, n_rows) = (rows.start * self.n + columns.start, rows.len());
-        self.c.prefetch(first, [n_rows, columns.len()], self.n);
-        if let Some(pre_activation) = self.pre_activation {
+        if self.accumulate || is_long {
+            self.c.prefetch(first, [n_rows, columns.len()], self.n);
+        }
+        if let Some(pre_activation) = self.pre_activation.filter(|_| is_long) {
             pre_activation.prefetch(first, [n_rows, columns.len()], self.n);
         }
         if let Some(residual) = self.residual {
