@@ -91,4 +91,20 @@ mod tests {
         assert_eq!(names, expect);
         assert!(spent.iter().map(|(_, _, spent)| spent.time).sum::<Duration>() <= whole);
     }
+
+    /// What is computed again is not counted as another pass forward.
+    #[test]
+    fn a_replay_is_told_apart() {
+        let device = Device::cpu(1).profiled();
+        let profile = device.profile().unwrap();
+        let x = Tensor::from_f32(&device, [1, 2], &[1.0, 2.0]);
+        profile.restart();
+        let tape = Tape::new(&device);
+        let x = tape.parameter(ParamId(0), &x);
+        let y = tape.checkpoint(vec![x], |tape, x| scale(tape, &scale(tape, &x[0], 2.0), 3.0));
+        tape.backward_from(&y, Tensor::from_f32(&device, [1, 2], &[1.0, 1.0]), &mut Gradients::new(1));
+        let names: Vec<_> = profile.spent().iter().map(|&(name, pass, spent)| (name, pass, spent.n)).collect();
+        // Two operations, and what lies around them.
+        assert_eq!(names, [("add", Pass::Forward, 2), ("add", Pass::Backward, 2), ("replay", Pass::Backward, 3)]);
+    }
 }

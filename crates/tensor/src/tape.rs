@@ -69,6 +69,9 @@ enum Node<'a> {
     Operation(Backward<'a>, &'static str),
 }
 
+/// What is computed a second time, in a profile.
+const REPLAY: &str = "replay";
+
 /// Records operations, in order, while they are computed.
 ///
 /// Values are computed at once; `backward` then walks the records in reverse. What an operation saved is dropped as
@@ -77,12 +80,14 @@ pub struct Tape<'a> {
     device: Device,
     nodes: RefCell<Vec<Node<'a>>>,
     is_recording: bool,
+    /// Whether what is computed was computed before.
+    is_replay: bool,
 }
 
 impl<'a> Tape<'a> {
     /// A tape that records.
     pub fn new(device: &Device) -> Self {
-        Self { device: device.clone(), nodes: RefCell::default(), is_recording: true }
+        Self { device: device.clone(), nodes: RefCell::default(), is_recording: true, is_replay: false }
     }
 
     /// A tape that records nothing: operations only compute.
@@ -137,7 +142,8 @@ impl<'a> Tape<'a> {
         backward: impl FnOnce(&mut Sink<'_>, Tensor) + 'a,
     ) -> Var {
         let name = if self.device.profile().is_some() { file_stem(Location::caller()) } else { "" };
-        self.mark(name, Pass::Forward);
+        let (marked, pass) = if self.is_replay { (REPLAY, Pass::Backward) } else { (name, Pass::Forward) };
+        self.mark(marked, pass);
         if !self.is_recording || inputs.iter().all(Option::is_none) {
             return Var::constant(result);
         }
@@ -159,7 +165,7 @@ impl<'a> Tape<'a> {
         // Parameters used inside want gradients even when no input does, so this is always recorded.
         let device = self.device.clone();
         let replay = move |sink: &mut Sink<'_>, dresult: Tensor| {
-            let tape = Tape::new(&device);
+            let tape = Tape { is_replay: true, ..Tape::new(&device) };
             let leaf = |input: &Var| tape.leaf(Node::Input, input.tensor.clone(), input.tensor.dtype());
             let leaves: Vec<Var> = inputs.iter().map(leaf).collect();
             let result = stretch(&tape, &leaves);
@@ -171,7 +177,7 @@ impl<'a> Tape<'a> {
                 }
             }
         };
-        let slot = self.record(Node::Operation(Box::new(replay), "replay"), result.shape(), result.dtype());
+        let slot = self.record(Node::Operation(Box::new(replay), REPLAY), result.shape(), result.dtype());
         Var { tensor: result, slot: Some(slot) }
     }
 
