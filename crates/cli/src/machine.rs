@@ -91,10 +91,17 @@ pub fn available_bytes() -> Option<usize> {
 
 /// What a container (control group, version 2) leaves this process.
 fn container_limit_bytes() -> Option<usize> {
-    let read = |name: &str| fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok();
+    container_limit_in(&|name| fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok())
+}
+
+/// The same by the files of a control group. Pages of files that nobody has read of late count as used, but the system takes them
+/// back when memory is asked for.
+fn container_limit_in(read: &dyn Fn(&str) -> Option<String>) -> Option<usize> {
     let limit: usize = read("memory.max")?.trim().parse().ok()?;
     let used: usize = read("memory.current")?.trim().parse().ok()?;
-    Some(limit.saturating_sub(used))
+    let statistics = read("memory.stat").unwrap_or_default();
+    let of_files = statistics.lines().find_map(|line| line.strip_prefix("inactive_file ")?.trim().parse().ok());
+    Some(limit.saturating_sub(used.saturating_sub(of_files.unwrap_or(0))))
 }
 
 /// Largest resident memory of this process so far; `None` where the system does not tell.
@@ -164,6 +171,20 @@ mod tests {
         assert_eq!(name(of_two).as_deref(), Some("Some CPU: 2 GHz"));
         assert_eq!(name("processor\t: 0\nmodel name\t:\nModel\t: Some Board\n").as_deref(), Some("Some Board"));
         assert_eq!(name("processor\t: 0\n"), None);
+    }
+
+    #[test]
+    fn pages_of_files_are_free_in_a_container() {
+        let of = |statistics: Option<&'static str>| {
+            super::container_limit_in(&|name| match name {
+                "memory.max" => Some("8000\n".to_owned()),
+                "memory.current" => Some("7900\n".to_owned()),
+                _ => statistics.map(str::to_owned),
+            })
+        };
+        assert_eq!(of(Some("anon 900\ninactive_anon 3\ninactive_file 6000\nactive_file 1000\n")), Some(6100));
+        assert_eq!(of(None), Some(100));
+        assert_eq!(super::container_limit_in(&|_| Some("max\n".to_owned())), None);
     }
 
     #[cfg(target_os = "linux")]

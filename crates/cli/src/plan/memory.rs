@@ -82,7 +82,8 @@ pub fn parts(recipe: &Recipe, config: &ModelConfig, setting: Setting) -> Parts {
 }
 
 /// The two largest operands that products rearrange for all threads. A weight's gradient takes the narrower of its layer's inputs and
-/// gradients of outputs; each thread rearranges its part of the other for itself.
+/// gradients of outputs; each thread rearranges its part of the other for itself. On the way back through the head it is the head's
+/// weight.
 fn packed_bytes(recipe: &Recipe, config: &ModelConfig, setting: Setting) -> usize {
     let (rows, lens) = largest_batch(recipe, config);
     // Where its parts are too few for all threads, they rearrange it together as well.
@@ -92,7 +93,9 @@ fn packed_bytes(recipe: &Recipe, config: &ModelConfig, setting: Setting) -> usiz
         (if packs_outputs { outputs.max(n_out) } else { outputs }, inputs.max(n_in.min(n_out)))
     });
     let n_tokens = rows.saturating_mul(lens.target.max(lens.source));
-    n_tokens.saturating_mul(outputs + inputs).saturating_mul(setting.dtype.size_bytes())
+    let head = config.vocab_size.saturating_mul(config.embedding.width.unwrap_or(config.d_model));
+    let right = n_tokens.saturating_mul(inputs).max(head);
+    n_tokens.saturating_mul(outputs).saturating_add(right).saturating_mul(setting.dtype.size_bytes())
 }
 
 /// What all threads keep for themselves: rearranged rows, and on the way back through attention five numbers for every feature of
