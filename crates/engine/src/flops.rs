@@ -50,12 +50,18 @@ pub fn training(config: &ModelConfig, lens: Lens) -> f64 {
     3.0 * forward(config, lens)
 }
 
-/// Operations of a training step over a batch: each document by itself, padding not counted.
-pub fn of_training_batch(config: &ModelConfig, batch: &Batch) -> f64 {
+/// As [`training`] of adapters beside frozen weights, whose gradients nobody asks for: a third of what is not attention itself.
+/// The small matrices are not counted.
+pub fn training_beside_adapters(config: &ModelConfig, lens: Lens) -> f64 {
+    2.0 * forward(config, lens) + attention(config, lens)
+}
+
+/// Operations of a training step over a batch: each document by itself as `of` counts it, padding not counted.
+pub fn of_training_batch(config: &ModelConfig, batch: &Batch, of: fn(&ModelConfig, Lens) -> f64) -> f64 {
     let row = |i: usize| {
         let source = batch.source.as_ref().map_or(0, |source| source.lens[i] as usize);
         let documents = batch.segments[i * batch.len..(i + 1) * batch.len].chunk_by(|a, b| a == b);
-        let of_document = |document: &[u32]| training(config, Lens { target: document.len(), source });
+        let of_document = |document: &[u32]| of(config, Lens { target: document.len(), source });
         documents.filter(|document| document[0] != 0).map(of_document).sum::<f64>()
     };
     (0..batch.n_rows).map(row).sum()
@@ -228,6 +234,7 @@ pub(crate) mod tests {
         let lens = Lens { target: 1, source: 0 };
         assert_eq!(training(&config, lens), 6.0 * matrices + scores);
         assert_eq!(3.0 * attention(&config, lens), scores);
+        assert_eq!(training_beside_adapters(&config, lens), 4.0 * matrices + scores);
     }
 
     #[test]
@@ -237,9 +244,9 @@ pub(crate) mod tests {
         assert_eq!(keys_seen(Visibility::Window { tokens: 9 }, 4), 10.0);
         let config = config("gpt2");
         let mut batch = Batch::dense(1, 8, vec![0; 8], vec![0; 8]);
-        assert_eq!(of_training_batch(&config, &batch), training(&config, Lens { target: 8, source: 0 }));
+        assert_eq!(of_training_batch(&config, &batch, training), training(&config, Lens { target: 8, source: 0 }));
         batch.segments = vec![1, 1, 1, 2, 2, 0, 0, 0];
         let parts = [3, 2].map(|target| training(&config, Lens { target, source: 0 }));
-        assert_eq!(of_training_batch(&config, &batch), parts[0] + parts[1]);
+        assert_eq!(of_training_batch(&config, &batch, training), parts[0] + parts[1]);
     }
 }

@@ -151,9 +151,9 @@ impl Trainer {
     }
 
     fn flops_of(&self, batch: &Batch) -> f64 {
-        // Nobody asks for the gradients of frozen weights, which are a third of the work.
-        let share = if self.model.params().has_adapters() { 2.0 / 3.0 } else { 1.0 };
-        share * flops::of_training_batch(self.model.config(), batch)
+        let has_adapters = self.model.params().has_adapters();
+        let of = if has_adapters { flops::training_beside_adapters } else { flops::training };
+        flops::of_training_batch(self.model.config(), batch, of)
     }
 
     /// Lets the weights follow the gradients of a step.
