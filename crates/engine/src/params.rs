@@ -336,7 +336,7 @@ impl Params {
             let fits = match &kept {
                 Kept::Numbers(master) => spec.shape == master.shape() && master.dtype() == DType::F32,
                 Kept::Rounded(rounded) => spec.shape == rounded.shape() && rounded.dtype() == DType::Bf16,
-                Kept::Packed(packed) => spec.shape == [packed.n_columns, packed.n_rows].into(),
+                Kept::Packed(packed) => spec.shape == [packed.n_columns(), packed.n_rows()].into(),
                 Kept::InFile(_) => true,
             };
             assert!(fits, "{} must be f32 {}, found {kept:?}", spec.name, spec.shape);
@@ -382,7 +382,7 @@ impl Params {
 
     /// Storage type of keys and values: the products', but bf16 where weights are quantised, whose products round far more.
     pub fn cache_dtype(&self) -> DType {
-        let holds_blocks = self.packed.iter().flatten().any(|packed| packed.elements == Elements::Blocks);
+        let holds_blocks = self.packed.iter().flatten().any(|packed| packed.elements() == Elements::Blocks);
         if holds_blocks { DType::Bf16 } else { self.compute }
     }
 
@@ -456,7 +456,7 @@ impl Params {
             }
             (None, Some(packed)) => {
                 let device = self.device();
-                let rows: Vec<u32> = (0..packed.n_columns as u32).collect();
+                let rows: Vec<u32> = (0..packed.n_columns() as u32).collect();
                 let mut out = Tensor::scratch(device, self.specs[id.0].shape, DType::F32);
                 device.kernels().unpack(packed, &rows, out.view_mut().into_f32());
                 out
@@ -528,7 +528,29 @@ impl Params {
     pub fn product_bytes(&self) -> usize {
         let is_read = |i: &usize| self.specs[*i].role.is_product() || self.is_tied;
         let packed = (0..self.specs.len()).filter(is_read).filter_map(|i| self.packed[i].as_ref());
-        packed.map(|packed| packed.n_bytes).sum()
+        packed.map(|packed| packed.n_bytes()).sum()
+    }
+
+    /// Memory of the packed matrices that are read to add a token to each of `n_rows` texts: without what only reads a source, and
+    /// of experts no more than these tokens can choose.
+    pub fn decode_bytes(&self, config: &ModelConfig, n_rows: usize) -> usize {
+        let is_source = |name: &str| name.starts_with("encoder.") || name.ends_with(".cross.kv.weight");
+        let (chosen, of) = match config.last_stack().feed_forward {
+            FeedForward::Experts { n_experts, n_active, .. } => {
+                (n_active.saturating_mul(n_rows).min(n_experts), n_experts)
+            }
+            _ => (1, 1),
+        };
+        let is_read = |i: &usize| self.specs[*i].role.is_product() || self.is_tied;
+        let n_bytes = |i: usize| {
+            let (name, n_bytes) = (&self.specs[i].name, self.packed[i].as_ref().map_or(0, |packed| packed.n_bytes()));
+            match () {
+                () if config.is_encoder_decoder() && is_source(name) => 0,
+                () if name.contains(".experts.") => n_bytes * chosen / of.max(1),
+                () => n_bytes,
+            }
+        };
+        (0..self.specs.len()).filter(is_read).map(n_bytes).sum()
     }
 
     /// As [`Params::freeze`], every matrix rounded to a format.
@@ -573,7 +595,7 @@ impl Params {
         let n_bytes = |tensor: &Tensor| Memory::block_bytes(tensor.n_elements() * tensor.dtype().size_bytes());
         let of_tensor = |tensor: &Option<Tensor>| tensor.as_ref().map_or(0, n_bytes);
         let of_param = |i: usize| {
-            let packed = self.packed[i].as_ref().map_or(0, |packed| packed.n_bytes);
+            let packed = self.packed[i].as_ref().map_or(0, |packed| packed.n_bytes());
             of_tensor(&self.masters[i]) + of_tensor(&self.rounded[i]) + packed
         };
         (0..self.own_specs().len()).map(of_param).sum()
@@ -586,7 +608,7 @@ impl Params {
         let beside = |i: usize, packed: &PackedMatrix| {
             let n_elements = self.specs[i].shape.n_elements();
             let of = |size: usize| Memory::block_bytes(n_elements * size);
-            match packed.elements {
+            match packed.elements() {
                 Elements::Plain(DType::F32) if self.specs[i].role.is_product() => of(compute.size_bytes()),
                 Elements::Plain(DType::F32) | Elements::Halves(Half::F16)
                     if self.specs[i].name == EMBEDDING && compute == DType::Bf16 =>
@@ -595,11 +617,11 @@ impl Params {
                 }
                 Elements::Plain(dtype) => of(dtype.size_bytes()),
                 Elements::Halves(_) => of(2),
-                Elements::Blocks => packed.n_bytes,
+                Elements::Blocks => packed.n_bytes(),
             }
         };
         let packed = (0..self.own_specs().len()).filter_map(|i| Some((i, self.packed[i].as_ref()?)));
-        packed.fold(self.own_bytes(), |n_bytes, (i, packed)| n_bytes - packed.n_bytes + beside(i, packed))
+        packed.fold(self.own_bytes(), |n_bytes, (i, packed)| n_bytes - packed.n_bytes() + beside(i, packed))
     }
 
     /// A parameter in f32 on the tape: norms, biases, look-up tables.
@@ -707,6 +729,47 @@ mod tests {
             let is_packed = |name: &str| params.packed[params.id(name).0].is_some();
             assert_eq!(is_packed("embedding.weight"), expect, "{head:?}");
             assert!(is_packed("encoder.0.attention.qkv.weight"), "{head:?}");
+        }
+    }
+
+    /// Every token reads the matrices of its own path alone.
+    #[test]
+    fn only_what_a_token_reads_is_counted() {
+        let device = Device::cpu(1);
+        let frozen = |name| {
+            let config = config(preset(name));
+            let params = initial_params(&config, 1, DType::F32, &device);
+            let mut model = Transformer::new(config, params, &device);
+            model.params_mut().freeze();
+            model
+        };
+        let bytes_of = |model: &Transformer, part: &str| {
+            let params = model.params();
+            let of = |(spec, packed): (&ParamSpec, &Option<Arc<PackedMatrix>>)| match packed {
+                Some(packed) if spec.name.contains(part) => packed.n_bytes(),
+                _ => 0,
+            };
+            params.specs.iter().zip(&params.packed).map(of).sum::<usize>()
+        };
+        let llama = frozen("llama");
+        let all = llama.params().product_bytes();
+        assert_eq!(llama.params().decode_bytes(llama.config(), 1), all);
+
+        let t5 = frozen("t5");
+        let of_source = bytes_of(&t5, "encoder.") + bytes_of(&t5, ".cross.kv.");
+        assert!(of_source > 0);
+        assert_eq!(t5.params().decode_bytes(t5.config(), 3), t5.params().product_bytes() - of_source);
+
+        let mixtral = frozen("mixtral");
+        let FeedForward::Experts { n_experts, n_active, .. } = mixtral.config().last_stack().feed_forward else {
+            panic!("a model of experts")
+        };
+        let of_experts = bytes_of(&mixtral, ".experts.");
+        let others = mixtral.params().product_bytes() - of_experts;
+        let expect = |n_rows: usize| others + of_experts * (n_active * n_rows).min(n_experts) / n_experts;
+        for n_rows in [1, 100] {
+            let found = mixtral.params().decode_bytes(mixtral.config(), n_rows);
+            assert!(found.abs_diff(expect(n_rows)) < 64, "{n_rows} rows: {found}, not {}", expect(n_rows));
         }
     }
 

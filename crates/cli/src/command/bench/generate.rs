@@ -117,7 +117,7 @@ pub fn run(arguments: &Arguments, common: Common) -> Outcome {
     if let Some(note) = lens.note(arguments, context_len) {
         eprintln!("genera: {note}");
     }
-    let weight_bytes = model.params().product_bytes();
+    let weight_bytes = model.params().decode_bytes(model.config(), arguments.batch as usize);
     let rounds =
         (0..arguments.rounds).map(|i| round(&model, lens, arguments.batch, i.into())).collect::<Outcome<Vec<_>>>()?;
     let profile = device.profile().expect("the device was made to note its time");

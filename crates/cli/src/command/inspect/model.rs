@@ -75,6 +75,8 @@ struct Facts {
     count: ParamCount,
     forward_flops_per_token: f64,
     training_flops_per_token: f64,
+    /// What a token reads of the weights as they are stored.
+    decode_bytes: usize,
     /// What weights and cache take, by precision as `--precision` calls them.
     run: [(&'static str, RunMemory); 3],
     train_bytes: Option<usize>,
@@ -128,6 +130,7 @@ impl Facts {
             stored,
             forward_flops_per_token: flops::forward(config, lens) / len as f64,
             training_flops_per_token: flops::training(config, lens) / len as f64,
+            decode_bytes: model.transformer.params().decode_bytes(config, 1),
             run: [("stored", as_stored), ("f32", wide), ("bf16", narrow)],
             train_bytes: recipe.map(|recipe| {
                 let dtype = compute_dtype(recipe);
@@ -155,7 +158,7 @@ impl Facts {
             "parameters": architecture::parameters(&self.count),
             "forward_flops_per_token": self.forward_flops_per_token,
             "training_flops_per_token": self.training_flops_per_token,
-            "weight_bytes_read_per_token": self.run[0].1.weights,
+            "weight_bytes_read_per_token": self.decode_bytes,
             "memory_to_run_bytes": by_precision(RunMemory::total),
             "memory_of_weights_bytes": by_precision(|memory| memory.weights),
             "memory_of_keys_and_values_bytes": by_precision(|memory| memory.cache),
@@ -194,7 +197,7 @@ impl Facts {
         println!("\nA token at full context");
         println!("  {:<22} {}", "forward", number::flops(self.forward_flops_per_token));
         println!("  {:<22} {}", "training", number::flops(self.training_flops_per_token));
-        println!("  {:<22} {} (as stored)", "weights read", number::bytes(self.run[0].1.weights));
+        println!("  {:<22} {} (as stored)", "weights read", number::bytes(self.decode_bytes));
         println!("\nMemory, with the keys and values of a whole context");
         for (precision, memory) in &self.run {
             let is_default = if *precision == "stored" { " (the default)" } else { "" };
