@@ -93,10 +93,12 @@ fn of_metadata(reader: &Reader, dialect: &Dialect, factors: Factors) -> Sound<Ma
     map.insert("attention_bias".to_owned(), json!(has_bias));
     map.insert("mlp_bias".to_owned(), json!(has("blk.0.ffn_down.bias")));
     for (gguf, published) in [("bos", "bos_token_id"), ("eos", "eos_token_id"), ("padding", "pad_token_id")] {
-        map.insert(published.to_owned(), json!(metadata.id(&format!("tokenizer.ggml.{gguf}_token_id"))?));
+        let id = metadata.id(&format!("tokenizer.ggml.{gguf}_token_id"))?;
+        map.insert(published.to_owned(), json!(id.filter(|&id| (id as usize) < embedding.shape[0])));
     }
     complete(dialect, &metadata, &mut map, factors)?;
     refuse_other_scales(dialect, &metadata)?;
+    refuse_window(dialect, &metadata)?;
     Ok(map)
 }
 
@@ -126,6 +128,17 @@ fn refuse_other_scales(dialect: &Dialect, metadata: &Metadata<'_>) -> Sound<()> 
         }
     }
     Ok(())
+}
+
+/// OLMo 3 has the name of OLMo 2, and windows in three layers of four.
+fn refuse_window(dialect: &Dialect, metadata: &Metadata<'_>) -> Sound<()> {
+    let key = format!("{}.attention.sliding_window", dialect.name);
+    match metadata.whole(&key)? {
+        Some(tokens) if tokens > 0 && dialect.name == "olmo2" => Err(format!(
+            "'{key}' is {tokens}: this is OLMo 3, which is not supported; expected OLMo 2, which has no such key"
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Refuses scores that are multiplied by something else than 1/√`scalar`.
@@ -302,6 +315,12 @@ fn obstacle(dialect: &Dialect, config: &ModelConfig) -> Option<String> {
         Some(RotaryScaling::Yarn { truncate: false, .. }) => {
             return Some("YaRN's ramp between numbers that are not whole".to_owned());
         }
+        Some(RotaryScaling::Llama3 { .. }) if dialect.name != "llama" => {
+            return Some("Llama 3's factors of rotary positions".to_owned());
+        }
+        Some(RotaryScaling::LongRope { .. }) if !["llama", "phi3"].contains(&dialect.name) => {
+            return Some("LongRoPE's factors of rotary positions".to_owned());
+        }
         Some(RotaryScaling::LongRope { short, long, attention_factor, .. })
             if dialect.name != "phi3" && (short != long || *attention_factor != Some(1.0)) =>
         {
@@ -330,6 +349,9 @@ fn obstacle(dialect: &Dialect, config: &ModelConfig) -> Option<String> {
     }
     if dialect.has_head && config.head != Head::Untied {
         return Some("the embedding as the head".to_owned());
+    }
+    if dialect.name == "gemma2" && config.head == Head::Untied {
+        return Some("a head beside the embedding".to_owned());
     }
     let activation = stack.feed_forward.activation();
     if activation != dialect.activation {

@@ -64,11 +64,9 @@ impl<'a> Metadata<'a> {
         id.map(|id| u32::try_from(id).map_err(|_| format!("'{key}' is {id}, which is no id of a token"))).transpose()
     }
 
-    /// The token that an id stands for.
+    /// The token that an id stands for; none for an id beyond the tokens, which llama.cpp passes over too: files write 2³² − 1 for
+    /// what they lack.
     pub(super) fn token(&self, key: &str, tokens: &'a Texts) -> Sound<Option<&'a str>> {
-        let Some(id) = self.id(key)? else { return Ok(None) };
-        let token =
-            tokens.get(id as usize).ok_or_else(|| format!("'{key}' is {id}, but there are {} tokens", tokens.len()))?;
-        Ok(Some(token))
+        Ok(self.id(key)?.and_then(|id| tokens.get(id as usize)))
     }
 }

@@ -75,19 +75,50 @@ const CUTTINGS: [Cutting; 10] = [
         is_llama_3: false,
     },
     Cutting {
-        names: &["gpt-2", "olmo", "phi-2", "jais"],
+        names: &[
+            "gpt-2",
+            "olmo",
+            "phi-2",
+            "jais",
+            "a.x-4.0",
+            "mellum",
+            "gigachat",
+            "jina-es",
+            "jina-de",
+            "jina-v2-es",
+            "jina-v2-de",
+            "modern-bert",
+            "exaone4",
+            "mpt",
+            "trillion",
+            "granite-docling",
+        ],
         stages: &[Stage::Bytes { use_regex: true }],
         is_llama_3: false,
     },
     Cutting {
-        names: &["smollm", "starcoder", "refact", "command-r", "codeshell"],
+        names: &["smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"],
         stages: &[Stage::Digits, Stage::Bytes { use_regex: true }],
         is_llama_3: false,
     },
-    Cutting { names: &["llama-bpe", "llama3", "llama-v3", "falcon3", "pixtral"], stages: LLAMA_3, is_llama_3: true },
+    Cutting {
+        names: &[
+            "llama-bpe",
+            "llama3",
+            "llama-v3",
+            "falcon3",
+            "falcon-h1",
+            "pixtral",
+            "midm-2.0",
+            "lfm2",
+            "jina-v5-nano",
+        ],
+        stages: LLAMA_3,
+        is_llama_3: true,
+    },
     Cutting { names: &["dbrx", "smaug-bpe"], stages: LLAMA_3, is_llama_3: false },
     Cutting {
-        names: &["qwen2", "deepseek-r1-qwen", "megrez"],
+        names: &["qwen2", "deepseek-r1-qwen", "megrez", "kormo", "f2llmv2", "stablelm2", "hunyuan"],
         stages: &[
             Stage::Split(
                 r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
@@ -107,7 +138,7 @@ const CUTTINGS: [Cutting; 10] = [
         is_llama_3: true,
     },
     Cutting {
-        names: &["gpt-4o", "llama4"],
+        names: &["gpt-4o", "llama4", "kanana2", "talkie"],
         stages: &[
             Stage::Split(
                 r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
