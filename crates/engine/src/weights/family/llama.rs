@@ -4,8 +4,8 @@
 
 use super::{Family, PLAIN_EMBEDDING, even_share, head, no_copy, object, rope, window};
 use crate::config::{
-    Attention, FeedForward, Head, ModelConfig, Norm, Placement, Position, QkNorm, Rotary, RotaryScaling, ScoreScale,
-    Shape, Stack, Window,
+    Attention, FeedForward, Head, ModelConfig, Norm, Placement, Position, QkNorm, RotaryScaling, ScoreScale, Shape,
+    Stack, Window,
 };
 use crate::error::Result;
 use crate::weights::config_json::{Fields, activation_name, shortest};
@@ -367,13 +367,21 @@ fn write_mistral(config: &ModelConfig) -> Map<String, Value> {
     map
 }
 
-/// Beside what it has in common: the context first trained with, which is read there and not inside.
+/// Beside what it has in common: the share of a head that is turned, and the context first trained with, which are read there and
+/// not inside. Older readers take an object of three fields and no other; it has no place for a factor of its own.
 fn write_phi3(config: &ModelConfig) -> Map<String, Value> {
     let mut map = write_mistral(config);
-    if let Position::Rotary(Rotary { scaling: RotaryScaling::LongRope { original_context_len, .. }, .. }) =
-        config.position
-    {
+    let Position::Rotary(rotary) = &config.position else { return map };
+    if let Some(share) = map["rope_parameters"].get(rope::SHARE).cloned() {
+        map.insert(rope::SHARE.to_owned(), share);
+    }
+    if let RotaryScaling::LongRope { short, long, original_context_len, attention_factor } = &rotary.scaling {
         map.insert(rope::ORIGINAL_CONTEXT_LEN.to_owned(), json!(original_context_len));
+        map.remove("rope_scaling");
+        if attention_factor.is_none() {
+            let of_three = json!({ "type": "longrope", "short_factor": short, "long_factor": long });
+            map.insert("rope_scaling".to_owned(), of_three);
+        }
     }
     map
 }

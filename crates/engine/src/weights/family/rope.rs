@@ -81,7 +81,7 @@ fn scaling(fields: &Fields<'_>, rope: &Fields<'_>, defaults: &Defaults, context_
             high_freq_factor: rope.required("high_freq_factor", &of)?,
             original_context_len,
         },
-        "yarn" => {
+        "yarn" if !rope.is_given("long_factor") => {
             let factor = rope.positive("factor", stretched)?;
             RotaryScaling::Yarn {
                 factor,
@@ -92,8 +92,8 @@ fn scaling(fields: &Fields<'_>, rope: &Fields<'_>, defaults: &Defaults, context_
                 truncate: rope.flag("truncate", true)?,
             }
         }
-        // The first files of Phi-3 call it "su".
-        "longrope" | "su" => {
+        // The first files of Phi-3 call it "su" or "yarn".
+        "longrope" | "su" | "yarn" => {
             let given = rope.positive_if_given("attention_factor")?;
             let by_factor = rope.positive_if_given("factor")?;
             let attention_factor = given.or(by_factor.map(|factor| long_rope_factor(factor, original_context_len)));
