@@ -6,7 +6,7 @@ use crate::settings::Settings;
 use crate::worker::Worker;
 use genera_engine::config::ModelConfig;
 use genera_engine::generate::{Limits, Rules};
-use genera_engine::model::{Taken, Transformer};
+use genera_engine::model::{Pooling, Transformer};
 use genera_engine::params::ParamCount;
 use genera_engine::recipe::GenerateRecipe;
 use genera_engine::weights::SpecialIds;
@@ -59,8 +59,8 @@ pub struct Served {
     /// Tokens that must not be made.
     pub forbidden: Vec<TokenId>,
     pub worker: Worker,
-    /// Whether a text's vector is that of the token behind it, or before it.
-    pub frames_texts: bool,
+    /// How a text becomes a vector.
+    pub pooling: Pooling,
     grammars: OnceLock<Result<Grammars, String>>,
 }
 
@@ -73,8 +73,7 @@ impl Served {
         let Model { name, transformer, codebook, modality, special, is_published, defaults, rules, created, about } =
             model;
         let config = transformer.config().clone();
-        let taken = transformer.pooling().map(|pooling| &pooling.taken);
-        let frames_texts = matches!(taken, Some(Taken::First | Taken::Last));
+        let pooling = transformer.pooling().cloned().unwrap_or_default();
         let n_params = ParamCount::of(&config).total();
         let context_len = settings.context_len.map_or(config.context_len, |asked| asked.min(config.context_len));
         let longest = codebook.token_bytes().iter().copied().max().unwrap_or(0).max(LEAST_LONGEST) as usize;
@@ -104,7 +103,7 @@ impl Served {
             fingerprint,
             forbidden,
             worker,
-            frames_texts,
+            pooling,
             grammars,
         })
     }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 
 /// What the files of a model of sentences say of that.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,6 +38,25 @@ impl Default for Pooling {
 }
 
 impl Pooling {
+    /// A text as the model was taught to read it.
+    pub fn read_as<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        let lowers = self.texts.get("do_lower_case") == Some(&Value::Bool(true));
+        if lowers { Cow::Owned(text.to_lowercase()) } else { Cow::Borrowed(text) }
+    }
+
+    /// As many of a text's tokens as the model was taught to read, `frame` being what stands around every text: what closes a
+    /// text stays its end.
+    #[must_use]
+    pub fn cut(&self, mut tokens: Vec<u32>, frame: &[u32]) -> Vec<u32> {
+        let longest = self.texts.get("max_seq_length").and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
+        let Some(longest) = longest.filter(|&longest| longest > 0 && tokens.len() > longest) else { return tokens };
+        let n_opening = frame.iter().zip(&tokens).take_while(|(a, b)| a == b).count();
+        let n_closing = frame[n_opening..].len().min(longest);
+        let end = tokens.len() - n_closing;
+        tokens.drain(longest - n_closing..end);
+        tokens
+    }
+
     /// The vector of a text from rows of `width` numbers, one for each token.
     ///
     /// # Errors
@@ -96,5 +116,20 @@ mod tests {
         assert_eq!(mean.pool(&[0.0, 0.0], 2).unwrap(), [0.0, 0.0]);
         let unknown = Pooling { taken: Taken::Unknown("rank".to_owned()), ..mean };
         assert_eq!(unknown.pool(&[0.0, 0.0], 2), Err("rank"));
+    }
+
+    /// As sentence-transformers does.
+    #[test]
+    fn texts_are_read_as_the_files_say() {
+        let plain = Pooling::default();
+        assert_eq!((plain.read_as("Ä B"), plain.cut(vec![1; 9], &[])), ("Ä B".into(), vec![1; 9]));
+        let texts = serde_json::json!({ "max_seq_length": 4, "do_lower_case": true });
+        let pooling = Pooling { texts: texts.as_object().unwrap().clone(), ..plain };
+        assert_eq!(pooling.read_as("Ä B"), "ä b");
+        let frame = [101, 102];
+        assert_eq!(pooling.cut(vec![101, 7, 8, 9, 102], &frame), [101, 7, 8, 102]);
+        assert_eq!(pooling.cut(vec![101, 7, 8, 102], &frame), [101, 7, 8, 102]);
+        assert_eq!(pooling.cut(vec![1, 2, 3, 4, 5], &[]), [1, 2, 3, 4]);
+        assert_eq!(pooling.cut(vec![5, 1, 2, 3, 4], &[5]), [5, 1, 2, 3]);
     }
 }

@@ -52,9 +52,7 @@ pub(super) fn read(dir: &Path) -> Result<Option<Pooling>> {
     let said = read_object(&config)?.ok_or_else(|| {
         Error::file(&config, format!("is missing, but {MODULES} names it; fetch it, or remove {MODULES}"))
     })?;
-    let lowers = texts.get("do_lower_case") == Some(&Value::Bool(true));
-    let taken = if lowers { Taken::Unknown("texts in lower case".to_owned()) } else { taken(&said) };
-    Ok(Some(Pooling { taken, normalizes, texts }))
+    Ok(Some(Pooling { taken: taken(&said), normalizes, texts }))
 }
 
 /// As the settings of pooling say.

@@ -9,6 +9,7 @@ use crate::state::{State, unless_closing};
 use crate::wire::embeddings::{self, WITHOUT_EFFECT};
 use crate::wire::{Prompts, parse};
 use genera_engine::config::Shape;
+use genera_engine::model::Taken;
 use genera_tokens::TokenId;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
@@ -53,12 +54,14 @@ fn prepare(asked: embeddings::Request, state: &State) -> Result<Prepared, Proble
 
 fn encoded(model: &Served, text: &str) -> Result<Vec<TokenId>, Problem> {
     model.check_bytes(text.len(), "input")?;
-    let tokens = match model.config.shape {
+    let encode = |text: &str| match model.config.shape {
         Shape::EncoderOnly(_) => model.codebook.encode_framed(text),
-        _ if model.frames_texts => model.codebook.encode_whole(text),
+        // The vector is that of the token behind the text, or before it.
+        _ if matches!(model.pooling.taken, Taken::First | Taken::Last) => model.codebook.encode_whole(text),
         // What a model of conversations would read around the text is no part of it.
         _ if model.modality.name() == "chat" => model.codebook.encode(text),
         _ => model.modality.encode_prompt(&model.codebook, text),
     };
+    let tokens = encode(&model.pooling.read_as(text)).and_then(|tokens| Ok(model.pooling.cut(tokens, &encode("")?)));
     tokens.map_err(|error| Problem::invalid("input", error.to_string()))
 }
