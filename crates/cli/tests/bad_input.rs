@@ -25,8 +25,14 @@ fn files_that_cannot_be_read() {
     bench.write("empty.txt", "");
     bench.write("binary.txt", b"plain at first \0\x01\x02");
     bench.write("latin1.txt", b"caf\xe9 au lait");
-    bench.write("array.json", r#"[{"messages": []}]"#);
-    train_says(&bench, &["data.files=[\"array.json\"]"], &["array.json", "JSON", ".jsonl", "jq"]);
+    let json = |text: &str, parts: &[&str]| {
+        bench.write("data.json", text);
+        train_says(&bench, &["data.files=[\"data.json\"]"], &[&["data.json"], parts].concat());
+    };
+    json("{\"text\": \"a\"}\n{\"text\": \"b\"}\n", &["one array of objects", "name it .jsonl", "jq", ".txt"]);
+    json("[{\"text\": \"a\"},\n{\"text\": \"b\"},\n3]", &["element 3 (line 3)", "is a number; expected an object"]);
+    json("[{\"text\": \"a\"},\n{\"text\": \"b\"", &["within element 2 (line 2)", "cut short"]);
+    json("[]", &["no document"]);
     train_says(&bench, &["data.files=[\"none.txt\"]"], &["none.txt", "does not exist"]);
     train_says(&bench, &["data.files=[\"empty.txt\"]"], &["empty.txt", "no data"]);
     train_says(&bench, &["data.files=[\"binary.txt\"]"], &["binary.txt", "byte 15"]);
