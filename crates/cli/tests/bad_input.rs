@@ -246,6 +246,13 @@ fn a_run_goes_on_as_it_began() {
         recipe.replace("\nn_layers = 2", "\nn_layers = 3").replace("\nsteps = 4", "\nsteps = 8"),
     );
     assert_says(&bench.refusal(&["resume", "run"]), &["another model or seed", "step-000004"]);
+    let endless = recipe.replace("\nsteps = 4", "\nsteps = 4000000000000");
+    bench.write("run/recipe.toml", endless.replace("\nkeep_last = 2", "\nkeep_last = 1000000000000"));
+    let disk = ["are to be written, but only", "write fewer of its checkpoints, each"];
+    if cfg!(unix) {
+        assert_says(&bench.refusal(&["resume", "run"]), &disk);
+        train_says(&bench, &["train.steps=4000000000000", "train.keep_last=1000000000000"], &disk);
+    }
     bench.write("run/recipe.toml", recipe.replace("\nsteps = 4", "\nsteps = 8"));
     assert!(bench.run(&["resume", "run"]).contains("Trained"));
     // As after a kill between the last checkpoint and the export.
