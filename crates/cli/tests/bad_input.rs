@@ -254,10 +254,12 @@ fn a_run_goes_on_as_it_began() {
         train_says(&bench, &["train.steps=4000000000000", "train.keep_last=1000000000000"], &disk);
     }
     bench.write("run/recipe.toml", recipe.replace("\nsteps = 4", "\nsteps = 8"));
-    assert!(bench.run(&["resume", "run"]).contains("Trained"));
+    let resumed = bench.run(&["resume", "run"]);
+    assert_says(&resumed, &["going on after step 4 of 8", "Trained"]);
     // As after a kill between the last checkpoint and the export.
     std::fs::remove_dir_all(bench.path("run/model")).unwrap();
-    assert!(bench.run(&["resume", "run"]).contains("complete: all its 8 steps"));
+    let complete = bench.run(&["resume", "run"]);
+    assert!(complete.contains("complete: all its 8 steps") && !complete.contains("going on"), "{complete}");
     assert!(bench.path("run/model/model.safetensors").is_file());
 }
 

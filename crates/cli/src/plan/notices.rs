@@ -48,6 +48,16 @@ fn least_bytes(recipe: &Recipe, size: CheckpointSize, step: u64, n_there: u64) -
     with_next.max(n_saves.min(n_more).saturating_mul(size.n_bytes).saturating_add(size.model_bytes))
 }
 
+/// Where a run goes on that is resumed after `step`; `None` where nothing is left to do.
+pub fn of_resuming(recipe: &Recipe, step: u64) -> Option<String> {
+    let n_steps = recipe.train.steps;
+    match step {
+        0 => Some(format!("no checkpoint was written yet: beginning with the first step of {n_steps}")),
+        _ if step < n_steps => Some(format!("going on after step {step} of {n_steps}")),
+        _ => None,
+    }
+}
+
 /// How many checkpoints are still saved after `step`.
 fn n_saves(recipe: &Recipe, step: u64) -> u64 {
     let train = &recipe.train;

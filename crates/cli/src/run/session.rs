@@ -205,7 +205,10 @@ impl Session {
         let step = trainer.n_steps();
         let n_there = there.iter().filter(|(its_step, _)| *its_step <= step).count() as u64;
         plan::notices::check_disk(&recipe, run.path(), CheckpointSize::of(&trainer), (step, n_there), "")?;
-        Self::open(run, recipe, recipe_text, prepared, (trainer, cursor), lock, surroundings)
+        let note = plan::notices::of_resuming(&recipe, step);
+        let mut session = Self::open(run, recipe, recipe_text, prepared, (trainer, cursor), lock, surroundings)?;
+        note.iter().for_each(|note| session.monitor.note(note));
+        Ok(session)
     }
 
     fn open(
