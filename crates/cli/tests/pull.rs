@@ -355,7 +355,16 @@ fn a_failing_hub_is_told_of_at_once() {
 #[test]
 fn wrong_names_and_answers_are_refused() {
     let puller = Puller::new(&plain_files(), Behaviour::default());
-    puller.refuses(&["pull", "org/name"], &["does not begin with 'hf:'", "hf:ORG/NAME"]);
+    puller.refuses(&["pull", "org/name"], &["does not begin with 'hf:'", "did you mean hf:org/name?", "hf:ORG/NAME"]);
+    puller.bench.write("birds.txt", common::text());
+    let hint = ["does not exist", "for a model of the Hugging Face hub write hf:org/name\n"];
+    puller.refuses(&["generate", "--model", "org/name"], &hint);
+    puller.refuses(&["train", "--base", "org/name", "--data", "birds.txt"], &hint);
+    std::fs::create_dir(puller.bench.path("runs")).unwrap();
+    for other in ["runs/name", "name", "org/name/more", "./name"] {
+        let error = puller.refusal_with(&["generate", "--model", other], &[]);
+        assert!(error.contains("does not exist") && !error.contains("write hf:"), "{error}");
+    }
     puller.refuses(&["pull", "hf:../name"], &["names no model"]);
     puller.refuses(&["generate", "--model", "hf:org/name@.."], &["names no revision"]);
     puller.refuses(&["generate", "--model", "hf:org/name:C:/x.gguf"], &["names no file"]);
