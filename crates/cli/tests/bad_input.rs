@@ -180,6 +180,7 @@ fn models_that_cannot_learn_the_data() {
     let bench = tiny();
     train_says(&bench, &["model.preset=t5"], &["t5", "no pairs", "gpt2 or llama"]);
     train_says(&bench, &["model.preset=bert"], &["bert", "encoder"]);
+    train_says(&bench, &["data.validation_fraction=1"], &["fraction is 1; expected at least 0", "less than 1"]);
     train_says(&bench, &["data.layout=padded"], &["data.layout", "contiguous or packed"]);
     train_says(&bench, &["data.kind=copy"], &["llama", "pairs", "t5"]);
     let copy = ["data.kind=copy", "model.preset=marian", "data.max_source_len=99"];
