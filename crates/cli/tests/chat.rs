@@ -122,7 +122,10 @@ fn a_line_that_cannot_be_answered_is_named() {
     lines.write_all(b"/foo\nsat on\n").unwrap();
     let output = child.wait_with_output().unwrap();
     let error = refusal(&output);
-    assert!(error.contains("there is no /foo") && error.ends_with("behind it, at least 1, were not answered\n"), "{error}");
+    assert!(
+        error.contains("there is no /foo") && error.ends_with("behind it, at least 1, were not answered\n"),
+        "{error}"
+    );
     drop(lines);
     let latin1 = said_bytes(&bench, &[], b"\ncaf\xe9\n");
     assert!(refusal(&latin1).contains("line 2 of the standard input is not UTF-8"));

@@ -111,8 +111,7 @@ fn a_directory_is_read_in_sorted_order_whatever_the_containers() {
         write(name, text.as_bytes());
     }
     let found = texts(&[directory.path().to_owned()], ReadOptions::default());
-    let expected =
-        ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth"];
+    let expected = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth"];
     assert_eq!(found, expected);
     let lines = ReadOptions { lines: true, ..ReadOptions::default() };
     assert_eq!(

@@ -93,9 +93,7 @@ impl Client {
         let response = self.get(path, 0)?;
         let mut bytes = Vec::new();
         let mut reader = response.into_body().into_reader().take(n_bytes_max + 1);
-        reader
-            .read_to_end(&mut bytes)
-            .map_err(|error| Trouble::Passing(format!("the answer broke off: {error}")))?;
+        reader.read_to_end(&mut bytes).map_err(|error| Trouble::Passing(format!("the answer broke off: {error}")))?;
         if bytes.len() as u64 > n_bytes_max {
             return Err(Trouble::Lasting(format!("the hub's answer is longer than {n_bytes_max} bytes")));
         }
@@ -173,7 +171,9 @@ impl Client {
         if status == StatusCode::TOO_MANY_REQUESTS {
             let token = match self.settings.token {
                 None if is_hub => {
-                    format!(", or set HF_TOKEN to a token from {endpoint}/settings/tokens, with which more may be asked for")
+                    format!(
+                        ", or set HF_TOKEN to a token from {endpoint}/settings/tokens, with which more may be asked for"
+                    )
                 }
                 _ => String::new(),
             };

@@ -149,9 +149,7 @@ fn piped(lines: &mut StdinLock<'static>, number: u64) -> Outcome<Option<String>>
     let unreadable = |error| unreadable(&format!("line {number} of the standard input"), &error);
     let n_bytes = lines.take(MAX_LINE_BYTES).read_line(&mut line).map_err(unreadable)?;
     if n_bytes as u64 == MAX_LINE_BYTES {
-        return Err(Failure::new(format!(
-            "line {number} of the standard input is longer than {MAX_LINE_BYTES} bytes"
-        )));
+        return Err(Failure::new(format!("line {number} of the standard input is longer than {MAX_LINE_BYTES} bytes")));
     }
     Ok((n_bytes > 0).then(|| line.trim().to_owned()))
 }

@@ -96,12 +96,16 @@ impl Elements {
                 self.take(1);
                 next = self.significant()?;
             }
-            (Some(_), n) => return Err(self.bad(format!("expected a comma or the end of the array behind element {n}"))),
+            (Some(_), n) => {
+                return Err(self.bad(format!("expected a comma or the end of the array behind element {n}")));
+            }
             (None, n) => return Err(self.cut(&format!("behind element {n}"))),
         }
         match next {
             Some(b'{') => self.object().map(Some),
-            Some(b']') => Err(self.bad(format!("a comma stands behind element {}, the last; take it away", self.n_read))),
+            Some(b']') => {
+                Err(self.bad(format!("a comma stands behind element {}, the last; take it away", self.n_read)))
+            }
             Some(other) => {
                 let problem = format!("is {}; expected an object, as every element of the array", kind(other));
                 Err(Error::bad_record(&self.path, element(self.n_read + 1, self.line), problem))
@@ -260,7 +264,10 @@ mod tests {
             let items: Vec<Item> = Elements::new(Path::new("a.json"), Box::new(input)).map(Result::unwrap).collect();
             let places: Vec<_> = items.iter().map(|item| (item.number, item.line.unwrap())).collect();
             assert_eq!(places, [(1, 2), (2, 3), (3, 5)]);
-            assert_eq!((items[1].text.as_str(), items[2].text.as_str()), ("{\n\"text\":\"é日\"\n}", "{\"text\" :\"\"}"));
+            assert_eq!(
+                (items[1].text.as_str(), items[2].text.as_str()),
+                ("{\n\"text\":\"é日\"\n}", "{\"text\" :\"\"}")
+            );
         }
     }
 

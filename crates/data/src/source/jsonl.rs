@@ -140,7 +140,8 @@ mod tests {
     use std::io::Cursor;
 
     fn documents(text: &str, columns: &Columns) -> Vec<Result<Document>> {
-        read(Path::new("a.jsonl"), Box::new(Cursor::new(text.as_bytes().to_vec())), Format::JsonLines, columns).collect()
+        read(Path::new("a.jsonl"), Box::new(Cursor::new(text.as_bytes().to_vec())), Format::JsonLines, columns)
+            .collect()
     }
 
     #[test]

@@ -293,9 +293,8 @@ fn a_full_disk_loses_nothing() {
         assert_eq!(latest_good(dir.path()).unwrap().0.unwrap().manifest.step, 2);
     }
     let first = tempfile::tempdir().unwrap();
-    let create: &Create = &|path| {
-        Ok(Box::new(SmallDisk { file: fs::File::create_new(path)?, room: Rc::new(Cell::new(100)) }))
-    };
+    let create: &Create =
+        &|path| Ok(Box::new(SmallDisk { file: fs::File::create_new(path)?, room: Rc::new(Cell::new(100)) }));
     let error = write::save(first.path(), &trainer, &progress(None), create).unwrap_err().to_string();
     assert!(error.contains("there is no earlier one") && !error.contains("intact"), "{error}");
     let room = Rc::new(Cell::new(2 * n_bytes as usize));

@@ -95,9 +95,7 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> Failure + '_ {
 fn explain(Failure { path, source }: Failure, step: u64, has_earlier: bool) -> Error {
     if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
         let way = match has_earlier {
-            true => {
-                "; earlier checkpoints are intact. Make room, or keep fewer with train.keep_last, then resume"
-            }
+            true => "; earlier checkpoints are intact. Make room, or keep fewer with train.keep_last, then resume",
             false => ", and there is no earlier one. Make room, then resume: the run begins with its first step",
         };
         let message = format!("the disk is full ({source}), so the checkpoint of step {step} was not saved{way}");

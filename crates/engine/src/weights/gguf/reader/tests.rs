@@ -137,7 +137,10 @@ fn impossible_claims_are_refused() {
     };
     check(&|file| file.version = 1, "version 1; 2 and 3 are read");
     check(&|file| file.version = 3_u32.swap_bytes(), "big-endian");
-    check(&|file| file.tensors[0].1 = vec![1 << 40, 1 << 40], "of shape [1099511627776, 1099511627776] in f32 at byte 0");
+    check(
+        &|file| file.tensors[0].1 = vec![1 << 40, 1 << 40],
+        "of shape [1099511627776, 1099511627776] in f32 at byte 0",
+    );
     check(&|file| file.tensors[0].1 = vec![1 << 40, 1 << 19], "not whole is 'a' of shape [524288, ");
     check(&|file| file.tensors[0].1 = vec![0, 1 << 63, 1 << 63], "has no elements");
     check(&|file| file.tensors[0].1 = vec![2, 6], "tensors 'a' and 'b' overlap");
