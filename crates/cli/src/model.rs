@@ -228,9 +228,12 @@ fn bare(path: &Path, purpose: Purpose, device: &Device) -> Outcome<LoadedModel> 
         )));
     }
     let what = if path.exists() { "holds no model" } else { "does not exist" };
+    let hint = hub::meant(path).map_or_else(String::new, |name| {
+        format!("; for a model of the Hugging Face hub write {}", word(Path::new(&name)))
+    });
     Err(Failure::new(format!(
         "{} {what}; a model is a run directory (made by `genera train`), one of its checkpoints, a directory with \
-         config.json, model.safetensors and tokenizer.json, a .gguf file, or hf:ORG/NAME once it was pulled",
+         config.json, model.safetensors and tokenizer.json, a .gguf file, or hf:ORG/NAME once it was pulled{hint}",
         path.display()
     )))
 }

@@ -14,6 +14,9 @@ use genera_tokens::{Role, Span, TokenSeq};
 use serde::Serialize;
 use std::path::Path;
 
+/// With fewer tokens, a perplexity says little of a model.
+const N_TOKENS_TO_JUDGE: u64 = 1000;
+
 /// Tokens that are scored at a time at least, so that a file larger than memory can be scored too.
 const GROUP_TOKENS: usize = 1 << 16;
 
@@ -186,6 +189,15 @@ pub fn documents(
     };
     let files = Files::open(&[path.to_owned()], ReadOptions { columns, lines: false })?;
     Ok((files.documents(&ByteCounter::default())?, kind))
+}
+
+/// Says where so few tokens were scored that the figures say little; `option` is the one that names the text.
+pub fn warn_of_few(n_tokens: u64, option: &str) {
+    if n_tokens < N_TOKENS_TO_JUDGE {
+        eprintln!(
+            "genera: {n_tokens} tokens are too few to judge by; give at least {N_TOKENS_TO_JUDGE} ({option} FILE)"
+        );
+    }
 }
 
 /// What a model of this kind makes of a plain text.

@@ -25,8 +25,14 @@ fn files_that_cannot_be_read() {
     bench.write("empty.txt", "");
     bench.write("binary.txt", b"plain at first \0\x01\x02");
     bench.write("latin1.txt", b"caf\xe9 au lait");
-    bench.write("array.json", r#"[{"messages": []}]"#);
-    train_says(&bench, &["data.files=[\"array.json\"]"], &["array.json", "JSON", ".jsonl", "jq"]);
+    let json = |text: &str, parts: &[&str]| {
+        bench.write("data.json", text);
+        train_says(&bench, &["data.files=[\"data.json\"]"], &[&["data.json"], parts].concat());
+    };
+    json("{\"text\": \"a\"}\n{\"text\": \"b\"}\n", &["one array of objects", "name it .jsonl", "jq", ".txt"]);
+    json("[{\"text\": \"a\"},\n{\"text\": \"b\"},\n3]", &["element 3 (line 3)", "is a number; expected an object"]);
+    json("[{\"text\": \"a\"},\n{\"text\": \"b\"", &["within element 2 (line 2)", "cut short"]);
+    json("[]", &["no document"]);
     train_says(&bench, &["data.files=[\"none.txt\"]"], &["none.txt", "does not exist"]);
     train_says(&bench, &["data.files=[\"empty.txt\"]"], &["empty.txt", "no data"]);
     train_says(&bench, &["data.files=[\"binary.txt\"]"], &["binary.txt", "byte 15"]);
@@ -174,6 +180,7 @@ fn models_that_cannot_learn_the_data() {
     let bench = tiny();
     train_says(&bench, &["model.preset=t5"], &["t5", "no pairs", "gpt2 or llama"]);
     train_says(&bench, &["model.preset=bert"], &["bert", "encoder"]);
+    train_says(&bench, &["data.validation_fraction=1"], &["fraction is 1; expected at least 0", "less than 1"]);
     train_says(&bench, &["data.layout=padded"], &["data.layout", "contiguous or packed"]);
     train_says(&bench, &["data.kind=copy"], &["llama", "pairs", "t5"]);
     let copy = ["data.kind=copy", "model.preset=marian", "data.max_source_len=99"];
@@ -240,11 +247,20 @@ fn a_run_goes_on_as_it_began() {
         recipe.replace("\nn_layers = 2", "\nn_layers = 3").replace("\nsteps = 4", "\nsteps = 8"),
     );
     assert_says(&bench.refusal(&["resume", "run"]), &["another model or seed", "step-000004"]);
+    let endless = recipe.replace("\nsteps = 4", "\nsteps = 4000000000000");
+    bench.write("run/recipe.toml", endless.replace("\nkeep_last = 2", "\nkeep_last = 1000000000000"));
+    let disk = ["are to be written, but only", "write fewer of its checkpoints, each"];
+    if cfg!(unix) {
+        assert_says(&bench.refusal(&["resume", "run"]), &disk);
+        train_says(&bench, &["train.steps=4000000000000", "train.keep_last=1000000000000"], &disk);
+    }
     bench.write("run/recipe.toml", recipe.replace("\nsteps = 4", "\nsteps = 8"));
-    assert!(bench.run(&["resume", "run"]).contains("Trained"));
+    let resumed = bench.run(&["resume", "run"]);
+    assert_says(&resumed, &["going on after step 4 of 8", "Trained"]);
     // As after a kill between the last checkpoint and the export.
     std::fs::remove_dir_all(bench.path("run/model")).unwrap();
-    assert!(bench.run(&["resume", "run"]).contains("complete: all its 8 steps"));
+    let complete = bench.run(&["resume", "run"]);
+    assert!(complete.contains("complete: all its 8 steps") && !complete.contains("going on"), "{complete}");
     assert!(bench.path("run/model/model.safetensors").is_file());
 }
 

@@ -19,9 +19,13 @@ fn model(template: Option<&str>) -> Bench {
 const TEMPLATE: &str = "{% for m in messages %}{{ m.content }}\n{% endfor %}";
 
 fn said(bench: &Bench, arguments: &[&str], lines: &str) -> Output {
+    said_bytes(bench, arguments, lines.as_bytes())
+}
+
+fn said_bytes(bench: &Bench, arguments: &[&str], lines: &[u8]) -> Output {
     let arguments = [&["chat", "--model", "run/model", "--temperature", "0"], arguments].concat();
     let mut child = bench.command(&arguments).stdin(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    child.stdin.take().unwrap().write_all(lines).unwrap();
     child.wait_with_output().unwrap()
 }
 
@@ -85,12 +89,46 @@ fn instructions_change_what_is_said() {
         assert!(error.contains(expect), "{error}");
     }
     let help = said(&bench, &[], "/help\n/stats\n");
-    let printed = String::from_utf8(help.stdout).unwrap();
-    assert!(printed.contains("/system [TEXT]") && printed.contains("questions     0"), "{printed}");
-    let system = said(&bench, &["--max-tokens", "1"], "/system\n3 birds\nsat on\n/stats\n");
-    let printed = String::from_utf8(system.stdout).unwrap();
-    assert!(printed.starts_with("(nothing; before your message the model's template writes \"\")"), "{printed}");
-    assert!(printed.contains("questions     2"), "{printed}");
+    let shown = String::from_utf8(help.stderr).unwrap();
+    assert!(shown.contains("/system [TEXT]") && shown.contains("questions     0"), "{shown}");
+    let lines = "/help\n/system\n3 birds\nsat on\n/stats\n";
+    let asked = said(&bench, &["--max-tokens", "1"], lines);
+    let shown = String::from_utf8(asked.stderr).unwrap();
+    assert!(shown.contains("(nothing; before your message the model's template writes \"\")"), "{shown}");
+    assert!(shown.contains("questions     2"), "{shown}");
+    // The answers alone, in both forms.
+    let only_asked = said(&bench, &["--max-tokens", "1"], "3 birds\nsat on\n");
+    assert_eq!((help.stdout, asked.stdout), (Vec::new(), only_asked.stdout));
+    assert_eq!(answers(&bench, &["--max-tokens", "1"], lines).len(), 2);
+}
+
+/// What ends a conversation from a pipe is named, with what it leaves unanswered.
+#[test]
+fn a_line_that_cannot_be_answered_is_named() {
+    let bench = model(Some(TEMPLATE));
+    for (lines, begin, end) in [
+        ("3 birds\n\n/foo\nsat on\n\nof\n", "line 3", "slash; the 2 lines behind it were not answered\n"),
+        ("/retry\nsat on", "line 1", "nothing was asked yet; the line behind it was not answered\n"),
+        ("3 birds\n/undo 2\n", "line 2", ": /undo stands alone, without '2'\n"),
+    ] {
+        let output = said(&bench, &["--max-tokens", "1"], lines);
+        let error = refusal(&output);
+        assert!(error.contains(&format!("{begin} of the standard input: ")) && error.ends_with(end), "{error}");
+        assert_eq!(output.stdout.is_empty(), lines.starts_with('/'), "what came before is answered");
+    }
+    // Whoever sends a line and waits for its answer is not waited for.
+    let mut child = bench.command(&["chat", "--model", "run/model"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut lines = child.stdin.take().unwrap();
+    lines.write_all(b"/foo\nsat on\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    let error = refusal(&output);
+    assert!(
+        error.contains("there is no /foo") && error.ends_with("behind it, at least 1, were not answered\n"),
+        "{error}"
+    );
+    drop(lines);
+    let latin1 = said_bytes(&bench, &[], b"\ncaf\xe9\n");
+    assert!(refusal(&latin1).contains("line 2 of the standard input is not UTF-8"));
 }
 
 /// The context holds 32 tokens: old turns give way, and it is said.

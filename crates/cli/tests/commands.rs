@@ -104,6 +104,11 @@ fn texts_are_generated_and_scored() {
     assert!(number(&known["nats_per_token"]) < number(&nonsense["nats_per_token"]));
     let bits = number(&known["nats_per_token"]) / std::f64::consts::LN_2;
     assert!((number(&known["bits_per_byte"]) / bits - 1.0).abs() < 1e-3);
+    let told =
+        |file: &str| String::from_utf8(bench.output(&["score", "--model", "run", "--file", file]).stderr).unwrap();
+    let few = told("nonsense.txt");
+    assert!(few.contains("17 tokens are too few to judge by; give at least 1000 (--file FILE)"), "{few}");
+    assert!(!told("birds.txt").contains("too few"));
 }
 
 #[test]

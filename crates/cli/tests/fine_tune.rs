@@ -637,6 +637,23 @@ fn the_layouts_of_other_tools_are_read_alike() {
     for file in ["whole.jsonl", "llama.jsonl"] {
         assert!(learned(&bench, file, &[]) == preferences, "{file} is read otherwise");
     }
+    // Published files are often one array, on one line or many, also in a directory beside a description of it.
+    let array = |file: &str| {
+        let lines = bench.read_text(file);
+        let objects = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<serde_json::Value>>();
+        serde_json::Value::Array(objects)
+    };
+    bench.write("sharegpt.json", array("sharegpt.jsonl").to_string());
+    bench.write("alpaca.json", format!("{:#}", array("alpaca.jsonl")));
+    std::fs::create_dir(bench.path("published")).unwrap();
+    bench.write("published/train.json", bench.read("alpaca.json"));
+    bench.write("published/dataset_infos.json", "{\"default\": {\"features\": []}}");
+    bench.write("published/labels.json", "[\"a\", \"b\"]");
+    for file in ["sharegpt.json", "alpaca.json", "published"] {
+        assert!(learned(&bench, file, &[]) == conversations, "{file} is read otherwise");
+    }
+    bench.write("pairs.json", array("texts.jsonl").to_string());
+    assert!(learned(&bench, "pairs.json", &[]) == preferences);
     // The same columns mean the same in a table.
     let rows = |(i, j): (u32, u32)| format!("{} birds sat,{} sang,trees\n", i % 17, j % 9);
     bench.write("pairs.csv", "prompt,chosen,rejected\n".to_owned() + &(0..40).zip(0..40).map(rows).collect::<String>());
@@ -691,6 +708,13 @@ fn a_layout_that_is_not_known_is_named_with_the_way_out() {
     let alpaca = "{\"instruction\": \"3\", \"output\": \"4\"}\n";
     check("a.jsonl", alpaca, false, &["--base MODEL"]);
     check("later.jsonl", &(alpaca.to_owned() + question), true, &["later.jsonl, line 2", "\"instruction\""]);
+    let later = |first: &str| format!("[\n{first},{}]", question.trim_end());
+    bench.write("later.json", later(alpaca));
+    let error = bench.refusal(&["train", "--base", "base", "--data", "later.json"]);
+    assert!(error.contains("later.json, element 2 (line 3)") && error.contains("\"instruction\""), "{error}");
+    bench.write("unknown.json", later(question));
+    let error = bench.refusal(&["train", "--base", "base", "--data", "unknown.json"]);
+    assert!(error.contains("its elements have the fields question, answer"), "{error}");
     let rows = "instruction,input,output\n3,4,5\n";
     let way = [
         "instruction, input, output",
@@ -815,6 +839,11 @@ fn what_cannot_work_is_refused() {
     check(
         &["train", "--base", "base", "--data", "bot.jsonl"],
         "bot.jsonl, line 6: message 2 has the unknown role \"bot\"",
+    );
+    bench.write("bot.json", format!("[{}]", bench.read_text("bot.jsonl").trim_end().replace('\n', ",\n\n")));
+    check(
+        &["train", "--base", "base", "--data", "bot.json"],
+        "bot.json, element 6 (line 11): message 2 has the unknown role \"bot\"",
     );
     bench.write("bad.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"3\"}]}\n".repeat(3));
     check(&["train", "--base", "base", "--data", "bad.jsonl"], "without a turn of the assistant");

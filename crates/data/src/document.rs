@@ -12,12 +12,14 @@ pub struct Origin {
     pub file: Arc<str>,
     /// Number of the document in that file, from 0.
     pub index: u64,
+    /// The line on which it begins, from 1, where that is told beside its number.
+    pub line: Option<u64>,
 }
 
 impl Origin {
     /// The document `index` of `file`.
     pub fn new(file: impl Into<Arc<str>>, index: u64) -> Self {
-        Self { file: file.into(), index }
+        Self { file: file.into(), index, line: None }
     }
 
     /// The file and the number of the document, as in "a.jsonl, line 6".
@@ -25,11 +27,20 @@ impl Origin {
         format!("{}, {}", self.file, self.number())
     }
 
-    /// The number of the document as people count, from 1: in a file of lines that of the line.
+    /// The number of the document as people count, from 1: in a file of lines that of the line, in an array that of the element.
     pub fn number(&self) -> String {
-        let is_of_lines = Format::of(Path::new(&*self.file)) == Some(Format::JsonLines);
-        format!("{} {}", if is_of_lines { "line" } else { "number" }, self.index + 1)
+        let number = self.index + 1;
+        match (Format::of(Path::new(&*self.file)), self.line) {
+            (_, Some(line)) => element(number, line),
+            (Some(Format::JsonLines), None) => format!("line {number}"),
+            _ => format!("number {number}"),
+        }
     }
+}
+
+/// Where an element of an array stands, both counted from 1.
+pub(crate) fn element(number: u64, line: u64) -> String {
+    format!("element {number} (line {line})")
 }
 
 impl Display for Origin {

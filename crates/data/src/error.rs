@@ -153,8 +153,8 @@ impl Display for Error {
             Self::Empty { path, expected } => write!(f, "{} holds no data; expected {expected}", path.display()),
             Self::Binary { path, offset, looks_like } => write!(
                 f,
-                "{} is not text: byte {offset} shows it to be {looks_like}; give a UTF-8 text, JSON lines, CSV or Parquet \
-                 file (plain, .gz or .zst)",
+                "{} is not text: byte {offset} shows it to be {looks_like}; give a UTF-8 text, JSON lines or an \
+                 array, CSV or Parquet (plain, .gz or .zst)",
                 path.display()
             ),
             Self::NotUtf8 { path, offset } => write!(

@@ -45,14 +45,17 @@ impl Split {
     /// The rule for a corpus of `n_documents` and `n_characters`, which may have pairs.
     ///
     /// # Errors
-    /// When the share is not between 0 and 1, or the end of a text is to be cut off pairs.
+    /// When the share is not at least 0 and less than 1, or the end of a text is to be cut off pairs.
     pub(crate) fn rule(self, n_documents: u64, n_characters: u64, has_pairs: bool) -> Result<Rule> {
         let (Self::EndOfText { fraction } | Self::Documents { fraction } | Self::Auto { fraction }) = self else {
             return Ok(Rule::AllTraining);
         };
+        if fraction == 0.0 {
+            return Ok(Rule::AllTraining);
+        }
         if !(fraction > 0.0 && fraction < 1.0) {
             return Err(Error::settings(format!(
-                "a validation share of {fraction}; expected more than 0 and less than 1"
+                "data.validation_fraction is {fraction}; expected at least 0, which keeps nothing aside, and less than 1"
             )));
         }
         let n = ((1.0 / fraction).round() as u64).max(2);
@@ -112,9 +115,11 @@ mod tests {
 
     #[test]
     fn impossible_splits_are_errors() {
-        for fraction in [0.0, 1.0, -0.1, f64::NAN] {
-            assert!(Split::Documents { fraction }.rule(10, 10, false).is_err());
+        for fraction in [1.0, -0.1, f64::NAN] {
+            let error = Split::Documents { fraction }.rule(10, 10, false).unwrap_err().to_string();
+            assert!(error.contains(&format!("data.validation_fraction is {fraction}; expected at least 0")), "{error}");
         }
+        assert_eq!(Split::Documents { fraction: 0.0 }.rule(10, 10, false).unwrap(), Rule::AllTraining);
         assert!(Split::EndOfText { fraction: 0.1 }.rule(10, 10, true).is_err());
         assert!(matches!(Split::Auto { fraction: 0.1 }.rule(5, 10, true), Ok(Rule::OneOf { .. })));
     }

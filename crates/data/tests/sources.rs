@@ -104,8 +104,15 @@ fn a_directory_is_read_in_sorted_order_whatever_the_containers() {
     write(".git/a.txt", b"hidden");
     write("empty.txt", b"");
     write("picture.png", b"\x89PNG");
+    write("f.json.gz", &gzip(b" [{\"text\": \"seventh\"},\n{\"text\": \"eighth\"}]\n"));
+    write("g.json.zst", &compress_to_vec(&b"[{\"text\": \"ninth\"}]"[..], CompressionLevel::Fastest));
+    // What describes data is none.
+    for (name, text) in [("dataset_info.json", "{\"text\": \"a\"}"), ("labels.json", "[\"a\"]"), ("none.json", "[]")] {
+        write(name, text.as_bytes());
+    }
     let found = texts(&[directory.path().to_owned()], ReadOptions::default());
-    assert_eq!(found, ["first", "second", "third", "fourth", "fifth", "sixth"]);
+    let expected = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth"];
+    assert_eq!(found, expected);
     let lines = ReadOptions { lines: true, ..ReadOptions::default() };
     assert_eq!(
         texts(&[directory.path().join("b"), directory.path().join("d.tsv")], lines),

@@ -33,7 +33,7 @@ impl Modality for Chat {
     }
 
     fn media_types(&self) -> &'static [&'static str] {
-        &["application/jsonl"]
+        &["application/jsonl", "application/json"]
     }
 
     fn is_paired(&self) -> bool {

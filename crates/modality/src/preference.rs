@@ -43,7 +43,7 @@ impl Modality for Preference {
     }
 
     fn media_types(&self) -> &'static [&'static str] {
-        &["application/jsonl", "text/csv", "application/vnd.apache.parquet"]
+        &["application/jsonl", "application/json", "text/csv", "application/vnd.apache.parquet"]
     }
 
     fn is_paired(&self) -> bool {

@@ -28,7 +28,14 @@ impl Modality for Text {
     }
 
     fn media_types(&self) -> &'static [&'static str] {
-        &["text/plain", "text/markdown", "application/jsonl", "text/csv", "application/vnd.apache.parquet"]
+        &[
+            "text/plain",
+            "text/markdown",
+            "application/jsonl",
+            "application/json",
+            "text/csv",
+            "application/vnd.apache.parquet",
+        ]
     }
 
     fn is_paired(&self) -> bool {

@@ -42,7 +42,7 @@ impl Modality for Translation {
     }
 
     fn media_types(&self) -> &'static [&'static str] {
-        &["text/plain", "application/jsonl", "text/csv", "application/vnd.apache.parquet"]
+        &["text/plain", "application/jsonl", "application/json", "text/csv", "application/vnd.apache.parquet"]
     }
 
     fn is_paired(&self) -> bool {

@@ -24,7 +24,7 @@ const TOP_P: f32 = 0.9;
 ///
 /// Answers appear as they are made; Ctrl-C stops one and keeps what was said. /help lists what else can be asked for. From
 /// a pipe every line is a message, or an instruction where it begins with / (// for a message that does), and only the answers
-/// are printed.
+/// are printed; what /help, /stats and /system show goes to standard error. A line that cannot be answered ends it.
 ///
 /// Examples:
 ///   genera chat --model hf:HuggingFaceTB/SmolLM2-135M-Instruct
@@ -80,10 +80,9 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
             Ok(true) => {}
             Ok(false) => break,
             // A person can say it otherwise; a pipe cannot.
-            Err(failure) if manner == Manner::Person && !failure.is_closed_pipe() => {
-                chat.warn(failure.message());
-            }
-            Err(failure) => return Err(failure),
+            Err(failure) if failure.is_closed_pipe() => return Err(failure),
+            Err(failure) if manner == Manner::Person => chat.warn(failure.message()),
+            Err(failure) => return Err(input.ended_by(&failure)),
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -154,15 +153,17 @@ impl Chat<'_> {
         match Instruction::parse(message)? {
             Instruction::Say(text) => self.ask(text)?,
             Instruction::Quit => return Ok(false),
-            Instruction::Help => print!("{}", help(if self.manner == Manner::Person { width() } else { usize::MAX })),
-            Instruction::Stats => self.print_stats(),
+            Instruction::Help => {
+                self.show(&help(if self.manner == Manner::Person { width() } else { usize::MAX }));
+            }
+            Instruction::Stats => self.show(&self.stats()),
             Instruction::System(None) => {
                 let nothing = || -> Outcome<String> {
                     let opening = self.speaker.opening()?;
                     Ok(format!("(nothing; before your message the model's template writes {opening:?})"))
                 };
                 let told = self.conversation.system().map_or_else(nothing, |text| Ok(text.to_owned()))?;
-                println!("{}", self.fitted(&told, 0));
+                self.show(&self.fitted(&told, 0));
             }
             Instruction::System(Some(text)) => {
                 self.conversation.set_system(&text);
@@ -266,14 +267,26 @@ impl Chat<'_> {
         Ok(())
     }
 
-    fn print_stats(&self) {
+    fn stats(&self) -> String {
         let total = self.speaker.total;
-        println!("  questions     {}", self.conversation.n_questions());
-        println!("  context       {} tokens", self.speaker.context_len());
-        println!("  written       {} tokens at {:.1}/s", total.n_tokens, total.writing_rate());
-        let n_read = total.n_prompt - total.n_kept;
-        println!("  read          {n_read} tokens at {:.1}/s", total.reading_rate());
-        println!("  not reread    {} tokens", total.n_kept);
+        [
+            format!("  questions     {}", self.conversation.n_questions()),
+            format!("  context       {} tokens", self.speaker.context_len()),
+            format!("  written       {} tokens at {:.1}/s", total.n_tokens, total.writing_rate()),
+            format!("  read          {} tokens at {:.1}/s", total.n_prompt - total.n_kept, total.reading_rate()),
+            format!("  not reread    {} tokens", total.n_kept),
+        ]
+        .join("\n")
+    }
+
+    /// Shows what an instruction asks for; beside the answers where these go to a file or a program.
+    fn show(&self, text: &str) {
+        let text = text.trim_end_matches('\n');
+        if self.manner == Manner::Person && std::io::stdout().is_terminal() {
+            println!("{text}");
+        } else {
+            eprintln!("{text}");
+        }
     }
 
     /// A text for the terminal of a person; anything else gets it as it is.

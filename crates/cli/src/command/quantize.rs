@@ -60,9 +60,6 @@ const N_STORIES: u64 = 40;
 /// Decides which.
 const STORIES_SEED: u64 = 2024;
 
-/// With fewer tokens, a perplexity says little of a model.
-const N_TOKENS_TO_JUDGE: u64 = 1000;
-
 /// What came of it.
 #[derive(Debug, Default, Serialize)]
 struct Report {
@@ -306,12 +303,7 @@ fn measure(
     report.perplexity_after_interval = second.intervals().perplexity;
     let (change, interval) = second.change_since(&first);
     (report.change_percent, report.change_percent_interval) = (Some(change), interval);
-    if report.n_tokens_scored < N_TOKENS_TO_JUDGE {
-        eprintln!(
-            "genera: {} tokens are too few to judge by; give at least {N_TOKENS_TO_JUDGE} (--text FILE)",
-            report.n_tokens_scored
-        );
-    }
+    scoring::warn_of_few(report.n_tokens_scored, "--text");
     Ok(())
 }
 

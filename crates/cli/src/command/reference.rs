@@ -137,7 +137,7 @@ fn architectures(page: &mut String) -> Outcome<()> {
 }
 
 fn modalities(page: &mut String) -> Outcome<()> {
-    writeln!(page, "# Kinds of data\n")?;
+    writeln!(page, "# Kinds of data\n\nA .json file with one array of objects is read wherever JSON lines are.\n")?;
     for modality in genera_modality::ALL {
         writeln!(page, "## {}\n\n{}.\n", modality.name(), modality.about())?;
         writeln!(

@@ -73,7 +73,9 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     let tally = tally(&speaking, documents, progress)?;
     drop(status);
     warn_of_unknown(&arguments.file.display().to_string(), tally.n_unknown, tally.score.n_tokens as usize);
-    print(&tally, common.json).during("printing the scores")
+    let code = print(&tally, common.json).during("printing the scores")?;
+    scoring::warn_of_few(tally.score.n_tokens, "--file");
+    Ok(code)
 }
 
 fn print(tally: &Tally, json: bool) -> Outcome {

@@ -42,8 +42,8 @@ use std::time::Duration;
 /// With --base it goes on with a model (fine-tuning) on texts, pairs, chat files (JSON lines with "messages" or "conversations",
 /// or with "instruction" and "output", of which the assistant's turns are learned), prompts with their completions (JSON lines
 /// with "prompt" and "completion") or preferences (JSON lines with "prompt", "chosen" and "rejected"), in a file or a directory
-/// of such files; docs/reference/modalities.md has a line of each layout. With --lora small matrices learn beside its frozen
-/// weights.
+/// of such files; a .json file with one array of such objects is read as their lines are. docs/reference/modalities.md has a line
+/// of each layout. With --lora small matrices learn beside its frozen weights.
 ///   genera train --base model.gguf --data chat.jsonl --lora 16
 ///   genera train --base my-model/ --data preferences.jsonl --preferences --lora 16
 #[derive(Debug, clap::Args)]

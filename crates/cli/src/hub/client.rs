@@ -1,6 +1,6 @@
 //! Requests to the hub, its redirects, and what its refusals mean.
 
-use super::settings::Settings;
+use super::settings::{ENDPOINT, Settings};
 use super::tls;
 use crate::failure::{Failure, Outcome};
 use std::io::{ErrorKind, IsTerminal, Read};
@@ -24,8 +24,17 @@ const MAX_MESSAGE: usize = 300;
 /// Why a request failed.
 #[derive(Debug)]
 pub enum Trouble {
-    /// It may go well the next time, perhaps only after a while.
-    Passing(String, Option<Duration>),
+    /// It may go well the next time.
+    Passing(String),
+    /// The hub, or who keeps its files, cannot answer now; after a while it may.
+    Busy {
+        /// What it answers.
+        message: String,
+        /// How long it asks to be left alone.
+        asked: Option<Duration>,
+        /// What a person can do when it goes on.
+        advice: String,
+    },
     /// There is no connection, and asking at once again would make none.
     Unconnected(String),
     /// It will not.
@@ -35,7 +44,8 @@ pub enum Trouble {
 impl From<Trouble> for Failure {
     fn from(trouble: Trouble) -> Self {
         match trouble {
-            Trouble::Passing(message, _) | Trouble::Unconnected(message) | Trouble::Lasting(message) => {
+            Trouble::Busy { message, advice, .. } => Failure::new(format!("{message}; {advice}")),
+            Trouble::Passing(message) | Trouble::Unconnected(message) | Trouble::Lasting(message) => {
                 Failure::new(message)
             }
         }
@@ -83,9 +93,7 @@ impl Client {
         let response = self.get(path, 0)?;
         let mut bytes = Vec::new();
         let mut reader = response.into_body().into_reader().take(n_bytes_max + 1);
-        reader
-            .read_to_end(&mut bytes)
-            .map_err(|error| Trouble::Passing(format!("the answer broke off: {error}"), None))?;
+        reader.read_to_end(&mut bytes).map_err(|error| Trouble::Passing(format!("the answer broke off: {error}")))?;
         if bytes.len() as u64 > n_bytes_max {
             return Err(Trouble::Lasting(format!("the hub's answer is longer than {n_bytes_max} bytes")));
         }
@@ -131,7 +139,7 @@ impl Client {
             error if is_unconnected(&error) => Trouble::Unconnected(format!(
                 "{host} cannot be reached: {error}; check the network, and HF_ENDPOINT if it is set"
             )),
-            error => Trouble::Passing(format!("{host} cannot be reached: {error}"), None),
+            error => Trouble::Passing(format!("{host} cannot be reached: {error}")),
         })
     }
 
@@ -143,14 +151,37 @@ impl Client {
         }
         let host = address.host().unwrap_or_default();
         if status.is_server_error() || [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT].contains(&status) {
-            let wait = text(&response, &RETRY_AFTER).and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
-            return Err(Trouble::Passing(format!("{host} answers {status}"), wait));
+            let asked = text(&response, &RETRY_AFTER).and_then(|seconds| seconds.trim().parse().ok());
+            return Err(Trouble::Busy {
+                message: format!("{host} answers {status}"),
+                asked: asked.map(Duration::from_secs),
+                advice: self.advice_to_wait(status, is_hub),
+            });
         }
         let header = |name| text(&response, &HeaderName::from_static(name)).unwrap_or_default();
         let said = printable(header("x-error-message"));
         let said = if said.is_empty() { said } else { format!(" ({said})") };
         let advice = if is_hub { self.advice(status, header("x-error-code"), &page(address)) } else { String::new() };
         Err(Trouble::Lasting(format!("{host} answers {status}{said}{advice}")))
+    }
+
+    /// What to do where the hub, or who keeps its files, goes on to answer that it cannot.
+    fn advice_to_wait(&self, status: StatusCode, is_hub: bool) -> String {
+        let endpoint = &self.settings.endpoint;
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            let token = match self.settings.token {
+                None if is_hub => {
+                    format!(
+                        ", or set HF_TOKEN to a token from {endpoint}/settings/tokens, with which more may be asked for"
+                    )
+                }
+                _ => String::new(),
+            };
+            return format!("too much was asked for from here: repeat the command in some minutes{token}");
+        }
+        let state = if endpoint == ENDPOINT { ", https://status.huggingface.co says how it is," } else { "" };
+        let other = if is_hub { ", or name another hub by HF_ENDPOINT" } else { "" };
+        format!("the fault is there, not here{state}: repeat the command later{other}")
     }
 
     /// What to do about a refusal of the hub.

@@ -16,8 +16,11 @@ use ureq::http::header::{CONTENT_LENGTH, CONTENT_RANGE};
 const MAX_ATTEMPTS: u32 = 3;
 /// Wait before the second attempt; it triples each time.
 const FIRST_WAIT: Duration = Duration::from_millis(150);
-/// Longest wait that a hub may ask for; who has to wait longer is told so.
-const MAX_WAIT: Duration = Duration::from_secs(5);
+/// The same where the hub answers that it cannot do it now, which takes longer to pass.
+const MAX_ATTEMPTS_IF_BUSY: u32 = 4;
+const FIRST_WAIT_IF_BUSY: Duration = Duration::from_millis(300);
+/// Longest that is waited without a byte of progress, all waits together; who has to wait longer is told so.
+const MAX_WAITS: Duration = Duration::from_secs(8);
 /// Bytes moved at a time.
 const CHUNK_BYTES: usize = 1 << 17;
 
@@ -67,33 +70,58 @@ pub fn fetch(
 /// # Errors
 /// The last trouble, when it lasts.
 pub(super) fn persist<T>(mut attempt: impl FnMut() -> Result<T, Trouble>) -> Outcome<T> {
-    let mut n_failed = 0;
+    let mut patience = Patience::default();
     loop {
         match attempt() {
-            Err(Trouble::Passing(message, asked)) => {
-                n_failed += 1;
-                await_next(n_failed, &message, asked)?;
-            }
-            other => return Ok(other?),
+            Err(trouble) => patience.await_next(trouble)?,
+            Ok(found) => return Ok(found),
         }
     }
 }
 
-/// Waits for the next attempt after `n_failed` without progress, and says so.
-///
-/// # Errors
-/// The trouble itself, when there were enough attempts or the hub asks for a long wait.
-fn await_next(n_failed: u32, message: &str, asked: Option<Duration>) -> Outcome<()> {
-    let wait = asked.unwrap_or(FIRST_WAIT * 3_u32.pow(n_failed.saturating_sub(1)));
-    if n_failed >= MAX_ATTEMPTS {
-        return Err(Failure::new(message));
+/// What was spent on attempts without progress.
+#[derive(Clone, Copy, Debug, Default)]
+struct Patience {
+    n_failed: u32,
+    waited: Duration,
+}
+
+impl Patience {
+    /// Waits for the next attempt after one without progress, and says so.
+    ///
+    /// # Errors
+    /// The trouble itself, when it lasts, when there were enough attempts, or when the hub asks for a long wait.
+    fn await_next(&mut self, trouble: Trouble) -> Outcome<()> {
+        let Some((message, wait)) = self.next_wait(&trouble) else { return Err(given_up(trouble)) };
+        say(&format!("{message}; trying again in {}", number::duration(wait)));
+        std::thread::sleep(wait);
+        self.waited += wait;
+        Ok(())
     }
-    if wait > MAX_WAIT {
-        return Err(Failure::new(format!("{message}, and asks to be left alone for {}", number::duration(wait))));
+
+    /// What is said before the next attempt, and how long is waited for it; `None` where there is none.
+    fn next_wait<'t>(&mut self, trouble: &'t Trouble) -> Option<(&'t str, Duration)> {
+        self.n_failed += 1;
+        let (message, asked, first, n_most) = match trouble {
+            Trouble::Passing(message) => (message, None, FIRST_WAIT, MAX_ATTEMPTS),
+            Trouble::Busy { message, asked, .. } => (message, *asked, FIRST_WAIT_IF_BUSY, MAX_ATTEMPTS_IF_BUSY),
+            Trouble::Unconnected(_) | Trouble::Lasting(_) => return None,
+        };
+        let wait = asked.unwrap_or(first * 3_u32.pow(self.n_failed - 1));
+        let is_short = self.waited.saturating_add(wait) <= MAX_WAITS;
+        (self.n_failed < n_most && is_short).then_some((message, wait))
     }
-    say(&format!("{message}; trying again in {}", number::duration(wait)));
-    std::thread::sleep(wait);
-    Ok(())
+}
+
+/// The trouble in words, with the wait that was asked for.
+fn given_up(trouble: Trouble) -> Failure {
+    match trouble {
+        Trouble::Busy { message, asked: Some(asked), advice } if asked > Duration::ZERO => {
+            let message = format!("{message}, and asks to be left alone for {}", number::duration(asked));
+            Trouble::Busy { message, asked: None, advice }.into()
+        }
+        other => other.into(),
+    }
 }
 
 /// A file that is on its way.
@@ -141,16 +169,17 @@ impl<'t> Transfer<'t> {
 
     /// Fetches what is missing.
     fn run(&mut self, watch: &mut dyn FnMut(u64)) -> Outcome<()> {
-        let mut n_failed = 0;
+        let mut patience = Patience::default();
         while self.n_there < self.file.n_bytes {
             let n_before = self.n_there;
             match self.attempt(watch) {
                 Ok(()) => {}
                 Err(Trouble::Lasting(message)) => return Err(Failure::new(format!("{}: {message}", self.file.path))),
-                Err(Trouble::Unconnected(message)) => return Err(self.interrupted(&message)),
-                Err(Trouble::Passing(message, asked)) => {
-                    n_failed = if self.n_there > n_before { 0 } else { n_failed + 1 };
-                    await_next(n_failed, &message, asked).map_err(|failure| self.interrupted(failure.message()))?;
+                Err(trouble) => {
+                    if self.n_there > n_before {
+                        patience = Patience::default();
+                    }
+                    patience.await_next(trouble).map_err(|failure| self.interrupted(failure.message()))?;
                 }
             }
         }
@@ -179,7 +208,7 @@ impl<'t> Transfer<'t> {
             StatusCode::OK => self.restart()?,
             StatusCode::RANGE_NOT_SATISFIABLE => {
                 self.restart()?;
-                return Err(Trouble::Passing("the hub cannot go on from where it was".to_owned(), None));
+                return Err(Trouble::Passing("the hub cannot go on from where it was".to_owned()));
             }
             status => return Err(Trouble::Lasting(format!("the hub answers {status} in place of content"))),
         }
@@ -195,9 +224,9 @@ impl<'t> Transfer<'t> {
         let mut chunk = vec![0; CHUNK_BYTES];
         loop {
             let n = reader.read(&mut chunk);
-            let n = n.map_err(|error| Trouble::Passing(format!("the connection broke off ({error})"), None))?;
+            let n = n.map_err(|error| Trouble::Passing(format!("the connection broke off ({error})")))?;
             if n == 0 && self.n_there < self.file.n_bytes {
-                return Err(Trouble::Passing("the connection ended early".to_owned(), None));
+                return Err(Trouble::Passing("the connection ended early".to_owned()));
             }
             if n == 0 {
                 return Ok(());
@@ -267,16 +296,47 @@ mod tests {
         assert_eq!(escaped("a b?c#é%"), "a%20b%3Fc%23%C3%A9%25");
     }
 
+    fn busy(asked: Option<u64>) -> Trouble {
+        let (message, advice) = ("hub answers 429".to_owned(), "wait".to_owned());
+        Trouble::Busy { message, asked: asked.map(Duration::from_secs), advice }
+    }
+
+    fn broken() -> Trouble {
+        Trouble::Passing("x".to_owned())
+    }
+
+    /// How often is asked again, and how long is waited for that in all.
+    fn spent(trouble: impl Fn() -> Trouble) -> (usize, Duration) {
+        let (mut patience, mut waits) = (Patience::default(), Vec::new());
+        while let Some((_, wait)) = patience.next_wait(&trouble()) {
+            patience.waited += wait;
+            waits.push(wait);
+        }
+        (waits.len(), waits.iter().sum())
+    }
+
+    #[test]
+    fn waits_are_few_and_short() {
+        assert_eq!(spent(broken), (2, Duration::from_millis(600)));
+        assert_eq!(spent(|| busy(None)), (3, Duration::from_millis(3900)));
+        assert_eq!(spent(|| busy(Some(0))), (3, Duration::ZERO));
+        assert_eq!(spent(|| busy(Some(3))), (2, Duration::from_secs(6)));
+        assert_eq!(spent(|| busy(Some(u64::MAX))), (0, Duration::ZERO));
+        assert_eq!(spent(|| Trouble::Lasting("x".to_owned())).0, 0);
+        assert_eq!(spent(|| Trouble::Unconnected("x".to_owned())).0, 0);
+    }
+
     #[test]
     fn long_waits_are_told_and_not_waited_for() {
         let start = Instant::now();
-        let hours = Some(Duration::from_secs(7200));
-        let failure = await_next(1, "hub answers 429", hours).unwrap_err();
-        assert_eq!(failure.message(), "hub answers 429, and asks to be left alone for 2 h 00 min");
-        assert_eq!(await_next(MAX_ATTEMPTS, "x", None).unwrap_err().message(), "x");
-        assert!(await_next(1, "x", Some(Duration::ZERO)).is_ok());
-        // All waits together.
-        assert!((1..MAX_ATTEMPTS).all(|n_failed| await_next(n_failed, "x", None).is_ok()));
+        let message = |mut patience: Patience, trouble| patience.await_next(trouble).unwrap_err().message().to_owned();
+        let fresh = Patience::default();
+        let expect = "hub answers 429, and asks to be left alone for 2 h 00 min; wait";
+        assert_eq!(message(fresh, busy(Some(7200))), expect);
+        assert_eq!(message(Patience { n_failed: 3, ..fresh }, busy(None)), "hub answers 429; wait");
+        assert_eq!(message(Patience { n_failed: 2, ..fresh }, broken()), "x");
+        let mut patience = fresh;
+        assert!(patience.await_next(busy(Some(0))).is_ok());
         assert!(start.elapsed() < Duration::from_secs(1));
     }
 }

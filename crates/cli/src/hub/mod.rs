@@ -35,6 +35,15 @@ pub fn as_model(name: String) -> String {
     if !Path::new(&name).exists() && is_repository() { format!("{PREFIX}{name}") } else { name }
 }
 
+/// The repository of the hub that may be meant by a path at which nothing is, ORG/NAME without a directory ORG.
+pub fn meant(path: &Path) -> Option<String> {
+    let here = std::env::current_dir().ok();
+    let name = here.and_then(|here| path.strip_prefix(here).ok()).unwrap_or(path);
+    let is_below = name.parent().is_some_and(Path::is_dir);
+    let model = as_model(name.to_str()?.to_owned());
+    (!is_below && model.starts_with(PREFIX)).then_some(model)
+}
+
 /// The place of a model: a path as it is, and a name of the hub as the path where it was pulled to.
 ///
 /// # Errors

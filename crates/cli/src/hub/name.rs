@@ -46,7 +46,12 @@ impl FromStr for ModelName {
                 "'{text}' {what}; expected hf:ORG/NAME, hf:ORG/NAME@REVISION or hf:ORG/NAME:FILE, as on huggingface.co"
             ))
         };
-        let name = text.strip_prefix(PREFIX).ok_or_else(|| refuse("does not begin with 'hf:'"))?;
+        let Some(name) = text.strip_prefix(PREFIX) else {
+            let meant = format!("{PREFIX}{text}");
+            let is_name = !text.is_empty() && meant.parse::<Self>().is_ok();
+            let question = if is_name { format!(" (did you mean {meant}?)") } else { String::new() };
+            return Err(refuse(&format!("does not begin with 'hf:'{question}")));
+        };
         let (name, file) = name.split_once(':').map_or((name, None), |(name, file)| (name, Some(file)));
         let (repository, revision) = name.split_once('@').unwrap_or((name, MAIN));
         let parts: Vec<&str> = repository.split('/').collect();
@@ -135,6 +140,10 @@ mod tests {
             "hf:a/b:q/x:y.gguf",
         ] {
             assert!(text.parse::<ModelName>().is_err(), "{text}");
+        }
+        for (text, meant) in [("a/b", true), ("a/b@v1:Q4_0", true), ("a/b/c", false), ("/a/b", false), ("", false)] {
+            let message = text.parse::<ModelName>().unwrap_err().message().to_owned();
+            assert_eq!(message.contains(&format!("did you mean hf:{text}?")), meant, "{message}");
         }
     }
 }

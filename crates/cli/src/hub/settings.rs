@@ -4,7 +4,8 @@ use crate::failure::{Failure, Outcome, While};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-const ENDPOINT: &str = "https://huggingface.co";
+/// The hub that is meant when none is named.
+pub const ENDPOINT: &str = "https://huggingface.co";
 /// Longest token that is read from a file.
 const MAX_TOKEN_BYTES: u64 = 4096;
 

@@ -32,11 +32,11 @@ pub fn recognised(path: &Path) -> Outcome<Option<String>> {
     Ok(column_of(path)?.map(|name| format!("its column {name:?} holds molecules (whole rows: --set data.kind=table)")))
 }
 
-/// The column of a table, or field of JSON lines, that holds molecules by its name.
+/// The column of a table, or field of JSON objects, that holds molecules by its name.
 fn column_of(path: &Path) -> Outcome<Option<String>> {
     let names = match Format::of(path) {
         Some(Format::Csv { .. } | Format::Parquet) => column_names(path)?,
-        Some(Format::JsonLines) => first_fields(path)?,
+        Some(format) if format.holds_objects() => first_fields(path)?,
         _ => return Ok(None),
     };
     Ok(names.into_iter().find(|name| COLUMN_NAMES.contains(&name.trim().to_ascii_lowercase().as_str())))

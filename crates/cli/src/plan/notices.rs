@@ -2,6 +2,7 @@
 
 use super::tuning;
 use crate::destination;
+use crate::failure::Outcome;
 use crate::show::{number, word};
 use genera_data::prepare::Summary;
 use genera_engine::checkpoint::CheckpointSize;
@@ -18,13 +19,58 @@ const FEW_STEPS: u64 = 1000;
 /// Sequences below which a validation loss says little.
 const FEW_SEQUENCES: u64 = 5;
 
+/// Refuses to train where the disk cannot hold what the run is sure to write: `n_there` checkpoints are there, and it goes on
+/// after `step`. `elsewhere` says how its directory can be another.
+///
+/// # Errors
+/// When less is free.
+pub fn check_disk(
+    recipe: &Recipe,
+    run: &Path,
+    size: CheckpointSize,
+    (step, n_there): (u64, u64),
+    elsewhere: &str,
+) -> Outcome<()> {
+    let n_needed = least_bytes(recipe, size, step, n_there);
+    let remedy = format!(
+        "{elsewhere}write fewer of its checkpoints, each {} (train.checkpoint_every, train.keep_last)",
+        number::bytes_of_file(size.n_bytes)
+    );
+    destination::check_room(run, n_needed, "written", &remedy)
+}
+
+/// Bytes that a run takes beyond what is there, at its fullest: the last checkpoints and the next, or in the end those and the
+/// model. The best one may be one of the last.
+fn least_bytes(recipe: &Recipe, size: CheckpointSize, step: u64, n_there: u64) -> u64 {
+    let n_more = (recipe.train.keep_last.max(1) as u64).saturating_sub(n_there);
+    let n_saves = n_saves(recipe, step);
+    let with_next = n_saves.min(n_more.saturating_add(1)).saturating_mul(size.n_bytes);
+    with_next.max(n_saves.min(n_more).saturating_mul(size.n_bytes).saturating_add(size.model_bytes))
+}
+
+/// Where a run goes on that is resumed after `step`; `None` where nothing is left to do.
+pub fn of_resuming(recipe: &Recipe, step: u64) -> Option<String> {
+    let n_steps = recipe.train.steps;
+    match step {
+        0 => Some(format!("no checkpoint was written yet: beginning with the first step of {n_steps}")),
+        _ if step < n_steps => Some(format!("going on after step {step} of {n_steps}")),
+        _ => None,
+    }
+}
+
+/// How many checkpoints are still saved after `step`.
+fn n_saves(recipe: &Recipe, step: u64) -> u64 {
+    let train = &recipe.train;
+    let every = train.checkpoint_every.filter(|&every| every > 0).unwrap_or(train.steps).max(1);
+    if step < train.steps { train.steps.div_ceil(every) - step / every } else { 0 }
+}
+
 /// How much room a run takes on the disk; `None` where it is little.
 pub fn of_disk(recipe: &Recipe, run: &Path, size: CheckpointSize, is_validated: bool) -> Option<String> {
     let train = &recipe.train;
-    let every = train.checkpoint_every.filter(|&every| every > 0).unwrap_or(train.steps);
-    let n_kept = train.keep_last.max(1) as u64 + u64::from(is_validated);
+    let n_kept = (train.keep_last.max(1) as u64).saturating_add(u64::from(is_validated));
     // The next one is whole before an older one goes.
-    let n = train.steps.div_ceil(every.max(1)).min(n_kept + 1);
+    let n = n_saves(recipe, 0).min(n_kept.saturating_add(1));
     let n_needed = n.saturating_mul(size.n_bytes).saturating_add(size.model_bytes);
     if n_needed < MUCH {
         return None;
@@ -122,6 +168,37 @@ mod tests {
         assert!(text.contains("2.00 GiB") && text.contains("a checkpoint of 1.50 GiB"), "{text}");
         let small = CheckpointSize { model_bytes: 1 << 20, n_bytes: 3 << 20 };
         assert_eq!(of_disk(&long, Path::new("."), small, true), None);
+    }
+
+    #[test]
+    fn a_run_needs_room_for_what_it_is_sure_to_write() {
+        let size = CheckpointSize { model_bytes: 10, n_bytes: 30 };
+        let mut recipe = recipe(100);
+        recipe.train.keep_last = 2;
+        let mut check = |every: u64, step: u64, n_there: u64, expect: u64| {
+            recipe.train.checkpoint_every = Some(every);
+            assert_eq!(least_bytes(&recipe, size, step, n_there), expect, "{every} {step} {n_there}");
+        };
+        check(0, 0, 0, 30 + 10);
+        check(60, 0, 0, 30 + 30 + 10);
+        check(40, 0, 0, 30 + 30 + 30);
+        check(7, 0, 0, 30 + 30 + 30);
+        // One more at a time beside those that are there.
+        check(7, 50, 2, 30);
+        check(7, 7, 1, 30 + 30);
+        check(60, 60, 1, 30 + 10);
+        check(99, 99, 3, 30);
+        check(7, 100, 2, 10);
+        recipe.train.keep_last = usize::MAX;
+        (recipe.train.steps, recipe.train.checkpoint_every) = (u64::MAX, Some(1));
+        assert_eq!(least_bytes(&recipe, size, 0, 0), u64::MAX);
+        assert!(of_disk(&recipe, Path::new("no-such-run"), size, true).is_some());
+        let refused = check_disk(&recipe, Path::new("no-such-run"), size, (0, 0), "name another --run, or ");
+        assert_eq!(refused.is_err(), cfg!(unix));
+        if let Err(failure) = refused {
+            let message = failure.message();
+            assert!(message.contains("free where no-such-run is") && message.contains("train.keep_last"), "{message}");
+        }
     }
 
     #[test]

@@ -22,14 +22,14 @@ const PAIRS: [(&str, &str); 7] = [
     ("source", "target"),
 ];
 
-/// The kind of data that the lines of a file are, or those of all files of a directory, with why; `None` for texts.
+/// The kind of data that the objects of a file are, or those of all files of a directory, with why; `None` for texts.
 ///
 /// # Errors
-/// When a file cannot be read, those of a directory are of different kinds, or the lines show no kind and no text.
+/// When a file cannot be read, those of a directory are of different kinds, or they show no kind and no text.
 pub fn recognised(path: &Path, has_base: bool) -> Outcome<Option<(&'static str, String)>> {
     let mut found: Vec<(Option<Record>, PathBuf)> = Vec::new();
     for file in files(path)? {
-        let fields = if is_json_lines(&file) { Some(first_object(&file)?) } else { None };
+        let fields = if holds_objects(&file) { Some(first_object(&file)?) } else { None };
         if fields.as_ref().is_some_and(Map::is_empty) {
             continue;
         }
@@ -48,14 +48,14 @@ pub fn recognised(path: &Path, has_base: bool) -> Outcome<Option<(&'static str, 
     }
 }
 
-/// What the lines of a JSON lines file are, or the rows of a table whose columns are called so; `None` for others. Where nothing is
+/// What the objects of a JSON file are, or the rows of a table whose columns are called so; `None` for others. Where nothing is
 /// fine-tuned, a field with a text is what counts.
 ///
 /// # Errors
 /// When the file cannot be read.
 pub fn record_of(path: &Path, has_base: bool) -> Outcome<Option<Record>> {
     match Format::of(path).filter(|_| path.is_file()) {
-        Some(Format::JsonLines) => Ok(record_in(&first_object(path)?, has_base)),
+        Some(format) if format.holds_objects() => Ok(record_in(&first_object(path)?, has_base)),
         Some(Format::Csv { .. } | Format::Parquet) => Ok(record_of_columns(&column_names(path)?)),
         _ => Ok(None),
     }
@@ -78,18 +78,23 @@ fn record_in(fields: &Map<String, Value>, has_base: bool) -> Option<Record> {
     if is_text { None } else { Record::of(fields) }
 }
 
-fn is_json_lines(path: &Path) -> bool {
-    path.is_file() && Format::of(path) == Some(Format::JsonLines)
+fn holds_objects(path: &Path) -> bool {
+    path.is_file() && Format::of(path).is_some_and(Format::holds_objects)
 }
 
-/// Whether the lines of these files have a field with a text, whatever stands beside it.
+/// What the objects of a file are called in it.
+fn parts_of(path: &Path) -> &'static str {
+    if Format::of(path) == Some(Format::JsonArray) { "elements" } else { "lines" }
+}
+
+/// Whether the objects of these files have a field with a text, whatever stands beside it.
 ///
 /// # Errors
 /// When a file cannot be read.
 pub fn have_texts(paths: &[String]) -> Outcome<bool> {
     let mut n_texts = 0;
     for file in paths.iter().map(|path| files(Path::new(path))).collect::<Outcome<Vec<_>>>()?.concat() {
-        if !is_json_lines(&file) || !first_object(&file)?.contains_key(Columns::DEFAULT_TEXT) {
+        if !holds_objects(&file) || !first_object(&file)?.contains_key(Columns::DEFAULT_TEXT) {
             return Ok(false);
         }
         n_texts += 1;
@@ -115,9 +120,10 @@ pub fn kind_of(record: Record) -> &'static str {
 }
 
 fn of_record(record: Record, file: &Path, has_base: bool) -> Outcome<(&'static str, String)> {
+    let parts = parts_of(file);
     let why = match record {
-        Record::Conversation => "its lines hold conversations".to_owned(),
-        Record::Preference => "its lines have a chosen and a rejected answer".to_owned(),
+        Record::Conversation => format!("its {parts} hold conversations"),
+        Record::Preference => format!("its {parts} have a chosen and a rejected answer"),
         Record::Completion if has_base => {
             let (prompt, completion) = COMPLETION;
             format!(
@@ -131,9 +137,9 @@ fn of_record(record: Record, file: &Path, has_base: bool) -> Outcome<(&'static s
 }
 
 fn completions_alone(file: &Path) -> Failure {
-    let (file, (prompt, completion)) = (file.display(), COMPLETION);
+    let (parts, file, (prompt, completion)) = (parts_of(file), file.display(), COMPLETION);
     Failure::new(format!(
-        "{file}: its lines have a {prompt} and a {completion}: name the model that is to learn them with --base MODEL, or train \
+        "{file}: its {parts} have a {prompt} and a {completion}: name the model that is to learn them with --base MODEL, or train \
          a new one from pairs with --column {prompt} --target-column {completion}"
     ))
 }
@@ -162,8 +168,9 @@ fn refuse_unknown(file: &Path, fields: Map<String, Value>) -> Outcome<()> {
         return Ok(());
     }
     let names: Vec<String> = fields.into_iter().map(|(name, _)| name).collect();
+    let parts = parts_of(file);
     Err(Failure::new(format!(
-        "{}: its lines have the fields {}, which is no layout that is known; {}; or write lines like one of\n{}",
+        "{}: its {parts} have the fields {}, which is no layout that is known; {}; or write {parts} like one of\n{}",
         file.display(),
         names.join(", "),
         how_to_name(&names),

@@ -103,6 +103,9 @@ pub fn resume(run: RunDirectory, common: Common) -> Outcome {
         true => load_trainer(&file, &config, settings, &device)?,
         false => GanTrainer::new(config, settings, &device)?,
     };
+    if let Some(note) = plan::notices::of_resuming(&recipe, trainer.n_steps()).filter(|_| !common.json) {
+        println!("{note}");
+    }
     Adversarial { run, recipe, prepared, trainer, common, _lock: lock }.train()
 }
 

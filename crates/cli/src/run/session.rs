@@ -132,10 +132,12 @@ impl Session {
             None => new_model(&recipe, &prepared, &surroundings.device)?,
         };
         let trainer = Trainer::new(model, settings);
+        let size = CheckpointSize::of(&trainer);
+        plan::notices::check_disk(&recipe, run.path(), size, (0, 0), "name a --run on another disk, or ")?;
         genera_data::write_atomically(&run.recipe(), recipe_text.as_bytes())?;
         let is_validated = prepared.validation.is_some();
         let mut notices = plan::notices::of_lengths(&recipe, &prepared.summary);
-        notices.extend(plan::notices::of_disk(&recipe, run.path(), CheckpointSize::of(&trainer), is_validated));
+        notices.extend(plan::notices::of_disk(&recipe, run.path(), size, is_validated));
         let mut session = Self::open(run, recipe, recipe_text, prepared, (trainer, 0), lock, surroundings)?;
         notices.iter().for_each(|notice| session.monitor.note(notice));
         Ok(session)
@@ -144,7 +146,7 @@ impl Session {
     /// Goes on with a run from its latest good checkpoint, or from its beginning when there is none.
     ///
     /// # Errors
-    /// When another process works on the run, or its files cannot be used.
+    /// When another process works on the run, its files cannot be used, or the disk cannot hold what is to come.
     pub fn resume(run: RunDirectory, surroundings: Surroundings) -> Outcome<Self> {
         let lock = RunLock::take(run.path())?;
         let recipe_text = std::fs::read_to_string(run.recipe()).during("cannot read the recipe")?;
@@ -155,7 +157,7 @@ impl Session {
             Err(_) => prepare_again(&recipe, &run, &surroundings)?,
         };
         // Clears away what a killed save left behind.
-        Checkpoints::open(run.path())?;
+        let there = Checkpoints::open(run.path())?.list()?;
         let (checkpoint, rejected) = latest_good(run.path())?;
         model::warn_of_rejected(&rejected);
         let dtype = compute_dtype(&recipe);
@@ -202,7 +204,13 @@ impl Session {
             (Some(model), None) => Trainer::new(model, settings),
             (None, None) => unreachable!("without a checkpoint there is a first model"),
         };
-        Self::open(run, recipe, recipe_text, prepared, (trainer, cursor), lock, surroundings)
+        let step = trainer.n_steps();
+        let n_there = there.iter().filter(|(its_step, _)| *its_step <= step).count() as u64;
+        plan::notices::check_disk(&recipe, run.path(), CheckpointSize::of(&trainer), (step, n_there), "")?;
+        let note = plan::notices::of_resuming(&recipe, step);
+        let mut session = Self::open(run, recipe, recipe_text, prepared, (trainer, cursor), lock, surroundings)?;
+        note.iter().for_each(|note| session.monitor.note(note));
+        Ok(session)
     }
 
     fn open(

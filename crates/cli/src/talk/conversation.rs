@@ -78,7 +78,8 @@ impl Conversation {
         system.chain(self.turns.iter().skip(n_dropped).cloned()).collect()
     }
 
-    /// Writes the conversation: one line as in chat files where the name ends in .json or .jsonl, else as plain text.
+    /// Writes the conversation: as a chat file, a line or an array of one, where the name ends in .jsonl or .json, else as plain
+    /// text.
     ///
     /// # Errors
     /// When the file is there already or cannot be written.
@@ -86,15 +87,18 @@ impl Conversation {
         if path.exists() {
             return Err(Failure::new(format!("{} is there already; name another file", path.display())));
         }
-        let is_json = path.extension().is_some_and(|extension| extension == "json" || extension == "jsonl");
-        let text = if is_json { self.to_json() } else { self.to_text() };
+        let text = match path.extension().and_then(|extension| extension.to_str()) {
+            Some("jsonl") => format!("{}\n", self.to_json()),
+            Some("json") => format!("[{}]\n", self.to_json()),
+            _ => self.to_text(),
+        };
         std::fs::write(path, text).during(format!("cannot write {}", path.display()))
     }
 
-    fn to_json(&self) -> String {
+    fn to_json(&self) -> serde_json::Value {
         let message = |message: &ChatMessage| serde_json::json!({ "role": message.role, "content": message.content });
         let messages: Vec<serde_json::Value> = self.messages(0).iter().map(message).collect();
-        format!("{}\n", serde_json::json!({ "messages": messages }))
+        serde_json::json!({ "messages": messages })
     }
 
     fn to_text(&self) -> String {
@@ -147,6 +151,9 @@ mod tests {
         let messages = genera_data::chat::messages_from_json(&saved["messages"].to_string()).unwrap();
         assert_eq!(messages, talked().messages(0));
         assert!(talked().save(&path).is_err(), "nothing is written over");
+        let array = directory.path().join("talk.json");
+        talked().save(&array).unwrap();
+        assert_eq!(genera_data::source::first_object(&array).unwrap(), *saved.as_object().unwrap());
         let path = directory.path().join("talk.txt");
         talked().save(&path).unwrap();
         assert!(

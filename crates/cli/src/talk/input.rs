@@ -10,19 +10,30 @@ use rustyline::history::MemHistory;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{Config, Context, Editor, Helper};
 use std::io::{BufRead, IsTerminal, Read, StdinLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
 
 const PROMPT: &str = "> ";
 /// What stands around a message of several lines.
 const BLOCK: &str = "\"\"\"";
 /// Longest line of a pipe.
 const MAX_LINE_BYTES: u64 = 1 << 24;
+/// Time for the lines to be counted that nobody answers: more may never come, where their sender waits for an answer.
+const COUNTING: Duration = Duration::from_millis(300);
 
 /// Where messages come from.
 pub enum Input {
     /// A person, who edits lines and looks earlier ones up.
     Terminal(Box<Editor<Typing, MemHistory>>),
     /// A file or another program, one message a line.
-    Pipe(StdinLock<'static>),
+    Pipe {
+        /// Its lines.
+        lines: StdinLock<'static>,
+        /// How many were read, blank ones too.
+        n_read: u64,
+    },
 }
 
 impl Input {
@@ -32,7 +43,7 @@ impl Input {
     /// When the terminal cannot be used.
     pub fn open() -> Outcome<Self> {
         if !std::io::stdin().is_terminal() {
-            return Ok(Self::Pipe(std::io::stdin().lock()));
+            return Ok(Self::Pipe { lines: std::io::stdin().lock(), n_read: 0 });
         }
         let config = Config::builder().auto_add_history(true).build();
         let mut editor = Editor::with_history(config, MemHistory::new()).during("cannot use the terminal")?;
@@ -53,7 +64,10 @@ impl Input {
         loop {
             let message = match self {
                 Self::Terminal(editor) => typed(editor, "")?,
-                Self::Pipe(lines) => piped(lines)?,
+                Self::Pipe { lines, n_read } => {
+                    *n_read += 1;
+                    piped(lines, *n_read)?
+                }
             };
             if message.as_ref().is_none_or(|message| !message.is_empty()) {
                 return Ok(message);
@@ -68,9 +82,55 @@ impl Input {
     pub fn edited(&mut self, text: &str) -> Outcome<Option<String>> {
         match self {
             Self::Terminal(editor) => typed(editor, text),
-            Self::Pipe(_) => Err(Failure::new("/edit needs a terminal; use /undo and say it anew")),
+            Self::Pipe { .. } => Err(Failure::new("/edit needs a terminal; use /undo and say it anew")),
         }
     }
+
+    /// What ends the conversation, with the line that led to it and how many behind it are not answered.
+    pub fn ended_by(self, failure: &Failure) -> Failure {
+        let Self::Pipe { lines, n_read } = self else { return Failure::new(failure.message()) };
+        drop(lines);
+        let left = match n_left() {
+            (0, _) => String::new(),
+            (1, true) => "; the line behind it was not answered".to_owned(),
+            (n, true) => format!("; the {n} lines behind it were not answered"),
+            (n, false) => format!("; the lines behind it, at least {n}, were not answered"),
+        };
+        Failure::new(format!("line {n_read} of the standard input: {}{left}", failure.message()))
+    }
+}
+
+/// How many lines of the standard input are left that are not blank, and whether those are all.
+fn n_left() -> (u64, bool) {
+    let n = Arc::new(AtomicU64::new(0));
+    let (counter, (done, is_done)) = (n.clone(), mpsc::channel());
+    // It may wait for ever; the program ends all the same.
+    std::thread::spawn(move || {
+        count_lines(std::io::stdin().lock(), &counter);
+        let _ = done.send(());
+    });
+    let is_all = is_done.recv_timeout(COUNTING).is_ok();
+    (n.load(Ordering::Relaxed), is_all)
+}
+
+/// Counts lines that are not blank, up to the end or to what cannot be read.
+fn count_lines(mut input: impl BufRead, counter: &AtomicU64) {
+    let mut is_blank = true;
+    loop {
+        let n = match input.fill_buf() {
+            Ok(bytes) if !bytes.is_empty() => {
+                for &byte in bytes {
+                    let is_end = byte == b'\n';
+                    counter.fetch_add(u64::from(is_end && !is_blank), Ordering::Relaxed);
+                    is_blank = is_end || is_blank && byte.is_ascii_whitespace();
+                }
+                bytes.len()
+            }
+            _ => break,
+        };
+        input.consume(n);
+    }
+    counter.fetch_add(u64::from(!is_blank), Ordering::Relaxed);
 }
 
 fn typed(editor: &mut Editor<Typing, MemHistory>, text: &str) -> Outcome<Option<String>> {
@@ -83,12 +143,13 @@ fn typed(editor: &mut Editor<Typing, MemHistory>, text: &str) -> Outcome<Option<
     }
 }
 
-fn piped(lines: &mut StdinLock<'static>) -> Outcome<Option<String>> {
+/// The line of this number.
+fn piped(lines: &mut StdinLock<'static>, number: u64) -> Outcome<Option<String>> {
     let mut line = String::new();
-    let unreadable = |error| unreadable("the standard input", &error);
+    let unreadable = |error| unreadable(&format!("line {number} of the standard input"), &error);
     let n_bytes = lines.take(MAX_LINE_BYTES).read_line(&mut line).map_err(unreadable)?;
     if n_bytes as u64 == MAX_LINE_BYTES {
-        return Err(Failure::new(format!("a line of the standard input is longer than {MAX_LINE_BYTES} bytes")));
+        return Err(Failure::new(format!("line {number} of the standard input is longer than {MAX_LINE_BYTES} bytes")));
     }
     Ok((n_bytes > 0).then(|| line.trim().to_owned()))
 }
@@ -135,6 +196,15 @@ impl Helper for Typing {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_that_say_something_are_counted() {
+        for (text, expect) in [("", 0), ("\n \r\n\t\n", 0), ("a", 1), ("a\n", 1), ("a b\n\n c\n/d", 3)] {
+            let counter = AtomicU64::new(0);
+            count_lines(std::io::BufReader::with_capacity(2, text.as_bytes()), &counter);
+            assert_eq!(counter.into_inner(), expect, "{text:?}");
+        }
+    }
 
     #[test]
     fn messages_of_several_lines() {

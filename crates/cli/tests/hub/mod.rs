@@ -19,6 +19,8 @@ pub struct Behaviour {
     pub n_content: Option<usize>,
     /// Answers the first requests with 503.
     pub n_unavailable: usize,
+    /// Says with these answers after how many seconds to come back.
+    pub retry_after: Option<u32>,
     pub ignores_ranges: bool,
     pub flips_a_bit: bool,
     /// Sends so many bytes more than it promised.
@@ -101,7 +103,8 @@ impl Served {
         log.lock().unwrap().push(request.clone());
         let n_before = self.n_requests.fetch_add(1, Ordering::SeqCst);
         if n_before < self.behaviour.n_unavailable {
-            return respond(&mut stream, "503 Service Unavailable", "", b"");
+            let wait = self.behaviour.retry_after.map(|seconds| format!("Retry-After: {seconds}\r\n"));
+            return respond(&mut stream, "503 Service Unavailable", &wait.unwrap_or_default(), b"");
         }
         if let Some(seconds) = self.behaviour.asks_to_wait {
             return respond(&mut stream, "429 Too Many Requests", &format!("Retry-After: {seconds}\r\n"), b"");

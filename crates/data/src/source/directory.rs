@@ -1,13 +1,15 @@
 //! All readable files below a directory, in an order that does not depend on the file system.
 
 use super::Format;
+use super::array::begins_as_objects;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
 /// Directories nested deeper than this are taken to be a loop of links.
 const MAX_DEPTH: usize = 64;
 
-/// Appends every file with a known extension below `root`, sorted by path; hidden and empty ones are passed over.
+/// Appends every file with a known extension below `root`, sorted by path; hidden and empty ones are passed over, and those in
+/// .json that are something else than data, such as a description of it.
 pub(crate) fn collect(root: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
     let n_before = found.len();
     let mut others = Vec::new();
@@ -20,6 +22,7 @@ pub(crate) fn collect(root: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
             let metadata = path.metadata().map_err(|source| Error::io(&path, "read", source))?;
             match Format::of(&path) {
                 _ if metadata.is_dir() => pending.push((path, depth + 1)),
+                Some(Format::JsonArray) if metadata.len() > 0 && !begins_as_objects(&path) => others.push(path),
                 Some(_) if metadata.len() > 0 => found.push(path),
                 _ => others.push(path),
             }

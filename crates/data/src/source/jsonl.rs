@@ -1,24 +1,58 @@
-//! JSON lines: one object a line, the text in one of its fields.
+//! JSON objects, one a line or as the elements of an array, the text in one of their fields.
 
+use super::array::Elements;
 use super::input::Input;
 use super::record::Parts;
-use super::text::{Line, Lines};
-use super::{Columns, Documents};
+use super::text::Lines;
+use super::{Columns, Documents, Format};
+use crate::document::element;
 use crate::{Document, Error, Origin, Result};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
-/// One document for each object; blank lines are passed over.
-pub(crate) fn read(path: &Path, input: Input, columns: &Columns) -> Documents {
-    let reader = Reader { path: path.to_owned(), columns: columns.clone() };
+/// The text of an object, and where it stands.
+pub(crate) struct Item {
+    /// That of its line, or as an element of an array; from 1.
+    pub(crate) number: u64,
+    /// The line on which an element begins, from 1.
+    pub(crate) line: Option<u64>,
+    pub(crate) text: String,
+}
+
+impl Item {
+    fn place(&self) -> String {
+        self.line.map_or_else(|| format!("line {}", self.number), |line| element(self.number, line))
+    }
+
+    /// What is wrong with the text, and on which line of the file where that is not said already.
+    fn explain(&self, error: &serde_json::Error) -> String {
+        let text = error.to_string();
+        let Some(first) = self.line else { return text };
+        let of_text = format!(" at line {} column {}", error.line(), error.column());
+        let what = text.strip_suffix(&of_text).unwrap_or(&text);
+        format!("{what} on line {}", first + (error.line() as u64).saturating_sub(1))
+    }
+}
+
+/// The texts of all objects of a file in this format, one that [holds objects](Format::holds_objects).
+fn items(path: &Path, input: Input, format: Format) -> Box<dyn Iterator<Item = Result<Item>> + Send> {
+    if format == Format::JsonArray {
+        return Box::new(Elements::new(path, input));
+    }
     let lines = Lines::new(path, input).filter(|line| !line.as_ref().is_ok_and(|line| line.text.trim().is_empty()));
-    Box::new(lines.map(move |line| reader.document(line?)))
+    Box::new(lines.map(|line| line.map(|line| Item { number: line.number, line: None, text: line.text })))
+}
+
+/// One document for each object; blank lines are passed over.
+pub(crate) fn read(path: &Path, input: Input, format: Format, columns: &Columns) -> Documents {
+    let reader = Reader { path: path.to_owned(), columns: columns.clone() };
+    Box::new(items(path, input, format).map(move |item| reader.document(item?)))
 }
 
 /// The names of the fields of a file's first object; none when the file is empty.
 ///
 /// # Errors
-/// When the file cannot be read, or its first line is not a JSON object.
+/// When the file cannot be read, or its first line, or the first element of its array, is not a JSON object.
 pub fn first_fields(path: &Path) -> Result<Vec<String>> {
     Ok(first_object(path)?.keys().cloned().collect())
 }
@@ -29,10 +63,10 @@ pub fn first_fields(path: &Path) -> Result<Vec<String>> {
 /// As [`first_fields`].
 pub fn first_object(path: &Path) -> Result<Map<String, Value>> {
     let input = super::input::open(path, &super::ByteCounter::default())?;
-    let mut lines = Lines::new(path, input).filter(|line| !line.as_ref().is_ok_and(|line| line.text.trim().is_empty()));
-    let Some(line) = lines.next() else { return Ok(Map::new()) };
+    let mut items = items(path, input, Format::of(path).unwrap_or(Format::JsonLines));
+    let Some(item) = items.next() else { return Ok(Map::new()) };
     let reader = Reader { path: path.to_owned(), columns: Columns::default() };
-    reader.object(&line?)
+    reader.object(&item?)
 }
 
 struct Reader {
@@ -41,9 +75,10 @@ struct Reader {
 }
 
 impl Reader {
-    fn object(&self, line: &Line) -> Result<Map<String, Value>> {
-        serde_json::from_str(&line.text).map_err(|error| {
-            self.bad(line, format!("is not a JSON object ({error}); expected something like {}", self.example()))
+    fn object(&self, item: &Item) -> Result<Map<String, Value>> {
+        serde_json::from_str(&item.text).map_err(|error| {
+            let why = item.explain(&error);
+            self.bad(item, format!("is not a JSON object ({why}); expected something like {}", self.example()))
         })
     }
 
@@ -61,41 +96,41 @@ impl Reader {
         format!("{{{}}}", names.map(|name| format!("\"{name}\": \"…\"")).collect::<Vec<_>>().join(", "))
     }
 
-    fn document(&self, line: Line) -> Result<Document> {
-        let mut object = self.object(&line)?;
-        let origin = Origin::new(self.path.to_string_lossy(), line.number - 1);
+    fn document(&self, item: Item) -> Result<Document> {
+        let mut object = self.object(&item)?;
+        let origin = Origin { line: item.line, ..Origin::new(self.path.to_string_lossy(), item.number - 1) };
         if let Some(record) = self.columns.record {
-            let Parts { text, target, rejected } = record.read(&object).map_err(|problem| self.bad(&line, problem))?;
+            let Parts { text, target, rejected } = record.read(&object).map_err(|problem| self.bad(&item, problem))?;
             let fields = self.columns.fields.iter().cloned().zip(rejected).collect();
             return Ok(Document { target, fields, ..Document::text(origin, text) });
         }
         let column = self.columns.text.as_deref().unwrap_or(Columns::DEFAULT_TEXT);
-        let text = self.take(&mut object, column, &line)?;
-        let target = self.columns.target.as_ref().map(|name| self.take(&mut object, name, &line)).transpose()?;
+        let text = self.take(&mut object, column, &item)?;
+        let target = self.columns.target.as_ref().map(|name| self.take(&mut object, name, &item)).transpose()?;
         let kept = self.columns.fields.iter();
         let fields =
-            kept.map(|name| Ok((name.clone(), self.take(&mut object, name, &line)?))).collect::<Result<_>>()?;
+            kept.map(|name| Ok((name.clone(), self.take(&mut object, name, &item)?))).collect::<Result<_>>()?;
         Ok(Document { target, fields, ..Document::text(origin, text) })
     }
 
     /// Takes a field out of the object: a string as it is, a number or truth value as JSON writes it.
-    fn take(&self, object: &mut Map<String, Value>, name: &str, line: &Line) -> Result<String> {
+    fn take(&self, object: &mut Map<String, Value>, name: &str, item: &Item) -> Result<String> {
         match object.remove(name) {
             Some(Value::String(text)) => Ok(text),
             Some(value @ (Value::Number(_) | Value::Bool(_))) => Ok(value.to_string()),
             Some(value @ (Value::Array(_) | Value::Object(_))) if self.columns.structured => Ok(value.to_string()),
-            Some(_) => Err(self.bad(line, format!("field {name:?} is not a string"))),
-            None if line.number == 1 => Err(Error::MissingColumn {
+            Some(_) => Err(self.bad(item, format!("field {name:?} is not a string"))),
+            None if item.number == 1 => Err(Error::MissingColumn {
                 path: self.path.clone(),
                 column: name.to_owned(),
                 available: object.keys().cloned().collect(),
             }),
-            None => Err(self.bad(line, format!("has no field {name:?}, which the lines before have"))),
+            None => Err(self.bad(item, format!("has no field {name:?}, which those before have"))),
         }
     }
 
-    fn bad(&self, line: &Line, problem: String) -> Error {
-        Error::bad_record(&self.path, format!("line {}", line.number), problem)
+    fn bad(&self, item: &Item, problem: String) -> Error {
+        Error::bad_record(&self.path, item.place(), problem)
     }
 }
 
@@ -105,7 +140,8 @@ mod tests {
     use std::io::Cursor;
 
     fn documents(text: &str, columns: &Columns) -> Vec<Result<Document>> {
-        read(Path::new("a.jsonl"), Box::new(Cursor::new(text.as_bytes().to_vec())), columns).collect()
+        read(Path::new("a.jsonl"), Box::new(Cursor::new(text.as_bytes().to_vec())), Format::JsonLines, columns)
+            .collect()
     }
 
     #[test]

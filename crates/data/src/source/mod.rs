@@ -3,6 +3,7 @@
 //! Everything is streamed: no source holds more than a bounded piece of its data in memory.
 
 mod aligned;
+mod array;
 mod csv;
 mod directory;
 mod generated;
@@ -60,7 +61,7 @@ pub struct Columns {
     pub fields: Vec<String>,
     /// Whether a field of a JSON object may hold a list or an object, which is then taken as JSON text: conversations.
     pub structured: bool,
-    /// What each line of JSON is as a whole, in any of its layouts ([`RECORD_LAYOUTS`]); tables go by the columns alone.
+    /// What each JSON object is as a whole, in any of its layouts ([`RECORD_LAYOUTS`]); tables go by the columns alone.
     pub record: Option<Record>,
     /// Whether the kept columns make a row of their own ([`Content::Row`](crate::Content::Row)), without a text.
     pub whole_rows: bool,
@@ -94,6 +95,8 @@ pub enum Format {
     Lines,
     /// One JSON object a line.
     JsonLines,
+    /// One JSON array of objects.
+    JsonArray,
     /// A table with a header line.
     Csv {
         /// What stands between two columns.
@@ -106,13 +109,14 @@ pub enum Format {
 }
 
 impl Format {
-    /// The extensions that are read when a directory is given.
+    /// The extensions that are read when a directory is given; of arrays those that begin with an object.
     pub const EXTENSIONS: &[(&str, Self)] = &[
         ("txt", Self::Text),
         ("text", Self::Text),
         ("md", Self::Text),
         ("jsonl", Self::JsonLines),
         ("ndjson", Self::JsonLines),
+        ("json", Self::JsonArray),
         ("csv", Self::Csv { delimiter: b',' }),
         ("tsv", Self::Csv { delimiter: b'\t' }),
         ("parquet", Self::Parquet),
@@ -126,6 +130,11 @@ impl Format {
     pub fn of(path: &Path) -> Option<Self> {
         let extension = extension_within(path)?;
         Self::EXTENSIONS.iter().find(|(known, _)| *known == extension).map(|(_, format)| *format)
+    }
+
+    /// Whether it holds JSON objects, whose fields have names.
+    pub fn holds_objects(self) -> bool {
+        matches!(self, Self::JsonLines | Self::JsonArray)
     }
 }
 
@@ -150,11 +159,6 @@ pub fn read_bytes(bytes: Vec<u8>, format: Format, columns: &Columns) -> Result<D
 }
 
 fn read_file(path: &Path, options: &ReadOptions, counter: &ByteCounter) -> Result<Documents> {
-    if extension_within(path).as_deref() == Some("json") {
-        let hint = "is one JSON value as its name says, and those are not read as data: name it .jsonl where every line is a \
-             value of its own, make lines of an array (`jq -c '.[]' IN.json > OUT.jsonl`), or name it .txt to learn it as text";
-        return Err(Error::bad_file(path, hint));
-    }
     let format = match Format::of(path).unwrap_or(Format::Text) {
         Format::Text if options.lines => Format::Lines,
         format => format,
@@ -174,7 +178,7 @@ fn read_stream(path: &Path, input: input::Input, format: Format, columns: &Colum
         Format::Text => Ok(text::whole(path, input)),
         Format::Lines => Ok(text::lines(path, input)),
         Format::Structures => Ok(sdf::read(path, input)),
-        Format::JsonLines => Ok(jsonl::read(path, input, columns)),
+        Format::JsonLines | Format::JsonArray => Ok(jsonl::read(path, input, format, columns)),
         Format::Csv { delimiter } => csv::read(path, input, delimiter, columns),
         Format::Parquet => unreachable!("Parquet is read by position, not as a stream"),
     }
@@ -190,7 +194,8 @@ pub struct Files {
 }
 
 impl Files {
-    /// Finds the files at `paths`; a directory stands for all files with a known extension below it, in sorted order.
+    /// Finds the files at `paths`; a directory stands for all files with a known extension below it, in sorted order, but for
+    /// those in .json that are no array of objects.
     ///
     /// # Errors
     /// When a path does not exist, or a directory has no file with a known extension.

@@ -14,7 +14,7 @@ pub(crate) const MAX_RECORD_BYTES: usize = 1 << 26;
 /// How far from the end of a piece a good place to cut is looked for.
 const CUT_WINDOW_BYTES: usize = 1 << 16;
 
-const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+pub(crate) const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// First bytes of files that are often mistaken for text.
 const MAGICS: &[(&[u8], &str)] = &[

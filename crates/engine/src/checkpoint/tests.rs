@@ -288,9 +288,15 @@ fn a_full_disk_loses_nothing() {
             &move |path| Ok(Box::new(SmallDisk { file: fs::File::create_new(path)?, room: room.clone() }));
         let error = write::save(&checkpoints.dir, &trainer, &progress(None), create).unwrap_err().to_string();
         assert!(error.contains("the disk is full") && error.contains("step 3"), "{error}");
+        assert!(error.contains("earlier checkpoints are intact"), "{error}");
         assert_eq!(entries(&checkpoints.dir).unwrap().len(), 2, "nothing is left behind");
         assert_eq!(latest_good(dir.path()).unwrap().0.unwrap().manifest.step, 2);
     }
+    let first = tempfile::tempdir().unwrap();
+    let create: &Create =
+        &|path| Ok(Box::new(SmallDisk { file: fs::File::create_new(path)?, room: Rc::new(Cell::new(100)) }));
+    let error = write::save(first.path(), &trainer, &progress(None), create).unwrap_err().to_string();
+    assert!(error.contains("there is no earlier one") && !error.contains("intact"), "{error}");
     let room = Rc::new(Cell::new(2 * n_bytes as usize));
     let create: &Create =
         &move |path| Ok(Box::new(SmallDisk { file: fs::File::create_new(path)?, room: room.clone() }));

@@ -76,7 +76,8 @@ pub(super) fn save(
         Err(failure) => {
             // The first error is the one worth telling; what cannot be removed now is removed on the next start.
             let _ = fs::remove_dir_all(&unfinished);
-            Err(explain(failure, trainer.n_steps()))
+            let has_earlier = super::list(checkpoints).is_ok_and(|found| !found.is_empty());
+            Err(explain(failure, trainer.n_steps(), has_earlier))
         }
     }
 }
@@ -91,12 +92,13 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> Failure + '_ {
     move |source| Failure { path: path.to_owned(), source }
 }
 
-fn explain(Failure { path, source }: Failure, step: u64) -> Error {
+fn explain(Failure { path, source }: Failure, step: u64, has_earlier: bool) -> Error {
     if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
-        let message = format!(
-            "the disk is full ({source}), so the checkpoint of step {step} was not saved; earlier checkpoints are intact. \
-             Make room, or keep fewer with train.keep_last, then resume"
-        );
+        let way = match has_earlier {
+            true => "; earlier checkpoints are intact. Make room, or keep fewer with train.keep_last, then resume",
+            false => ", and there is no earlier one. Make room, then resume: the run begins with its first step",
+        };
+        let message = format!("the disk is full ({source}), so the checkpoint of step {step} was not saved{way}");
         return Error::file(&path, message);
     }
     Error::io("cannot save the checkpoint: cannot write", &path, source)

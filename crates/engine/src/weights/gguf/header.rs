@@ -165,6 +165,9 @@ pub(super) fn read(content: &mut dyn Content, file_len: u64) -> Sound<Header> {
         file_len,
         list_bytes: MAX_LIST_BYTES,
     };
+    if file_len == 0 {
+        return Err("the file is empty; fetch it again".to_owned());
+    }
     if &bytes.array::<4>("the first four bytes")? != b"GGUF" {
         return Err("it does not begin with 'GGUF'".to_owned());
     }
@@ -214,7 +217,7 @@ impl Bytes<'_> {
         }
         let left = self.file_len - self.position;
         Err(format!(
-            "it is cut short, or claims too much: {what} needs {n} bytes at byte {}, {left} are left",
+            "the file is cut short, or claims too much: {what} needs {n} bytes at byte {}, {left} are left; fetch it again",
             self.position
         ))
     }

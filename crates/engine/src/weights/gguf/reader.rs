@@ -227,9 +227,9 @@ impl fmt::Debug for Reader {
 
 /// The entries in the order of their bytes, which lie within the file and do not overlap.
 fn checked_entries(header: &Header, file_len: u64) -> Sound<Vec<Entry>> {
-    let data_len = file_len.saturating_sub(header.data_start);
-    let entry = |raw| checked_entry(raw, header.alignment, data_len);
+    let entry = |raw| checked_entry(raw, header.alignment);
     let mut entries = header.tensors.iter().map(entry).collect::<Sound<Vec<_>>>()?;
+    check_len(&entries, header.data_start, file_len)?;
     entries.sort_by_key(|entry| (entry.range.start, entry.range.end));
     let overlap = entries.windows(2).find(|pair| pair[1].range.start < pair[0].range.end);
     match overlap {
@@ -238,7 +238,23 @@ fn checked_entries(header: &Header, file_len: u64) -> Sound<Vec<Entry>> {
     }
 }
 
-fn checked_entry(raw: &RawEntry, alignment: u64, data_len: u64) -> Sound<Entry> {
+/// Refuses a file that ends before its tensors do.
+fn check_len(entries: &[Entry], data_start: u64, file_len: u64) -> Sound<()> {
+    let data_len = file_len.saturating_sub(data_start);
+    let Some(first) = entries.iter().find(|entry| entry.range.end > data_len) else { return Ok(()) };
+    let end = entries.iter().map(|entry| entry.range.end).max().unwrap_or(0);
+    Err(format!(
+        "the file is cut short: it has {file_len} bytes, and its tensors end at byte {}; the first that is not whole is '{}' of \
+         shape {:?} in {}; fetch it again",
+        data_start.saturating_add(end),
+        first.name,
+        first.shape,
+        first.format.name()
+    ))
+}
+
+/// An entry that describes a tensor, wherever the file ends.
+fn checked_entry(raw: &RawEntry, alignment: u64) -> Sound<Entry> {
     let RawEntry { name, sizes, format, offset } = raw;
     let format = Format::of_number(*format).ok_or_else(|| {
         let known: Vec<&str> = Format::names().collect();
@@ -257,14 +273,9 @@ fn checked_entry(raw: &RawEntry, alignment: u64, data_len: u64) -> Sound<Entry> 
     }
     let n = sizes.iter().try_fold(1_u64, |product, &size| product.checked_mul(size));
     let n_bytes = n.and_then(|n| (n / format.block_len() as u64).checked_mul(format.block_bytes() as u64));
-    let end = n_bytes.and_then(|n_bytes| offset.checked_add(n_bytes)).filter(|&end| end <= data_len);
-    let end = end.ok_or_else(|| {
+    let end = n_bytes.and_then(|n_bytes| offset.checked_add(n_bytes)).ok_or_else(|| {
         let shape: Vec<u64> = sizes.iter().rev().copied().collect();
-        format!(
-            "tensor '{name}' of shape {shape:?} in {} at byte {offset} goes beyond the {data_len} bytes of tensors; the file \
-             may be cut short",
-            format.name()
-        )
+        format!("tensor '{name}' of shape {shape:?} in {} at byte {offset} goes beyond 2^64 bytes", format.name())
     })?;
     let shape = sizes.iter().rev().map(|&size| size as usize).collect();
     Ok(Entry { name: name.clone(), format, shape, range: *offset..end, part: 0 })

@@ -120,7 +120,10 @@ fn files_cut_short_are_refused() {
     let whole = File::sound().bytes();
     for n in 0..whole.len() {
         let error = open(whole[..n].to_vec()).expect_err("a file cut short").to_string();
-        assert!(error.contains("not a sound GGUF file"), "{n}: {error}");
+        assert!(error.contains("not a sound GGUF file") && error.contains("fetch it again"), "{n}: {error}");
+        let expect = format!("it has {n} bytes, and its tensors end at byte {}", whole.len());
+        assert!(error.contains(&expect) || n < whole.len() - File::sound().data.len(), "{n}: {error}");
+        assert_eq!(error.contains("the file is empty"), n == 0, "{n}: {error}");
     }
 }
 
@@ -134,13 +137,18 @@ fn impossible_claims_are_refused() {
     };
     check(&|file| file.version = 1, "version 1; 2 and 3 are read");
     check(&|file| file.version = 3_u32.swap_bytes(), "big-endian");
-    check(&|file| file.tensors[0].1 = vec![1 << 40, 1 << 40], "goes beyond the 66 bytes");
+    check(
+        &|file| file.tensors[0].1 = vec![1 << 40, 1 << 40],
+        "of shape [1099511627776, 1099511627776] in f32 at byte 0",
+    );
+    check(&|file| file.tensors[0].1 = vec![1 << 40, 1 << 19], "not whole is 'a' of shape [524288, ");
     check(&|file| file.tensors[0].1 = vec![0, 1 << 63, 1 << 63], "has no elements");
     check(&|file| file.tensors[0].1 = vec![2, 6], "tensors 'a' and 'b' overlap");
     check(&|file| file.tensors[1].1 = vec![31], "not whole blocks of 32 (q8_0)");
     check(&|file| file.tensors[1].2 = 99, "format 99, which is not known; known are f32, f16");
     check(&|file| file.tensors[1].3 = 33, "not a multiple of 32");
-    check(&|file| file.tensors[1].3 = u64::MAX - 31, "goes beyond");
+    check(&|file| file.tensors[1].3 = u64::MAX - 31, "goes beyond 2^64 bytes");
+    check(&|file| file.tensors[1].3 = u64::MAX - 63, "its tensors end at byte 18446744073709551615");
     check(&|file| file.tensors[0].1 = vec![1; 5], "has 5 axes");
     check(&|file| file.tensors[1].0 = "a".to_owned(), "the same name");
     check(&|file| file.values[3].2 = vec![2], "is the byte 2");
