@@ -155,12 +155,13 @@ pub fn in_words(interval: Option<Interval>, n_decimals: usize) -> String {
     })
 }
 
-/// The documents of a file, and as what a model reads them: what fine-tuning would learn from as it would read it, by the chat template
+/// The documents of a file or a directory, and as what a model reads them: what fine-tuning would learn from as it would read it, by the chat template
 /// where the model `has_template`; everything else as a model of this kind does, those that learned from conversations as text. `given`
 /// are the columns or fields that hold the text and what it is to become, where somebody says so.
 ///
 /// # Errors
-/// When there is no such file, it cannot be read, or it has no pairs for a model of pairs.
+/// When there is no such file, it cannot be read, the files of a directory are of different kinds, or there are no pairs for a model
+/// of pairs.
 pub fn documents(
     path: &Path,
     given: (Option<&str>, Option<&str>),

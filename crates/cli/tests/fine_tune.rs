@@ -349,6 +349,16 @@ fn what_learned_from_conversations_scores_texts_and_conversations() {
     let completion = serde_json::json!({ "prompt": "3 birds sat", "completion": " on 4 trees" });
     bench.write("completions.jsonl", format!("{completion}\n").repeat(40));
     assert_eq!(score(&["run"], "completions.jsonl")["n_bytes"], 40 * 11);
+    // The files of a directory as one alone, where they are of one kind.
+    std::fs::create_dir_all(bench.path("chats/more")).unwrap();
+    let lines = bench.read_text("chat.jsonl");
+    let half = lines.match_indices('\n').nth(19).unwrap().0 + 1;
+    bench.write("chats/a.jsonl", &lines[..half]);
+    bench.write("chats/more/b.jsonl", &lines[half..]);
+    assert_eq!(score(&["run"], "chats"), chat);
+    bench.write("chats/c.jsonl", bench.read("completions.jsonl"));
+    let mixed = bench.refusal(&["score", "--model", "run", "--file", "chats"]);
+    assert!(mixed.contains("chats/c.jsonl holds prompts with completions"), "{mixed}");
 }
 
 #[test]
@@ -378,6 +388,8 @@ fn what_learned_from_conversations_is_quantised() {
     }
     bench.write("pairs.jsonl", "{\"prompt\": \"3 birds sat\", \"completion\": \" on 4 trees\"}\n".repeat(40));
     assert!(quantize("q8_0", "p.gguf", &["--text", "pairs.jsonl"]).0.contains("perplexity"));
+    bench.write("body.jsonl", "{\"body\": \"3 birds sat\"}\n".repeat(40));
+    assert!(quantize("q8_0", "y.gguf", &["--text", "body.jsonl", "--column", "body"]).0.contains("perplexity"));
     bench.write("short.txt", "3 birds sat");
     let (_, told) = quantize("q4_k", "d.gguf", &["--text", "short.txt"]);
     assert!(told.contains("tokens are too few to judge by"), "{told}");

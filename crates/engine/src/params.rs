@@ -339,7 +339,7 @@ impl Params {
                 Kept::Packed(packed) => spec.shape == [packed.n_columns(), packed.n_rows()].into(),
                 Kept::InFile(_) => true,
             };
-            assert!(fits, "{} must be f32 {}, found {kept:?}", spec.name, spec.shape);
+            assert!(fits, "{} must be {}, as f32, rounded to bf16 or packed, found {kept:?}", spec.name, spec.shape);
             let (master, rounded, packed, in_file) = match kept {
                 Kept::Numbers(master) => (Some(master), None, None, None),
                 Kept::Rounded(rounded) => (None, Some(rounded), None, None),
@@ -405,9 +405,9 @@ impl Params {
     /// When they are not kept.
     pub fn master(&self, id: ParamId) -> &Tensor {
         let name = &self.specs[id.0].name;
-        self.masters[id.0]
-            .as_ref()
-            .unwrap_or_else(|| panic!("of {name} no numbers are kept, only a packed form or a file"))
+        self.masters[id.0].as_ref().unwrap_or_else(|| {
+            panic!("of {name} no f32 numbers are kept, only a rounded copy, a packed form or a file")
+        })
     }
 
     /// Where the numbers of a parameter are that were left in their file.
@@ -415,7 +415,7 @@ impl Params {
         self.in_files.get(id.0)?.as_ref()
     }
 
-    /// Whether the numbers of a parameter are kept, and not only a packed form or where they are in a file.
+    /// Whether the f32 numbers of a parameter are kept, and not only a rounded copy, a packed form or where they are in a file.
     pub fn has_numbers(&self, id: ParamId) -> bool {
         self.masters[id.0].is_some()
     }
@@ -488,9 +488,9 @@ impl Params {
         let chosen = parts.filter(move |(i, _)| is_chosen(ParamId(*i)));
         chosen.map(|(_, (((master, rounded), packed), spec))| {
             *packed = None;
-            let master = master
-                .as_mut()
-                .unwrap_or_else(|| panic!("of {} no numbers are kept, only a packed form or a file", spec.name));
+            let master = master.as_mut().unwrap_or_else(|| {
+                panic!("of {} no f32 numbers are kept, only a rounded copy, a packed form or a file", spec.name)
+            });
             (master, rounded.as_mut())
         })
     }

@@ -329,12 +329,17 @@ impl TrainRecipe {
                 tenth
             });
         }
+        // A multiple, so that each has a validation loss, by which the best is known; where only the end has one, none can.
+        let unit = self.validate_every.filter(|every| (1..steps).contains(every)).unwrap_or(tenth);
         self.checkpoint_every.get_or_insert_with(|| {
-            // A multiple, so that each has a validation loss, by which the best is known.
-            let every = tenth * LEAST_CHECKPOINT_STEPS.div_ceil(tenth);
+            let every = unit * tenth.max(LEAST_CHECKPOINT_STEPS).div_ceil(unit);
             because(
                 "checkpoint_every",
-                if every == tenth { "ten times in the run" } else { "each takes time and disk" },
+                match every {
+                    _ if every == tenth => "ten times in the run",
+                    _ if unit == tenth => "each takes time and disk",
+                    _ => "each takes time and disk, and has a validation loss by which the best is known",
+                },
             );
             every
         });
@@ -421,6 +426,31 @@ mod tests {
         assert!(error("train.steps", "12 or so").contains("found the text \"12 or so\""));
         assert!(error("steps", "1").contains("did you mean train.steps?"));
         assert!(error("train.steps", "1\nb = 2").contains("found the text"));
+    }
+
+    #[test]
+    fn checkpoints_come_with_validations() {
+        let check = |steps: u64, validate_every: Option<u64>, expect: u64| {
+            let mut recipe = Recipe::default();
+            (recipe.train.steps, recipe.train.validate_every) = (steps, validate_every);
+            recipe.complete(&mut Reasons::default()).unwrap();
+            assert_eq!(
+                recipe.train.checkpoint_every,
+                Some(expect),
+                "{steps} steps, validated every {validate_every:?}"
+            );
+        };
+        check(2000, None, 200);
+        check(20, None, 10);
+        check(1, None, 10);
+        check(20, Some(4), 12);
+        check(20, Some(10), 10);
+        check(10_000, Some(30), 1020);
+        check(1000, Some(400), 400);
+        // None before the end has a loss then.
+        check(1000, Some(0), 100);
+        check(1000, Some(1000), 100);
+        check(1000, Some(u64::MAX), 100);
     }
 
     #[test]

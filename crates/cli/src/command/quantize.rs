@@ -47,6 +47,9 @@ pub struct Arguments {
     /// built-in stories.
     #[arg(long, value_name = "FILE")]
     text: Option<PathBuf>,
+    /// The column or field of tables and JSON lines that holds the text.
+    #[arg(long, value_name = "NAME", requires = "text")]
+    column: Option<String>,
     /// Do not measure perplexity: only write the file.
     #[arg(long, conflicts_with = "text")]
     no_perplexity: bool,
@@ -168,7 +171,8 @@ pub fn run(arguments: &Arguments, common: Common) -> Outcome {
             before.name()
         );
     }
-    let sample = if arguments.no_perplexity { Ok(None) } else { Sample::find(&loaded, arguments.text.as_deref())? };
+    let (text, column) = (arguments.text.as_deref(), arguments.column.as_deref());
+    let sample = if arguments.no_perplexity { Ok(None) } else { Sample::find(&loaded, text, column)? };
     let origin = Provenance::of(&loaded, &arguments.model, adapter.is_some())?.origin;
     let facts = loaded.gguf_facts(&provenance::name(&arguments.model), origin);
     eprintln!("writing {}", output.display());
@@ -220,6 +224,8 @@ pub fn run(arguments: &Arguments, common: Common) -> Outcome {
 struct Sample<'a> {
     /// Built-in stories where there is none.
     file: Option<&'a Path>,
+    /// Where somebody says which holds the text.
+    column: Option<&'a str>,
     has_template: bool,
     kind: &'static dyn Modality,
 }
@@ -229,7 +235,11 @@ impl<'a> Sample<'a> {
     ///
     /// # Errors
     /// When the text that the person named cannot be read or is too short.
-    fn find(model: &LoadedModel, file: Option<&'a Path>) -> Outcome<Result<Option<Self>, String>> {
+    fn find(
+        model: &LoadedModel,
+        file: Option<&'a Path>,
+        column: Option<&'a str>,
+    ) -> Outcome<Result<Option<Self>, String>> {
         let kind = scoring::as_text(model.modality);
         let problem = match &model.codebook {
             None => Some("the model has no tokenizer".to_owned()),
@@ -245,14 +255,14 @@ impl<'a> Sample<'a> {
         }
         let has_template = model.codebook.as_ref().is_some_and(|codebook| codebook.chat_template().is_some());
         let Some(file) = file else {
-            let sample = Self { file: None, has_template, kind };
+            let sample = Self { file: None, column, has_template, kind };
             // A small vocabulary may lack some of their characters.
             let is_readable = n_scored(&sample.asked(model)?, sample.documents()?);
             let reason = |failure: Failure| format!("{}; name a text with --text", failure.message());
             return Ok(is_readable.map(|_| Some(sample)).map_err(reason));
         };
-        let (_, kind) = scoring::documents(file, (None, None), kind, has_template)?;
-        let sample = Self { file: Some(file), has_template, kind };
+        let (_, kind) = scoring::documents(file, (column, None), kind, has_template)?;
+        let sample = Self { file: Some(file), column, has_template, kind };
         if n_scored(&sample.asked(model)?, sample.documents()?)? == 0 {
             return Err(Failure::new(format!("{} has no token to predict; it needs at least two", file.display())));
         }
@@ -267,7 +277,7 @@ impl<'a> Sample<'a> {
 
     fn documents(&self) -> Outcome<Documents> {
         match self.file {
-            Some(file) => Ok(scoring::documents(file, (None, None), self.kind, self.has_template)?.0),
+            Some(file) => Ok(scoring::documents(file, (self.column, None), self.kind, self.has_template)?.0),
             None => {
                 let (_, stories) = demo_by_name("stories").expect("the stories are built in");
                 let story = move |i| Ok::<Document, genera_data::Error>((stories.make)(STORIES_SEED, i));

@@ -21,7 +21,7 @@ use std::process::ExitCode;
 pub struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
-    /// A text, or JSON lines in any layout that fine-tuning reads: of conversations the assistant's turns are scored, of prompts with
+    /// A text, or JSON lines in any layout that fine-tuning reads, or a directory of such files: of conversations the assistant's turns are scored, of prompts with
     /// their completions the completions, of preferences the chosen answers; for sequence-to-sequence models the source lines.
     #[arg(long, value_name = "FILE")]
     file: PathBuf,

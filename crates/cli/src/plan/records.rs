@@ -27,38 +27,55 @@ const PAIRS: [(&str, &str); 7] = [
 /// # Errors
 /// When a file cannot be read, those of a directory are of different kinds, or they show no kind and no text.
 pub fn recognised(path: &Path, has_base: bool) -> Outcome<Option<(&'static str, String)>> {
+    let found = of_all(path, |file, fields| {
+        let Some(fields) = fields else { return Ok(None) };
+        let record = record_in(&fields, has_base);
+        if record.is_none() && has_base {
+            refuse_unknown(file, fields)?;
+        }
+        Ok(record)
+    })?;
+    found.map(|(record, file)| of_record(record, &file, has_base)).transpose()
+}
+
+/// What the objects of a JSON file are, or the rows of a table whose columns are called so, or those of all files of a directory;
+/// `None` for others. Where nothing is fine-tuned, a field with a text is what counts.
+///
+/// # Errors
+/// When a file cannot be read, or those of a directory are of different kinds.
+pub fn record_of(path: &Path, has_base: bool) -> Outcome<Option<Record>> {
+    let found = of_all(path, |file, fields| match (fields, Format::of(file).filter(|_| file.is_file())) {
+        (Some(fields), _) => Ok(record_in(&fields, has_base)),
+        (None, Some(Format::Csv { .. } | Format::Parquet)) => Ok(record_of_columns(&column_names(file)?)),
+        _ => Ok(None),
+    })?;
+    Ok(found.map(|(record, _)| record))
+}
+
+/// What `record` says of a file, or of all files of a directory, with the first of them; `None` for texts. It is given the fields of
+/// the first object where there are some; a file of JSON with nothing in it is of no kind.
+///
+/// # Errors
+/// Its own; when a file cannot be read, or those of a directory are of different kinds.
+fn of_all(
+    path: &Path,
+    record: impl Fn(&Path, Option<Map<String, Value>>) -> Outcome<Option<Record>>,
+) -> Outcome<Option<(Record, PathBuf)>> {
     let mut found: Vec<(Option<Record>, PathBuf)> = Vec::new();
     for file in files(path)? {
         let fields = if holds_objects(&file) { Some(first_object(&file)?) } else { None };
         if fields.as_ref().is_some_and(Map::is_empty) {
             continue;
         }
-        let record = fields.as_ref().and_then(|fields| record_in(fields, has_base));
-        if let (None, Some(fields), true) = (record, fields, has_base) {
-            refuse_unknown(&file, fields)?;
-        }
+        let record = record(&file, fields)?;
         if found.iter().all(|(known, _)| *known != record) {
             found.push((record, file));
         }
     }
-    match found.as_slice() {
-        [(Some(record), file)] => of_record(*record, file, has_base).map(Some),
-        [] | [(None, _)] => Ok(None),
-        kinds => Err(mixed(path, kinds)),
+    if found.len() > 1 {
+        return Err(mixed(path, &found));
     }
-}
-
-/// What the objects of a JSON file are, or the rows of a table whose columns are called so; `None` for others. Where nothing is
-/// fine-tuned, a field with a text is what counts.
-///
-/// # Errors
-/// When the file cannot be read.
-pub fn record_of(path: &Path, has_base: bool) -> Outcome<Option<Record>> {
-    match Format::of(path).filter(|_| path.is_file()) {
-        Some(format) if format.holds_objects() => Ok(record_in(&first_object(path)?, has_base)),
-        Some(Format::Csv { .. } | Format::Parquet) => Ok(record_of_columns(&column_names(path)?)),
-        _ => Ok(None),
-    }
+    Ok(found.pop().and_then(|(record, file)| Some((record?, file))))
 }
 
 /// What the rows of a table are, by the names of its columns; a text among them is what counts.
@@ -155,8 +172,8 @@ fn mixed(path: &Path, kinds: &[(Option<Record>, PathBuf)]) -> Failure {
     let kinds: Vec<String> =
         kinds.iter().map(|(record, file)| format!("{} {}", file.display(), about(record))).collect();
     Failure::new(format!(
-        "{} has files of different kinds: {}; a run learns one kind: put each into a directory of its own, or name one file \
-         with --data",
+        "{} has files of different kinds: {}; one kind is read at a time: put each into a directory of its own, or name one \
+         file",
         path.display(),
         kinds.join(", and ")
     ))

@@ -80,14 +80,24 @@ fn of_value(message: &Value, number: usize) -> Result<ChatMessage> {
     Ok(ChatMessage::new(role, content))
 }
 
-/// Whether a field is there and not empty.
+/// Whether a field is there and not empty: neither are `false`, 0, nor a text with what is empty in JSON.
 pub(crate) fn is_something(value: &Value) -> bool {
+    let Value::String(text) = value else { return !is_empty(value) };
+    match serde_json::from_str::<Value>(text) {
+        // A number in quotes is a text.
+        Ok(value) => value.is_number() || !is_empty(&value),
+        Err(_) => !text.trim().is_empty(),
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
     match value {
-        Value::Null => false,
-        Value::Array(list) => !list.is_empty(),
-        Value::Object(fields) => !fields.is_empty(),
-        Value::String(text) => !matches!(text.as_str(), "" | "[]" | "null"),
-        _ => true,
+        Value::Null => true,
+        Value::Bool(is_set) => !is_set,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.trim().is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
     }
 }
 
@@ -166,7 +176,23 @@ mod tests {
                 check(&format!(r#"[{{"role": "assistant", "content": {content}, {call}}}]"#), "message 1 calls tools");
             }
         }
-        assert!(messages_from_json(r#"[{"role": "user", "content": "a", "tool_calls": null}]"#).is_ok());
         check("[1]", "message 1 has no role");
+    }
+
+    #[test]
+    fn empty_fields_call_no_tools() {
+        let read = |calls: &str| {
+            messages_from_json(&format!(r#"[{{"role": "assistant", "content": "a", "tool_calls": {calls}}}]"#))
+        };
+        for calls in ["null", "false", "0", "0.0", "[]", "{}", "\"\""] {
+            assert!(read(calls).is_ok(), "{calls}");
+        }
+        // As texts.
+        for calls in [" ", "[]", "{}", "[ ]", "null", " false\n", "\"\""] {
+            assert!(read(&Value::from(calls).to_string()).is_ok(), "{calls}");
+        }
+        for calls in ["true", "1", "[{}]", r#"{"name": "f"}"#, r#""[{}]""#, r#""f()""#, r#""0""#, r#""[""#] {
+            assert!(read(calls).is_err_and(|error| error.to_string().contains("calls tools")), "{calls}");
+        }
     }
 }

@@ -413,6 +413,19 @@ mod tests {
     }
 
     #[test]
+    fn empty_fields_tell_nothing() {
+        for line in [
+            r#"{"messages": [], "tools": "{}"}"#,
+            r#"{"messages": [], "tools": false}"#,
+            r#"{"prompt": "a", "completion": "b", "system": false, "tools": "[ ]"}"#,
+        ] {
+            assert!(read(line).1.is_ok(), "{line}: {:?}", read(line).1);
+        }
+        let told = read(r#"{"prompt": "a", "completion": "b", "system": "s"}"#).1.unwrap_err();
+        assert!(told.contains("has a field \"system\""), "{told}");
+    }
+
+    #[test]
     fn what_cannot_be_read_says_why() {
         let check = |line: &str, expect: &str| {
             let error = read(line).1.unwrap_err();

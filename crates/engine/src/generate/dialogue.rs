@@ -23,12 +23,21 @@ pub struct Dialogue<'m> {
     /// Whether the answer has its last token.
     is_complete: bool,
     scratch: Scratch,
+    /// Tokens that are read at once of a longer text.
+    pub(super) part_len: usize,
 }
 
 impl<'m> Dialogue<'m> {
     /// Nothing is read yet.
     pub fn new(model: &'m Transformer) -> Self {
-        Self { model, held: Held::default(), progress: None, is_complete: false, scratch: Scratch::default() }
+        Self {
+            model,
+            held: Held::default(),
+            progress: None,
+            is_complete: false,
+            scratch: Scratch::default(),
+            part_len: Limits::default().n_prefill_tokens,
+        }
     }
 
     /// Takes a request in the place of any before; gives the number of its prompt's tokens that need not be read again.
@@ -85,8 +94,7 @@ impl<'m> Dialogue<'m> {
         let rest = &context[n_common..];
         self.held.truncate(n_common);
         // A long text in parts, which memory need not hold at work together, unless they would be turned otherwise alone.
-        let part_len = Limits::default().n_prefill_tokens;
-        let n_at_once = if self.model.keeps(part_len, context.len()) { part_len } else { rest.len() };
+        let n_at_once = if self.model.keeps(self.part_len, context.len()) { self.part_len } else { rest.len() };
         let mut hidden = None;
         for part in rest.chunks(n_at_once) {
             hidden = Some(read(self.model, &[part], std::slice::from_mut(&mut self.held.row), &[]));

@@ -42,8 +42,6 @@ pub struct Generator<'m> {
     n_guessed: u64,
     n_guessed_right: u64,
     n_reused: u64,
-    /// Requests that are read from this step on, to be told of.
-    begun: Vec<Event>,
 }
 
 /// A request that runs or waits.
@@ -151,7 +149,6 @@ impl<'m> Generator<'m> {
             n_guessed: 0,
             n_guessed_right: 0,
             n_reused: 0,
-            begun: Vec::new(),
         }
     }
 
@@ -203,7 +200,7 @@ impl<'m> Generator<'m> {
     pub fn step(&mut self) -> Vec<Event> {
         self.admit();
         let plan = self.plan_that_fits();
-        let mut events = mem::take(&mut self.begun);
+        let mut events = self.begun(&plan);
         if !plan.is_empty() {
             let logits = self.read(&plan);
             plan.iter().for_each(|stretch| self.keep_pages(stretch.id));
@@ -448,15 +445,24 @@ impl<'m> Generator<'m> {
         if is_coming {
             return false;
         }
-        let n_reused = row.len();
-        let active = self.active_mut(id);
-        active.row = row;
-        // What is read again after the request was put off was reused before, or read.
-        if !mem::replace(&mut active.has_begun, true) {
-            self.n_reused += n_reused as u64;
-            self.begun.push(Event::Begun { id, n_reused });
-        }
+        self.active_mut(id).row = row;
         true
+    }
+
+    /// Tells of the requests that are read from this step on. One that was to begin may have waited for its share or for pages, and
+    /// what others hold of it has changed by then.
+    fn begun(&mut self, plan: &[Stretch]) -> Vec<Event> {
+        let mut events = Vec::new();
+        for id in plan.iter().map(|stretch| stretch.id) {
+            let active = self.active_mut(id);
+            // What is read again after the request was put off was reused before, or read.
+            if !mem::replace(&mut active.has_begun, true) {
+                let n_reused = active.row.len();
+                self.n_reused += n_reused as u64;
+                events.push(Event::Begun { id, n_reused });
+            }
+        }
+        events
     }
 
     /// Reads, and computes the logits that are wanted.

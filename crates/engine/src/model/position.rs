@@ -6,12 +6,12 @@ use genera_tensor::op::{RotarySpec, RotaryTable, offset_bias};
 use genera_tensor::{Device, Tape, Tensor, Var};
 use std::f64::consts::TAU;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// The fixed tables of a model's position scheme.
 #[derive(Debug)]
 pub(super) struct Positions {
-    rotary: Option<RotaryTables>,
+    rotary: Option<Turnings>,
     sinusoids: Option<Tensor>,
     alibi: Option<Alibi>,
     buckets: Option<Buckets>,
@@ -36,22 +36,31 @@ impl Switch {
     }
 }
 
-/// Most positions in the tables of a model: angles of later ones are computed by the passes that have them, so that a model with
-/// a context of a hundred thousand tokens starts as soon as any.
-const MAX_TABLE_POSITIONS: usize = 8192;
+/// Most positions that tables begin with: they grow when a pass has later ones, so that a model with a context of a hundred
+/// thousand tokens starts as soon as any.
+const FIRST_TABLE_POSITIONS: usize = 2048;
 
+/// How the heads of all layers are turned.
 #[derive(Debug)]
-struct RotaryTables {
+struct Turnings {
     /// Of layers that see everything.
     full: Turning,
     /// Of layers with a window, where it is another.
     local: Option<Turning>,
     interleaved: bool,
     switch: Option<Switch>,
-    /// Positions that have a place in the tables.
+    context_len: usize,
+    /// Those that reach farthest so far.
+    tables: RwLock<Tables>,
+}
+
+/// The angles of the first positions.
+#[derive(Clone, Debug)]
+struct Tables {
+    /// Of full and local layers, [P or 2·P, pairs]: where P is beyond the switch of a list, the places of longer rows follow those
+    /// of short ones.
+    of_layers: [RotaryTable; 2],
     n_positions: usize,
-    /// Whether the places of longer rows follow those of short ones in the tables.
-    has_both: bool,
 }
 
 /// How the heads of some layers are turned.
@@ -60,8 +69,6 @@ struct Turning {
     frequencies: Vec<f64>,
     longer: Longer,
     amplitude: f64,
-    /// [P or 2·P, pairs]
-    table: RotaryTable,
 }
 
 /// The frequencies of rows beyond the switch.
@@ -80,8 +87,8 @@ enum Longer {
 pub(super) struct Angles {
     /// [B, T]: places in the tables.
     pub(super) places: Arc<[u32]>,
-    /// Tables of this pass alone, of full and local layers, where those of the model do not reach so far.
-    own: Option<[RotaryTable; 2]>,
+    /// Of full and local layers, where positions are rotary.
+    tables: Option<[RotaryTable; 2]>,
 }
 
 #[derive(Debug)]
@@ -103,7 +110,7 @@ impl Positions {
         match &config.position {
             Position::None | Position::Learned => {}
             Position::Sinusoidal => positions.sinusoids = Some(sinusoids(config.context_len, config.d_model, device)),
-            Position::Rotary(rotary) => positions.rotary = Some(RotaryTables::new(rotary, config.context_len)),
+            Position::Rotary(rotary) => positions.rotary = Some(Turnings::new(rotary, config.context_len)),
             Position::Alibi => {
                 positions.alibi = Some(Alibi::new(config.last_stack().attention.n_heads, config.context_len, device));
             }
@@ -127,39 +134,37 @@ impl Positions {
         d_head: usize,
         is_local: bool,
     ) -> Option<RotarySpec> {
-        let tables = self.rotary.as_ref()?;
-        let table = match &angles.own {
-            Some(own) => &own[usize::from(is_local)],
-            None => &tables.of_layer(is_local).table,
-        };
-        Some(RotarySpec { table: table.clone(), d_head, heads, interleaved: tables.interleaved })
+        let turnings = self.rotary.as_ref()?;
+        let table = angles.tables.as_ref()?[usize::from(is_local)].clone();
+        Some(RotarySpec { table, d_head, heads, interleaved: turnings.interleaved })
     }
 
-    /// Where each token finds its angles: at its position, but for documents beyond the tables and for long ones in models
-    /// that turn those otherwise.
+    /// Where each token finds its angles: at its position, but for long documents in models that turn those otherwise.
     ///
     /// # Determinism
-    /// The angles of a document are the same bits whichever documents are beside it.
+    /// The angles of a document are the same bits whichever documents are beside it, and whatever was read before.
+    ///
+    /// # Cost
+    /// No angle is computed but those of positions that no pass had before, and all of a pass with a document for whose length
+    /// they are made.
     pub(super) fn angles(&self, rows: &Rows) -> Angles {
-        let plain = || Angles { places: rows.positions.clone(), own: None };
-        let Some(tables) = &self.rotary else { return plain() };
-        let is_beyond = rows.positions.iter().any(|&position| position as usize >= tables.n_positions);
-        if tables.switch.is_none() && !is_beyond {
-            return plain();
-        }
-        let lens = document_lens(rows);
-        let is_long = |len: usize| tables.switch.is_some_and(|switch| len > switch.len);
-        let has_long = lens.iter().any(|&len| is_long(len));
-        if is_beyond || has_long && !tables.has_both {
-            let table = |is_local| tables.of_layer(is_local).table_of(&rows.positions, &lens, &is_long);
-            let full = table(false);
-            let local = if tables.local.is_some() { table(true) } else { full.clone() };
-            return Angles { places: (0..lens.len() as u32).collect(), own: Some([full, local]) };
-        }
-        let place = |(&position, &len): (&u32, &usize)| {
-            if is_long(len) { position + tables.n_positions as u32 } else { position }
+        let at_positions = |tables| Angles { places: rows.positions.clone(), tables };
+        let Some(turnings) = &self.rotary else { return at_positions(None) };
+        let n_positions = rows.positions.iter().max().map_or(0, |&last| last as usize + 1);
+        let Some(switch) = turnings.switch.filter(|switch| n_positions > switch.len) else {
+            return at_positions(Some(turnings.reaching(n_positions).of_layers));
         };
-        Angles { places: rows.positions.iter().zip(&lens).map(place).collect(), own: None }
+        let lens = document_lens(rows);
+        let is_long = |len: usize| len > switch.len;
+        if switch.is_gradual && lens.iter().any(|&len| is_long(len)) {
+            let tables = turnings.both(|turning| turning.table_of(&rows.positions, &lens, &is_long));
+            return Angles { places: (0..lens.len() as u32).collect(), tables: Some(tables) };
+        }
+        let Tables { of_layers, n_positions } = turnings.reaching(n_positions);
+        let place = |(&position, &len): (&u32, &usize)| {
+            if is_long(len) { position + n_positions as u32 } else { position }
+        };
+        Angles { places: rows.positions.iter().zip(&lens).map(place).collect(), tables: Some(of_layers) }
     }
 
     /// The length beyond which all of a row is turned by other angles, if there is one.
@@ -210,37 +215,54 @@ fn document_lens(rows: &Rows) -> Vec<usize> {
     rows.positions.chunks(rows.t.max(1)).enumerate().flat_map(of_row).collect()
 }
 
-impl RotaryTables {
+impl Turnings {
     fn new(rotary: &Rotary, context_len: usize) -> Self {
-        let n_positions = context_len.min(MAX_TABLE_POSITIONS);
         let (full, switch) = Turning::of_full(rotary, context_len);
-        let has_both =
-            matches!(full.longer, Longer::Listed(_)) && switch.is_some_and(|switch| switch.len < n_positions);
-        let turning = |turning: Turning| turning.with_table(n_positions, has_both);
-        let local = |theta| turning(Turning::plain(frequencies(theta, rotary.n_rotated)));
-        Self {
-            full: turning(full),
-            local: rotary.local_theta.map(local),
-            interleaved: rotary.interleaved,
-            switch,
-            n_positions,
-            has_both,
-        }
+        let local = rotary.local_theta.map(|theta| Turning::plain(frequencies(theta, rotary.n_rotated)));
+        let none = Tables { of_layers: [RotaryTable::new(0, &[]), RotaryTable::new(0, &[])], n_positions: 0 };
+        let tables = RwLock::new(none);
+        let turnings = Self { full, local, interleaved: rotary.interleaved, switch, context_len, tables };
+        turnings.reaching(context_len.min(FIRST_TABLE_POSITIONS));
+        turnings
     }
 
-    fn of_layer(&self, is_local: bool) -> &Turning {
-        self.local.as_ref().filter(|_| is_local).unwrap_or(&self.full)
+    /// What is made of the turning of full layers and of that of local ones, once where they are the same.
+    fn both<T: Clone>(&self, make: impl Fn(&Turning) -> T) -> [T; 2] {
+        let full = make(&self.full);
+        let local = self.local.as_ref().map_or_else(|| full.clone(), make);
+        [full, local]
+    }
+
+    /// Tables that have the first so many positions at least; longer ones are made on first need, and kept.
+    fn reaching(&self, n_positions: usize) -> Tables {
+        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if tables.n_positions >= n_positions {
+            return tables;
+        }
+        let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
+        // Another thread may have made them meanwhile.
+        if tables.n_positions < n_positions {
+            *tables = self.made(n_positions);
+        }
+        tables.clone()
+    }
+
+    /// Tables of a power of two of positions, for they grow with a text that is generated; or of all of the context.
+    fn made(&self, n_needed: usize) -> Tables {
+        let rounded = n_needed.next_power_of_two();
+        let n_positions = if n_needed <= self.context_len { rounded.min(self.context_len) } else { rounded };
+        let has_both =
+            matches!(self.full.longer, Longer::Listed(_)) && self.switch.is_some_and(|switch| switch.len < n_positions);
+        Tables { of_layers: self.both(|turning| turning.table(n_positions, has_both)), n_positions }
     }
 }
 
 impl Turning {
-    /// Without a table yet.
     fn plain(frequencies: Vec<f64>) -> Self {
-        let table = RotaryTable::new(0, &frequencies);
-        Self { frequencies, longer: Longer::Same, amplitude: 1.0, table }
+        Self { frequencies, longer: Longer::Same, amplitude: 1.0 }
     }
 
-    /// Of layers that see everything, without a table yet; and from where on rows are turned otherwise.
+    /// Of layers that see everything; and from where on rows are turned otherwise.
     fn of_full(rotary: &Rotary, context_len: usize) -> (Self, Option<Switch>) {
         let plain = frequencies(rotary.theta, rotary.n_rotated);
         let mut switch = None;
@@ -271,16 +293,16 @@ impl Turning {
         (turning, switch)
     }
 
-    /// With a table of the first positions of rows, and behind it one of those of longer rows.
-    fn with_table(self, n_positions: usize, has_both: bool) -> Self {
+    /// A table of the first positions of rows, and behind it one of those of longer rows.
+    fn table(&self, n_positions: usize, has_both: bool) -> RotaryTable {
         let table = |frequencies: &[f64]| RotaryTable::new(n_positions, frequencies).amplified(self.amplitude);
-        let mut both = table(&self.frequencies);
-        if has_both {
+        let short = table(&self.frequencies);
+        match &self.longer {
+            _ if !has_both => short,
+            Longer::Listed(longer) => short.followed_by(&table(longer)),
             // Where longer rows are turned alike, it is there twice.
-            both =
-                both.followed_by(&if let Longer::Listed(longer) = &self.longer { table(longer) } else { both.clone() });
+            _ => short.followed_by(&short),
         }
-        Self { table: both, ..self }
     }
 
     /// The angles of tokens, a place for each.
@@ -457,9 +479,53 @@ mod tests {
         assert_eq!(of(32, 20, false, [-15, -16, -17, -19, -20]), [15, 16, 20, 28, 31]);
     }
 
-    /// Positions behind the tables have the angles that longer tables would have, bit for bit.
+    fn positions(rotary: &Rotary, context_len: usize) -> Positions {
+        let rotary = Some(Turnings::new(rotary, context_len));
+        Positions { rotary, sinusoids: None, alibi: None, buckets: None }
+    }
+
+    fn n_positions(positions: &Positions) -> usize {
+        positions.rotary.as_ref().unwrap().tables.read().unwrap().n_positions
+    }
+
+    /// Tables of a long context are made as far as they are needed, once for all passes and threads, and have the angles that tables
+    /// of one pass have, bit for bit.
     #[test]
-    fn angles_go_on_beyond_the_tables() {
+    fn tables_grow_on_first_need() {
+        let long_rope = |original_context_len| RotaryScaling::LongRope {
+            short: vec![1.0, 1.5],
+            long: vec![2.0, 4.0],
+            original_context_len,
+            attention_factor: Some(1.1),
+        };
+        for scaling in [RotaryScaling::None, long_rope(1000), long_rope(8500), long_rope(9500)] {
+            let rotary = Rotary { scaling, local_theta: Some(9.0), ..Rotary::plain(100.0, 4) };
+            let positions = positions(&rotary, 20_000);
+            assert_eq!(n_positions(&positions), FIRST_TABLE_POSITIONS);
+            let rows = Rows::dense(9000, &[0; 9000]);
+            let (turnings, lens) = (positions.rotary.as_ref().unwrap(), document_lens(&rows));
+            let is_long = |len: usize| turnings.switch.is_some_and(|switch| len > switch.len);
+            let tables = turnings.both(|turning| turning.table_of(&rows.positions, &lens, &is_long));
+            let own = Angles { places: (0..9000).collect(), tables: Some(tables) };
+            let expected = [false, true].map(|is_local| turned_by(&positions, &own, is_local));
+            let check = || [false, true].map(|is_local| turned(&positions, 9000, is_local)) == expected;
+            let checks = std::thread::scope(|scope| [0; 3].map(|_| scope.spawn(check)).map(|one| one.join().unwrap()));
+            assert_eq!((checks, n_positions(&positions)), ([true; 3], 16_384), "{rotary:?}");
+            // What is kept is what later passes use: here, angles twice as large.
+            turnings.tables.write().unwrap().of_layers =
+                turnings.both(|turning| turning.table(16_384, turnings.switch.is_some()).amplified(2.0));
+            let twice = expected.each_ref().map(|values| values.iter().map(|x| 2.0 * x).collect::<Vec<f32>>());
+            assert!([false, true].map(|is_local| turned(&positions, 9000, is_local)) == twice, "{rotary:?}");
+            turned(&positions, 16_385, false);
+            assert_eq!(n_positions(&positions), 20_000, "no further than the context");
+            turned(&positions, 20_001, false);
+            assert_eq!(n_positions(&positions), 32_768, "unless a row is");
+        }
+    }
+
+    /// Positions behind the context have the angles that those of a longer one would have, bit for bit.
+    #[test]
+    fn angles_go_on_beyond_the_context() {
         let long_rope = RotaryScaling::LongRope {
             short: vec![1.0, 1.5],
             long: vec![2.0, 4.0],
@@ -468,10 +534,7 @@ mod tests {
         };
         for scaling in [RotaryScaling::None, RotaryScaling::Linear { factor: 3.0 }, long_rope] {
             let rotary = Rotary { scaling, local_theta: Some(9.0), ..Rotary::plain(100.0, 4) };
-            let [short, long] = [8, 16].map(|context_len| Positions {
-                rotary: Some(RotaryTables::new(&rotary, context_len)),
-                ..Positions { rotary: None, sinusoids: None, alibi: None, buckets: None }
-            });
+            let [short, long] = [8, 16].map(|context_len| positions(&rotary, context_len));
             for is_local in [false, true] {
                 for n in [5, 8, 9, 13] {
                     let turned = [&short, &long].map(|positions| turned(positions, n, is_local));
@@ -483,9 +546,12 @@ mod tests {
 
     /// What n tokens of ones become.
     fn turned(positions: &Positions, n: usize, is_local: bool) -> Vec<f32> {
-        let device = Device::cpu(1);
-        let angles = positions.angles(&Rows::dense(n, &vec![0; n]));
-        let spec = positions.rotary(&angles, 0..1, 4, is_local).unwrap();
+        turned_by(positions, &positions.angles(&Rows::dense(n, &vec![0; n])), is_local)
+    }
+
+    fn turned_by(positions: &Positions, angles: &Angles, is_local: bool) -> Vec<f32> {
+        let (device, n) = (Device::cpu(1), angles.places.len());
+        let spec = positions.rotary(angles, 0..1, 4, is_local).unwrap();
         let ones = Var::constant(Tensor::from_f32(&device, [n, 4], &vec![1.0; 4 * n]));
         rotary(&Tape::inference(&device), ones, &angles.places, &spec).into_tensor().to_vec()
     }

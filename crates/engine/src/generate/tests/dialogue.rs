@@ -1,6 +1,7 @@
 //! Turn by turn, each answer is that of the whole text read at once.
 
 use super::models::{CONTEXT_LEN, VOCAB_SIZE, decoders, model, plain, tokens};
+use crate::config::{ModelConfig, Position, Rotary, RotaryScaling};
 use crate::generate::{Answer, Dialogue, Event, Finish, Request, Sampling, WhenFull, generate_naively};
 use crate::model::Transformer;
 use genera_tensor::{DType, Device};
@@ -35,17 +36,31 @@ fn assert_as_naive(model: &Transformer, answer: &Answer, request: Request) {
     assert!(answer.logprobs.iter().zip(&expected.logprobs).all(close), "{answer:?}, expected {expected:?}");
 }
 
+/// Whether the texts are read at once or in parts, shorter than the length beyond which some models turn all of a text otherwise
+/// or longer.
 #[test]
 fn what_was_read_is_not_read_again() {
-    for (name, config) in decoders() {
-        let model = model(&config, DType::F32, &Device::cpu(2));
+    let scaling = RotaryScaling::Dynamic { factor: 4.0 };
+    let dynamic = Position::Rotary(Rotary { scaling, ..Rotary::plain(100.0, 4) });
+    // Its texts grow past the context.
+    let dynamic = ModelConfig { position: dynamic, context_len: 7, ..plain() };
+    let configs: Vec<_> = decoders().into_iter().chain([("dynamic scaling", dynamic)]).collect();
+    assert_eq!(configs.iter().filter(|(name, _)| ["long rope", "dynamic scaling"].contains(name)).count(), 2);
+    for ((name, config), part_len) in
+        configs.iter().flat_map(|config| [2, 3, 9, 512].map(|part_len| (config, part_len)))
+    {
+        let model = model(config, DType::F32, &Device::cpu(2));
+        let when_full = if config.context_len < CONTEXT_LEN { WhenFull::GoOn } else { WhenFull::Stop };
+        let request = |prompt: &[TokenId], seed: u64| Request { when_full, ..request(prompt, seed) };
         let mut dialogue = Dialogue::new(&model);
+        dialogue.part_len = part_len;
+        let about = |n_kept: usize| format!("{name}, parts of {part_len}: {n_kept}");
         let mut text = tokens(5, 1);
         for turn in 0..3 {
             let (answer, n_kept) = ask(&mut dialogue, request(&text, turn));
             let n_new = if turn == 0 { 5 } else { 3 };
             // The last token of the answer was chosen, but not read.
-            assert!(n_kept == text.len() - n_new || model.switch().is_some(), "{name}: {n_kept} of {}", text.len());
+            assert!(n_kept == text.len() - n_new || model.switch().is_some(), "{}", about(n_kept));
             assert_as_naive(&model, &answer, request(&text, turn));
             text.extend(&answer.tokens);
             text.extend(tokens(2, 50 + turn));
@@ -54,9 +69,14 @@ fn what_was_read_is_not_read_again() {
         let other = [&text[..3], &tokens(4, 90)].concat();
         for text in [&other, &text[..6].to_vec(), &text[..6].to_vec()] {
             let (answer, n_kept) = ask(&mut dialogue, request(text, 9));
-            assert!(n_kept < text.len() && (n_kept >= 3 || model.switch().is_some()), "{name}: {n_kept}");
+            assert!(n_kept < text.len() && (n_kept >= 3 || model.switch().is_some()), "{}", about(n_kept));
             assert_as_naive(&model, &answer, request(text, 9));
         }
+        // All of a text that is long from the start.
+        let mut dialogue = Dialogue::new(&model);
+        dialogue.part_len = part_len;
+        let (answer, _) = ask(&mut dialogue, request(&tokens(13, 7), 5));
+        assert_as_naive(&model, &answer, request(&tokens(13, 7), 5));
     }
 }
 

@@ -196,6 +196,27 @@ fn samples_of_one_prompt_share_what_was_read() {
     }
 }
 
+/// What the first has read by the time the second gets its share, too little to wait for, is reused all the same.
+#[test]
+fn what_is_reused_is_counted_when_reading_begins() {
+    let model = long_model(DType::F32);
+    let mut generator = Generator::new(&model, Limits { n_prefill_tokens: 50, ..Limits::default() });
+    let first = tokens(100, 1);
+    let second = [&first[..20], &tokens(30, 2)].concat();
+    for (prompt, seed) in [(&first, 0), (&second, 1)] {
+        generator.submit(request(prompt.clone(), seed)).expect("a valid request");
+    }
+    let mut told = Vec::new();
+    let answers = generator.run(|event| {
+        if let Event::Begun { id, n_reused } = event {
+            told.push((id.0, *n_reused));
+        }
+        ControlFlow::Continue(())
+    });
+    assert_eq!((told, generator.n_reused()), (vec![(0, 0), (1, 20)], 20));
+    assert_eq!(bits(&answers[1]), bits(&alone(&model, request(second, 1))));
+}
+
 #[test]
 fn a_request_is_told_what_of_its_prompt_was_read_before() {
     let model = long_model(DType::F32);
