@@ -1,11 +1,13 @@
 //! A recipe, as a person might write it or a file might be damaged.
 #![no_main]
 
+mod seed;
+
 use genera_engine::recipe::{Reasons, Recipe};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
-    let Ok(mut recipe) = Recipe::parse(text) else { return };
+    let Some(mut recipe) = seed::read(Recipe::parse(text)) else { return };
     let mut reasons = Reasons::default();
     if recipe.complete(&mut reasons).is_err() {
         return;

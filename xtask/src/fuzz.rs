@@ -1,36 +1,14 @@
 //! `cargo xtask fuzz SECONDS [TARGET...]`: every reader of files from outside, given damaged ones.
 
+mod seeds;
+
 use crate::process::{output, root, run, run_with};
-use Part::{Bytes, Of};
+use seeds::{Part, TARGETS};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The targets, and what they start from: each the contents of a run's files and bytes, one behind the other.
-const TARGETS: [(&str, &[&[Part]]); 16] = [
-    ("recipe", &[&[Of("recipe.toml")]]),
-    ("shard", &[&[Of("data/train.shard")], &[Of("data/validation.shard")]]),
-    ("checkpoint", &[&[Of("checkpoints/step-000002/manifest.json")]]),
-    ("tokenizer", &[&[Bytes(b"\0"), Of("data/tokenizer.json"), Bytes(b"\0a cat sat")]]),
-    ("safetensors", &[&[Of("checkpoints/step-000002/model.safetensors")], &[Of("model/model.safetensors")]]),
-    ("gguf", &[&[Of("model.gguf")], &[Of("small.gguf")]]),
-    ("chat_template", &[]),
-    ("torch", &[]),
-    (
-        "adapter",
-        &[&[
-            Bytes(br#"{"peft_type": "LORA", "r": 1, "lora_alpha": 2, "bias": "none", "target_modules": ["q_proj"]}"#),
-            Bytes(b"\0"),
-            Of("model/model.safetensors"),
-        ]],
-    ),
-    ("messages", &[]),
-    ("table", &[]),
-    ("wire", &[]),
-    ("gan", &[]),
-    ("molecule", &[]),
-    ("structures", &[]),
-    ("pickled", &[]),
-];
+/// Longest input, in bytes. Of a longer file the fuzzer would take the beginning alone, which ends at its header.
+const MAX_LEN: usize = 1 << 16;
 
 /// Runs each target, or those named, for `seconds`; the first that finds something ends it.
 ///
@@ -46,57 +24,67 @@ pub fn run_targets(seconds: &str, names: &[&str]) -> Result<(), String> {
     if output("cargo", &["fuzz", "--version"]).is_err() {
         return Err("cargo-fuzz is not installed; run: cargo install --locked cargo-fuzz".into());
     }
-    let seeds = seed_run()?;
+    let runs = seed_runs()?;
     for (target, start) in TARGETS.into_iter().filter(|(target, _)| names.is_empty() || names.contains(target)) {
-        let corpus = root().join("fuzz/corpus").join(target);
-        fs::create_dir_all(&corpus).map_err(|error| format!("{}: {error}", corpus.display()))?;
-        for (i, parts) in start.iter().enumerate() {
-            let content: Result<Vec<Vec<u8>>, String> = parts.iter().map(|part| part.read(&seeds)).collect();
-            let to = corpus.join(format!("seed-{i}"));
-            fs::write(&to, content?.concat()).map_err(|error| format!("{}: {error}", to.display()))?;
+        let seeds = write_seeds(target, start, &runs)?;
+        let fuzz = |more: &[&str], environment: &[(&str, &str)]| {
+            let arguments = [&["fuzz", "run", "--sanitizer", "none", target], more, &["-timeout=20"]].concat();
+            run_with("cargo", &arguments, &[&[("RUSTC_BOOTSTRAP", "1")], environment].concat())
+        };
+        if !seeds.is_empty() {
+            // Each is read once, and must be sound.
+            let seeds: Vec<&str> = seeds.iter().map(String::as_str).collect();
+            fuzz(&[&seeds[..], &["--"]].concat(), &[("FUZZ_SEEDS", "1")])?;
         }
-        let limit = format!("-max_total_time={seconds}");
-        let arguments = ["fuzz", "run", "--sanitizer", "none", target, "--", &limit, "-max_len=65536", "-timeout=20"];
-        run_with("cargo", &arguments, &[("RUSTC_BOOTSTRAP", "1")])?;
+        fuzz(&["--", &format!("-max_total_time={seconds}"), &format!("-max_len={MAX_LEN}")], &[])?;
     }
     Ok(())
 }
 
-/// What a file that a target starts from is made of.
-#[derive(Clone, Copy)]
-enum Part {
-    /// A file of the run.
-    Of(&'static str),
-    /// These bytes.
-    Bytes(&'static [u8]),
-}
-
-impl Part {
-    fn read(&self, run: &Path) -> Result<Vec<u8>, String> {
-        match self {
-            Of(file) => fs::read(run.join(file)).map_err(|error| format!("{file}: {error}")),
-            Bytes(bytes) => Ok(bytes.to_vec()),
+/// Puts what a target starts from into its corpus; gives the paths.
+fn write_seeds(target: &str, start: &[&[Part]], runs: &Path) -> Result<Vec<String>, String> {
+    let corpus = root().join("fuzz/corpus").join(target);
+    fs::create_dir_all(&corpus).map_err(|error| format!("{}: {error}", corpus.display()))?;
+    let write = |(i, parts): (usize, &&[Part])| {
+        let (to, content) = (corpus.join(format!("seed-{i}")), Part::joined(parts, runs)?);
+        if content.len() > MAX_LEN {
+            let n = content.len();
+            return Err(format!(
+                "seed {i} of {target} has {n} bytes, and an input has at most {MAX_LEN}; make the model in fuzz.rs smaller"
+            ));
         }
-    }
+        fs::write(&to, content).map_err(|error| format!("{}: {error}", to.display()))?;
+        Ok(to.display().to_string())
+    };
+    start.iter().enumerate().map(write).collect()
 }
 
-/// A run of two steps, whose files are whole, and its model in two GGUF files.
-fn seed_run() -> Result<PathBuf, String> {
+/// A run of two steps, `first`, whose files are whole, its model in two GGUF files, and `tuned`, which learned an adapter to it. The
+/// sizes of the model are also those in the target `adapter`.
+fn seed_runs() -> Result<PathBuf, String> {
     let path = root().join("target/fuzz-seeds");
-    let file = |name: &str| path.join(name).display().to_string();
+    if path.join("tuned/adapter").exists() {
+        return Ok(path);
+    }
+    let fail = |error: std::io::Error| format!("{}: {error}", path.display());
+    if path.exists() {
+        fs::remove_dir_all(&path).map_err(fail)?;
+    }
+    fs::create_dir_all(&path).map_err(fail)?;
+    fs::write(path.join("tune.txt"), "A cat sat, and a dog ran after it.\n".repeat(200)).map_err(fail)?;
     let genera =
         |arguments: &[&str]| run("cargo", &[&["run", "--quiet", "--package", "genera", "--"], arguments].concat());
-    if !path.join("small.gguf").exists() {
-        let set =
-            ["data.n_examples=200", "tokenizer.vocab_size=300", "model.d_model=32", "model.n_heads=1", "train.steps=2"];
-        let set = set.map(|set| ["--set", set]);
-        let (run, model, small) = (path.display().to_string(), file("model.gguf"), file("small.gguf"));
-        if path.exists() {
-            fs::remove_dir_all(&path).map_err(|error| format!("{run}: {error}"))?;
-        }
-        genera(&[&["train", "recipes/quickstart.toml", "--run", &run], set.as_flattened()].concat())?;
-        genera(&["export", "--model", &run, "--to", "gguf", &model])?;
-        genera(&["quantize", "--no-perplexity", "--model", &run, "--to", "q4_0", &small])?;
-    }
+    let [first, tuned, text, model, small] =
+        ["first", "tuned", "tune.txt", "model.gguf", "small.gguf"].map(|name| path.join(name).display().to_string());
+    // Rows of d_ff are whole blocks of q4_0.
+    let sizes =
+        ["model.n_layers=1", "model.d_model=16", "model.n_heads=1", "model.d_ff=32", "tokenizer.vocab_size=300"];
+    let sizes = [&sizes[..], &["data.n_examples=100", "train.steps=2"]].concat();
+    let sizes: Vec<&str> = sizes.into_iter().flat_map(|size| ["--set", size]).collect();
+    genera(&[&["train", "recipes/quickstart.toml", "--run", &first], &sizes[..]].concat())?;
+    genera(&["export", "--model", &first, "--to", "gguf", &model])?;
+    genera(&["quantize", "--no-perplexity", "--model", &first, "--to", "q4_0", &small])?;
+    let steps = ["--lora", "1", "--set", "train.steps=2", "--run", &tuned];
+    genera(&[&["train", "--base", &first, "--data", &text], &steps[..]].concat())?;
     Ok(path)
 }

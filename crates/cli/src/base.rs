@@ -6,7 +6,7 @@ use crate::{hub, model};
 use genera_engine::checkpoint::latest_good;
 use genera_engine::model::{Pooling, Transformer};
 use genera_engine::recipe::Recipe;
-use genera_engine::weights::gguf::files_of;
+use genera_engine::weights::gguf::Reader;
 use genera_engine::weights::{LoraSettings, PublishedGeneration, Purpose, SpecialIds, attach_new, read_generation};
 use genera_modality::Codebook;
 use genera_tensor::{DType, Device};
@@ -188,7 +188,12 @@ fn special_file(run: &RunDirectory) -> PathBuf {
 /// names, of a run what its newest checkpoint says of itself.
 fn checksum(path: &Path) -> Outcome<String> {
     let files = if path.is_file() {
-        files_of(path)
+        {
+            let _ = Reader::open(path)?;
+            let name = path.to_str().unwrap();
+            genera_engine::weights::gguf::PartName::of(name)
+                .map_or_else(|| vec![path.to_owned()], |n| n.all().map(PathBuf::from).collect())
+        }
     } else if path.join("manifest.json").is_file() {
         vec![path.join("manifest.json")]
     } else if path.join("recipe.toml").is_file() {

@@ -2,10 +2,68 @@
 //! when somebody ends the program.
 
 use crate::failure::{Failure, Outcome};
+use crate::model::check_gguf_name;
 use crate::run::interrupt::Interrupt;
 use crate::show::{number, word};
+use genera_engine::weights::{hold_names, unfinished, unfinished_files};
 use std::fs;
+use std::mem;
 use std::path::{Path, PathBuf};
+
+/// A file or a directory that a model is to be written to.
+pub struct Destination<'o> {
+    output: &'o Path,
+    /// The directory itself, or the one that the file is to be in.
+    directory: &'o Path,
+    /// Where its files are before they are whole.
+    unfinished: Vec<PathBuf>,
+}
+
+impl<'o> Destination<'o> {
+    /// A GGUF file.
+    ///
+    /// # Errors
+    /// When it is there already or has another ending, or its directory is missing or cannot be written to.
+    pub fn gguf(output: &'o Path) -> Outcome<Self> {
+        refuse_taken(output, output.exists())?;
+        check_gguf_name(output)?;
+        Self::writable(output, directory_of(output)?, vec![unfinished(output)])
+    }
+
+    /// A directory in the Hugging Face layout. What an export left in it that was ended is gone over again.
+    ///
+    /// # Errors
+    /// When it holds anything else, or cannot be written to.
+    pub fn hf(output: &'o Path) -> Outcome<Self> {
+        let unfinished = unfinished_files(output);
+        let is_other = |entry: fs::DirEntry| !unfinished.contains(&entry.path());
+        let holds_others = fs::read_dir(output).is_ok_and(|entries| entries.flatten().any(is_other));
+        refuse_taken(output, output.is_file() || holds_others)?;
+        Self::writable(output, output, unfinished)
+    }
+
+    fn writable(output: &'o Path, directory: &'o Path, unfinished: Vec<PathBuf>) -> Outcome<Self> {
+        check_writable(directory)?;
+        Ok(Self { output, directory, unfinished })
+    }
+
+    /// Before anything is written: refuses what there is no room for. From here on Ctrl-C or a signal removes what is unfinished
+    /// and says what is left.
+    ///
+    /// # Errors
+    /// When fewer than `n_needed` bytes are free, or the system does not let us listen.
+    pub fn begin(self, n_needed: u64) -> Outcome<()> {
+        check_room(self.directory, n_needed, "written", "name a place on another disk")?;
+        clear_at_end(self.output, self.unfinished)
+    }
+}
+
+fn refuse_taken(output: &Path, is_taken: bool) -> Outcome<()> {
+    if is_taken {
+        return Err(Failure::new(format!("{} is there already; name a new one", output.display())));
+    }
+    Ok(())
+}
 
 /// Refuses to begin with what the disk cannot hold.
 ///
@@ -34,7 +92,7 @@ pub fn lacking(directory: &Path, n_needed: u64) -> Option<u64> {
 ///
 /// # Errors
 /// When the system does not let this user write.
-pub fn check_writable(directory: &Path) -> Outcome<()> {
+fn check_writable(directory: &Path) -> Outcome<()> {
     let place = standing(directory);
     tempfile::tempfile_in(place).map(drop).map_err(|error| {
         let why = error.get_ref().map_or_else(|| error.kind().to_string(), ToString::to_string);
@@ -46,7 +104,7 @@ pub fn check_writable(directory: &Path) -> Outcome<()> {
 ///
 /// # Errors
 /// When it is not there.
-pub fn directory_of(file: &Path) -> Outcome<&Path> {
+fn directory_of(file: &Path) -> Outcome<&Path> {
     let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if directory.exists() {
         return Ok(directory);
@@ -59,15 +117,17 @@ pub fn directory_of(file: &Path) -> Outcome<&Path> {
     )))
 }
 
-/// Where Ctrl-C or a signal ends the program, removes what of `output`, a file or a directory, is unfinished then, and says what
+/// Where Ctrl-C or a signal ends the program, removes what is `unfinished` then of `output`, a file or a directory, and says what
 /// is left.
 ///
 /// # Errors
 /// When the system does not let us listen.
-pub fn clear_at_end(output: &Path) -> Outcome<()> {
+fn clear_at_end(output: &Path, unfinished: Vec<PathBuf>) -> Outcome<()> {
     let (output, was_there) = (output.to_owned(), output.exists());
     Interrupt::end_at_once(move || {
-        for path in unfinished(&output) {
+        // Never given back: who writes would begin the next file behind us, or end the process with an error about this one.
+        mem::forget(hold_names());
+        for path in &unfinished {
             // There is nothing left to do about errors.
             let _ = fs::remove_file(path);
         }
@@ -85,19 +145,6 @@ pub fn clear_at_end(output: &Path) -> Outcome<()> {
             _ => eprintln!("genera: stopped; nothing of {output_name} is left"),
         }
     })
-}
-
-/// What is being written, or was when a program was killed, of a file or a directory.
-fn unfinished(output: &Path) -> Vec<PathBuf> {
-    let mut beside = output.to_owned();
-    beside.as_mut_os_string().push(".part");
-    let inside = fs::read_dir(output).into_iter().flatten().flatten().map(|entry| entry.path());
-    inside.filter(|path| is_unfinished(path)).chain([beside]).collect()
-}
-
-/// Whether a file is one that is not finished, by its name.
-pub fn is_unfinished(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "part")
 }
 
 /// The nearest of a path and what is above it that is there.
@@ -134,6 +181,27 @@ mod tests {
         if let Err(message) = refused {
             assert!(message.contains("fetched, but only") && message.contains("set HF_HOME"), "{message}");
         }
+    }
+
+    /// What others left unfinished is theirs.
+    #[test]
+    fn a_directory_with_other_files_is_taken() {
+        let directory = tempfile::tempdir().unwrap();
+        let out = directory.path().join("out");
+        assert!(Destination::hf(&out).is_ok());
+        fs::create_dir(&out).unwrap();
+        fs::write(out.join("model.safetensors.part"), "").unwrap();
+        let ours = Destination::hf(&out).map(|destination| destination.unfinished);
+        assert!(ours.is_ok_and(|ours| ours.iter().all(|path| path.starts_with(&out))));
+        for other in ["movie.mkv.part", "model.safetensors"] {
+            fs::write(out.join(other), "").unwrap();
+            let refused = Destination::hf(&out).err().expect("the directory holds another file");
+            assert!(refused.message().contains("is there already"), "{refused:?}");
+            fs::remove_file(out.join(other)).unwrap();
+        }
+        fs::write(directory.path().join("a.gguf"), "").unwrap();
+        assert!(Destination::gguf(&directory.path().join("a.gguf")).is_err());
+        assert!(Destination::gguf(&directory.path().join("a.bin")).is_err());
     }
 
     #[test]

@@ -169,6 +169,7 @@ fn ctrl_c_leaves_no_unfinished_file() {
     let set = ["train.steps=2", "tokenizer.kind=bpe", "tokenizer.vocab_size=300"].map(|set| ["--set", set]);
     bench.run(&[&["train", "tiny.toml", "--run", "run"], set.as_flattened()].concat());
     std::fs::create_dir(bench.path("out")).unwrap();
+    bench.write("out.part", "somebody else's");
     for (command, to, place, part) in [
         ("quantize", "f32", "out.gguf", "out.gguf.part"),
         ("export", "gguf", "out.gguf", "out.gguf.part"),
@@ -188,6 +189,7 @@ fn ctrl_c_leaves_no_unfinished_file() {
         assert!(said.contains(&format!("stopped; nothing of {place} is left")), "{said}");
         assert!(!bench.path(part).exists() && !bench.path("out.gguf").exists());
     }
+    assert_eq!(bench.read_text("out.part"), "somebody else's");
 }
 
 #[test]

@@ -397,9 +397,25 @@ fn what_learned_from_conversations_is_quantised() {
     bench.write("one.txt", "3");
     let refused = bench.refusal(&["quantize", "--model", "run", "--to", "q8_0", "e.gguf", "--text", "one.txt"]);
     assert!(refused.contains("at least two") && !bench.path("e.gguf").exists(), "{refused}");
+    // What cannot be read is said before the model is.
+    bench.write("broken.jsonl", "{\"text\": ");
+    std::fs::create_dir(bench.path("empty")).unwrap();
+    for text in ["broken.jsonl", "empty", "missing.txt"] {
+        let refused = bench.refusal(&["quantize", "--model", "run", "--to", "q8_0", "e.gguf", "--text", text]);
+        assert!(refused.contains(text) && !refused.contains("reading run"), "{refused}");
+    }
+    // Without a chat template a text counts, whatever stands beside it.
+    bench.write("beside.jsonl", "{\"text\": \"3 birds sat on 4 trees\", \"messages\": []}\n".repeat(40));
+    let beside = ["quantize", "--model", "first", "--to", "q8_0", "f.gguf", "--text", "beside.jsonl"];
+    assert!(bench.run(&beside).contains("perplexity"));
     assert!(bench.run(&["quantize", "--help"]).contains("q4_k"));
     bench.run(&["export", "--model", "base", "--to", "hf", "--dtype", "bf16", "half"]);
     bench.run(&["export", "--model", "half", "--to", "gguf", "half.gguf"]);
+    // A file that is a whole model is that whatever its name is.
+    std::fs::copy(bench.path("half.gguf"), bench.path("half-00001-of-00002.gguf")).unwrap();
+    let named = ["train", "--base", "half-00001-of-00002.gguf", "--data", "chat.jsonl", "--set", "train.steps=1"];
+    bench.run(&with(&[&named, &["--lora", "2", "--run", "named"]]));
+    assert_eq!(logits(&bench, &["named"]).len(), logits(&bench, &["half.gguf"]).len());
     let general = |file: &str, key: &str| match Reader::open(&bench.path(file)).unwrap().metadata().get(key) {
         Some(Value::Text(text)) => text.clone(),
         other => format!("{other:?}"),

@@ -188,6 +188,23 @@ fn a_directory_keeps_its_own_card() {
     assert_eq!(names(&puller.bench.path("there")), ["tokenizer.json"]);
 }
 
+/// Its tokenizer is inside.
+#[test]
+fn the_only_gguf_file_in_a_directory_is_the_model() {
+    let parts = ["q/a-00001-of-00002.gguf", "q/a-00002-of-00002.gguf"];
+    for (files, model) in [(&["a.gguf"][..], "here/a.gguf"), (&parts[..], "here/q/a-00001-of-00002.gguf")] {
+        let files: Vec<_> = files.iter().chain(&["config.json"]).map(|name| (*name, vec![1; 10])).collect();
+        let puller = Puller::new(&files, Behaviour::default());
+        let printed = puller.run(&["pull", "hf:org/name", "here"]);
+        assert!(printed.contains(&format!("genera generate --model {model} ")), "{printed}");
+        assert!(!printed.contains("no tokenizer"), "{printed}");
+        puller.refuses(&["inspect", model], &[model, "not a sound GGUF file"]);
+        let report: serde_json::Value =
+            serde_json::from_str(&puller.run(&["pull", "hf:org/name", "here", "--json"])).unwrap();
+        assert_eq!(report["path"], model);
+    }
+}
+
 #[test]
 fn one_file_of_several_is_named() {
     let files = [("a.gguf", vec![1; 10]), ("q/b.gguf", vec![2; 20]), ("README.md", vec![3])];

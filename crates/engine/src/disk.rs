@@ -3,9 +3,20 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Held while something gets a name. It is one for the whole process, as is the end of it.
+static NAMES: Mutex<()> = Mutex::new(());
+
+/// As long as this is held, no export begins a file, gives one that is whole its name, or makes a directory; it waits. For who
+/// clears away what is unfinished before the process ends.
+pub fn hold_names() -> MutexGuard<'static, ()> {
+    NAMES.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Makes a directory and those above it, and forces their names to the disk.
 pub(crate) fn make_dir(dir: &Path) -> io::Result<()> {
+    let _names = hold_names();
     let is_missing = |dir: &&Path| !dir.as_os_str().is_empty() && !dir.exists();
     let missing: Vec<&Path> = dir.ancestors().take_while(is_missing).collect();
     fs::create_dir_all(dir)?;

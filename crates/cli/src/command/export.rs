@@ -2,8 +2,8 @@
 
 use super::Common;
 use super::quantize::nearest_format;
-use crate::destination::{self, is_unfinished};
-use crate::failure::{Failure, Outcome, While};
+use crate::destination::Destination;
+use crate::failure::{Outcome, While};
 use crate::provenance::{self, Provenance};
 use crate::show::number;
 use crate::{machine, model};
@@ -13,7 +13,6 @@ use clap::{Arg, Command, ValueEnum};
 use genera_engine::weights::{CardFacts, Purpose, bytes_as, export_gguf, export_hf, format_of_matrices};
 use genera_tensor::quant::Format;
 use std::ffi::OsStr;
-use std::fs::ReadDir;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -105,23 +104,14 @@ impl Stored {
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
     let Arguments { model: path, adapter, to, dtype, output } = arguments;
     let dtype = dtype.map(Stored::format);
-    if is_taken(&output, to) {
-        return Err(Failure::new(format!("{} is there already; name a new one", output.display())));
-    }
-    let directory = match to {
-        Layout::Hf => &output,
-        Layout::Gguf => {
-            model::check_gguf_name(&output)?;
-            destination::directory_of(&output)?
-        }
+    let destination = match to {
+        Layout::Hf => Destination::hf(&output)?,
+        Layout::Gguf => Destination::gguf(&output)?,
     };
-    destination::check_writable(directory)?;
     let device = machine::device(common.threads);
     let loaded = model::load(&path, adapter.as_deref(), Purpose::Export, &device)?;
     let format = dtype.unwrap_or_else(|| format_of_matrices(loaded.transformer.params()));
-    let n_needed = bytes_as(loaded.transformer.params(), dtype) as u64;
-    destination::check_room(directory, n_needed, "written", "name a place on another disk")?;
-    destination::clear_at_end(&output)?;
+    destination.begin(bytes_as(loaded.transformer.params(), dtype) as u64)?;
     let provenance = Provenance::of(&loaded, &path, adapter.is_some())?;
     let (name, origin) = (provenance::name(&path), provenance.origin.clone());
     let note = match to {
@@ -144,12 +134,6 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
         println!("wrote {} ({}, {})", output.display(), format.name(), number::bytes_of_file(n_bytes));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Whether something would be overwritten. What an export left that was ended is none: it is gone over again.
-fn is_taken(output: &Path, to: Layout) -> bool {
-    let has_files = |entries: ReadDir| entries.flatten().any(|entry| !is_unfinished(&entry.path()));
-    output.is_file() || to == Layout::Gguf && output.exists() || std::fs::read_dir(output).is_ok_and(has_files)
 }
 
 /// Bytes of a file, or of those of a directory.

@@ -65,9 +65,11 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
         Some(out) => pull.fill_directory(out)?,
         None => pull.fill_cache(&cache)?,
     };
+    // Where nothing else came, the first GGUF file is the model.
+    let only_gguf = || files.first().map(|file| &file.path).filter(|path| crate::model::is_gguf(Path::new(path)));
     let path = match (&arguments.out, &file) {
         (Some(out), Some(file)) => out.join(file),
-        (Some(out), None) => out.clone(),
+        (Some(out), None) => only_gguf().map_or_else(|| out.clone(), |file| out.join(file)),
         (None, Some(file)) => cache.snapshot(&name, &listing.commit).join(file),
         (None, None) => cache.find(&name)?,
     };

@@ -1,7 +1,7 @@
 //! `genera quantize`: a model in a smaller GGUF file.
 
 use super::Common;
-use crate::destination;
+use crate::destination::Destination;
 use crate::failure::{Failure, Outcome, While};
 use crate::machine;
 use crate::model::{self, LoadedModel, SpeakingModel};
@@ -145,22 +145,15 @@ impl TypedValueParser for Formats {
 
 pub fn run(arguments: &Arguments, common: Common) -> Outcome {
     let (output, adapter) = (&arguments.output, arguments.adapter.as_deref());
-    if output.exists() {
-        return Err(Failure::new(format!("{} is there already; name a new file", output.display())));
-    }
-    model::check_gguf_name(output)?;
-    let directory = destination::directory_of(output)?;
-    destination::check_writable(directory)?;
-    // What is not there is said before the work.
+    let destination = Destination::gguf(output)?;
+    // What cannot be read is said before the work.
     if let Some(text) = &arguments.text {
-        std::fs::File::open(text).during(format!("cannot read --text {}", text.display()))?;
+        read_first(text, true).or_else(|_| read_first(text, false))?;
     }
     let device = machine::device(common.threads);
     eprintln!("reading {}", arguments.model.display());
     let loaded = model::load(&arguments.model, adapter, Purpose::Export, &device)?;
-    let n_needed = bytes_as(loaded.transformer.params(), Some(arguments.to)) as u64;
-    destination::check_room(directory, n_needed, "written", "name a file on another disk")?;
-    destination::clear_at_end(output)?;
+    destination.begin(bytes_as(loaded.transformer.params(), Some(arguments.to)) as u64)?;
     let before = loaded.transformer.params().blocks_in_files().first().copied();
     let before = before.filter(|_| arguments.to.coding().is_some());
     if let Some(before) = before {
@@ -218,6 +211,15 @@ pub fn run(arguments: &Arguments, common: Common) -> Outcome {
         );
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Reads the first document of a file, of which a model with a chat template may take other fields than one without.
+///
+/// # Errors
+/// When it cannot be read.
+fn read_first(text: &Path, has_template: bool) -> Outcome<()> {
+    scoring::documents(text, (None, None), &Text, has_template)?.0.next().transpose()?;
+    Ok(())
 }
 
 /// What perplexity is measured on.

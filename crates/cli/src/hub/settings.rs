@@ -37,25 +37,22 @@ impl Settings {
             return Err(Failure::new(format!("HF_ENDPOINT is '{endpoint}'; expected an address such as {ENDPOINT}")));
         }
         let home = home(variable);
-        let either = |name: &str, older: &str| variable(name).or_else(|| variable(older));
-        let cache = either("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE").map(PathBuf::from);
+        let set = |name: &'static str| Some((name, variable(name)?));
+        let cache = ["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"].into_iter().find_map(variable).map(PathBuf::from);
         let cache = cache.or_else(|| Some(home.as_ref()?.join("hub")));
         let cache =
             cache.ok_or_else(|| Failure::new("neither HF_HOME nor HOME says where models are kept; set HF_HOME"))?;
-        let is_on = |value: String| ["1", "on", "yes", "true"].contains(&value.to_ascii_lowercase().as_str());
-        let offline_by =
-            ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"].into_iter().find(|name| variable(name).is_some_and(is_on));
-        let token = match either("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN") {
-            Some(token) => Some(token),
+        let is_on = |value: &str| ["1", "on", "yes", "true"].contains(&value.to_ascii_lowercase().as_str());
+        // The first that is set decides, also where it says no.
+        let offline_by = ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"].into_iter().find_map(set);
+        let offline_by = offline_by.filter(|(_, value)| is_on(value)).map(|(name, _)| name);
+        let token = match ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"].into_iter().find_map(set) {
+            Some((name, token)) => sound(&token, name)?,
             None => {
                 let path = variable("HF_TOKEN_PATH").map(PathBuf::from).or_else(|| Some(home?.join("token")));
                 path.as_deref().map_or(Ok(None), token_in)?
             }
         };
-        let token = token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty());
-        if token.as_ref().is_some_and(|token| !token.bytes().all(|byte| byte.is_ascii_graphic())) {
-            return Err(Failure::new("the token in HF_TOKEN has characters that no token has; copy it again"));
-        }
         Ok(Self { endpoint: endpoint.trim_end_matches('/').to_owned(), cache, token, offline_by })
     }
 }
@@ -75,10 +72,20 @@ fn home(variable: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
 fn token_in(path: &Path) -> Outcome<Option<String>> {
     match std::fs::metadata(path) {
         Ok(found) if found.len() <= MAX_TOKEN_BYTES && found.is_file() => {
-            std::fs::read_to_string(path).map(Some).during(format!("cannot read the token in {}", path.display()))
+            let place = path.display();
+            sound(&std::fs::read_to_string(path).during(format!("cannot read the token in {place}"))?, place)
         }
         _ => Ok(None),
     }
+}
+
+/// A token without what stands around it; `None` where nothing is left. `place` is where it was found.
+fn sound(token: &str, place: impl fmt::Display) -> Outcome<Option<String>> {
+    let token = token.trim();
+    if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(Failure::new(format!("the token in {place} has characters that no token has; copy it again")));
+    }
+    Ok(Some(token.to_owned()).filter(|token| !token.is_empty()))
 }
 
 impl fmt::Debug for Settings {
@@ -122,7 +129,30 @@ mod tests {
         assert!(!format!("{all:?}").contains("\"t\""));
         assert!(settings(&[]).is_err());
         assert!(settings(&[("HOME", "/"), ("HF_ENDPOINT", "huggingface.co")]).is_err());
-        assert!(settings(&[("HOME", "/"), ("HF_TOKEN", "a\r\nb")]).is_err());
+    }
+
+    /// As in the Hugging Face library.
+    #[test]
+    fn the_first_variable_that_is_set_says_whether_the_hub_is_asked() {
+        for (hub, transformers, expected) in [("0", "1", None), ("1", "0", Some("HF_HUB_OFFLINE")), ("x", "1", None)] {
+            let variables = [("HOME", "/"), ("HF_HUB_OFFLINE", hub), ("TRANSFORMERS_OFFLINE", transformers)];
+            assert_eq!(settings(&variables).unwrap().offline_by, expected, "{variables:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_that_is_none_is_named_by_its_place() {
+        let home = tempfile::tempdir().unwrap();
+        let (path, file) = (home.path().to_str().unwrap(), home.path().join("token"));
+        std::fs::write(&file, "a b").unwrap();
+        for (variable, place) in [
+            (("HF_TOKEN", "a\r\nb"), "HF_TOKEN"),
+            (("HUGGING_FACE_HUB_TOKEN", "a b"), "HUGGING_FACE_HUB_TOKEN"),
+            (("HF_HOME", path), file.to_str().unwrap()),
+        ] {
+            let refused = settings(&[("HF_HOME", path), variable]).unwrap_err();
+            assert!(refused.message().starts_with(&format!("the token in {place} has characters")), "{refused:?}");
+        }
     }
 
     #[test]

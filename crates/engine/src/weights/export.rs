@@ -11,7 +11,7 @@ use super::pooling;
 use super::safetensors::{self, StoredType};
 use super::written::{Data, Written, format_of_matrices, split};
 use crate::config::ModelConfig;
-use crate::disk;
+use crate::disk::{self, hold_names};
 use crate::error::{Error, Result};
 use crate::model::Transformer;
 use crate::params::{EMBEDDING, ParamSpec, Params, layout};
@@ -20,7 +20,10 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// The files of every export; those of models of sentences have more.
+const FILES: [&str; 4] = ["model.safetensors", "generation_config.json", "README.md", "config.json"];
 
 /// What became of an export.
 #[derive(Clone, Debug, PartialEq)]
@@ -199,12 +202,27 @@ pub(super) fn write_json(path: &Path, map: &Map<String, Value>) -> Result<()> {
     })
 }
 
-/// Writes beside the file and takes its place only when all is on disk.
-pub(super) fn write_file(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+/// Where a file is written before it is whole.
+pub fn unfinished(path: &Path) -> PathBuf {
     let mut beside = path.to_owned();
     beside.as_mut_os_string().push(".part");
+    beside
+}
+
+/// Where the files of [`export_hf`] are before they are whole; what lies there was left by a process that was ended.
+pub fn unfinished_files(dir: &Path) -> Vec<PathBuf> {
+    FILES.iter().chain(&pooling::FILES).map(|file| unfinished(&dir.join(file))).collect()
+}
+
+/// Writes beside the file and takes its place only when all is on disk.
+pub(super) fn write_file(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+    let beside = unfinished(path);
+    let create = || {
+        let _names = hold_names();
+        File::create(&beside)
+    };
     let written = || -> io::Result<()> {
-        let mut out = BufWriter::new(File::create(&beside)?);
+        let mut out = BufWriter::new(create()?);
         write(&mut out)?;
         out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
         fs::rename(&beside, path)
@@ -214,4 +232,42 @@ pub(super) fn write_file(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::
         let _ = fs::remove_file(&beside);
         error_inside(source).unwrap_or_else(|source| Error::io("cannot write", path, source))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+    use std::thread;
+    use std::time::Duration;
+
+    /// Who clears away finds everything that was begun, and nothing comes behind it.
+    #[test]
+    fn no_file_begins_or_gets_its_name_while_names_are_held() {
+        const MOMENT: Duration = Duration::from_millis(100);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        let ((begun, has_begun), (go_on, may_go_on), (done, is_done)) = (channel(), channel::<()>(), channel());
+        let names = hold_names();
+        let to = path.clone();
+        let writer = thread::spawn(move || {
+            let written = write_file(&to, |out| {
+                begun.send(()).unwrap();
+                may_go_on.recv().unwrap();
+                out.write_all(b"whole")
+            });
+            done.send(()).unwrap();
+            written
+        });
+        assert!(has_begun.recv_timeout(MOMENT).is_err() && !unfinished(&path).exists());
+        drop(names);
+        has_begun.recv().unwrap();
+        let names = hold_names();
+        go_on.send(()).unwrap();
+        assert!(is_done.recv_timeout(MOMENT).is_err() && unfinished(&path).exists() && !path.exists());
+        drop(names);
+        writer.join().unwrap().unwrap();
+        assert!(!unfinished(&path).exists());
+        assert_eq!(fs::read(&path).unwrap(), b"whole");
+    }
 }

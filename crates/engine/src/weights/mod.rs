@@ -28,12 +28,13 @@ mod shards;
 pub mod torch;
 mod written;
 
+pub use crate::disk::hold_names;
 pub use adapter::{
     AdapterFacts, AdapterSummary, LoraSettings, SummaryConfig, TargetModules, attach_new, export_adapter, load_adapter,
 };
 pub use card::CardFacts;
 pub use config_json::{PublishedConfig, SpecialIds, read_config, read_generation};
-pub use export::{Exported, export_hf};
+pub use export::{Exported, export_hf, unfinished, unfinished_files};
 pub use express::architecture_of;
 pub use family::{FAMILIES, Family};
 pub use generation::PublishedGeneration;

@@ -14,6 +14,8 @@ use std::path::{Component, Path};
 const MODULES: &str = "modules.json";
 const OF_TEXTS: &str = "sentence_bert_config.json";
 const DIRECTORY: &str = "1_Pooling";
+/// The files that are written.
+pub(super) const FILES: [&str; 3] = ["1_Pooling/config.json", OF_TEXTS, MODULES];
 /// Most bytes of a list of modules.
 const MAX_BYTES: u64 = 1 << 16;
 /// Ways of pooling, and what begins their flags and names them.

@@ -18,7 +18,7 @@ mod write;
 pub use dialect::{DIALECTS, Dialect};
 pub use export::{GgufFacts, export_gguf};
 pub use header::{Texts, Value};
-pub use parts::{PartName, files_of};
+pub use parts::PartName;
 pub use reader::{Entry, Reader};
 pub use tokenizer::TokenizerFiles;
 

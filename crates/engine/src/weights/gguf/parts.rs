@@ -33,7 +33,7 @@ impl<'n> PartName<'n> {
 }
 
 /// The files of the model that a file is of by its name: itself alone, or all parts, be they there or not.
-pub fn files_of(path: &Path) -> Vec<PathBuf> {
+pub(super) fn files_of(path: &Path) -> Vec<PathBuf> {
     let name = path.file_name().and_then(|name| name.to_str()).and_then(PartName::of);
     name.map_or_else(|| vec![path.to_owned()], |name| name.all().map(|name| path.with_file_name(name)).collect())
 }

@@ -146,6 +146,11 @@ impl Reader {
         &self.parts[0].path
     }
 
+    /// The files that it is read from, in order.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.parts.iter().map(|part| part.path.as_path())
+    }
+
     /// What the file says about itself.
     pub fn metadata(&self) -> &BTreeMap<String, Value> {
         &self.metadata

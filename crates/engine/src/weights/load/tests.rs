@@ -6,6 +6,7 @@ use crate::weights::config_json::parse;
 use crate::weights::safetensors::{NamedView, Reader, write};
 use crate::weights::{
     CardFacts, GgufFacts, LoraSettings, Origin, PublishedGeneration, SpecialIds, attach_new, export_gguf, export_hf,
+    unfinished, unfinished_files,
 };
 use genera_tensor::quant::Format;
 use genera_tensor::{DType, Device, Gradients, Key, Tape, Tensor, View};
@@ -41,6 +42,27 @@ fn exported(model_type: &str, directory: &Path, device: &Device) {
     }
     export_hf(&model, directory, &SpecialIds::default(), &PublishedGeneration::default(), &CardFacts::default(), None)
         .unwrap();
+}
+
+/// All that an export may leave when it is ended is known.
+#[test]
+fn the_files_of_an_export_are_known() {
+    let (device, directory) = (Device::cpu(1), tempfile::tempdir().unwrap());
+    let config = small("llama");
+    let mut model = Transformer::new(config.clone(), initial_params(&config, 1, DType::F32, &device), &device);
+    model.set_pooling(Some(Pooling::default()));
+    let facts = (PublishedGeneration::default(), CardFacts::default());
+    export_hf(&model, directory.path(), &SpecialIds::default(), &facts.0, &facts.1, None).unwrap();
+    let files = |directory: &Path| {
+        let paths = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+        paths.filter(|path| path.is_file()).collect::<Vec<_>>()
+    };
+    let written = [files(directory.path()), files(&directory.path().join("1_Pooling"))].concat();
+    let mut expected: Vec<_> = written.iter().map(|path| unfinished(path)).collect();
+    let mut known = unfinished_files(directory.path());
+    expected.sort();
+    known.sort();
+    assert_eq!(known, expected);
 }
 
 /// An export says what it cannot hold.
