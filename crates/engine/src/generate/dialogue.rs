@@ -23,12 +23,21 @@ pub struct Dialogue<'m> {
     /// Whether the answer has its last token.
     is_complete: bool,
     scratch: Scratch,
+    /// Tokens that are read at once of a longer text.
+    pub(super) part_len: usize,
 }
 
 impl<'m> Dialogue<'m> {
     /// Nothing is read yet.
     pub fn new(model: &'m Transformer) -> Self {
-        Self { model, held: Held::default(), progress: None, is_complete: false, scratch: Scratch::default() }
+        Self {
+            model,
+            held: Held::default(),
+            progress: None,
+            is_complete: false,
+            scratch: Scratch::default(),
+            part_len: Limits::default().n_prefill_tokens,
+        }
     }
 
     /// Takes a request in the place of any before; gives the number of its prompt's tokens that need not be read again.
@@ -45,6 +54,20 @@ impl<'m> Dialogue<'m> {
         self.progress = Some(Progress::new(RequestId(0), request, self.model));
         self.is_complete = false;
         Ok(n_kept)
+    }
+
+    /// Reads the next part of a long text and gives how many tokens are left then; `None` where [`Self::step`] is to read the rest,
+    /// which is one part. Whoever steps at once has the same answer.
+    pub fn read_ahead(&mut self) -> Option<usize> {
+        let context = &self.progress.as_ref()?.context;
+        let n_common = self.n_common(context);
+        let is_in_parts = self.model.keeps(self.part_len, context.len());
+        let n_left = (context.len() - n_common).checked_sub(self.part_len).filter(|&n| n > 0 && is_in_parts)?;
+        let part = &context[n_common..n_common + self.part_len];
+        self.held.truncate(n_common);
+        read(self.model, &[part], std::slice::from_mut(&mut self.held.row), &[]);
+        self.held.tokens.extend_from_slice(part);
+        Some(n_left)
     }
 
     /// The answer goes on by a token, or ends; `None` when there is nothing to answer.
@@ -85,8 +108,7 @@ impl<'m> Dialogue<'m> {
         let rest = &context[n_common..];
         self.held.truncate(n_common);
         // A long text in parts, which memory need not hold at work together, unless they would be turned otherwise alone.
-        let part_len = Limits::default().n_prefill_tokens;
-        let n_at_once = if self.model.keeps(part_len, context.len()) { part_len } else { rest.len() };
+        let n_at_once = if self.model.keeps(self.part_len, context.len()) { self.part_len } else { rest.len() };
         let mut hidden = None;
         for part in rest.chunks(n_at_once) {
             hidden = Some(read(self.model, &[part], std::slice::from_mut(&mut self.held.row), &[]));
