@@ -13,13 +13,19 @@ use genera_engine::generate::{
     Rules, Sampling, WhenFull, beam_search_by_group,
 };
 use genera_engine::model::Transformer;
-use genera_engine::recipe::GenerateRecipe;
+use genera_engine::recipe::{GenerateRecipe, MAX_TOKENS};
 use genera_engine::weights::PublishedGeneration;
 use genera_modality::{AnswerStream, Chat, Modality};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::Instant;
+
+/// Temperature of the answer to a message where neither the model's recipe nor its authors say how tokens are chosen: answers,
+/// not poems.
+const TEMPERATURE: f32 = 0.7;
+/// The same for the share of probability that is chosen among.
+const TOP_P: f32 = 0.9;
 
 /// How answers are made.
 pub struct Settings {
@@ -58,15 +64,15 @@ impl Settings {
     pub fn of_recipe(recipe: &GenerateRecipe) -> Self {
         Self {
             n: 1,
-            max_tokens: recipe.max_tokens,
+            max_tokens: recipe.max_tokens(),
             when_full: WhenFull::Stop,
             reads_on: false,
-            sampling: sampling_of(recipe),
+            sampling: recipe.sampling(),
             rules: Rules::default(),
-            beam: (recipe.beam > 1).then_some(recipe.beam),
-            length_penalty: recipe.length_penalty as f32,
+            beam: Some(recipe.beam()).filter(|&n_beams| n_beams > 1),
+            length_penalty: recipe.length_penalty() as f32,
             ending: Ending::default(),
-            stop: recipe.stop.clone(),
+            stop: recipe.stop(),
             top_logprobs: 0,
             n_guesses: 0,
             system: None,
@@ -78,6 +84,23 @@ impl Settings {
     pub fn of_model(model: &LoadedModel) -> Self {
         let PublishedGeneration { rules, ending, .. } = &model.published;
         Self { rules: rules.clone(), ending: ending.unwrap_or_default(), ..Self::of_recipe(&model.defaults) }
+    }
+
+    /// The same of a message, in `chat` and elsewhere. What nobody chose is other than for a text: a soberer choice of tokens, and
+    /// the whole context for the answer.
+    pub fn of_message(model: &LoadedModel) -> Self {
+        let defaults = Self::of_model(model);
+        let sampling = match model.defaults.is_of_sampling() {
+            true => defaults.sampling,
+            false => Sampling { temperature: TEMPERATURE, top_p: TOP_P, ..defaults.sampling },
+        };
+        Self { sampling, max_tokens: model.defaults.max_tokens.unwrap_or(usize::MAX), ..defaults }
+    }
+
+    /// Tokens of an answer at most. One that may have the whole context still ends where there is no context to be full.
+    fn most_tokens(&self, when_full: WhenFull) -> usize {
+        let is_endless = self.max_tokens == usize::MAX && when_full != WhenFull::Stop;
+        if is_endless { MAX_TOKENS } else { self.max_tokens }
     }
 
     /// What happens when the context is full behind a prompt of so many tokens.
@@ -127,20 +150,6 @@ impl Settings {
     pub fn greedy() -> Self {
         let sampling = Sampling::greedy();
         Self { sampling, beam: None, ..Self::of_recipe(&GenerateRecipe::default()) }
-    }
-}
-
-/// The settings of a recipe's `[generate]` table.
-pub fn sampling_of(generate: &GenerateRecipe) -> Sampling {
-    Sampling {
-        temperature: generate.temperature as f32,
-        top_k: generate.top_k,
-        top_p: generate.top_p as f32,
-        min_p: generate.min_p as f32,
-        repetition_penalty: generate.repetition_penalty as f32,
-        presence_penalty: generate.presence_penalty as f32,
-        frequency_penalty: generate.frequency_penalty as f32,
-        ..Sampling::default()
     }
 }
 
@@ -535,7 +544,7 @@ pub fn request(model: &SpeakingModel<'_>, prompt: Vec<u32>, settings: &Settings,
     } else {
         Request::new(opening(model, prompt)?)
     };
-    request.max_tokens = settings.max_tokens;
+    request.max_tokens = settings.most_tokens(when_full);
     request.stop = model.stop_ids();
     request.sampling = settings.sampling.clone();
     request.rules = settings.rules.clone();
@@ -631,6 +640,7 @@ impl Waiting {
 }
 
 fn beams(model: &SpeakingModel<'_>, settings: &Settings, n_beams: usize, goes_on: bool) -> BeamSettings {
+    let when_full = if goes_on { WhenFull::GoOn } else { WhenFull::Stop };
     BeamSettings {
         n_beams,
         n_best: settings.n as usize,
@@ -638,7 +648,7 @@ fn beams(model: &SpeakingModel<'_>, settings: &Settings, n_beams: usize, goes_on
         ending: settings.ending,
         rules: settings.rules.clone(),
         repetition_penalty: settings.sampling.repetition_penalty,
-        max_tokens: settings.max_tokens.min(model.transformer.config().longest(goes_on) - 1),
+        max_tokens: settings.most_tokens(when_full).min(model.transformer.config().longest(goes_on) - 1),
         stop: model.stop_ids(),
         forbidden: model.forbidden(),
         goes_on,

@@ -2,12 +2,15 @@
 
 use crate::failure::{Failure, Outcome, While};
 use crate::run::directory::RunDirectory;
+use crate::show::word;
 use crate::{hub, model};
 use genera_engine::checkpoint::latest_good;
 use genera_engine::model::{Pooling, Transformer};
 use genera_engine::recipe::Recipe;
 use genera_engine::weights::gguf::Reader;
-use genera_engine::weights::{LoraSettings, PublishedGeneration, Purpose, SpecialIds, attach_new, read_generation};
+use genera_engine::weights::{
+    AdapterSummary, LoraSettings, PublishedGeneration, Purpose, SpecialIds, attach_new, read_generation,
+};
 use genera_modality::Codebook;
 use genera_tensor::{DType, Device};
 use serde::de::DeserializeOwned;
@@ -44,6 +47,7 @@ pub fn open(
         Some(run) => found(&name, run)?,
         None => hub::locate(Path::new(&name))?.into_owned(),
     };
+    refuse_adapter(path)?;
     let loaded = model::load(path, None, purpose, device)?;
     let mut codebook = loaded.codebook()?.clone();
     // A run that has begun has its template in its own files.
@@ -68,6 +72,27 @@ pub fn open(
         attach_new(&mut transformer, &settings)?;
     }
     Ok(Some(Base { transformer, codebook, special, generation }))
+}
+
+/// Refuses an adapter in the place of a model.
+fn refuse_adapter(path: &Path) -> Outcome<()> {
+    if !AdapterSummary::is_in(path) || ["config.json", "recipe.toml"].iter().any(|file| path.join(file).is_file()) {
+        return Ok(());
+    }
+    let run = path.parent().and_then(|run| RunDirectory::open(run).ok());
+    let adapter = word(path);
+    let way = match run.map(|run| word(run.path())) {
+        Some(run) => {
+            format!(
+                "tune the run that it belongs to (--base {run}), or merge it first: genera export --model {run} --to hf merged"
+            )
+        }
+        None => format!(
+            "merge it first (genera export --model BASE --adapter {adapter} --to hf merged; `genera inspect {adapter}` says which \
+             base), and tune what comes of that (--base merged)"
+        ),
+    };
+    Err(Failure::new(format!("{adapter} is an adapter, and a whole model is needed to start from: {way}")))
 }
 
 /// The base of a run by the path in its recipe. A relative one starts where the run was begun: here, or somewhere above its

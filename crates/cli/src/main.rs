@@ -30,10 +30,12 @@ mod stories;
 mod tables;
 mod talk;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use command::*;
 use failure::Outcome;
 use genera_tensor::backend::cpu::Isa;
+use std::num::{IntErrorKind, ParseFloatError, ParseIntError};
 use std::process::ExitCode;
 
 /// Learns what a data set is made of and makes new things like it.
@@ -98,8 +100,31 @@ fn main() -> ExitCode {
 
 /// What was asked for; wrong usage ends here.
 fn parsed() -> Arguments {
-    let matches = command().get_matches();
+    let matches = command().try_get_matches().unwrap_or_else(|error| with_expectation(error).exit());
     Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command()).exit())
+}
+
+/// A wrong value with what was expected, where the parser of numbers only says what it found.
+fn with_expectation(error: clap::Error) -> clap::Error {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    let source = std::error::Error::source(&error);
+    let whole = source.and_then(|source| source.downcast_ref::<ParseIntError>()).map(ParseIntError::kind);
+    let (Some(argument), Some(value)) = (text(ContextKind::InvalidArg), text(ContextKind::InvalidValue)) else {
+        return error;
+    };
+    let expected = match whole {
+        Some(IntErrorKind::PosOverflow) => "the number is too large",
+        Some(_) if value.starts_with('-') => "expected a whole number of at least 0",
+        Some(_) => "expected a whole number",
+        None if source.is_some_and(|source| source.is::<ParseFloatError>()) => "expected a number",
+        None => return error,
+    };
+    let message =
+        format!("invalid value '{value}' for '{argument}': {expected}\n\nFor more information, try '--help'.\n");
+    clap::Error::raw(error.kind(), message).with_cmd(&command())
 }
 
 /// The commands, with texts that are broken into lines by the terminal's width alone.
@@ -161,6 +186,24 @@ fn dispatch(command: Command, common: Common) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn wrong_numbers_are_told_what_is_expected() {
+        for (option, value, expected) in [
+            ("--top-k", "-1", "expected a whole number of at least 0"),
+            ("--max-tokens", "abc", "expected a whole number"),
+            ("--seed", "1.5", "expected a whole number"),
+            ("--seed", "99999999999999999999", "the number is too large"),
+            ("--top-p", "half", "expected a number"),
+            ("--max-tokens", "0", "0 is not in 1..4294967295"),
+        ] {
+            let error = command().try_get_matches_from(["genera", "chat", "--model", "m", option, value]).unwrap_err();
+            let (kind, text) = (error.kind(), with_expectation(error).to_string());
+            assert_eq!(kind, clap::error::ErrorKind::ValueValidation);
+            assert!(text.contains(&format!("'{value}' for '{option}")) && text.contains(expected), "{text}");
+            assert!(text.trim_end().ends_with("For more information, try '--help'."), "{text}");
+        }
+    }
 
     /// A line is only short where the next word would not have fitted.
     #[test]

@@ -23,6 +23,7 @@ use genera_modality::{Codebook, Modality, Molecule, Table, Text, Translation, ch
 use genera_tensor::quant::Format;
 use genera_tensor::{DType, Device};
 use serde::Deserialize;
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
@@ -41,7 +42,7 @@ pub struct LoadedModel {
     pub modality: &'static dyn Modality,
     /// Ids that open, close and fill.
     pub special: SpecialIds,
-    /// How its recipe, or its authors, want answers made.
+    /// How its recipe, or its authors, want answers made, as far as they say.
     pub defaults: GenerateRecipe,
     /// What its authors say of that; of a run, what it took over from the authors of its base.
     pub published: PublishedGeneration,
@@ -58,7 +59,7 @@ pub struct ModelArguments {
     /// A run directory, one of its checkpoints, a directory in the Hugging Face layout, a GGUF file, or a pulled hf:ORG/NAME.
     #[arg(long = "model", value_name = "MODEL")]
     pub path: PathBuf,
-    /// An adapter in PEFT's layout for it (LoRA).
+    /// An adapter in PEFT's layout for it (LoRA), or the run that made it.
     #[arg(long, value_name = "DIR")]
     pub adapter: Option<PathBuf>,
     /// What products are computed with.
@@ -73,7 +74,7 @@ pub struct OptionalModel {
     /// A run directory, one of its checkpoints, a directory in the Hugging Face layout, a GGUF file, or a pulled hf:ORG/NAME.
     #[arg(long = "model", value_name = "MODEL", required_unless_present_any = ["synthetic", "samples"])]
     path: Option<PathBuf>,
-    /// An adapter in PEFT's layout for it (LoRA).
+    /// An adapter in PEFT's layout for it (LoRA), or the run that made it.
     #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
     /// What products are computed with.
@@ -175,9 +176,16 @@ impl ModelArguments {
 pub fn load(path: &Path, adapter: Option<&Path>, purpose: Purpose, device: &Device) -> Outcome<LoadedModel> {
     let mut model = bare(path, purpose, device)?;
     if let Some(adapter) = adapter {
-        load_adapter(&mut model.transformer, adapter)?;
+        load_adapter(&mut model.transformer, &adapter_at(adapter))?;
     }
     Ok(model)
+}
+
+/// Where an adapter lies: a run that made one stands for it.
+fn adapter_at(path: &Path) -> Cow<'_, Path> {
+    let run = RunDirectory::open(path).ok().filter(|_| !AdapterSummary::is_in(path));
+    let of_run = run.map(|run| run.adapter()).filter(|adapter| AdapterSummary::is_in(adapter));
+    of_run.map_or(Cow::Borrowed(path), Cow::Owned)
 }
 
 /// The kind of data that a model makes, where its files say so without being read whole.
@@ -311,7 +319,8 @@ fn of_checkpoint(
     let special = special.unwrap_or_else(|| SpecialIds::of(&codebook.vocab().special, transformer.config()));
     let step = Some(checkpoint.manifest.step);
     let published = base::generation_of(run, &recipe, &transformer)?;
-    let (codebook, defaults, recipe) = (Some(codebook), recipe.generate.clone(), Some(recipe));
+    let defaults = published.over(recipe.generate.clone().chosen());
+    let (codebook, recipe) = (Some(codebook), Some(recipe));
     let place = run.path().to_owned();
     Ok(LoadedModel { place, transformer, codebook, modality, special, defaults, published, recipe, step })
 }
@@ -554,7 +563,7 @@ pub struct ModelFacts {
     pub modality: &'static dyn Modality,
     /// Ids that open, close and fill.
     pub special: SpecialIds,
-    /// How its recipe, or its authors, want answers made.
+    /// How its recipe, or its authors, want answers made, as far as they say.
     pub defaults: GenerateRecipe,
     /// What of that its authors say.
     pub published: PublishedGeneration,

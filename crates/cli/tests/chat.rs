@@ -405,6 +405,39 @@ fn a_message_that_was_refused_can_be_edited() {
     assert!(terminal.end().success());
 }
 
+/// What was not answered is kept to be said again, and the conversation goes on however often somebody presses Ctrl-C.
+#[test]
+#[cfg(unix)]
+fn the_reading_of_a_long_message_can_be_stopped() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let bench = model(Some(TEMPLATE));
+    let mut config: serde_json::Value = serde_json::from_str(&bench.read_text("run/model/config.json")).unwrap();
+    config["max_position_embeddings"] = 20_000.into();
+    bench.write("run/model/config.json", config.to_string());
+    let mut terminal = talk(&bench);
+    let stop = |terminal: &Terminal| {
+        (0..20).for_each(|_| kill_process(Pid::from_child(&terminal.child), Signal::INT).unwrap());
+    };
+    // Pasted, with the marks that terminals put around what is.
+    terminal.send(&format!("\x1b[200~{}\x1b[201~\r", "3 birds sat ".repeat(1500)));
+    terminal.expect("reading 0 of 18,000 tokens", 1);
+    stop(&terminal);
+    terminal.expect("stopped before the answer", 1);
+    terminal.send("/stats\r");
+    terminal.expect("questions     0", 1);
+    terminal.shown.clear();
+    terminal.send("/retry\r");
+    terminal.expect("tokens; Ctrl-C stops", 1);
+    stop(&terminal);
+    terminal.expect("stopped before the answer", 1);
+    terminal.send("/undo\r");
+    terminal.expect("forgot: 3 birds sat", 1);
+    terminal.send("3 birds\r/stats\r/quit\r");
+    terminal.expect("2 tokens at", 1);
+    terminal.expect("questions     1", 1);
+    assert!(terminal.end().success());
+}
+
 #[test]
 #[cfg(unix)]
 fn a_signal_ends_a_conversation_and_leaves_the_terminal_as_it_was() {

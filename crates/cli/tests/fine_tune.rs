@@ -4,6 +4,8 @@ mod common;
 
 use common::{Bench, tiny};
 use genera_engine::weights::gguf::{Reader, Value};
+use std::io::Write;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 /// Writes nothing that the characters of the tiny text lack; an answer ends with its line.
@@ -86,12 +88,33 @@ fn an_adapter_is_trained_loaded_and_merged() {
     let trained = logits(&bench, &["run"]);
     assert!(distance(&trained, &logits(&bench, &["base"])) > 0.1);
     assert_eq!(distance(&trained, &logits(&bench, &["base", "--adapter", "run/adapter"])), 0.0);
+    assert_eq!(distance(&trained, &logits(&bench, &["base", "--adapter", "run"])), 0.0, "a run stands for its adapter");
     let told = bench.run(&["export", "--model", "base", "--adapter", "run/adapter", "--to", "hf", "merged"]);
-    assert!(told.contains("wrote merged (f32, "), "{told}");
+    assert!(told.contains("wrote merged (f32, ") && !told.contains("rounds"), "{told}");
+    for model in [&["run"][..], &["base", "--adapter", "run"]] {
+        for (dtype, to, out) in [("bf16", "hf", "rounded"), ("f16", "gguf", "rounded.gguf")] {
+            let told = bench.run(&with(&[&["export", "--to", to, "--dtype", dtype, out, "--model"], model]));
+            let expected = format!("merged into weights of {dtype}, which rounds away the smallest of what it changes");
+            assert!(told.contains(&expected) && told.contains("--dtype f32"), "{told}");
+            let _ = std::fs::remove_file(bench.path(out)).or_else(|_| std::fs::remove_dir_all(bench.path(out)));
+        }
+    }
     let told = bench.run(&["inspect", "run/adapter"]);
     assert!(told.contains("LORA") && told.contains("alpha") && told.contains("--adapter run/adapter"), "{told}");
     let refused = bench.refusal(&["generate", "--model", "run/adapter"]);
     assert!(refused.contains("is an adapter"), "{refused}");
+    let tune = |base| ["train", "--base", base, "--data", "chat.jsonl", "--lora", "2"];
+    let refused = bench.refusal(&tune("run/adapter"));
+    let run = bench.path("run").display().to_string();
+    assert!(refused.contains(&format!("(--base {run})")), "{refused}");
+    assert!(refused.contains(&format!("genera export --model {run} --to hf merged")), "{refused}");
+    std::fs::create_dir(bench.path("alone")).unwrap();
+    std::fs::copy(bench.path("run/adapter/adapter_config.json"), bench.path("alone/adapter_config.json")).unwrap();
+    let refused = bench.refusal(&tune("alone"));
+    assert!(
+        refused.contains("genera export --model BASE --adapter ") && refused.contains("--base merged"),
+        "{refused}"
+    );
     assert!(distance(&trained, &logits(&bench, &["merged"])) < 1e-4);
     bench.run(&["export", "--model", "run", "--to", "hf", "merged-run"]);
     assert_eq!(bench.read("merged/model.safetensors"), bench.read("merged-run/model.safetensors"));
@@ -100,7 +123,8 @@ fn an_adapter_is_trained_loaded_and_merged() {
     bench.run(&["score", "--model", "base", "--adapter", "run/adapter", "--file", "birds.txt"]);
     for (dtype, name) in [("bf16", "bfloat16"), ("F16", "float16")] {
         let (half, copy) = (format!("{dtype}-dir"), format!("{dtype}-copy"));
-        bench.run(&["export", "--model", "base", "--to", "hf", "--dtype", dtype, &half]);
+        let told = bench.run(&["export", "--model", "base", "--to", "hf", "--dtype", dtype, &half]);
+        assert!(!told.contains("adapter"), "{told}");
         bench.run(&["export", "--model", &half, "--to", "hf", &copy]);
         assert!(bench.read_text(&format!("{copy}/config.json")).contains(&format!("\"dtype\": \"{name}\"")));
         let weights = bench.read(&format!("{half}/model.safetensors"));
@@ -164,6 +188,47 @@ fn a_run_answers_as_the_authors_of_its_base_want_it() {
     let recipe = bench.read_text("run/recipe.toml");
     for line in ["temperature = 0.0", "max_tokens = 5"] {
         assert!(recipe.contains(&format!("{line}  # as the authors of the base want it\n")), "{recipe}");
+    }
+}
+
+/// `[generate]` as runs once wrote it where nobody had chosen anything.
+const USUAL: &str = "\n[generate]\ntemperature = 1.0\ntop_k = 0\ntop_p = 1.0\nmin_p = 0.0\nrepetition_penalty = 1.0\n\
+                     presence_penalty = 0.0\nfrequency_penalty = 0.0\nmax_tokens = 256\nstop = []\nbeam = 1\nlength_penalty = 1.0\n";
+
+#[test]
+fn a_run_answers_messages_as_its_base_does() {
+    let bench = bench();
+    bench.run(&with(&[&CHAT, &LORA, &["--run", "run"]]));
+    bench.run(&with(&[&CHAT, &["--set", "train.steps=2", "--run", "whole"]]));
+    let recipe = bench.read_text("run/recipe.toml");
+    assert!(!recipe.contains("[generate]"), "{recipe}");
+    let asked = |model: &[&str]| {
+        let ask = ["generate", "--chat", "--prompt", "3 birds sat", "--n", "5", "--model"];
+        let output = bench.output(&with(&[&ask, model]));
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap())
+    };
+    let talked = |model: &[&str]| {
+        let mut child =
+            bench.command(&with(&[&["chat", "--json", "--model"], model])).stdin(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(b"3 birds sat\n4 birds sat\n").unwrap();
+        let printed = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+        let answers = printed.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        answers.map(|answer| (answer["content"].clone(), answer["finish"].clone())).collect::<Vec<_>>()
+    };
+    let beside = ["base", "--adapter", "run/adapter"];
+    let (expected, expected_talk) = (asked(&beside), talked(&beside));
+    assert!(expected[1].contains("temperature 0.7, top-p 0.9 (as is usual for messages"), "{}", expected[1]);
+    assert_eq!(expected_talk.len(), 2);
+    assert_eq!((asked(&["run"]), talked(&["run"])), (expected.clone(), expected_talk.clone()));
+    let [_, said] = asked(&["whole"]);
+    assert!(said.contains("as is usual for messages"), "{said}");
+    bench.write("run/recipe.toml", format!("{recipe}{USUAL}"));
+    assert_eq!((asked(&["run"]), talked(&["run"])), (expected, expected_talk));
+    // What is chosen holds, also with the usual value.
+    for generate in ["\n[generate]\ntemperature = 1.0\n", &USUAL.replace("top_k = 0", "top_k = 3")] {
+        bench.write("run/recipe.toml", format!("{recipe}{generate}"));
+        let [_, said] = asked(&["run"]);
+        assert!(!said.contains("usual"), "{said}");
     }
 }
 
@@ -839,6 +904,20 @@ fn what_cannot_work_is_refused() {
     check(&with(&[&CHAT, &["--epochs", "-1"]]), "--epochs");
     check(&with(&[&CHAT, &["--epochs", "2", "--set", "train.steps=3"]]), "leave out one of them");
     check(&with(&[&CHAT, &["--minutes", "2"]]), "--epochs N");
+    check(&["train", "tiny.toml", "--lora", "2"], "cannot be used with");
+    for (value, expect) in [
+        ("train.batch_size=0", "train.batch_size is 0; it must be at least 1"),
+        ("train.batch_size=9223372036854775807", "it must be at most"),
+        ("train.accumulate=0", "must be at least 1"),
+        ("train.steps=0", "must be at least 1"),
+        ("model.context_len=0", "model.context_len is 0; it must be at least 1"),
+        ("train.learning_rate=nan", "found nan, which is not finite"),
+        ("generate.temperature=-1", "generate.temperature is -1; it must be 0"),
+        ("generate.max_tokens=0", "generate.max_tokens is 0; it must be at least 1"),
+    ] {
+        check(&with(&[&CHAT, &["--lora", "2", "--run", "half-made", "--set", value]]), expect);
+        assert!(!bench.path("half-made").exists(), "{value}");
+    }
     check(&with(&[&CHAT, &["--set", "model.context_len=33"]]), "beyond the 32 tokens");
     check(&with(&[&CHAT, &["--preferences"]]), "preferences are JSON lines");
     check(&with(&[&CHAT, &["--set", "model.n_layers=7"]]), "model.n_layers is decided by the base");

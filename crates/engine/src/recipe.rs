@@ -3,11 +3,13 @@
 //! What a recipe leaves out is derived by [`Recipe::complete`], which says why; [`Recipe::to_toml`] writes the result
 //! with the reasons beside the values, and that file gives the same run again.
 
+mod generate;
 mod model;
 mod setting;
 mod table;
 mod tables;
 
+pub use generate::MAX_TOKENS;
 pub use setting::Choice;
 pub use table::Key;
 pub use tables::{
@@ -400,7 +402,7 @@ mod tests {
         check_error("steps = 1", "did you mean train.steps?");
         check_error("[train]\nsteps = \"many\"", "train.steps: found the text \"many\", expected a whole number");
         check_error("[train]\nsteps = -1", "train.steps: found the number -1, expected a whole number of at least 0");
-        check_error("[train]\nlearning_rate = nan", "found the number nan, expected a number");
+        check_error("[train]\nlearning_rate = nan", "found nan, which is not finite, expected a number");
         check_error("[train]\nschedule = \"cosin\"", "expected one of \"cosine\", \"linear\"");
         check_error("[data]\nfiles = [1]", "expected a list of texts");
         check_error("[model]\nd_model = {}", "found a table");
@@ -461,7 +463,7 @@ mod tests {
         .unwrap();
         let mut reasons = Reasons::default();
         recipe.complete(&mut reasons).unwrap();
-        recipe.generate.stop = ["\n", "\"\"\"", "'", "\u{1b}# not a comment"].map(str::to_owned).into();
+        recipe.generate.stop = Some(["\n", "\"\"\"", "'", "\u{1b}# not a comment"].map(str::to_owned).into());
         reasons.add("data.files", "two\nlines");
         let text = recipe.to_toml(&reasons);
         assert_eq!(Recipe::parse(&text).unwrap(), recipe, "{text}");

@@ -63,7 +63,7 @@ impl Wishes {
     pub fn plan(self, model: &Served) -> Result<Plan, Problem> {
         let stops = self.stop.clone().unwrap_or_default().0;
         limits::stops("stop", &stops)?;
-        let stops = if stops.is_empty() { model.defaults.stop.clone() } else { stops };
+        let stops = if stops.is_empty() { model.defaults.stop() } else { stops };
         let max_tokens = match self.max_tokens {
             Some((name, n)) => whole_in_range(name, n, 1, u32::MAX.into())?,
             None => usize::MAX,
@@ -91,9 +91,9 @@ impl Wishes {
     }
 
     fn sampling(&self, model: &Served) -> Result<Sampling, Problem> {
-        let defaults = &model.defaults;
-        let penalty =
-            |name: &str, value: Option<f64>, default: f64| in_range(name, value.unwrap_or(default), -2.0, 2.0);
+        let defaults = model.defaults.sampling();
+        let or = |value: Option<f64>, default: f32| value.unwrap_or(default.into());
+        let penalty = |name: &str, value: Option<f64>, default: f32| in_range(name, or(value, default), -2.0, 2.0);
         let top_k = match self.top_k {
             None => defaults.top_k,
             Some(-1) => 0,
@@ -105,17 +105,17 @@ impl Wishes {
             logit_bias: self.biases(model)?,
             repetition_penalty: in_range(
                 "repetition_penalty",
-                self.repetition_penalty.unwrap_or(defaults.repetition_penalty),
+                or(self.repetition_penalty, defaults.repetition_penalty),
                 0.01,
                 100.0,
             )?,
             presence_penalty: penalty("presence_penalty", self.presence_penalty, defaults.presence_penalty)?,
             frequency_penalty: penalty("frequency_penalty", self.frequency_penalty, defaults.frequency_penalty)?,
-            temperature: in_range("temperature", self.temperature.unwrap_or(defaults.temperature), 0.0, 2.0)?,
+            temperature: in_range("temperature", or(self.temperature, defaults.temperature), 0.0, 2.0)?,
             top_k,
             // Below that the nucleus is the most probable token in any case.
-            top_p: in_range("top_p", self.top_p.unwrap_or(defaults.top_p), 0.0, 1.0)?.max(1e-6),
-            min_p: in_range("min_p", self.min_p.unwrap_or(defaults.min_p), 0.0, 1.0)?,
+            top_p: in_range("top_p", or(self.top_p, defaults.top_p), 0.0, 1.0)?.max(1e-6),
+            min_p: in_range("min_p", or(self.min_p, defaults.min_p), 0.0, 1.0)?,
             seed: self.seed.map_or_else(identifier::random, |seed| seed as u64),
         })
     }

@@ -28,7 +28,7 @@ pub struct Model {
     pub special: SpecialIds,
     /// Whether it was made elsewhere; then no token is forbidden for being special.
     pub is_published: bool,
-    /// How its recipe wants answers made.
+    /// How its recipe or its authors want answers made, as far as they say.
     pub defaults: GenerateRecipe,
     /// What its authors ask of the tokens of every answer.
     pub rules: Rules,

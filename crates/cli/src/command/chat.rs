@@ -15,16 +15,11 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Temperature where neither the person nor the model's recipe or authors name one: answers, not poems.
-const TEMPERATURE: f32 = 0.7;
-/// The same for the share of probability that is chosen among.
-const TOP_P: f32 = 0.9;
-
 /// Talk with a model that was trained on conversations.
 ///
-/// Answers appear as they are made; Ctrl-C stops one and keeps what was said. /help lists what else can be asked for. From
-/// a pipe every line is a message, or an instruction where it begins with / (// for a message that does), and only the answers
-/// are printed; what /help, /stats and /system show goes to standard error. A line that cannot be answered ends it.
+/// Answers appear as they are made; Ctrl-C stops one and keeps what was said, and Ctrl-D ends. /help lists what else can be asked
+/// for. From a pipe every line is a message, or an instruction where it begins with / (// for a message that does), and only the
+/// answers are printed; what /help, /stats and /system show goes to standard error. A line that cannot be answered ends it.
 ///
 /// Examples:
 ///   genera chat --model hf:HuggingFaceTB/SmolLM2-135M-Instruct
@@ -107,19 +102,12 @@ fn check(model: &LoadedModel, path: &Path) -> Outcome<()> {
 }
 
 fn settings(options: &SamplingOptions, model: &LoadedModel) -> Settings {
-    let defaults = Settings::of_model(model);
-    let sampling = match model.recipe {
-        Some(_) => defaults.sampling,
-        None if model.published.is_of_sampling() => defaults.sampling,
-        None => Sampling { temperature: TEMPERATURE, top_p: TOP_P, ..defaults.sampling },
-    };
-    let is_bounded = model.recipe.is_some() || model.published.max_tokens.is_some();
-    let of_recipe = if is_bounded { defaults.max_tokens } else { usize::MAX };
+    let defaults = Settings::of_message(model);
     Settings {
-        max_tokens: options.max_tokens.map_or(of_recipe, |n| n as usize),
+        max_tokens: options.max_tokens.map_or(defaults.max_tokens, |n| n as usize),
         when_full: WhenFull::Stop,
         reads_on: false,
-        sampling: options.over(sampling),
+        sampling: options.over(defaults.sampling),
         rules: options.rules_over(defaults.rules),
         beam: None,
         stop: if options.stop.is_empty() { defaults.stop } else { options.stop.clone() },
@@ -143,7 +131,7 @@ struct Chat<'m> {
     speaker: Speaker<'m>,
     interrupt: Option<Interrupt>,
     manner: Manner,
-    /// The newest question, where it could not be answered and so was not kept.
+    /// The newest question, where it was not answered and so was not kept.
     refused: Option<String>,
 }
 
@@ -202,12 +190,13 @@ impl Chat<'_> {
         Ok(true)
     }
 
-    /// Takes back the newest question, be it one that could not be answered.
+    /// Takes back the newest question, be it one that was not answered.
     fn newest_question(&mut self) -> Option<String> {
         self.refused.take().or_else(|| self.conversation.undo())
     }
 
-    /// Asks the model; a question that cannot be answered is kept to be edited, not in the conversation.
+    /// Asks the model; a question that cannot be answered, or whose reading was stopped, is kept to be edited, not in the
+    /// conversation.
     fn ask(&mut self, question: String) -> Outcome<()> {
         self.conversation.ask(question);
         let mut out: Box<dyn Write> = match self.manner {
@@ -220,9 +209,12 @@ impl Chat<'_> {
         let spoken = self.speaker.answer(&self.conversation, self.interrupt.as_ref(), &mut out);
         drop(quiet);
         self.interrupt.iter().for_each(Interrupt::withdraw);
-        self.refused = if spoken.is_err() { self.conversation.undo() } else { None };
+        let is_answered = spoken.as_ref().is_ok_and(|spoken| !spoken.is_unsaid());
+        self.refused = if is_answered { None } else { self.conversation.undo() };
         let spoken = spoken?;
-        self.conversation.answer(spoken.text.as_str());
+        if is_answered {
+            self.conversation.answer(spoken.text.as_str());
+        }
         self.report(&spoken)
     }
 
@@ -237,7 +229,9 @@ impl Chat<'_> {
             });
             return writeln!(std::io::stdout(), "{line}").during("cannot write the answer");
         }
-        writeln!(std::io::stdout()).during("cannot write the answer")?;
+        if !spoken.is_unsaid() {
+            writeln!(std::io::stdout()).during("cannot write the answer")?;
+        }
         if spoken.n_dropped > 0 {
             self.warn(&format!(
                 "the context of {} tokens is full; the oldest {} turns are no longer told to the model",
@@ -250,6 +244,12 @@ impl Chat<'_> {
                 "the answer ends here because the context of {} tokens is full",
                 self.speaker.context_len()
             ));
+        }
+        if spoken.is_unsaid() {
+            self.hint(
+                "stopped before the answer; the message is taken back: /retry says it again, /edit changes it first",
+            );
+            return Ok(());
         }
         let ending = match spoken.finish_name() {
             "cancelled" => "stopped, ",

@@ -1,7 +1,7 @@
 //! `genera evaluate`: the field's measures, with their intervals.
 
 use super::Common;
-use crate::answers::{self, Settings, sampling_of};
+use crate::answers::{self, Settings};
 use crate::failure::{Failure, Outcome, While};
 use crate::model::LoadedModel;
 use crate::model::OptionalModel;
@@ -258,9 +258,9 @@ fn tell(arguments: &Arguments, model: &LoadedModel) -> Outcome<(Vec<String>, Rep
 }
 
 fn translate(arguments: &Arguments, model: &LoadedModel, pairs: &Pairs) -> Outcome<(Vec<String>, Report)> {
-    let beam = arguments.beam.map_or(model.defaults.beam, usize::from);
+    let beam = arguments.beam.map_or(model.defaults.beam(), usize::from);
     let settings = Settings {
-        sampling: Sampling { temperature: 0.0, ..sampling_of(&model.defaults) },
+        sampling: Sampling { temperature: 0.0, ..model.defaults.sampling() },
         beam: (beam > 1).then_some(beam),
         stop: Vec::new(),
         reads_on: model.goes_on(),

@@ -29,7 +29,7 @@ pub struct Arguments {
     /// A run directory, one of its checkpoints, a directory in the Hugging Face layout, a GGUF file, or a pulled hf:ORG/NAME.
     #[arg(long, value_name = "MODEL")]
     model: PathBuf,
-    /// An adapter in PEFT's layout, which is merged into the weights.
+    /// An adapter in PEFT's layout, or the run that made it; it is merged into the weights.
     #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
     /// The layout.
@@ -114,6 +114,7 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     destination.begin(bytes_as(loaded.transformer.params(), dtype) as u64)?;
     let provenance = Provenance::of(&loaded, &path, adapter.is_some())?;
     let (name, origin) = (provenance::name(&path), provenance.origin.clone());
+    let is_rounded = loaded.transformer.params().has_adapters() && format != Format::F32;
     let note = match to {
         Layout::Hf => {
             let name = origin.name().map_or(name, str::to_owned);
@@ -127,10 +128,18 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
         Layout::Gguf => export_gguf(&loaded.transformer, &output, dtype, &loaded.gguf_facts(&name, origin))?,
     };
     let n_bytes = size(&output).during(format!("cannot read {}", output.display()))?;
+    let rounding = is_rounded.then(|| {
+        format!(
+            "the adapter is merged into weights of {}, which rounds away the smallest of what it changes; --dtype f32 keeps all",
+            format.name()
+        )
+    });
+    let notes: Vec<String> = note.into_iter().chain(rounding).collect();
     if common.json {
+        let note = Some(notes.join("; ")).filter(|note| !note.is_empty());
         println!("{}", serde_json::json!({ "output": output, "dtype": format.name(), "bytes": n_bytes, "note": note }));
     } else {
-        note.iter().for_each(|note| println!("{note}"));
+        notes.iter().for_each(|note| println!("{note}"));
         println!("wrote {} ({}, {})", output.display(), format.name(), number::bytes_of_file(n_bytes));
     }
     Ok(ExitCode::SUCCESS)

@@ -21,7 +21,8 @@ use std::process::ExitCode;
 
 /// Generate with a model: go on with a text, answer a message (--chat), or translate each line of a file.
 ///
-/// Answers are written as they are finished; after Ctrl-C those that are finished stay.
+/// Answers are written as they are finished; after Ctrl-C those that are finished stay. What the model's recipe or authors say of
+/// how to answer holds unless an option says otherwise; where they say nothing, a message (--chat) is answered as by `genera chat`.
 ///
 /// Examples:
 ///   genera generate --model runs/stories --prompt "Once upon a time" --n 3
@@ -48,16 +49,16 @@ pub struct Arguments {
     #[arg(long, conflicts_with = "chat")]
     special: bool,
     /// With --chat: tell the model how to answer.
-    #[arg(long, value_name = "TEXT", requires = "chat")]
+    #[arg(long, value_name = "TEXT", requires = "chat", conflicts_with = "special")]
     system: Option<String>,
     /// With --chat: a file with a chat template (Jinja, as in chat_template.jinja), in place of the model's own if it has one.
-    #[arg(long, value_name = "FILE", requires = "chat")]
+    #[arg(long, value_name = "FILE", requires = "chat", conflicts_with = "special")]
     chat_template: Option<PathBuf>,
     /// A file with the prompt, all of it as one; for a sequence-to-sequence model each line is one. - reads standard input.
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
     /// Each line of --input is a prompt of its own: one line in, one line out.
-    #[arg(long, requires = "input")]
+    #[arg(long, requires = "input", conflicts_with = "prompt")]
     lines: bool,
     /// Answers for each prompt, sampled (with --beam: the N best); where there are several prompts, N lines for each.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
@@ -301,7 +302,11 @@ fn as_chat(model: &LoadedModel) -> Outcome<&'static dyn Modality> {
 
 /// Tells a person what the model brought with it: settings, and a chat template that is not used.
 fn say_what_is_used(arguments: &Arguments, model: &LoadedModel, settings: &answers::Settings) {
-    if model.published != PublishedGeneration::default() {
+    let is_drawn = settings.beam.is_none() && settings.sampling.temperature > 0.0;
+    let is_usual = arguments.chat && !model.defaults.is_of_sampling() && arguments.sampling.leaves_open();
+    if is_drawn && is_usual {
+        eprintln!("genera: {} (as is usual for messages; options go before)", settings.line());
+    } else if model.published != PublishedGeneration::default() {
         let whose = if model.recipe.is_some() { "the run's recipe sets" } else { "the model's authors set" };
         eprintln!("genera: {} (as {whose} it; options go before)", settings.line());
     }
@@ -319,7 +324,7 @@ fn say_what_is_used(arguments: &Arguments, model: &LoadedModel, settings: &answe
 
 /// Rows of a table, made anew or filled in.
 fn rows(arguments: &Arguments, model: &LoadedModel, common: Common) -> Outcome {
-    let sampling = arguments.sampling.over(answers::sampling_of(&model.defaults));
+    let sampling = arguments.sampling.over(model.defaults.sampling());
     let output = arguments.output.as_deref();
     arguments.table.write(&model.speaking()?, &arguments.model.path, arguments.n, sampling, output, common.json)
 }
@@ -330,14 +335,17 @@ fn molecules(arguments: &Arguments, model: &LoadedModel, common: Common) -> Outc
         prefix: arguments.prompt.as_deref().unwrap_or_default().trim(),
         n: arguments.n.unwrap_or(10) as usize,
         output: arguments.output.as_deref(),
-        sampling: arguments.sampling.over(answers::sampling_of(&model.defaults)),
+        sampling: arguments.sampling.over(model.defaults.sampling()),
         json: common.json,
     };
     arguments.molecule.write(&model.speaking()?, &arguments.model.path, wanted)
 }
 
 fn settings(arguments: &Arguments, model: &LoadedModel) -> answers::Settings {
-    let defaults = answers::Settings::of_model(model);
+    let defaults = match arguments.chat {
+        true => answers::Settings::of_message(model),
+        false => answers::Settings::of_model(model),
+    };
     let is_paired = model.modality.is_paired();
     let beam = match arguments.beam {
         Some(beam) => Some(usize::from(beam)).filter(|&beam| beam > 1),
@@ -403,7 +411,7 @@ mod tests {
     use super::*;
     use clap::Parser;
 
-    #[derive(Parser)]
+    #[derive(Debug, Parser)]
     struct Line {
         #[command(flatten)]
         arguments: Arguments,
@@ -413,6 +421,17 @@ mod tests {
     fn said(kind: Kind, options: &[&str]) -> String {
         let line = Line::parse_from([&["generate", "--model", "run"], options].concat());
         refuse_ineffective(&line.arguments, kind).err().map_or_else(String::new, |failure| format!("{failure:?}"))
+    }
+
+    #[test]
+    fn options_without_effect_beside_others_are_refused() {
+        for options in
+            [["--lines", "--prompt", "x"], ["--special", "--system", "x"], ["--special", "--chat-template", "x"]]
+        {
+            let line = [&["generate", "--model", "run"][..], &options].concat();
+            let error = Line::try_parse_from(line).expect_err("one of both is ignored");
+            assert_eq!(error.kind(), clap::error::ErrorKind::ArgumentConflict, "{options:?}");
+        }
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub struct Arguments {
     /// A run directory, one of its checkpoints, a directory in the Hugging Face layout, a GGUF file, or a pulled hf:ORG/NAME.
     #[arg(long, value_name = "MODEL")]
     model: PathBuf,
-    /// An adapter in PEFT's layout (LoRA), which is merged into the weights first.
+    /// An adapter in PEFT's layout (LoRA), or the run that made it; it is merged into the weights first.
     #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
     /// The format of the matrices. Below 8 bits, the table of tokens and the head keep 8 (with q6_k: 6).

@@ -82,7 +82,7 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
         validation: None,
     };
     export::write(&model, &arguments.output.join("initial"), &facts)?;
-    let n_batches = recipe.train.steps * recipe.train.accumulate.max(1) as u64;
+    let n_batches = recipe.train.steps.saturating_mul(recipe.train.accumulate.max(1) as u64);
     let path = arguments.output.join("batches.jsonl");
     let during = || format!("cannot write {}", path.display());
     let mut file = BufWriter::new(File::create(&path).during(during())?);

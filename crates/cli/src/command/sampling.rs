@@ -3,37 +3,40 @@
 use crate::failure::{Failure, Outcome};
 use genera_engine::generate::{Rules, Sampling};
 
-/// How tokens are chosen, and when an answer ends.
+/// How tokens are chosen, and when an answer ends. What the model's recipe or authors say goes before what is usual.
 #[derive(Clone, Debug, clap::Args)]
 pub struct SamplingOptions {
-    /// Tokens of an answer at most; where that is more than the context holds, `generate` lets the oldest tokens leave it.
+    /// Tokens of an answer at most; where that is more than the context holds, `generate` lets the oldest tokens leave it [default:
+    /// the model's, else 256 for a text, and for a message what the context holds].
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_tokens: Option<u32>,
-    /// Tokens of an answer at least.
+    /// Tokens of an answer at least [default: the model's, else 0].
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     min_tokens: Option<u32>,
-    /// How far to stray from the most probable token; 0 always takes it.
+    /// How far to stray from the most probable token; 0 always takes it [default: the model's; where it says nothing of this and the
+    /// next three, 0.7 for a message, else 1, and 0 for a translation].
     #[arg(long, value_name = "T", allow_negative_numbers = true)]
     temperature: Option<f32>,
-    /// Choose among the K most probable tokens only; 0 sets no limit.
+    /// Choose among the K most probable tokens only; 0 sets no limit [default: the model's, else 0].
     #[arg(long, value_name = "K", allow_negative_numbers = true)]
     top_k: Option<usize>,
-    /// Choose among the most probable tokens that together have probability P.
+    /// Choose among the most probable tokens that together have probability P [default: the model's; where it says nothing of these
+    /// four, 0.9 for a message, else 1].
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     top_p: Option<f32>,
-    /// Choose among tokens at least P times as probable as the most probable one.
+    /// Choose among tokens at least P times as probable as the most probable one [default: the model's, else 0].
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     min_p: Option<f32>,
-    /// Divides the logits of tokens that stand in the text already; 1 changes nothing.
+    /// Divides the logits of tokens that stand in the text already; 1 changes nothing [default: the model's, else 1].
     #[arg(long, value_name = "R", allow_negative_numbers = true)]
     repetition_penalty: Option<f32>,
-    /// No run of N tokens comes twice in the text; 0 for no such rule.
+    /// No run of N tokens comes twice in the text; 0 for no such rule [default: the model's, else 0].
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     no_repeat_ngram_size: Option<u32>,
-    /// Subtracted from the logit of every token generated before.
+    /// Subtracted from the logit of every token generated before [default: the model's, else 0].
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     presence_penalty: Option<f32>,
-    /// Subtracted from a token's logit for each time it was generated before.
+    /// Subtracted from a token's logit for each time it was generated before [default: the model's, else 0].
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     frequency_penalty: Option<f32>,
     /// End an answer before this text; may be given several times.
@@ -62,6 +65,11 @@ impl SamplingOptions {
     /// Whether anything asks for samples instead of the one best answer.
     pub fn asks_for_samples(&self) -> bool {
         [self.temperature, self.top_p, self.min_p].iter().any(Option::is_some) || self.top_k.is_some()
+    }
+
+    /// Whether temperature or top-p is left to what is usual.
+    pub fn leaves_open(&self) -> bool {
+        self.temperature.is_none() || self.top_p.is_none()
     }
 
     /// The options by name, and whether each is given.

@@ -46,7 +46,7 @@ pub struct Arguments {
     /// name none.
     #[arg(long = "model", value_name = "[NAME=]MODEL", required = true)]
     models: Vec<String>,
-    /// An adapter in PEFT's layout for the model (LoRA).
+    /// An adapter in PEFT's layout for the model (LoRA), or the run that made it.
     #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
     /// What products are computed with.

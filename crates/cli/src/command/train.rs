@@ -75,16 +75,16 @@ pub struct Arguments {
     base: Option<PathBuf>,
     /// A file with a chat template (Jinja, as in chat_template.jinja) for the base, in place of its own if it has one; the run
     /// and its model keep it.
-    #[arg(long, value_name = "FILE", requires = "base")]
+    #[arg(long, value_name = "FILE", requires = "base", conflicts_with_all = ["recipe", "preset"])]
     chat_template: Option<PathBuf>,
     /// Passes over the data, with --base [default: 3].
-    #[arg(long, value_name = "N", requires = "base", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", requires = "base", conflicts_with_all = ["recipe", "preset"], allow_negative_numbers = true)]
     epochs: Option<f64>,
     /// Learn matrices of this rank beside the frozen weights of the base (LoRA).
-    #[arg(long, value_name = "RANK", requires = "base")]
+    #[arg(long, value_name = "RANK", requires = "base", conflicts_with_all = ["recipe", "preset"])]
     lora: Option<u32>,
     /// Learn from pairs of a chosen and a rejected answer (direct preference optimisation).
-    #[arg(long, requires = "base")]
+    #[arg(long, requires = "base", conflicts_with_all = ["recipe", "preset"])]
     preferences: bool,
     /// The family of architectures: llama, gpt2, t5, marian.
     #[arg(long, value_name = "NAME", requires = "data", conflicts_with = "recipe")]
@@ -179,6 +179,7 @@ pub fn start(
 ) -> Outcome<Session> {
     fixed.apply(&mut recipe)?;
     fixed.explain(&mut reasons);
+    check_bounds(&recipe, fixed, &plan)?;
     if let Some(base) = &recipe.base.path {
         plan::data::check_files(&recipe.data)?;
         recipe.base.path = Some(base::recorded(Path::new(base))?);
@@ -206,7 +207,6 @@ pub fn start(
     let config = config_of(&recipe, base.as_ref())?;
     plan::data::check_fit(&recipe, &config)?;
     if matches!(plan, Plan::AsRecipe { .. }) {
-        TrainSettings::new(&recipe.train)?;
         memory::check_recomputed_blocks(&recipe, &config)?;
     }
     let n_rows = base.as_ref().map(|_| config.vocab_size);
@@ -249,6 +249,20 @@ pub fn start(
         Session::start(run.clone(), lock, recipe, text, prepared, base, surroundings)
     };
     begin().inspect_err(|_| run.discard())
+}
+
+/// Refuses values that have no meaning, whatever else is chosen around them.
+fn check_bounds(recipe: &Recipe, fixed: &Overrides, plan: &Plan) -> Outcome<()> {
+    let mut train = recipe.train.clone();
+    if !matches!(plan, Plan::AsRecipe { .. }) && !fixed.fixes("train.learning_rate") {
+        // It must not be above the learning rate, which is chosen later.
+        train.min_learning_rate = None;
+    }
+    TrainSettings::new(&train)?;
+    if recipe.model.context_len == 0 {
+        return Err(Failure::new("model.context_len is 0; it must be at least 1"));
+    }
+    Ok(recipe.generate.check()?)
 }
 
 /// The model's sizes: of its base, or as they will be as far as that can be said before the data is read.

@@ -52,7 +52,7 @@ pub fn choose(
     let train = &mut recipe.train;
     train.learning_rate = learning_rate;
     reasons.add("train.learning_rate", why);
-    train.warmup_steps = Some((train.steps * 3).div_ceil(100));
+    train.warmup_steps = Some(train.steps.saturating_mul(3).div_ceil(100));
     reasons.add("train.warmup_steps", "3 % of the steps");
     (train.schedule, train.weight_decay, train.beta2) = (ScheduleKind::Linear, 0.0, 0.999);
     reasons.add("train.schedule", "usual for fine-tuning");
@@ -82,5 +82,19 @@ pub fn rows_per_epoch(recipe: &Recipe, summary: &Summary) -> u64 {
         summary.n_documents.max(1)
     } else {
         summary.n_tokens.div_ceil(recipe.model.context_len as u64).max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_steps_are_planned_for() {
+        let fixed = Overrides::parse(&[format!("train.steps={}", i64::MAX)]).unwrap();
+        let (mut recipe, mut reasons) = (Recipe::default(), Reasons::default());
+        choose(&mut recipe, &mut reasons, &Summary::default(), EPOCHS, &fixed).unwrap();
+        assert_eq!(recipe.train.steps, i64::MAX as u64);
+        assert!(recipe.train.warmup_steps.is_some_and(|steps| steps < recipe.train.steps));
     }
 }

@@ -1,4 +1,5 @@
-//! Ctrl-C: the first asks to finish the step and save, a second one stops at once.
+//! Ctrl-C: the first asks to finish the step and save, a second one stops at once; in a conversation none does more than to stop
+//! an answer.
 
 use crate::failure::{Outcome, While};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,20 +27,21 @@ const fn exit_code(signal: i32) -> i32 {
 }
 
 impl Interrupt {
-    /// Listens for Ctrl-C and for the signals that end programs: each asks to stop.
+    /// Listens for Ctrl-C and for the signals that end programs: each asks to stop, and a second one ends the process.
     ///
     /// # Errors
     /// When the system does not let us.
     pub fn listen() -> Outcome<Self> {
-        Self::start(|_| false, || {})
+        Self::start(|_, was_asked| was_asked, || {})
     }
 
-    /// Listens for Ctrl-C; the signals that end programs do so at once. `parting` is called before the process ends.
+    /// Listens for Ctrl-C, which asks to stop however often it comes; the signals that end programs do so at once. `parting` is
+    /// called before the process ends.
     ///
     /// # Errors
     /// When the system does not let us.
     pub fn listen_for_ctrl_c(parting: fn()) -> Outcome<Self> {
-        Self::start(|signal| signal != CTRL_C, parting)
+        Self::start(|signal, _| signal != CTRL_C, parting)
     }
 
     /// Ctrl-C and the signals that end programs do so at once. `parting` is called before the process ends.
@@ -47,10 +49,11 @@ impl Interrupt {
     /// # Errors
     /// When the system does not let us.
     pub fn end_at_once(parting: impl Fn() + Send + 'static) -> Outcome<()> {
-        Self::start(|_| true, parting).map(drop)
+        Self::start(|_, _| true, parting).map(drop)
     }
 
-    fn start(ends_at_once: fn(i32) -> bool, parting: impl Fn() + Send + 'static) -> Outcome<Self> {
+    /// `ends_at_once` gets the signal, and whether one has asked to stop before.
+    fn start(ends_at_once: fn(i32, bool) -> bool, parting: impl Fn() + Send + 'static) -> Outcome<Self> {
         if let Some(listening) = LISTENING.get() {
             return Ok(listening.clone());
         }
@@ -58,7 +61,7 @@ impl Interrupt {
         let on_signal = new.clone();
         let handler = move |signal| {
             let was_asked = on_signal.asked.swap(true, Ordering::SeqCst);
-            if was_asked || on_signal.is_idle.load(Ordering::SeqCst) || ends_at_once(signal) {
+            if on_signal.is_idle.load(Ordering::SeqCst) || ends_at_once(signal, was_asked) {
                 parting();
                 std::process::exit(exit_code(signal));
             }

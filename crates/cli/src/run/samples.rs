@@ -1,6 +1,6 @@
 //! `samples/`: what the model made along the way, one file a time.
 
-use crate::answers::{self, Answer, Settings, sampling_of};
+use crate::answers::{self, Answer, Settings};
 use crate::failure::Outcome;
 use crate::model::SpeakingModel;
 use crate::molecules::maker::Maker;
@@ -53,7 +53,7 @@ pub fn read(directory: &Path) -> io::Result<Vec<(u64, String)>> {
 /// # Errors
 /// When the model cannot be asked.
 pub fn make(model: &SpeakingModel<'_>, recipe: &Recipe, validation: Option<&Shard>, step: u64) -> Outcome<String> {
-    let max_tokens = recipe.generate.max_tokens.min(N_TOKENS);
+    let max_tokens = recipe.generate.max_tokens().min(N_TOKENS);
     let given = match (validation, model.modality.is_paired()) {
         (Some(validation), true) => first_sources(validation)?,
         (Some(validation), false) => first_prompts(validation)?,
@@ -62,7 +62,7 @@ pub fn make(model: &SpeakingModel<'_>, recipe: &Recipe, validation: Option<&Shar
     if model.modality.is_paired() || !given.is_empty() {
         return answered(model, given, max_tokens);
     }
-    let sampling = Sampling { seed: recipe.train.seed.wrapping_add(step), ..sampling_of(&recipe.generate) };
+    let sampling = Sampling { seed: recipe.train.seed.wrapping_add(step), ..recipe.generate.sampling() };
     if molecule::of(model.codebook).is_ok() {
         return molecules(model, sampling);
     }

@@ -7,6 +7,14 @@ pub fn count(value: f64) -> String {
     scaled(value, 1000.0, &["", "k", "M", "G", "T", "P"])
 }
 
+/// A whole number, with its thousands apart: 950, 13,900.
+pub fn whole(value: usize) -> String {
+    let digits = value.to_string();
+    let n = digits.len();
+    let comma = |i: usize| if i > 0 && (n - i).is_multiple_of(3) { "," } else { "" };
+    digits.chars().enumerate().map(|(i, digit)| format!("{}{digit}", comma(i))).collect()
+}
+
 /// A size: 512 B, 13.6 MiB.
 pub fn bytes(value: usize) -> String {
     let text = scaled(value as f64, 1024.0, &[" B", " KiB", " MiB", " GiB", " TiB"]);
@@ -81,6 +89,14 @@ mod tests {
         check(0.25, "0.25");
         check(-0.0, "0");
         check(-0.001, "0.00");
+    }
+
+    #[test]
+    fn thousands_stand_apart() {
+        for (value, expected) in [(0, "0"), (950, "950"), (1024, "1,024"), (13_900, "13,900"), (1_234_567, "1,234,567")]
+        {
+            assert_eq!(whole(value), expected);
+        }
     }
 
     #[test]

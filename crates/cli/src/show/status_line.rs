@@ -23,6 +23,15 @@ impl StatusLine {
         Self { is_terminal: std::io::stderr().is_terminal(), last: Instant::now(), is_shown: false }
     }
 
+    /// The same, with its first line at once where there is a terminal.
+    pub fn at_once() -> Self {
+        let mut line = Self::new();
+        if line.is_terminal {
+            line.last = line.last.checked_sub(REDRAW).unwrap_or(line.last);
+        }
+        line
+    }
+
     /// Shows the line, if it is time for one.
     pub fn show(&mut self, line: impl FnOnce() -> String) {
         let interval = if self.is_terminal { REDRAW } else { INTERVAL };

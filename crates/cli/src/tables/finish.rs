@@ -7,7 +7,6 @@ use super::likelihood;
 use super::maker::Maker;
 use super::options::{RowWriter, make};
 use super::page;
-use crate::answers::sampling_of;
 use crate::command::Common;
 use crate::failure::{Outcome, While};
 use crate::model;
@@ -38,7 +37,7 @@ pub fn judge(session: &Session, common: Common) -> Outcome<Option<serde_json::Va
     let device = crate::machine::device(common.threads);
     let model = model::load(run.path(), None, Purpose::Use(DType::F32), &device)?;
     let speaking = model.speaking()?;
-    let sampling = Sampling { seed: recipe.train.seed, ..sampling_of(&recipe.generate) };
+    let sampling = Sampling { seed: recipe.train.seed, ..recipe.generate.sampling() };
     let mut maker = Maker::new(speaking.clone(), Conditions::none(table), sampling)?;
     write_synthetic(&mut maker, run, prepared)?;
     let likelihood_auc = match &prepared.validation {

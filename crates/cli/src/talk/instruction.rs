@@ -37,7 +37,7 @@ const ALL: [(&str, &str, &str); 9] = [
     ("reset", "", "forget all that was said"),
     ("undo", "", "forget the newest question and its answer"),
     ("retry", "", "answer the newest question anew"),
-    ("edit", "", "change the newest question, also one that was refused, and have it answered"),
+    ("edit", "", "change the newest question, also one that was refused or stopped, and have it answered"),
     ("save", "FILE", "write the conversation: .jsonl as a chat file to train on, else as text"),
     ("stats", "", "questions, tokens, speed"),
     ("quit", "", "end, as Ctrl-D does"),
@@ -53,7 +53,8 @@ pub fn help(width: usize) -> String {
         let _ = writeln!(text, "{}", wrapped(&line, width, INDENT));
     }
     let about = "A line that ends in \\ goes on in the next, and \"\"\" begins and ends a message of several lines. \
-                 // begins a message with a slash. Ctrl-C stops an answer and keeps what was said of it.";
+                 // begins a message with a slash. Ctrl-C stops an answer and keeps what was said of it, or takes back a message \
+                 that is still being read.";
     text + &wrapped(about, width, 0) + "\n"
 }
 

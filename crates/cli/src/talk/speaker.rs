@@ -5,8 +5,10 @@ use crate::answers::{self, Settings};
 use crate::failure::{Failure, Outcome, While};
 use crate::model::SpeakingModel;
 use crate::run::interrupt::Interrupt;
+use crate::show::number;
+use crate::show::status_line::StatusLine;
 use genera_data::encode_chat;
-use genera_engine::generate::{Dialogue, Event, Finish};
+use genera_engine::generate::{Dialogue, Event, Finish, Limits};
 use genera_modality::AnswerStream;
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -42,6 +44,11 @@ pub struct Spoken {
 }
 
 impl Spoken {
+    /// Whether somebody stopped it before it began.
+    pub fn is_unsaid(&self) -> bool {
+        self.finish == Finish::Cancelled && self.spent.n_tokens == 0
+    }
+
     /// Why it ended, as it is written for machines.
     pub fn finish_name(&self) -> &'static str {
         if self.is_at_stop { "stop" } else { answers::finish_name(&self.finish) }
@@ -51,7 +58,7 @@ impl Spoken {
 /// Tokens and time.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Spent {
-    /// Tokens of the conversation before the answer.
+    /// Tokens of the conversation before the answer; where it was stopped before, those that were read.
     pub n_prompt: usize,
     /// Of these, those that had been read before.
     pub n_kept: usize,
@@ -128,7 +135,8 @@ impl<'m> Speaker<'m> {
         self.model.transformer.config().context_len
     }
 
-    /// Answers the newest question, writing the text as it comes, until the answer ends or somebody interrupts.
+    /// Answers the newest question, writing the text as it comes, until the answer ends or somebody interrupts. Whoever can do that
+    /// is also told how far a long text is read.
     ///
     /// # Errors
     /// When the template cannot write the conversation, the newest question alone is too long, or `out` fails.
@@ -147,10 +155,29 @@ impl<'m> Speaker<'m> {
         let start = Instant::now();
         let n_kept = self.dialogue.begin(request)?;
         let mut spent = Spent { n_prompt, n_kept, ..Spent::default() };
+        let status = self.read(&mut spent, interrupt);
         let is_asked_to_stop = || interrupt.is_some_and(Interrupt::is_asked);
-        let (text, finish, is_at_stop) = self.speak(start, &mut spent, &is_asked_to_stop, out)?;
+        let (text, finish, is_at_stop) = self.speak(start, &mut spent, status, &is_asked_to_stop, out)?;
         self.total.add(spent);
         Ok(Spoken { text: text.trim().to_owned(), finish, is_at_stop, n_dropped: n_newly_dropped, spent })
+    }
+
+    /// Reads a long text up to its last part, which the first token comes with, or until somebody interrupts; gives the line that
+    /// says how far it is.
+    fn read(&mut self, spent: &mut Spent, interrupt: Option<&Interrupt>) -> Option<StatusLine> {
+        let n_new = spent.n_prompt - spent.n_kept;
+        let interrupt = interrupt.filter(|_| n_new > Limits::default().n_prefill_tokens)?;
+        let (mut status, mut n_left) = (StatusLine::at_once(), n_new);
+        while !interrupt.is_asked() {
+            let (n_read, n_new) = (number::whole(n_new - n_left), number::whole(n_new));
+            status.show(|| format!("reading {n_read} of {n_new} tokens; Ctrl-C stops"));
+            match self.dialogue.read_ahead() {
+                Some(n) => n_left = n,
+                None => return Some(status),
+            }
+        }
+        spent.n_prompt -= n_left;
+        Some(status)
     }
 
     /// Writes the answer that was begun at `start`, and counts; gives its text, why it ended, and whether at a stop string.
@@ -158,6 +185,7 @@ impl<'m> Speaker<'m> {
         &mut self,
         start: Instant,
         spent: &mut Spent,
+        mut status: Option<StatusLine>,
         is_asked_to_stop: &dyn Fn() -> bool,
         out: &mut dyn Write,
     ) -> Outcome<(String, Finish, bool)> {
@@ -169,6 +197,7 @@ impl<'m> Speaker<'m> {
             } else {
                 self.dialogue.step()
             };
+            drop(status.take());
             if spent.n_tokens == 0 {
                 spent.reading = start.elapsed();
             }
@@ -179,6 +208,8 @@ impl<'m> Speaker<'m> {
                 return Err(failure);
             }
             match event {
+                // Stopped while the last of the text was read.
+                Some(Event::Token { .. }) if spent.n_tokens == 0 && is_asked_to_stop() => {}
                 Some(Event::Token { token, .. }) => {
                     spent.n_timed = spent.n_tokens;
                     spent.n_tokens += 1;

@@ -56,6 +56,20 @@ impl<'m> Dialogue<'m> {
         Ok(n_kept)
     }
 
+    /// Reads the next part of a long text and gives how many tokens are left then; `None` where [`Self::step`] is to read the rest,
+    /// which is one part. Whoever steps at once has the same answer.
+    pub fn read_ahead(&mut self) -> Option<usize> {
+        let context = &self.progress.as_ref()?.context;
+        let n_common = self.n_common(context);
+        let is_in_parts = self.model.keeps(self.part_len, context.len());
+        let n_left = (context.len() - n_common).checked_sub(self.part_len).filter(|&n| n > 0 && is_in_parts)?;
+        let part = &context[n_common..n_common + self.part_len];
+        self.held.truncate(n_common);
+        read(self.model, &[part], std::slice::from_mut(&mut self.held.row), &[]);
+        self.held.tokens.extend_from_slice(part);
+        Some(n_left)
+    }
+
     /// The answer goes on by a token, or ends; `None` when there is nothing to answer.
     pub fn step(&mut self) -> Option<Event> {
         if self.is_complete || self.progress.is_none() {

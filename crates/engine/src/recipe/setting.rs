@@ -157,6 +157,7 @@ impl<T: Setting> Setting for Option<T> {
 pub(super) fn describe(value: &Value) -> String {
     match value {
         Value::String(text) => format!("the text \"{text}\""),
+        Value::Float(number) if !number.is_finite() => format!("{value}, which is not finite"),
         Value::Integer(_) | Value::Float(_) => format!("the number {value}"),
         Value::Boolean(truth) => truth.to_string(),
         Value::Datetime(date) => format!("the date {date}"),

@@ -427,29 +427,30 @@ table! {
 }
 
 table! {
-    /// How it generates, unless a command says otherwise.
+    /// How it generates, unless a command says otherwise; only what somebody chose stands here.
     "generate" => GenerateRecipe {
-        /// How adventurous the choice of a token is; 0 always takes the most probable.
-        temperature: f64 = 1.0,
-        /// Choose among this many most probable tokens; 0 for all.
-        top_k: usize = 0,
-        /// Choose among the most probable tokens that have this much probability together.
-        top_p: f64 = 1.0,
-        /// Choose among tokens with at least this share of the most probable one's probability.
-        min_p: f64 = 0.0,
-        /// Factor by which tokens that occurred become less likely; 1 for none.
-        repetition_penalty: f64 = 1.0,
-        /// Taken off the logit of tokens that occurred.
-        presence_penalty: f64 = 0.0,
-        /// Taken off the logit of tokens for each time they occurred.
-        frequency_penalty: f64 = 0.0,
-        /// Most tokens made.
-        max_tokens: usize = 256,
+        /// How adventurous the choice of a token is; 0 always takes the most probable. 1 when absent, 0.7 for the answer to a message.
+        temperature: Option<f64> = None,
+        /// Choose among this many most probable tokens; 0 for all, as when absent.
+        top_k: Option<usize> = None,
+        /// Choose among the most probable tokens that have this much probability together. 1 when absent, 0.9 for the answer to a
+        /// message.
+        top_p: Option<f64> = None,
+        /// Choose among tokens with at least this share of the most probable one's probability; 0 when absent.
+        min_p: Option<f64> = None,
+        /// Factor by which tokens that occurred become less likely; 1 for none, as when absent.
+        repetition_penalty: Option<f64> = None,
+        /// Taken off the logit of tokens that occurred; 0 when absent.
+        presence_penalty: Option<f64> = None,
+        /// Taken off the logit of tokens for each time they occurred; 0 when absent.
+        frequency_penalty: Option<f64> = None,
+        /// Most tokens made; 256 when absent, and as many as the context holds for the answer to a message.
+        max_tokens: Option<usize> = None,
         /// Texts at which generation stops.
-        stop: Vec<String> = Vec::new(),
-        /// Number of candidates that beam search keeps; 1 for none.
-        beam: usize = 1,
-        /// Exponent of the length by which a candidate's log-probability is divided.
-        length_penalty: f64 = 1.0,
+        stop: Option<Vec<String>> = None,
+        /// Number of candidates that beam search keeps; 1 for none, as when absent.
+        beam: Option<usize> = None,
+        /// Exponent of the length by which a candidate's log-probability is divided; 1 when absent.
+        length_penalty: Option<f64> = None,
     }
 }

@@ -159,30 +159,33 @@ impl PublishedGeneration {
     /// `defaults` with what is set here.
     pub fn over(&self, defaults: GenerateRecipe) -> GenerateRecipe {
         GenerateRecipe {
-            temperature: self.temperature.unwrap_or(defaults.temperature),
-            top_k: self.top_k.unwrap_or(defaults.top_k),
-            top_p: self.top_p.unwrap_or(defaults.top_p),
-            min_p: self.min_p.unwrap_or(defaults.min_p),
-            repetition_penalty: self.repetition_penalty.unwrap_or(defaults.repetition_penalty),
-            max_tokens: self.max_tokens.unwrap_or(defaults.max_tokens),
-            beam: self.beam.unwrap_or(defaults.beam),
-            length_penalty: self.length_penalty.unwrap_or(defaults.length_penalty),
+            temperature: self.temperature.or(defaults.temperature),
+            top_k: self.top_k.or(defaults.top_k),
+            top_p: self.top_p.or(defaults.top_p),
+            min_p: self.min_p.or(defaults.min_p),
+            repetition_penalty: self.repetition_penalty.or(defaults.repetition_penalty),
+            max_tokens: self.max_tokens.or(defaults.max_tokens),
+            beam: self.beam.or(defaults.beam),
+            length_penalty: self.length_penalty.or(defaults.length_penalty),
             ..defaults
         }
     }
 
-    /// The same with the values of a recipe for what is set here: that of a run that began with this model.
+    /// The same with the values of a recipe for what is set here and there: that of a run that began with this model.
     #[must_use]
     pub fn as_in(self, recipe: &GenerateRecipe) -> Self {
+        fn one<T>(theirs: Option<T>, of_run: Option<T>) -> Option<T> {
+            theirs.map(|theirs| of_run.unwrap_or(theirs))
+        }
         Self {
-            temperature: self.temperature.map(|_| recipe.temperature),
-            top_k: self.top_k.map(|_| recipe.top_k),
-            top_p: self.top_p.map(|_| recipe.top_p),
-            min_p: self.min_p.map(|_| recipe.min_p),
-            repetition_penalty: self.repetition_penalty.map(|_| recipe.repetition_penalty),
-            max_tokens: self.max_tokens.map(|_| recipe.max_tokens),
-            beam: self.beam.map(|_| recipe.beam),
-            length_penalty: self.length_penalty.map(|_| recipe.length_penalty),
+            temperature: one(self.temperature, recipe.temperature),
+            top_k: one(self.top_k, recipe.top_k),
+            top_p: one(self.top_p, recipe.top_p),
+            min_p: one(self.min_p, recipe.min_p),
+            repetition_penalty: one(self.repetition_penalty, recipe.repetition_penalty),
+            max_tokens: one(self.max_tokens, recipe.max_tokens),
+            beam: one(self.beam, recipe.beam),
+            length_penalty: one(self.length_penalty, recipe.length_penalty),
             ..self
         }
     }
@@ -252,11 +255,13 @@ mod tests {
     fn what_is_left_open_stays_as_it_was() {
         let published =
             read(json!({ "do_sample": true, "temperature": 0.6, "top_k": 20, "max_new_tokens": 7 })).unwrap();
-        let recipe = published.over(GenerateRecipe { top_p: 0.5, ..GenerateRecipe::default() });
-        assert_eq!((recipe.temperature, recipe.top_k, recipe.top_p, recipe.max_tokens), (0.6, 20, 0.5, 7));
+        let of_recipe = GenerateRecipe { top_k: Some(3), top_p: Some(0.5), ..GenerateRecipe::default() };
+        let recipe = published.over(of_recipe.clone());
+        assert_eq!((recipe.temperature, recipe.top_k, recipe.top_p), (Some(0.6), Some(20), Some(0.5)));
+        assert_eq!((recipe.max_tokens, recipe.min_p), (Some(7), None));
         assert!(published.is_of_sampling());
-        let of_run = published.as_in(&GenerateRecipe { top_k: 3, top_p: 0.5, ..GenerateRecipe::default() });
-        assert_eq!((of_run.temperature, of_run.top_k, of_run.top_p), (Some(1.0), Some(3), None));
+        let of_run = published.as_in(&of_recipe);
+        assert_eq!((of_run.temperature, of_run.top_k, of_run.top_p), (Some(0.6), Some(3), None));
         let nothing = read(json!({ "eos_token_id": 2, "top_p": null })).unwrap();
         assert_eq!(nothing, PublishedGeneration::default());
         assert!(!nothing.is_of_sampling());

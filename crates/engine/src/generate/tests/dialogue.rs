@@ -80,6 +80,26 @@ fn what_was_read_is_not_read_again() {
     }
 }
 
+/// Somebody who looks up between the parts may end the answer, and what was read stays read.
+#[test]
+fn a_long_text_is_read_in_parts() {
+    for (name, config) in decoders() {
+        let model = model(&config, DType::F32, &Device::cpu(2));
+        let text = tokens(7, 4);
+        let mut dialogue = Dialogue::new(&model);
+        assert_eq!(dialogue.read_ahead(), None, "{name}: nothing is to be read");
+        dialogue.part_len = 3;
+        dialogue.begin(request(&text, 1)).unwrap();
+        let lefts = [dialogue.read_ahead(), dialogue.read_ahead(), dialogue.read_ahead()];
+        let is_in_parts = model.keeps(3, text.len());
+        assert_eq!(lefts, if is_in_parts { [Some(4), Some(1), None] } else { [None; 3] }, "{name}");
+        assert_eq!(dialogue.end().unwrap().reason, Finish::Cancelled);
+        let (answer, n_kept) = ask(&mut dialogue, request(&text, 1));
+        assert_eq!(n_kept, if is_in_parts { 6 } else { 0 }, "{name}");
+        assert_as_naive(&model, &answer, request(&text, 1));
+    }
+}
+
 /// An answer that is ended leaves what was read; one that slides over the context goes on.
 #[test]
 fn answers_end_and_slide() {
