@@ -213,12 +213,7 @@ fn special_file(run: &RunDirectory) -> PathBuf {
 /// names, of a run what its newest checkpoint says of itself.
 fn checksum(path: &Path) -> Outcome<String> {
     let files = if path.is_file() {
-        {
-            let _ = Reader::open(path)?;
-            let name = path.to_str().unwrap();
-            genera_engine::weights::gguf::PartName::of(name)
-                .map_or_else(|| vec![path.to_owned()], |n| n.all().map(PathBuf::from).collect())
-        }
+        Reader::open(path)?.files().map(Path::to_owned).collect()
     } else if path.join("manifest.json").is_file() {
         vec![path.join("manifest.json")]
     } else if path.join("recipe.toml").is_file() {

@@ -225,6 +225,7 @@ pub(super) fn write_file(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::
         let mut out = BufWriter::new(create()?);
         write(&mut out)?;
         out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        let _names = hold_names();
         fs::rename(&beside, path)
     };
     written().map_err(|source| {
