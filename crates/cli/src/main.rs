@@ -195,7 +195,7 @@ mod tests {
             ("--seed", "1.5", "expected a whole number"),
             ("--seed", "99999999999999999999", "the number is too large"),
             ("--top-p", "half", "expected a number"),
-            ("--max-tokens", "0", "0 is not in 1..4294967295"),
+            ("--max-tokens", "0", "0 is not in 1..=4294967295"),
         ] {
             let error = command().try_get_matches_from(["genera", "chat", "--model", "m", option, value]).unwrap_err();
             let (kind, text) = (error.kind(), with_expectation(error).to_string());

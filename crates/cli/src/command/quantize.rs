@@ -148,7 +148,8 @@ pub fn run(arguments: &Arguments, common: Common) -> Outcome {
     let destination = Destination::gguf(output)?;
     // What cannot be read is said before the work.
     if let Some(text) = &arguments.text {
-        read_first(text, true).or_else(|_| read_first(text, false))?;
+        let column = arguments.column.as_deref();
+        read_first(text, column, true).or_else(|_| read_first(text, column, false))?;
     }
     let device = machine::device(common.threads);
     eprintln!("reading {}", arguments.model.display());
@@ -217,8 +218,8 @@ pub fn run(arguments: &Arguments, common: Common) -> Outcome {
 ///
 /// # Errors
 /// When it cannot be read.
-fn read_first(text: &Path, has_template: bool) -> Outcome<()> {
-    scoring::documents(text, (None, None), &Text, has_template)?.0.next().transpose()?;
+fn read_first(text: &Path, column: Option<&str>, has_template: bool) -> Outcome<()> {
+    scoring::documents(text, (column, None), &Text, has_template)?.0.next().transpose()?;
     Ok(())
 }
 
