@@ -85,7 +85,7 @@ fn visible(scores: &[Option<f32>]) -> impl Iterator<Item = (usize, f32)> {
 /// ln Σ exp(score), −∞ when every key is hidden.
 fn log_sum_exp(scores: &[Option<f32>]) -> f32 {
     let max = visible(scores).map(|(_, score)| score).fold(f32::NEG_INFINITY, f32::max);
-    if max == f32::NEG_INFINITY {
+    if max == f32::NEG_INFINITY && !visible(scores).any(|(_, score)| score.is_nan()) {
         return max;
     }
     max + visible(scores).map(|(_, score)| (score - max).exp()).fold(0.0, |a, b| a + b).ln()

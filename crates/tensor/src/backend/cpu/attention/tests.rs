@@ -485,7 +485,12 @@ fn what_is_not_a_number_stays_so() {
             assert!(expected.0.contains(&true) && expected.2.contains(&true));
             for isa in Isa::available() {
                 let found = are_nan(&case.both(&Cpu::with_isa(2, isa), &tensors));
-                assert!(found == expected, "{isa:?} {dtype:?}");
+                assert!((&found.0, &found.1) == (&expected.0, &expected.1), "{isa:?} {dtype:?}");
+                // Hidden keys of a block may get some too.
+                assert!(
+                    found.2.iter().zip(&expected.2).all(|(found, expected)| found >= expected),
+                    "{isa:?} {dtype:?}"
+                );
             }
         }
     }
