@@ -96,6 +96,12 @@ pub(super) fn format(state: &State<'_, '_>, text: &str, arguments: &[Value]) -> 
     for argument in arguments {
         cost = cost.saturating_add(pay(state, argument)?);
     }
+    // The engine panics on letters beyond ASCII in a key; what may be one lies between these brackets.
+    let behind = text.split_once('{').and_then(|(_, fields)| fields.split_once('['));
+    if behind.and_then(|(_, keys)| keys.rsplit_once(']')).is_some_and(|(keys, _)| !keys.is_ascii()) {
+        let problem = "letters beyond ASCII between '[' and ']' behind a '{' of a text for format() are not supported";
+        return Err(Error::new(ErrorKind::InvalidOperation, problem));
+    }
     let fields = text.split('{').skip(1).map(|field| field.split('}').next().unwrap_or_default());
     for field in fields {
         let numbers = field.split(|character: char| !character.is_ascii_digit()).filter(|digits| !digits.is_empty());

@@ -1,7 +1,7 @@
 //! What published chat templates call beyond Jinja itself, as the Hugging Face library defines it.
 
 use super::cost;
-use minijinja::value::{Kwargs, ValueKind};
+use minijinja::value::{Kwargs, Rest, ValueKind};
 use minijinja::{Error, ErrorKind, Output, State, Value};
 use serde::Serialize;
 use serde::ser::{SerializeMap, SerializeSeq};
@@ -84,6 +84,28 @@ pub(super) fn split(
 pub(super) fn lines(state: &State<'_, '_>, value: Value) -> Result<Value, Error> {
     cost::parts(state, value.as_str().unwrap_or_default(), Some("\n"))?;
     minijinja::filters::lines(&value)
+}
+
+/// The engine's filter `format`, by a name that no template can write.
+pub(super) const ENGINES_FORMAT: &str = "engine's format";
+
+/// A text with values in place of `%d` and `%(key)s`. The engine panics on letters beyond ASCII in a key.
+pub(super) fn format(
+    state: &mut State<'_, '_>,
+    value: Value,
+    values: Rest<Value>,
+    keys: Kwargs,
+) -> Result<Value, Error> {
+    let text = value.as_str().unwrap_or_default();
+    let is_foreign = |key: &str| !key.split(')').next().unwrap_or_default().is_ascii();
+    if text.split("%(").skip(1).any(is_foreign) {
+        let problem = "a key in '%(key)s' has letters beyond ASCII, which is not supported";
+        return Err(Error::new(ErrorKind::InvalidOperation, problem));
+    }
+    let has_keys = keys.args().next().is_some();
+    let keys = has_keys.then(|| Value::from(keys));
+    let arguments: Vec<Value> = std::iter::once(value).chain(values.0).chain(keys).collect();
+    state.apply_filter(ENGINES_FORMAT, &arguments)
 }
 
 /// Letters or items from the last to the first.

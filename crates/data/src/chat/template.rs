@@ -296,6 +296,8 @@ fn environment() -> Environment<'static> {
     environment.add_filter("split", functions::split);
     environment.add_filter("lines", functions::lines);
     environment.add_filter("reverse", functions::reverse);
+    environment.add_filter(functions::ENGINES_FORMAT, minijinja::filters::format);
+    environment.add_filter("format", functions::format);
     // It writes everything there is.
     environment.remove_global("debug");
     // Rarely used, and each makes something long of a small value.

@@ -272,6 +272,23 @@ fn what_never_ends_is_stopped() {
     }
 }
 
+/// The engine panics on them.
+#[test]
+fn foreign_keys_of_formats_are_refused() {
+    let render = |source: &str| template(source).render(&messages(&TALK), true);
+    for source in ["{{ '%(a é)s' | format(a=1) }}", "{{ '{0[é]}'.format(messages) }}", "{{ '{0[}é]'.format(1) }}"] {
+        let error = render(source).unwrap_err().to_string();
+        assert!(error.contains("beyond ASCII"), "{source}: {error}");
+    }
+    for (source, expected) in [
+        ("{{ 'é %d (%s)' | format(3, 'ü') }}", "é 3 (ü)"),
+        ("{{ '%(a)s' | format(a='é') }}", "é"),
+        ("{{ 'é {0[a]}'.format({'a': 1}) }}", "é 1"),
+    ] {
+        assert_eq!(render(source).unwrap(), expected, "{source}");
+    }
+}
+
 #[test]
 fn a_long_conversation_is_no_attack() {
     let turns: Vec<ChatMessage> = (0..2000)
