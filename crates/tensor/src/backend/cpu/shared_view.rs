@@ -18,6 +18,23 @@ pub(super) enum Start {
     Bf16(*mut bf16),
 }
 
+impl Start {
+    /// The element `n` further on.
+    ///
+    /// # Safety
+    /// As for `add` of a pointer.
+    #[inline(always)]
+    pub(super) unsafe fn add(self, n: usize) -> Self {
+        // SAFETY: the caller's to vouch for.
+        unsafe {
+            match self {
+                Self::F32(start) => Self::F32(start.add(n)),
+                Self::Bf16(start) => Self::Bf16(start.add(n)),
+            }
+        }
+    }
+}
+
 // SAFETY: reading and writing is unsafe, and its callers see to it that no two threads use the same elements.
 unsafe impl Sync for SharedView {}
 // SAFETY: as above.

@@ -9,6 +9,7 @@ use crate::backend::cpu::lanes::MAX_LANES;
 use crate::backend::cpu::matmul::kernel::{KernelSet, MAX_ROWS, TileRun};
 use crate::backend::cpu::matmul::pack::{Operand, Target, Word, pack};
 use crate::backend::cpu::prefetch::{self, prefetch_second_level};
+use crate::backend::cpu::shared_view::Start;
 use crate::dtype::View;
 use std::ops::Range;
 
@@ -82,6 +83,7 @@ impl Words {
             let mut column = 0;
             while column < n_columns {
                 let width = (n_columns - column).min(width_max);
+                let tile = c.values[row * c.stride + column..].as_mut_ptr();
                 let run = TileRun {
                     a: a.words[row * a.row_stride..].as_ptr().cast(),
                     a_stride_bytes: 4 * a.row_stride,
@@ -90,9 +92,10 @@ impl Words {
                     b_stride: b.stride,
                     n_steps,
                     half_step: false,
-                    tile: c.values[row * c.stride + column..].as_mut_ptr(),
-                    tile_stride: c.stride,
-                    resume: c.accumulate,
+                    sums: c.accumulate.then_some(tile.cast_const()),
+                    sums_stride: c.stride,
+                    to: Start::F32(tile),
+                    to_stride: c.stride,
                 };
                 // SAFETY: the kernels are those of an available instruction set; the operands have just been checked.
                 unsafe { self.kernels.kernel(height, width)(&run) };

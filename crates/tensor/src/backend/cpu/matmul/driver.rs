@@ -8,6 +8,7 @@ use super::scratch::Scratch;
 use crate::backend::Matmul;
 use crate::backend::cpu::isa::Isa;
 use crate::backend::cpu::pool::Pool;
+use crate::backend::cpu::shared_view::Start;
 use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Mutex;
@@ -210,15 +211,20 @@ impl<'a> Product<'a> {
         let columns = self.rhs.layout.columns(panel);
         let sums = sums.words(BLOCK_ROWS * width).as_mut_ptr().cast::<f32>();
         let n_blocks = n_steps.div_ceil(BLOCK_STEPS).max(1);
+        // SAFETY: the columns of the panel lie in the result.
+        let stored = unsafe { self.epilogue.stored_by_kernel(rows.start, &columns, width) };
         for i in 0..n_blocks {
             let steps = n_steps * i / n_blocks..n_steps * (i + 1) / n_blocks;
             let is_last = i + 1 == n_blocks;
-            for first in rows.clone().step_by(MAX_ROWS) {
-                let tile_rows = first..rows.end.min(first + MAX_ROWS);
-                let row = first - rows.start;
-                if is_last {
+            let stored = stored.filter(|_| is_last);
+            for row in (0..rows.len()).step_by(MAX_ROWS) {
+                let n_rows = MAX_ROWS.min(rows.len() - row);
+                let tile_rows = rows.start + row..rows.start + row + n_rows;
+                if is_last && (stored.is_none() || n_blocks > 1) {
                     self.epilogue.prefetch(tile_rows.clone(), columns.clone(), n_blocks > 1);
                 }
+                // Finished at once, all tiles may share one place.
+                let tile = if n_blocks == 1 { sums } else { sums.wrapping_add(row * width) };
                 // SAFETY: all pointers stay within what the caller vouches for and within the sums of this thread.
                 unsafe {
                     let run = TileRun {
@@ -229,16 +235,16 @@ impl<'a> Product<'a> {
                         b_stride: width,
                         n_steps: steps.len(),
                         half_step: is_last && n_steps < self.rhs.layout.n_steps,
-                        // Finished at once, all tiles may share one place.
-                        tile: if n_blocks == 1 { sums } else { sums.add(row * width) },
-                        tile_stride: width,
-                        resume: i > 0,
+                        sums: (i > 0).then_some(tile.cast_const()),
+                        sums_stride: width,
+                        to: stored.map_or(Start::F32(tile), |start| start.add(row * self.rhs.layout.n)),
+                        to_stride: if stored.is_some() { self.rhs.layout.n } else { width },
                     };
-                    self.format.kernels.kernel(tile_rows.len(), width)(&run);
-                    if is_last {
-                        let values = std::slice::from_raw_parts_mut(run.tile, tile_rows.len() * width);
-                        self.epilogue
-                            .finish(self.isa, Sums { values, width, rows: tile_rows, columns: columns.clone() });
+                    self.format.kernels.kernel(n_rows, width)(&run);
+                    if is_last && stored.is_none() {
+                        let values = std::slice::from_raw_parts_mut(tile, n_rows * width);
+                        let sums = Sums { values, width, rows: tile_rows, columns: columns.clone() };
+                        self.epilogue.finish(self.isa, sums);
                     }
                 }
             }

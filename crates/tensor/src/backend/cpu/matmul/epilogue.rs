@@ -58,21 +58,33 @@ impl<'a> Epilogue<'a> {
         }
     }
 
+    /// Whether sums `width` columns wide are stored as they are, with a bias at most.
+    fn is_plain(&self, n_columns: usize, width: usize) -> bool {
+        let changes = self.pre_activation.is_some() || self.activation.is_some() || self.residual.is_some();
+        !changes && !self.accumulate && n_columns == width
+    }
+
+    /// Where a kernel may store these sums itself, `width` columns wide, in rows as long as the result's; none where anything
+    /// else happens to them.
+    ///
+    /// # Safety
+    /// The call that this was made of had been checked.
+    pub(super) unsafe fn stored_by_kernel(&self, row: usize, columns: &Range<usize>, width: usize) -> Option<Start> {
+        let first = row * self.n + columns.start;
+        // SAFETY: the element lies in the result.
+        let start = unsafe { self.c.start.add(first) };
+        (self.bias.is_none() && self.is_plain(columns.len(), width)).then_some(start)
+    }
+
     /// Finishes the sums and stores them.
     ///
     /// # Safety
     /// The processor has the instructions; the call that this was made of had been checked; nobody else uses these elements
     /// of the results.
     pub(in crate::backend::cpu) unsafe fn finish(&self, isa: Isa, sums: Sums<'_>) {
-        let n_columns = sums.columns.len();
-        let is_plain = self.pre_activation.is_none()
-            && self.activation.is_none()
-            && self.residual.is_none()
-            && !self.accumulate
-            && n_columns == sums.width;
         // SAFETY: the caller's to vouch for.
         unsafe {
-            match (is_plain, self.c.start) {
+            match (self.is_plain(sums.columns.len(), sums.width), self.c.start) {
                 (true, Start::F32(c)) => isa.run_unchecked(Store { sums, c, stride: self.n, bias: self.bias }),
                 (true, Start::Bf16(c)) => isa.run_unchecked(Store { sums, c, stride: self.n, bias: self.bias }),
                 _ => isa.run_unchecked(Finish { epilogue: self, sums }),

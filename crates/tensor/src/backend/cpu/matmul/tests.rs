@@ -287,3 +287,54 @@ fn a_result_of_the_wrong_size_is_refused() {
         residual: None,
     });
 }
+
+#[test]
+fn results_in_bf16_are_those_in_f32_rounded() {
+    // Two bf16 whose sum needs rounding, to even in a tie, is too large, or none.
+    let rows = [[1.0, 0.00390625], [1.0, 0.01171875], [-1.0, -0.0041], [f32::MAX, f32::MAX], [f32::INFINITY, 1.0]];
+    let rows = [&rows[..], &[[f32::INFINITY, f32::NEG_INFINITY], [f32::NAN, 1.0], [-0.0, 0.0]]].concat();
+    let (m, n, k) = (rows.len(), 128, 2);
+    for dtype in [DType::F32, DType::Bf16] {
+        let of = |values: Vec<f32>| match dtype {
+            DType::F32 => Elements::F32(values),
+            DType::Bf16 => Elements::Bf16(values.into_iter().map(bf16::from_f32).collect()),
+        };
+        let (a, b) = (of(rows.concat()), of(vec![1.0; k * n]));
+        for isa in Isa::available() {
+            let product = |mut c: Elements| {
+                Cpu::with_isa(1, isa).matmul(Matmul {
+                    m,
+                    n,
+                    k,
+                    a: Matrix::new(a.view(), k),
+                    b: Rhs::Matrix(Matrix::new(b.view(), n)),
+                    c: c.view_mut(),
+                    accumulate: false,
+                    bias: None,
+                    activation: None,
+                    pre_activation: None,
+                    residual: None,
+                });
+                c
+            };
+            let exact = product(Elements::F32(vec![7.0; m * n]));
+            let rounded = product(Elements::Bf16(vec![bf16::ONE; m * n]));
+            for i in 0..m * n {
+                let (found, expected) = (rounded.view().get(i), bf16::from_f32(exact.view().get(i)).to_f32());
+                let same = found.to_bits() == expected.to_bits() || found.is_nan() && expected.is_nan();
+                assert!(same, "{found} instead of {expected} in row {}, {dtype:?}, {isa:?}", i / n);
+            }
+        }
+    }
+    for (shape, dtype) in [([7, 200, 33], DType::Bf16), ([13, 96, 1700], DType::Bf16), ([13, 96, 900], DType::F32)] {
+        let [m, n, k] = shape;
+        let case = Case::plain(m, n, k, dtype);
+        for isa in Isa::available() {
+            let (exact, _) = case.run(&Cpu::with_isa(2, isa));
+            let (rounded, _) = Case { c: DType::Bf16, ..case }.run(&Cpu::with_isa(2, isa));
+            let expected: Vec<u32> =
+                (0..m * n).map(|i| bf16::from_f32(exact.view().get(i)).to_f32().to_bits()).collect();
+            assert_eq!(rounded.bits(), expected, "{case:?}, {isa:?}");
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! Tiles in 512-bit vectors: 6 rows by 4 vectors fill 32 registers.
 
 use super::{Multiply, kernel_set};
+use half::bf16;
 use std::arch::x86_64::*;
 
 kernel_set!(F32, F32Lanes, 4, "avx512f,avx512bw,avx512dq,avx512vl,fma");
@@ -177,6 +178,16 @@ impl Multiply for Bf16Dot {
     unsafe fn store_sums(sums: __m512, to: *mut f32) {
         // SAFETY: as above.
         unsafe { F32Lanes::store_sums(sums, to) }
+    }
+
+    /// By the instruction made for it: the sums are never denormal, which it would take for 0.
+    #[inline(always)]
+    unsafe fn store_bf16(sums: __m512, to: *mut bf16) {
+        // SAFETY: as above; both types are 256 bits of anything.
+        unsafe {
+            let rounded = std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(sums));
+            _mm256_storeu_si256(to.cast(), rounded)
+        }
     }
 
     #[inline(always)]

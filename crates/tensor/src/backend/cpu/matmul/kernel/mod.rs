@@ -14,14 +14,17 @@ mod avx512;
 mod portable;
 
 use crate::backend::cpu::isa::Isa;
+use crate::backend::cpu::lanes::{Element, MAX_LANES};
+use crate::backend::cpu::shared_view::Start;
 use crate::quant::Half;
+use half::bf16;
 
 /// Most rows in a tile: with 4 vectors of columns 24 accumulators, 4 vectors of B and one of A fill 32 registers.
 pub(crate) const MAX_ROWS: usize = 6;
 /// Most vectors of columns in a tile.
 pub(crate) const MAX_VECTORS: usize = 4;
 
-/// One run of a kernel: `tile = a·b`, or `tile += a·b`.
+/// One run of a kernel: `to = a·b`, or `to = sums + a·b`.
 #[derive(Clone, Copy)]
 pub(crate) struct TileRun {
     /// Row 0 of A at the first step.
@@ -38,12 +41,14 @@ pub(crate) struct TileRun {
     pub(crate) n_steps: usize,
     /// Whether one more step follows of which A has only the first half.
     pub(crate) half_step: bool,
-    /// Where the sums go.
-    pub(crate) tile: *mut f32,
-    /// From one row of sums to the next.
-    pub(crate) tile_stride: usize,
-    /// Whether the sums continue those in the tile.
-    pub(crate) resume: bool,
+    /// The sums that are continued, if they are not begun here.
+    pub(crate) sums: Option<*const f32>,
+    /// From one row of those to the next.
+    pub(crate) sums_stride: usize,
+    /// Where the sums go, which may be where they came from; to bf16 they are rounded to nearest even.
+    pub(crate) to: Start,
+    /// Elements from one row there to the next.
+    pub(crate) to_stride: usize,
 }
 
 /// What is multiplied by what.
@@ -61,7 +66,7 @@ pub(crate) enum Operands {
 ///
 /// # Safety
 /// The processor has the instructions it was compiled for; the pointers of the run are valid for the rows, steps and
-/// columns of this kernel, and nobody else uses the tile.
+/// columns of this kernel, and nobody else uses what it writes.
 pub(crate) type Kernel = unsafe fn(&TileRun);
 
 /// The kernels for one kind of operands on one instruction set.
@@ -151,6 +156,18 @@ pub(crate) trait Multiply {
     unsafe fn zero() -> Self::Sums;
     unsafe fn load_sums(from: *const f32) -> Self::Sums;
     unsafe fn store_sums(sums: Self::Sums, to: *mut f32);
+    /// As [`Multiply::store_sums`], rounded to nearest even.
+    #[inline(always)]
+    unsafe fn store_bf16(sums: Self::Sums, to: *mut bf16) {
+        let mut values = [0.0; MAX_LANES];
+        // SAFETY: the values have room for every vector; the pointer is the caller's to vouch for.
+        unsafe {
+            Self::store_sums(sums, values.as_mut_ptr());
+            for (i, &value) in values[..Self::N_LANES].iter().enumerate() {
+                to.add(i).write(<bf16 as Element>::from_f32(value));
+            }
+        }
+    }
     /// Part `part` of the words of `N_LANES` columns.
     unsafe fn load_b(from: *const u32, part: usize) -> Self::Words;
     /// Part `part` of the step of one row, in all columns.
@@ -191,16 +208,16 @@ pub(crate) unsafe fn run_tile<M: Multiply, const ROWS: usize, const VECTORS: usi
     // SAFETY: the caller vouches for the instructions and for the pointers over all rows, steps and columns.
     unsafe {
         let mut sums = [[M::zero(); MAX_VECTORS]; MAX_ROWS];
-        if run.resume {
+        if let Some(from) = run.sums {
             unrolled!(I < ROWS, {
                 unrolled!(J < VECTORS, {
-                    sums[I][J] = M::load_sums(run.tile.add(I * run.tile_stride + J * M::N_LANES))
+                    sums[I][J] = M::load_sums(from.wrapping_add(I.wrapping_mul(run.sums_stride)).add(J * M::N_LANES))
                 })
             });
         }
         let mut b = run.b;
         let mut a = [run.a; MAX_ROWS];
-        unrolled!(I < ROWS, { a[I] = run.a.add(I * run.a_stride_bytes) });
+        unrolled!(I < ROWS, { a[I] = run.a.wrapping_add(I.wrapping_mul(run.a_stride_bytes)) });
         for _ in 0..run.n_steps {
             for part in 0..M::N_PARTS {
                 let mut words = [M::load_b(b, part); MAX_VECTORS];
@@ -221,9 +238,18 @@ pub(crate) unsafe fn run_tile<M: Multiply, const ROWS: usize, const VECTORS: usi
                 });
             });
         }
-        unrolled!(I < ROWS, {
-            unrolled!(J < VECTORS, { M::store_sums(sums[I][J], run.tile.add(I * run.tile_stride + J * M::N_LANES)) })
-        });
+        match run.to {
+            Start::F32(to) => unrolled!(I < ROWS, {
+                unrolled!(J < VECTORS, {
+                    M::store_sums(sums[I][J], to.wrapping_add(I.wrapping_mul(run.to_stride)).add(J * M::N_LANES))
+                })
+            }),
+            Start::Bf16(to) => unrolled!(I < ROWS, {
+                unrolled!(J < VECTORS, {
+                    M::store_bf16(sums[I][J], to.wrapping_add(I.wrapping_mul(run.to_stride)).add(J * M::N_LANES))
+                })
+            }),
+        }
     }
 }
 
