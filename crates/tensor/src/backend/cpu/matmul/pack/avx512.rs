@@ -74,6 +74,11 @@ impl Source for F32Words {
     }
 
     #[inline(always)]
+    fn prefetch_along(&self, line: usize, step: usize) {
+        prefetch(self.data.wrapping_add(line * self.stride + step));
+    }
+
+    #[inline(always)]
     unsafe fn along(&self, line: usize, step: usize, n: usize) -> __m512i {
         // SAFETY: as above.
         unsafe { _mm512_maskz_loadu_epi32(first(n), self.data.add(line * self.stride + step).cast()) }
@@ -106,6 +111,11 @@ impl Source for Bf16Pairs {
             let upper = _mm256_maskz_loadu_epi16(selected, row.wrapping_add(self.stride).cast());
             _mm512_or_si512(lower, _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(upper)))
         }
+    }
+
+    #[inline(always)]
+    fn prefetch_along(&self, line: usize, step: usize) {
+        prefetch(self.data.wrapping_add(line * self.stride + 2 * step));
     }
 
     #[inline(always)]
@@ -162,6 +172,13 @@ impl Source for F32Pairs {
             let upper = _mm512_maskz_loadu_ps(selected, row.wrapping_add(self.stride));
             _mm512_permutexvar_epi16(_mm512_loadu_si512(TURNS.as_ptr().cast()), round_both(lower, upper))
         }
+    }
+
+    #[inline(always)]
+    fn prefetch_along(&self, line: usize, step: usize) {
+        let row = self.data.wrapping_add(line * self.stride + 2 * step);
+        prefetch(row);
+        prefetch(row.wrapping_add(16));
     }
 
     #[inline(always)]

@@ -116,6 +116,10 @@ trait Source {
 
     /// The words of one line and `n` steps from `step` on; the others are 0. For rows that run along K.
     unsafe fn along(&self, line: usize, step: usize, n: usize) -> Self::Words;
+
+    /// As [`Source::prefetch_across`], for [`Source::along`]; where that brings nothing it does nothing.
+    #[inline(always)]
+    fn prefetch_along(&self, _line: usize, _step: usize) {}
 }
 
 /// Words in a vector.
@@ -233,6 +237,7 @@ impl Block {
         unsafe {
             let mut words = [S::Words::zero(); N];
             for (i, words) in words.iter_mut().enumerate().take(n_lines) {
+                source.prefetch_along(line + i, step + BLOCK_STEPS_AHEAD);
                 *words = source.along(line + i, step, n_steps);
             }
             let words = S::Words::transpose(words);
