@@ -199,14 +199,15 @@ impl Files {
     /// Refuses a table of fixed positions that holds others than the model is to be given.
     fn check_sines(&self, model: &ModelConfig) -> Result<()> {
         let Some(table) = self.table.filter(|_| model.position == Position::Sinusoidal) else { return Ok(()) };
-        let width = model.d_model;
+        let (width, n_positions) = (model.d_model, model.context_len);
         for name in self.store.names().into_iter().filter(|name| table.is_sines(name)) {
             let is_near =
                 |(i, value): (usize, &f32)| (value - sinusoid(i / width, i % width, width)).abs() <= MAX_SINE_ERROR;
-            let is_wide_as_model = self.store.shape(name).is_some_and(|shape| shape.len() == 2 && shape[1] == width);
-            if !is_wide_as_model || !self.store.read(name)?.iter().enumerate().all(is_near) {
+            let shape = self.store.shape(name).unwrap_or_default();
+            let fits = matches!(shape, &[n, found] if n <= n_positions && found == width);
+            if !fits || !self.store.read(name)?.iter().enumerate().all(is_near) {
                 return Err(self.error(format!(
-                    "tensor '{name}' does not hold the sines and cosines of {width} features; other positions of a {} model are not supported",
+                    "tensor '{name}' of shape {shape:?} does not hold the sines and cosines of {width} features at up to {n_positions} positions; other positions of a {} model are not supported",
                     table.model_type
                 )));
             }

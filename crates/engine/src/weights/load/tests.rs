@@ -253,14 +253,17 @@ fn a_missing_tensor_may_mean_zeros_or_the_embedding() {
 
 #[test]
 fn tensors_that_contradict_the_configuration_are_named() {
-    let table = |sign: f32| {
+    let table = |n: usize, sign: f32| {
         let number = |i: usize| sign * crate::model::sinusoid(i / 16, i % 16, 16);
-        ("model.decoder.embed_positions.weight".to_owned(), vec![8, 16], (0..8 * 16).map(number).collect())
+        ("model.decoder.embed_positions.weight".to_owned(), vec![n, 16], (0..n * 16).map(number).collect())
     };
-    let sines = |sign| changed("marian", |_| {}, |tensors| tensors.push(table(sign)));
-    assert!(outcome(&sines(1.0)).is_ok());
-    let error = outcome(&sines(-1.0)).unwrap_err();
-    assert!(error.contains("'model.decoder.embed_positions.weight' does not hold the sines"), "{error}");
+    let sines = |n, sign| changed("marian", |_| {}, |tensors| tensors.push(table(n, sign)));
+    assert!(outcome(&sines(8, 1.0)).is_ok());
+    for (n, sign) in [(8, -1.0), (9, 1.0)] {
+        let error = outcome(&sines(n, sign)).unwrap_err();
+        let expected = format!("'model.decoder.embed_positions.weight' of shape [{n}, 16] does not hold the sines");
+        assert!(error.contains(&expected), "{error}");
+    }
     for (model_type, embedding) in [("bart", "model.shared.weight"), ("t5", "shared.weight")] {
         let other = changed(
             model_type,
