@@ -221,7 +221,7 @@ impl Files {
         self.check_copies(&tensors, &also)?;
         if spec.name == EMBEDDING && model.head != Head::Untied {
             // What it holds has been compared when the head was settled.
-            also.extend(self.head_source(model).map(|source| source.0));
+            also.extend(self.head_source(model).into_iter().flat_map(|(names, _)| names));
         }
         let also: Vec<String> = also.iter().filter_map(|name| self.present(name)).collect();
         let mut names = Vec::new();
@@ -312,30 +312,29 @@ impl Files {
         forms.into_iter().find(|form| self.store.shape(form).is_some())
     }
 
-    /// The family's name for the weight of an untied head, if it has one, and whether the embedding serves where it is missing.
-    fn head_source(&self, model: &ModelConfig) -> Option<(String, bool)> {
+    /// The family's names for the weight of an untied head, if it has one, and whether the embedding serves where it is missing.
+    fn head_source(&self, model: &ModelConfig) -> Option<(Vec<String>, bool)> {
         let spec = table("head.weight", model);
-        let Sources { tensors, or_embedding, .. } = Sources::of(self.table?.rows, model, &spec)?;
-        Some((tensors.into_iter().next()?.name, or_embedding))
+        let Sources { tensors, also, or_embedding, .. } = Sources::of(self.table?.rows, model, &spec)?;
+        Some((tensors.into_iter().map(|source| source.name).chain(also).collect(), or_embedding))
     }
 
     /// The head as the weights have it. Files that call it tied may carry one of its own all the same, or the other way round.
     fn settled_head(&self, model: &ModelConfig) -> Result<Head> {
-        let Some((name, or_embedding)) = self.head_source(model) else { return Ok(model.head) };
-        let head = self.present(&name);
+        let Some((names, or_embedding)) = self.head_source(model) else { return Ok(model.head) };
+        let heads: Vec<String> = names.iter().filter_map(|name| self.present(name)).collect();
         let Head::Tied { bias, scaled } = model.head else {
-            let is_embedding = model.head == Head::Untied && or_embedding && head.is_none();
+            let is_embedding = model.head == Head::Untied && or_embedding && heads.is_empty();
             return Ok(if is_embedding { Head::Tied { bias: false, scaled: false } } else { model.head });
         };
         let embedding = self.sources(model, &table(EMBEDDING, model))?.tensors[0].name.clone();
-        let (Some(head), Some(embedding)) = (head, self.present(&embedding)) else { return Ok(model.head) };
-        if self.are_same(&head, &embedding)? {
-            return Ok(model.head);
+        let Some(embedding) = self.present(&embedding) else { return Ok(model.head) };
+        for head in heads {
+            if !self.are_same(&head, &embedding)? {
+                return if bias || scaled { Err(self.different(&head, &embedding)) } else { Ok(Head::Untied) };
+            }
         }
-        if bias || scaled {
-            return Err(self.different(&head, &embedding));
-        }
-        Ok(Head::Untied)
+        Ok(model.head)
     }
 
     /// A tensor that nothing was asked of means that config.json and the weights speak of different models.
