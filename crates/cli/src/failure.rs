@@ -8,6 +8,9 @@ use std::process::ExitCode;
 /// What a command returns: its exit code, or why it failed.
 pub type Outcome<T = ExitCode> = Result<T, Failure>;
 
+/// Longest message, in characters.
+const MAX_MESSAGE: usize = 1 << 13;
+
 /// Why a command failed: what happened, what was expected, how to fix it.
 #[derive(Debug)]
 pub struct Failure {
@@ -17,9 +20,9 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure with its message.
+    /// A failure with its message, which may quote what comes from outside.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), is_closed_pipe: false }
+        Self { message: printable(&message.into(), MAX_MESSAGE), is_closed_pipe: false }
     }
 
     /// Its message.
@@ -30,7 +33,8 @@ impl Failure {
     /// Adds what else the user should know.
     #[must_use]
     pub fn and(self, more: impl Display) -> Self {
-        Self::new(format!("{}\n{more}", self.message))
+        let Self { message: more, .. } = Self::new(more.to_string());
+        Self { message: format!("{}\n{more}", self.message), is_closed_pipe: false }
     }
 
     /// Whether whoever read our output has gone.
@@ -51,7 +55,7 @@ impl Failure {
 impl<E: std::error::Error + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
         let io = (&error as &dyn Any).downcast_ref::<io::Error>().map(io::Error::kind);
-        Self { message: error.to_string(), is_closed_pipe: io == Some(io::ErrorKind::BrokenPipe) }
+        Self { is_closed_pipe: io == Some(io::ErrorKind::BrokenPipe), ..Self::new(error.to_string()) }
     }
 }
 
@@ -65,9 +69,19 @@ impl<T, E: Into<Failure>> While<T> for Result<T, E> {
     fn during(self, what: impl Display) -> Outcome<T> {
         self.map_err(|error| {
             let Failure { message, is_closed_pipe } = error.into();
-            Failure { message: format!("{what}: {message}"), is_closed_pipe }
+            Failure { is_closed_pipe, ..Failure::new(format!("{what}: {message}")) }
         })
     }
+}
+
+/// A text that comes from outside with no more than `most` characters, and nothing that moves a terminal's cursor but to the next
+/// line.
+pub fn printable(text: &str, most: usize) -> String {
+    let is_shown = |letter: char| !letter.is_control() || matches!(letter, '\n' | '\t');
+    let shown =
+        text.chars().take(most).map(|letter| if is_shown(letter) { letter } else { char::REPLACEMENT_CHARACTER });
+    let more = text.chars().nth(most).map(|_| '…');
+    shown.chain(more).collect()
 }
 
 /// A failure to read a text, which says what to do where the text is in another encoding.
@@ -90,7 +104,7 @@ pub fn end_by_panic_hook() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         if let Some(error) = panic.payload().downcast_ref::<genera_engine::Error>() {
-            eprintln!("genera: {error}; the file must stay as it is while the model answers");
+            Failure::new(format!("{error}; the file must stay as it is while the model answers")).report();
             std::process::exit(1);
         }
         let text = panic.payload().downcast_ref::<String>().map_or("", String::as_str);
@@ -103,4 +117,21 @@ pub fn end_by_panic_hook() {
         }
         usual(panic);
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Names in files from anywhere do not write on the terminal.
+    #[test]
+    fn messages_are_short_and_leave_the_terminal_alone() {
+        let message = |name: &str| Failure::new(format!("tensor '{name}'")).and("more").message().to_owned();
+        assert_eq!(message("a\x1b[2J\r\u{9b}é\tb\nc"), "tensor 'a\u{fffd}[2J\u{fffd}\u{fffd}é\tb\nc'\nmore");
+        let during = Err::<(), _>(io::Error::other("\x07")).during("\x08").unwrap_err();
+        assert_eq!(during.message(), "\u{fffd}: \u{fffd}");
+        assert_eq!((printable("abc", 3), printable("abcd", 3)), ("abc".to_owned(), "abc…".to_owned()));
+        let long = message(&"x".repeat(1 << 22));
+        assert!(long.len() < 10_000 && long.ends_with("…\nmore"), "{}", long.len());
+    }
 }

@@ -335,7 +335,7 @@ fn of_directory(path: &Path, purpose: Purpose, device: &Device) -> Outcome<Loade
             if path.join("tokenizer.json").is_file() {
                 return Err(error);
             }
-            eprintln!("genera: {error}; only ids of tokens can be read and written");
+            eprintln!("genera: {}; only ids of tokens can be read and written", Failure::from(error).message());
             Ok(None)
         }),
     };
@@ -425,7 +425,8 @@ fn both<A, B: Send>(first: impl FnOnce() -> A, second: impl FnOnce() -> B + Send
 /// Says which checkpoints are damaged, and that an earlier one is used.
 pub fn warn_of_rejected(rejected: &[Rejected]) {
     for Rejected { dir, reason } in rejected {
-        eprintln!("genera: {} cannot be used ({reason}); taking the one before", dir.display());
+        let failure = Failure::new(format!("{} cannot be used ({reason}); taking the one before", dir.display()));
+        eprintln!("genera: {}", failure.message());
     }
 }
 

@@ -8,9 +8,9 @@ mod sequence;
 mod vocab;
 
 pub use batch::{Batch, IGNORE, Source};
-pub use merges::{MAX_PIECE_BYTES, merges_of_scores};
+pub use merges::{MAX_MERGES, MAX_PIECE_BYTES, merges_of_scores};
 pub use sequence::{Role, Span, TokenSeq};
-pub use vocab::{Special, Vocab, VocabSpan};
+pub use vocab::{MAX_ADDED_TOKENS, Special, Vocab, VocabSpan};
 
 /// One token: an index into a [`Vocab`].
 pub type TokenId = u32;

@@ -8,7 +8,7 @@ pub const MAX_PIECE_BYTES: usize = 1 << 10;
 /// a tenth.
 const MAX_SEARCHED_BYTES: usize = 1 << 29;
 /// Most merges; the largest vocabularies have 600,000.
-const MAX_MERGES: usize = 1 << 21;
+pub const MAX_MERGES: usize = 1 << 21;
 
 /// Every pair of pieces that makes a piece, that of the highest score first. Give only pieces of text: a piece with a meaning
 /// of its own is never made of others.

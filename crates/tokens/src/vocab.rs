@@ -3,6 +3,9 @@
 use crate::TokenId;
 use std::ops::Range;
 
+/// Most tokens of a vocabulary that are cut out of texts before all others; those of models that speak have up to 66,000.
+pub const MAX_ADDED_TOKENS: usize = 1 << 17;
+
 /// The ids with a fixed meaning. All are optional: a character model of one long text needs none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Special {

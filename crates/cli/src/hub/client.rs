@@ -2,7 +2,7 @@
 
 use super::settings::{ENDPOINT, Settings};
 use super::tls;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Failure, Outcome, printable};
 use std::io::{ErrorKind, IsTerminal, Read};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const QUIET: Duration = Duration::from_millis(800);
 /// Time for one answer to arrive. One that takes longer is asked to go on from where it was.
 const MAX_TRANSFER: Duration = Duration::from_secs(300);
-/// Longest message of the hub that is repeated.
+/// Longest text of the hub that is repeated.
 const MAX_MESSAGE: usize = 300;
 
 /// Why a request failed.
@@ -159,7 +159,7 @@ impl Client {
             });
         }
         let header = |name| text(&response, &HeaderName::from_static(name)).unwrap_or_default();
-        let said = printable(header("x-error-message"));
+        let said = printable(header("x-error-message"), MAX_MESSAGE);
         let said = if said.is_empty() { said } else { format!(" ({said})") };
         let advice = if is_hub { self.advice(status, header("x-error-code"), &page(address)) } else { String::new() };
         Err(Trouble::Lasting(format!("{host} answers {status}{said}{advice}")))
@@ -263,7 +263,9 @@ fn is_unconnected(error: &ureq::Error) -> bool {
 fn parse(address: &str) -> Result<Uri, Trouble> {
     let is_usable = |uri: &Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some();
     let uri = address.parse().ok().filter(is_usable);
-    uri.ok_or_else(|| Trouble::Lasting(format!("'{}' is no address that can be asked", printable(address))))
+    uri.ok_or_else(|| {
+        Trouble::Lasting(format!("'{}' is no address that can be asked", printable(address, MAX_MESSAGE)))
+    })
 }
 
 /// Scheme, host and port: who is spoken to.
@@ -288,11 +290,6 @@ fn next_address(address: &Uri, location: &str) -> Result<Uri, Trouble> {
 /// A header's text.
 pub(super) fn text<'r>(response: &'r Response<Body>, name: &HeaderName) -> Option<&'r str> {
     response.headers().get(name)?.to_str().ok()
-}
-
-/// What comes from outside, short and without anything that moves a terminal's cursor.
-fn printable(text: &str) -> String {
-    text.chars().filter(|letter| !letter.is_control()).take(MAX_MESSAGE).collect()
 }
 
 #[cfg(test)]

@@ -59,9 +59,8 @@ impl ChatTemplate {
         Self { source: source.into(), file: None, begin, end, further: Map::new(), compiled: Arc::default() }
     }
 
-    /// The template in the contents of a `tokenizer_config.json`: a text, or the one named "default" of several.
-    pub fn of_config(config: &str) -> Option<Self> {
-        let config: Json = serde_json::from_str(config).ok()?;
+    /// The template in a `tokenizer_config.json`: a text, or the one named "default" of several.
+    pub(crate) fn of_config(config: &Json) -> Option<Self> {
         let source = match &config["chat_template"] {
             Json::String(source) => source.clone(),
             Json::Array(named) => {
@@ -70,19 +69,16 @@ impl ChatTemplate {
             }
             _ => return None,
         };
-        Some(Self::with_tokens_of(source, &config))
+        Some(Self::with_tokens_of(source, config))
     }
 
-    /// The template of a model's directory: `chat_template.jinja`, or else the one in `tokenizer_config.json`.
+    /// The template of a model's directory: `chat_template.jinja`, or else the one in its `tokenizer_config.json`.
     ///
     /// # Errors
-    /// When a file is there but cannot be read.
-    pub fn load(directory: &Path) -> Result<Option<Self>> {
-        let config = crate::tokenize::read_if_there(&directory.join("tokenizer_config.json"))?;
+    /// When the first is there but cannot be read.
+    pub(crate) fn load(directory: &Path, config: &Json) -> Result<Option<Self>> {
         let alone = crate::tokenize::read_if_there(&directory.join("chat_template.jinja"))?;
-        let Some(source) = alone else { return Ok(config.and_then(|config| Self::of_config(&config))) };
-        let config = config.and_then(|config| serde_json::from_str(&config).ok()).unwrap_or_default();
-        Ok(Some(Self::with_tokens_of(source, &config)))
+        Ok(alone.map_or_else(|| Self::of_config(config), |source| Some(Self::with_tokens_of(source, config))))
     }
 
     /// The template in a file of its own, for the model of a tokenizer: its special tokens are those of the tokenizer, or of the

@@ -1,7 +1,8 @@
 //! A `tokenizer.json`, read once and into no more memory than what is known of it needs: the `tokenizers` crate reads a model three
 //! times over, since it does not know its kind beforehand, and panics where merges do not fit the vocabulary.
 
-use super::charsmap;
+use super::{bounded, charsmap};
+use genera_tokens::{MAX_ADDED_TOKENS, MAX_MERGES};
 use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -16,6 +17,10 @@ use tokenizers::{AddedToken, ModelWrapper, Result, Tokenizer};
 
 /// Most bytes of a stage. The largest are normalizers of SentencePiece, with some 400 KiB.
 const MAX_STAGE_BYTES: usize = 1 << 20;
+/// Most values of a stage.
+const MAX_STAGE_VALUES: usize = 1 << 14;
+/// Most tokens of a vocabulary; the largest, of XLM-V, has 900,000.
+const MAX_TOKENS: usize = 1 << 20;
 /// No vocabulary has a quarter of that many tokens.
 const MAX_ID: u32 = (1 << 22) - 1;
 /// Most bytes of the tokens of a Unigram model, of which each takes some hundred in its tree. The largest have 3 MB.
@@ -53,6 +58,7 @@ pub(super) struct Model {
     #[serde(rename = "type")]
     kind: Option<String>,
     pub(super) vocab: Tokens,
+    #[serde(default, deserialize_with = "bounded::list::<MAX_MERGES, _, _>")]
     pub(super) merges: Option<Vec<Merge>>,
     pub(super) dropout: Option<f32>,
     pub(super) unk_token: Option<String>,
@@ -94,6 +100,7 @@ impl<'de> Deserialize<'de> for Tokens {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Tokens, A::Error> {
                 let mut vocab = Vocab::default();
                 while let Some((token, id)) = map.next_entry()? {
+                    bounded::check_count::<A::Error>(vocab.len(), MAX_TOKENS)?;
                     vocab.insert(token, id);
                 }
                 Ok(Tokens::ByName(vocab))
@@ -102,6 +109,7 @@ impl<'de> Deserialize<'de> for Tokens {
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> std::result::Result<Tokens, A::Error> {
                 let mut scored = Vec::new();
                 while let Some(token) = list.next_element()? {
+                    bounded::check_count::<A::Error>(scored.len(), MAX_TOKENS)?;
                     scored.push(token);
                 }
                 Ok(Tokens::Scored(scored))
@@ -153,7 +161,7 @@ impl<'de> Deserialize<'de> for Merge {
 #[derive(Deserialize)]
 struct Parts<'j> {
     version: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "bounded::list::<MAX_ADDED_TOKENS, _, _>")]
     added_tokens: Option<Vec<Added>>,
     #[serde(borrow)]
     normalizer: Option<&'j RawValue>,
@@ -241,7 +249,8 @@ fn stage(name: &str, json: Option<&RawValue>) -> Result<Value> {
     if json.len() > MAX_STAGE_BYTES {
         return Err(format!("its {name} has {} bytes; at most {MAX_STAGE_BYTES} are read", json.len()).into());
     }
-    Ok(serde_json::from_str(json)?)
+    bounded::object(json, MAX_STAGE_VALUES, &[])
+        .map_err(|error| format!("its {name} is not what it should be: {error}").into())
 }
 
 impl Added {
@@ -485,6 +494,11 @@ mod tests {
         let refusal = |json: &str| File::read(json).err().expect("it is too large").to_string();
         let long = format!(r#""normalizer":{{"type":"Prepend","prepend":"{}"}}"#, "x".repeat(MAX_STAGE_BYTES));
         assert!(refusal(&known.replacen(r#""normalizer":null"#, &long, 1)).contains("its normalizer has 10486"));
+        let values = format!(r#""normalizer":{{"type":"Lowercase","more":[{}0]}}"#, "0,".repeat(MAX_STAGE_VALUES));
+        assert!(refusal(&known.replacen(r#""normalizer":null"#, &values, 1)).contains("more than 16384 values"));
+        let tokens = r#"{"id":0,"content":""},"#.repeat(MAX_ADDED_TOKENS);
+        let added = format!(r#""added_tokens":[{tokens}{{"id":1,"content":""}}]"#);
+        assert!(refusal(&known.replacen(r#""added_tokens":[]"#, &added, 1)).contains("more than 131072 in a list"));
         let far = file(model, json!([token(u32::MAX, "<end>", true)]));
         assert!(refusal(&far).contains("ids up to 4194303"));
         let other = File::read(&known.replacen("WordLevel", "Words", 1)).unwrap().into_tokenizer();

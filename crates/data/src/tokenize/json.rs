@@ -3,7 +3,7 @@
 use super::file::{self, File, Merge, Tokens};
 use super::frame::Frame;
 use super::table::Token;
-use super::{Bpe, Bytes, Characters, Foreign, SpecialTokens, Templated, Tokenizer, foreign, older};
+use super::{Bpe, Bytes, Characters, Foreign, SpecialTokens, Templated, Tokenizer, bounded, foreign, older};
 use crate::{ChatTemplate, Error, Result};
 use genera_tokens::TokenId;
 use serde_json::{Value, json};
@@ -13,6 +13,13 @@ use std::sync::{Arc, LazyLock};
 
 /// Among published tokenizers the largest, of Gemma, has 33 MB.
 const MAX_FILE_BYTES: u64 = 1 << 26;
+/// Longest file of settings: where there are many added tokens, some repeat them in 12 MB.
+const MAX_SETTINGS_BYTES: u64 = 1 << 24;
+/// Most values of such a file; the largest have 50,000.
+const MAX_SETTINGS: usize = 1 << 17;
+
+/// The added tokens in a `tokenizer_config.json`, which a `tokenizer.json` has too.
+pub(super) const ADDED_TOKENS: &str = "added_tokens_decoder";
 
 /// The pattern by which [`Characters`] cuts: any one character, line ends too.
 const ANY_CHARACTER: &str = r"[\s\S]";
@@ -185,18 +192,16 @@ fn config_roles(special: &SpecialTokens) -> [(&'static str, &Option<String>); 4]
 /// directory has none, the files that came before it are read.
 ///
 /// # Errors
-/// When the file is missing, or is not a tokenizer.
+/// When the file is missing, or is not a tokenizer, and when another is there and damaged.
 pub fn load_tokenizer(path: &Path) -> Result<Arc<dyn Tokenizer>> {
     let file = if path.is_dir() { path.join("tokenizer.json") } else { path.to_owned() };
     let directory = file.parent().unwrap_or(Path::new("."));
-    let template = ChatTemplate::load(directory)?;
     let is_older = path.is_dir() && !file.is_file();
-    let tokenizer = match if is_older { older::load(directory)? } else { None } {
+    let config = read_config(directory, is_older)?;
+    let template = ChatTemplate::load(directory, &config)?;
+    let tokenizer = match if is_older { older::load(directory, &config)? } else { None } {
         Some(older) => of_files(&older.json, &older.config, template),
-        None => {
-            let config = read_if_there(&file.with_file_name("tokenizer_config.json"))?;
-            of_files(&read(&file)?, &value_of(config.as_deref()), template)
-        }
+        None => of_files(&read(&file)?, &config, template),
     };
     tokenizer.map_err(|error| match error {
         Error::Tokenizer { problem } => Error::bad_file(if is_older { directory } else { &file }, problem),
@@ -214,17 +219,41 @@ pub(crate) fn read_if_there(path: &Path) -> Result<Option<String>> {
     if path.is_file() { read(path).map(Some) } else { Ok(None) }
 }
 
+/// What the `tokenizer_config.json` of a directory says; null where there is none. Its added tokens are passed over but for
+/// tokenizers in older files, which have them nowhere else.
+fn read_config(directory: &Path, is_older: bool) -> Result<Value> {
+    read_settings(&directory.join("tokenizer_config.json"), if is_older { &[] } else { &[ADDED_TOKENS] })
+}
+
+/// What a file of settings says, but for those of the names in `passed_over`; null where there is no such file.
+pub(super) fn read_settings(path: &Path, passed_over: &[&str]) -> Result<Value> {
+    if !path.is_file() {
+        return Ok(Value::Null);
+    }
+    let text = text(path, MAX_SETTINGS_BYTES)?;
+    let settings = bounded::object(&text, MAX_SETTINGS, passed_over);
+    settings.map_err(|error| Error::bad_file(path, format!("is not what it should be: {error}")))
+}
+
 /// The contents of a text file.
 pub(super) fn read(path: &Path) -> Result<String> {
-    String::from_utf8(read_bytes(path)?).map_err(|_| Error::bad_file(path, "is not UTF-8; is it a tokenizer?"))
+    text(path, MAX_FILE_BYTES)
 }
 
 /// The contents of a file.
 pub(super) fn read_bytes(path: &Path) -> Result<Vec<u8>> {
+    bytes_of(path, MAX_FILE_BYTES)
+}
+
+fn text(path: &Path, max_bytes: u64) -> Result<String> {
+    String::from_utf8(bytes_of(path, max_bytes)?).map_err(|_| Error::bad_file(path, "is not UTF-8; is it a tokenizer?"))
+}
+
+fn bytes_of(path: &Path, max_bytes: u64) -> Result<Vec<u8>> {
     let file = crate::source::open_file(path)?;
     let n_bytes = file.metadata().map_err(|source| Error::io(path, "read", source))?.len();
-    if n_bytes > MAX_FILE_BYTES {
-        return Err(Error::bad_file(path, format!("is bigger than {} MiB; is it a tokenizer?", MAX_FILE_BYTES >> 20)));
+    if n_bytes > max_bytes {
+        return Err(Error::bad_file(path, format!("is bigger than {} MiB; is it a tokenizer?", max_bytes >> 20)));
     }
     std::fs::read(path).map_err(|source| Error::io(path, "read", source))
 }
@@ -233,13 +262,13 @@ pub(super) fn read_bytes(path: &Path) -> Result<Vec<u8>> {
 /// its `tokenizer_config.json`.
 ///
 /// # Errors
-/// When the first is not a tokenizer that the `tokenizers` crate reads.
+/// When the first is not a tokenizer that the `tokenizers` crate reads, or the second no JSON object.
 pub fn tokenizer_from_json(json: &str, config: Option<&str>) -> Result<Arc<dyn Tokenizer>> {
-    of_files(json, &value_of(config), config.and_then(ChatTemplate::of_config))
-}
-
-fn value_of(config: Option<&str>) -> Value {
-    config.and_then(|config| serde_json::from_str(config).ok()).unwrap_or_default()
+    let config = config.map(|config| bounded::object(config, MAX_SETTINGS, &[ADDED_TOKENS])).transpose();
+    let config =
+        config.map_err(|error| Error::tokenizer(format!("its configuration is not what it should be: {error}")))?;
+    let config = config.unwrap_or_default();
+    of_files(json, &config, ChatTemplate::of_config(&config))
 }
 
 fn of_files(json: &str, config: &Value, template: Option<ChatTemplate>) -> Result<Arc<dyn Tokenizer>> {

@@ -4,6 +4,7 @@
 //! here ([`Characters`], [`Bytes`], [`Bpe`]) are recognised when loaded and run on code of their own; any other file
 //! runs on the `tokenizers` crate ([`Foreign`]).
 
+mod bounded;
 mod bpe;
 mod bytes;
 mod characters;

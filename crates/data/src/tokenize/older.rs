@@ -5,7 +5,7 @@
 //!
 //! Source: Hugging Face transformers 5, `tokenization_*.py` of each class and `convert_slow_tokenizer.py`.
 
-use super::json::{name_of, read, read_bytes, read_if_there, role_of};
+use super::json::{ADDED_TOKENS, name_of, read, read_bytes, read_if_there, read_settings, role_of};
 use super::sentence_piece::{Algorithm, Piece, PieceKind, SentencePiece};
 use crate::{Error, Result};
 use serde_json::{Map, Value, json};
@@ -28,15 +28,15 @@ pub(super) fn are_in(directory: &Path) -> bool {
     FILES.iter().any(|file| directory.join(file).is_file())
 }
 
-/// Reads the files of a directory; `None` where there are none.
+/// Reads the files of a directory, beside what its `tokenizer_config.json` says; `None` where there are none.
 ///
 /// # Errors
 /// When the class is not known, or a file is missing or damaged.
-pub(super) fn load(directory: &Path) -> Result<Option<Older>> {
+pub(super) fn load(directory: &Path, config: &Value) -> Result<Option<Older>> {
     if !are_in(directory) {
         return Ok(None);
     }
-    let said = settings(directory)?;
+    let said = settings(directory, config)?;
     let class = Class::of(directory, &said)?;
     let mut config = class.defaults();
     config.extend(said);
@@ -66,15 +66,10 @@ pub(super) fn load(directory: &Path) -> Result<Option<Older>> {
 }
 
 /// What is said beside the vocabulary, the more telling file last.
-fn settings(directory: &Path) -> Result<Map<String, Value>> {
-    let mut all = Map::new();
-    for name in ["special_tokens_map.json", "tokenizer_config.json"] {
-        let path = directory.join(name);
-        let Some(text) = read_if_there(&path)? else { continue };
-        let said: Map<String, Value> = parse(&path, &text)?;
-        all.extend(said.into_iter().filter(|(_, value)| !value.is_null()));
-    }
-    Ok(all)
+fn settings(directory: &Path, config: &Value) -> Result<Map<String, Value>> {
+    let special = read_settings(&directory.join("special_tokens_map.json"), &[])?;
+    let said = [&special, config].into_iter().filter_map(Value::as_object).flatten();
+    Ok(said.filter(|(_, value)| !value.is_null()).map(|(key, value)| (key.clone(), value.clone())).collect())
 }
 
 fn parse<T: serde::de::DeserializeOwned>(path: &Path, text: &str) -> Result<T> {
@@ -113,8 +108,7 @@ impl Class {
         if let Some(class) = of_name {
             return Ok(class);
         }
-        let path = directory.join("config.json");
-        let model: Value = read_if_there(&path)?.map(|text| parse(&path, &text)).transpose()?.unwrap_or_default();
+        let model = read_settings(&directory.join("config.json"), &[])?;
         Ok(match model["model_type"].as_str().unwrap_or_default() {
             "gpt2" | "opt" => Self::Gpt2,
             "bart" | "roberta" => Self::Roberta,
@@ -244,7 +238,7 @@ fn added_tokens(directory: &Path, parts: &Parts, config: &Value) -> Result<Vec<V
         let new = parts.ids.get(name).copied().filter(|_| known.is_none());
         all.extend(id.or(new).map(|id| (id, added_token(id, name, true, said))));
     }
-    for (id, token) in config["added_tokens_decoder"].as_object().into_iter().flatten() {
+    for (id, token) in config[ADDED_TOKENS].as_object().into_iter().flatten() {
         if let (Ok(id), Some(content)) = (id.parse(), token["content"].as_str()) {
             all.insert(id, added_token(id, content, token["special"] == true, token));
         }

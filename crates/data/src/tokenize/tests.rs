@@ -157,6 +157,30 @@ fn roles_come_from_the_configuration() {
     assert_eq!((special.padding, special.end, special.unknown), (Some(0), Some(1), None));
 }
 
+/// A file that is there and damaged, or too much, is not taken for one that is not there.
+#[test]
+fn configurations_are_read_or_refused_by_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
+    write("tokenizer.json", METASPACE);
+    let refusals = |config: &str| {
+        write("tokenizer_config.json", config);
+        let of_file = load_tokenizer(directory.path()).err().expect("it is refused").to_string();
+        assert!(of_file.contains("tokenizer_config.json: is not what it should be"), "{of_file}");
+        tokenizer_from_json(METASPACE, Some(config)).err().expect("it is refused").to_string()
+    };
+    for config in [r#"{"eos_token": "#, "", "[]"] {
+        let of_text = refusals(config);
+        assert!(of_text.contains("its configuration is not what it should be"), "{of_text}");
+    }
+    let list = "0,".repeat(1 << 17);
+    assert!(refusals(&format!(r#"{{"more": [{list}0]}}"#)).contains("more than 131072 values"));
+    write("tokenizer_config.json", &format!(r#"{{"added_tokens_decoder": [{list}0], "eos_token": "<unk>"}}"#));
+    assert_eq!(load_tokenizer(directory.path()).unwrap().vocab().special.end, Some(0));
+    write("tokenizer_config.json", &format!("{{{}}}", " ".repeat(1 << 24)));
+    assert!(load_tokenizer(directory.path()).err().expect("it is too long").to_string().contains("bigger than 16 MiB"));
+}
+
 /// The stage of a file that puts `<s>` (1) and `</s>` (2) around a text.
 fn stages_around() -> [Value; 4] {
     let template = json!({

@@ -353,6 +353,11 @@ impl<'a> Fields<'a> {
         Ok(self.size_if_given(key)?.unwrap_or(default))
     }
 
+    /// A whole number of at least 1; `None` where the file says null.
+    pub(super) fn nullable_size(&self, key: &str, default: usize) -> Result<Option<usize>> {
+        if self.is_given(key) { self.size_if_given(key) } else { Ok(Some(default)) }
+    }
+
     /// A number of layers.
     pub(super) fn layers(&self, key: &str, default: usize) -> Result<usize> {
         let n_layers = self.size(key, default)?;

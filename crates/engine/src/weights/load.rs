@@ -199,14 +199,15 @@ impl Files {
     /// Refuses a table of fixed positions that holds others than the model is to be given.
     fn check_sines(&self, model: &ModelConfig) -> Result<()> {
         let Some(table) = self.table.filter(|_| model.position == Position::Sinusoidal) else { return Ok(()) };
-        let width = model.d_model;
+        let (width, n_positions) = (model.d_model, model.context_len);
         for name in self.store.names().into_iter().filter(|name| table.is_sines(name)) {
             let is_near =
                 |(i, value): (usize, &f32)| (value - sinusoid(i / width, i % width, width)).abs() <= MAX_SINE_ERROR;
-            let is_wide_as_model = self.store.shape(name).is_some_and(|shape| shape.len() == 2 && shape[1] == width);
-            if !is_wide_as_model || !self.store.read(name)?.iter().enumerate().all(is_near) {
+            let shape = self.store.shape(name).unwrap_or_default();
+            let fits = matches!(shape, &[n, found] if n <= n_positions && found == width);
+            if !fits || !self.store.read(name)?.iter().enumerate().all(is_near) {
                 return Err(self.error(format!(
-                    "tensor '{name}' does not hold the sines and cosines of {width} features; other positions of a {} model are not supported",
+                    "tensor '{name}' of shape {shape:?} does not hold the sines and cosines of {width} features at up to {n_positions} positions; other positions of a {} model are not supported",
                     table.model_type
                 )));
             }
@@ -220,7 +221,7 @@ impl Files {
         self.check_copies(&tensors, &also)?;
         if spec.name == EMBEDDING && model.head != Head::Untied {
             // What it holds has been compared when the head was settled.
-            also.extend(self.head_source(model).map(|source| source.0));
+            also.extend(self.head_source(model).into_iter().flat_map(|(names, _)| names));
         }
         let also: Vec<String> = also.iter().filter_map(|name| self.present(name)).collect();
         let mut names = Vec::new();
@@ -311,30 +312,29 @@ impl Files {
         forms.into_iter().find(|form| self.store.shape(form).is_some())
     }
 
-    /// The family's name for the weight of an untied head, if it has one, and whether the embedding serves where it is missing.
-    fn head_source(&self, model: &ModelConfig) -> Option<(String, bool)> {
+    /// The family's names for the weight of an untied head, if it has one, and whether the embedding serves where it is missing.
+    fn head_source(&self, model: &ModelConfig) -> Option<(Vec<String>, bool)> {
         let spec = table("head.weight", model);
-        let Sources { tensors, or_embedding, .. } = Sources::of(self.table?.rows, model, &spec)?;
-        Some((tensors.into_iter().next()?.name, or_embedding))
+        let Sources { tensors, also, or_embedding, .. } = Sources::of(self.table?.rows, model, &spec)?;
+        Some((tensors.into_iter().map(|source| source.name).chain(also).collect(), or_embedding))
     }
 
     /// The head as the weights have it. Files that call it tied may carry one of its own all the same, or the other way round.
     fn settled_head(&self, model: &ModelConfig) -> Result<Head> {
-        let Some((name, or_embedding)) = self.head_source(model) else { return Ok(model.head) };
-        let head = self.present(&name);
+        let Some((names, or_embedding)) = self.head_source(model) else { return Ok(model.head) };
+        let heads: Vec<String> = names.iter().filter_map(|name| self.present(name)).collect();
         let Head::Tied { bias, scaled } = model.head else {
-            let is_embedding = model.head == Head::Untied && or_embedding && head.is_none();
+            let is_embedding = model.head == Head::Untied && or_embedding && heads.is_empty();
             return Ok(if is_embedding { Head::Tied { bias: false, scaled: false } } else { model.head });
         };
         let embedding = self.sources(model, &table(EMBEDDING, model))?.tensors[0].name.clone();
-        let (Some(head), Some(embedding)) = (head, self.present(&embedding)) else { return Ok(model.head) };
-        if self.are_same(&head, &embedding)? {
-            return Ok(model.head);
+        let Some(embedding) = self.present(&embedding) else { return Ok(model.head) };
+        for head in heads {
+            if !self.are_same(&head, &embedding)? {
+                return if bias || scaled { Err(self.different(&head, &embedding)) } else { Ok(Head::Untied) };
+            }
         }
-        if bias || scaled {
-            return Err(self.different(&head, &embedding));
-        }
-        Ok(Head::Untied)
+        Ok(model.head)
     }
 
     /// A tensor that nothing was asked of means that config.json and the weights speak of different models.

@@ -1,7 +1,8 @@
 //! What an adapter in PEFT's layout is made of.
 
+use super::MAX_SHOWN;
 use crate::command::Common;
-use crate::failure::Outcome;
+use crate::failure::{Outcome, printable};
 use crate::hub;
 use crate::show::{number, word};
 use genera_engine::weights::{AdapterSummary, TargetModules};
@@ -25,8 +26,9 @@ pub(super) fn describe(directory: &Path, common: Common) -> Outcome {
         println!("{}", serde_json::json!({ "adapter": config, "parameters": n_parameters, "bytes": n_bytes }));
         return Ok(ExitCode::SUCCESS);
     }
-    let known = |value: Option<String>| value.unwrap_or_else(|| "not said".to_owned());
-    let base = config.base_model_name_or_path.clone().filter(|base| !base.is_empty());
+    let known = |value: Option<String>| value.map_or("not said".to_owned(), |value| printable(&value, MAX_SHOWN));
+    let base = config.base_model_name_or_path.as_deref().filter(|base| !base.is_empty());
+    let base = base.map(|base| printable(base, MAX_SHOWN));
     let modules = config.target_modules.as_ref().map(|targets| match targets {
         TargetModules::Pattern(pattern) => pattern.clone(),
         TargetModules::Names(names) => names.join(", "),

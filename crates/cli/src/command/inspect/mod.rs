@@ -14,6 +14,9 @@ use genera_tensor::DType;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+/// Most characters of a text from a model's files that are shown.
+const MAX_SHOWN: usize = 1000;
+
 /// Show what a model is made of: architecture, parameters, arithmetic, memory.
 ///
 /// Of a recipe, what its model would be: with the memory that training it takes, part by part, and the arithmetic of a step.

@@ -1,8 +1,8 @@
 //! What a model that is there is made of.
 
-use super::architecture;
+use super::{MAX_SHOWN, architecture};
 use crate::command::Common;
-use crate::failure::Outcome;
+use crate::failure::{Outcome, printable};
 use crate::model::LoadedModel;
 use crate::plan::memory;
 use crate::provenance::Provenance;
@@ -179,7 +179,8 @@ impl Facts {
         architecture::print(config, &self.count);
         println!("\nUse");
         println!("  {:<22} {}", "chat template", if self.has_chat_template { "yes" } else { "no" });
-        println!("  {:<22} {}", "licence", self.license.as_deref().unwrap_or("not said"));
+        let shown = |name: &str| printable(name, MAX_SHOWN);
+        println!("  {:<22} {}", "licence", self.license.as_deref().map_or("not said".to_owned(), shown));
         if !self.stored.is_empty() {
             println!("\nStored");
             for Stored { format, n_tensors, n_bytes } in &self.stored {
@@ -187,11 +188,11 @@ impl Facts {
             }
         }
         if let Some(base) = &self.base {
-            println!("\nTuned from\n  {:<22} {base}", "base");
+            println!("\nTuned from\n  {:<22} {}", "base", shown(base));
         }
         if let Some(Adapter { rank, alpha, targets, parameters }) = &self.adapter {
             println!("  {:<22} LoRA of rank {rank}, alpha {alpha}", "adapter");
-            println!("  {:<22} {}", "of the modules", targets.join(", "));
+            println!("  {:<22} {}", "of the modules", shown(&targets.join(", ")));
             println!("  {:<22} {}", "learned parameters", number::count(*parameters as f64));
         }
         println!("\nA token at full context");

@@ -1,7 +1,15 @@
 use super::super::renderers::DEADLINE;
 use super::*;
 use crate::tokenize::{Bytes, SpecialTokens, Templated, Tokenizer};
+use serde_json::json;
 use std::time::Instant;
+
+/// The template of a directory.
+fn load(directory: &Path) -> Option<ChatTemplate> {
+    let config = std::fs::read(directory.join("tokenizer_config.json"));
+    let config = config.map(|bytes| serde_json::from_slice(&bytes).unwrap()).unwrap_or_default();
+    ChatTemplate::load(directory, &config).unwrap()
+}
 
 const CHATML: &str = "\
 {% for message in messages %}
@@ -137,16 +145,16 @@ fn pythons_methods_and_json_are_there() {
 /// All that the Hugging Face library gives to a template.
 #[test]
 fn every_special_token_has_its_name() {
-    let config = r#"{
+    let config = json!({
         "bos_token": "<s>", "pad_token": {"content": "<pad>"}, "sep_token": "<sep>", "unk_token": null,
         "additional_special_tokens": ["<a>", {"content": "<b>"}], "extra_special_tokens": {"image_token": "<image>"},
         "chat_template": "{{ bos_token }}{{ eos_token }}{{ pad_token }}{{ sep_token }}{{ additional_special_tokens[1] }}{{ image_token }}{{ unk_token is defined }}"
-    }"#;
-    let template = ChatTemplate::of_config(config).unwrap();
+    });
+    let template = ChatTemplate::of_config(&config).unwrap();
     assert_eq!(template.render(&[], false).unwrap(), "<s><pad><sep><b><image>False");
     let directory = tempfile::tempdir().unwrap();
     Templated::new(Arc::new(Bytes::new(&SpecialTokens::none())), template).save(directory.path()).unwrap();
-    let again = ChatTemplate::load(directory.path()).unwrap().unwrap();
+    let again = load(directory.path()).unwrap();
     assert_eq!(again.render(&[], false).unwrap(), "<s><pad><sep><b><image>False");
     let refused = refused("{{ [1] | tojson(indent=999) }}", &TALK);
     assert!(refused.contains("an indent of at most 256 spaces"), "{refused}");
@@ -302,16 +310,16 @@ fn a_long_conversation_is_no_attack() {
 fn files_are_found_where_they_are_published() {
     let directory = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
-    let source = || ChatTemplate::load(directory.path()).unwrap().map(|template| template.source().to_owned());
+    let source = || load(directory.path()).map(|template| template.source().to_owned());
     assert_eq!(source(), None);
     write("tokenizer_config.json", r#"{"bos_token": {"content": "<b>"}, "eos_token": "<e>"}"#);
     assert_eq!(source(), None);
     let named = r#"[{"name": "tool_use", "template": "T"}, {"name": "default", "template": "D{{ bos_token }}"}]"#;
     write("tokenizer_config.json", &format!(r#"{{"bos_token": {{"content": "<b>"}}, "chat_template": {named}}}"#));
-    let template = ChatTemplate::load(directory.path()).unwrap().unwrap();
+    let template = load(directory.path()).unwrap();
     assert_eq!(template.render(&[], false).unwrap(), "D<b>");
     write("chat_template.jinja", "J{{ bos_token }}{{ eos_token }}");
-    let template = ChatTemplate::load(directory.path()).unwrap().unwrap();
+    let template = load(directory.path()).unwrap();
     assert_eq!(template.render(&[], false).unwrap(), "J<b>");
 }
 

@@ -135,8 +135,7 @@ fn read_either(
         Ok(cap.map(|cap| cap as f32))
     };
     stack.attention.score_cap = cap("attn_logit_softcapping", score_cap)?;
-    let tokens = if fields.is_given("sliding_window") { fields.size_if_given("sliding_window")? } else { Some(4096) };
-    if let Some(tokens) = tokens {
+    if let Some(tokens) = fields.nullable_size("sliding_window", 4096)? {
         stack.attention.window = window::read(fields, &stack, tokens, is_full)?;
     }
     Ok(ModelConfig {

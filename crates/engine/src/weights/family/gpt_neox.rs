@@ -24,7 +24,8 @@ pub(super) static GPT_NEOX: Family = Family {
         Row::plain("decoder.{}.feed_forward.up", &["gpt_neox.layers.{}.mlp.dense_h_to_4h"]),
         Row::plain("decoder.{}.feed_forward.down", &["gpt_neox.layers.{}.mlp.dense_4h_to_h"]),
         Row::plain("decoder.norm", &["gpt_neox.final_layer_norm"]),
-        Row::plain("head", &["embed_out"]),
+        // As version 5 of the library holds it, and writes it when asked not to go back to the names that were published.
+        Row::plain("head", &["embed_out"]).also(&["lm_head.weight"]),
     ]],
     // Masks and frequencies that older versions kept among the weights.
     ignored: &["layers.*.attention.bias", "layers.*.attention.masked_bias", "layers.*.attention.rotary_emb.inv_freq"],

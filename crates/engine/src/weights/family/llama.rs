@@ -173,7 +173,7 @@ pub(super) struct Defaults {
     pub(super) d_ff: usize,
     pub(super) n_layers: usize,
     pub(super) n_heads: usize,
-    /// As many as query heads when absent.
+    /// As many as query heads when absent, and always where a file says null.
     pub(super) n_kv_heads: Option<usize>,
     /// An even share of the width when absent.
     pub(super) d_head: Option<usize>,
@@ -219,7 +219,7 @@ pub(super) fn read_attention_bias(fields: &Fields<'_>, stack: &mut Stack) -> Res
 fn read_mistral(fields: &Fields<'_>) -> Result<ModelConfig> {
     let defaults = Defaults { d_ff: 14_336, n_kv_heads: Some(8), context_len: 4_096 * 32, ..DEFAULTS };
     let (config, mut stack) = read_common(fields, &defaults)?;
-    let tokens = if fields.is_given("sliding_window") { fields.size_if_given("sliding_window")? } else { Some(4096) };
+    let tokens = fields.nullable_size("sliding_window", 4096)?;
     stack.attention.window = tokens.map(|tokens| Window::regular(tokens, 0));
     Ok(ModelConfig { shape: Shape::DecoderOnly(stack), ..config })
 }
@@ -265,9 +265,10 @@ fn read_qwen(fields: &Fields<'_>, defaults: Defaults) -> Result<(ModelConfig, St
     let defaults =
         Defaults { vocab_size: 151_936, d_ff: 22_016, n_kv_heads: Some(32), context_len: 32_768, ..defaults };
     let (config, mut stack) = read_common(fields, &defaults)?;
-    if fields.flag("use_sliding_window", false)? {
+    if fields.flag("use_sliding_window", false)?
+        && let Some(tokens) = fields.nullable_size("sliding_window", 4096)?
+    {
         let n_full = fields.whole("max_window_layers", 28)?;
-        let tokens = fields.size("sliding_window", 4096)?;
         stack.attention.window = window::read(fields, &stack, tokens, |layer| (layer as u64) < n_full)?;
     }
     Ok((config, stack))
@@ -303,9 +304,10 @@ pub(super) fn read_common(fields: &Fields<'_>, defaults: &Defaults) -> Result<(M
         Some(d_head) => d_head,
         None => even_share(fields, d_model, n_heads)?,
     };
+    let n_kv_heads = fields.nullable_size("num_key_value_heads", defaults.n_kv_heads.unwrap_or(n_heads))?;
     let attention = Attention {
         n_heads,
-        n_kv_heads: fields.size("num_key_value_heads", defaults.n_kv_heads.unwrap_or(n_heads))?,
+        n_kv_heads: n_kv_heads.unwrap_or(n_heads),
         d_head,
         qkv_bias: false,
         out_bias: false,

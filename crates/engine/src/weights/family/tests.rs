@@ -100,6 +100,19 @@ fn what_a_file_leaves_out_is_as_first_published() {
     assert!((long_rope_factor(32.0, 4096) - 1.190_238).abs() < 1e-6);
 }
 
+/// Where null means something else than a key that is left out.
+#[test]
+fn null_means_what_the_library_takes_it_for() {
+    for model_type in ["llama", "mistral", "mixtral", "qwen2", "qwen3", "phi3", "olmo2"] {
+        let json = json!({ "model_type": model_type, "num_attention_heads": 64, "num_key_value_heads": null });
+        assert_eq!(read(json).unwrap().last_stack().attention.n_kv_heads, 64, "{model_type}");
+    }
+    for model_type in ["mistral", "mixtral", "qwen2", "qwen3", "gemma2"] {
+        let json = json!({ "model_type": model_type, "use_sliding_window": true, "sliding_window": null });
+        assert_eq!(read(json).unwrap().last_stack().attention.window, None, "{model_type}");
+    }
+}
+
 /// As version 5 of the library reads them.
 #[test]
 fn rotary_positions_are_read_as_the_library_reads_them() {

@@ -20,6 +20,9 @@ const LAYERS_OF_27B: [(&str, usize); 2] = [("gemma2", 46), ("gemma3", 62)];
 /// Positions that a layer of Gemma 2 looks back where the file does not say it.
 const USUAL_WINDOW_OF_GEMMA_2: u64 = 4096;
 
+/// Most factors of rotary positions: one for each pair of features of a head, of which the widest have 512.
+const MAX_FACTORS: usize = 4096;
+
 /// The architecture of a file.
 ///
 /// # Errors
@@ -55,7 +58,15 @@ fn keys(dialect: &Dialect) -> impl Iterator<Item = &'static Key> {
 /// When a value is missing, of another type or not supported, or when the file cannot be read.
 pub(super) fn config_json(reader: &mut Reader) -> Result<Map<String, Json>> {
     let dialect = dialect_of(reader)?;
-    let factors = |name: &str| reader.find(name).is_some().then(|| reader.read(name)).transpose();
+    let factors = |name: &str| match reader.find(name) {
+        Some(entry) if entry.shape.iter().product::<usize>() > MAX_FACTORS => {
+            let message =
+                format!("tensor '{name}' has shape {:?}; at most {MAX_FACTORS} factors are read", entry.shape);
+            Err(Error::file(reader.path(), message))
+        }
+        Some(_) => reader.read(name).map(Some),
+        None => Ok(None),
+    };
     let factors = Factors { all: factors(ROPE_FACTORS)?, short: factors(SHORT_FACTORS)?, long: factors(LONG_FACTORS)? };
     of_metadata(reader, dialect, factors).map_err(|message| Error::file(reader.path(), message))
 }
@@ -87,14 +98,17 @@ fn of_metadata(reader: &Reader, dialect: &Dialect, factors: Factors) -> Sound<Ma
     }
     let has = |name: &str| reader.find(name).is_some();
     let embedding = reader.find("token_embd.weight").ok_or("it has no tensor 'token_embd.weight'")?;
-    map.insert("vocab_size".to_owned(), json!(embedding.shape[0]));
+    let &[vocab_size, _] = embedding.shape.as_slice() else {
+        return Err(format!("tensor '{}' has shape {:?}, expected a matrix", embedding.name, embedding.shape));
+    };
+    map.insert("vocab_size".to_owned(), json!(vocab_size));
     map.insert("tie_word_embeddings".to_owned(), json!(!has("output.weight")));
     let has_bias = has("blk.0.attn_q.bias") || has("blk.0.attn_qkv.bias");
     map.insert("attention_bias".to_owned(), json!(has_bias));
     map.insert("mlp_bias".to_owned(), json!(has("blk.0.ffn_down.bias")));
     for (gguf, published) in [("bos", "bos_token_id"), ("eos", "eos_token_id"), ("padding", "pad_token_id")] {
         let id = metadata.id(&format!("tokenizer.ggml.{gguf}_token_id"))?;
-        map.insert(published.to_owned(), json!(id.filter(|&id| (id as usize) < embedding.shape[0])));
+        map.insert(published.to_owned(), json!(id.filter(|&id| (id as usize) < vocab_size)));
     }
     complete(dialect, &metadata, &mut map, factors)?;
     refuse_other_scales(dialect, &metadata)?;

@@ -3,7 +3,7 @@
 use super::ends;
 use super::header::{Sound, Texts, Value};
 use super::metadata::Metadata;
-use genera_tokens::merges_of_scores;
+use genera_tokens::{MAX_ADDED_TOKENS, merges_of_scores};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value as Json, json};
 use std::collections::HashMap;
@@ -233,16 +233,21 @@ pub(super) fn files(metadata: &Metadata<'_>) -> Sound<Option<TokenizerFiles>> {
     };
     let name = metadata.text(NAME)?.unwrap_or_default().to_lowercase();
     let is_phi_3 = PHI_3.iter().any(|part| name.contains(part));
-    let added: Vec<Json> = (0..tokens.len())
-        .filter(|&id| matches!(kind(id), CONTROL | USER_DEFINED))
-        .map(|id| {
-            let rstrip = is_phi_3 && !KEEP_SPACE_OF_PHI_3.contains(&&tokens[id]);
-            json!({
-                "id": id, "content": tokens[id], "single_word": false, "lstrip": false, "rstrip": rstrip,
-                "normalized": false, "special": kind(id) == CONTROL,
-            })
-        })
-        .collect();
+    let is_added = |&id: &usize| matches!(kind(id), CONTROL | USER_DEFINED);
+    let n_added = (0..tokens.len()).filter(is_added).count();
+    if n_added > MAX_ADDED_TOKENS {
+        return Err(format!("it has {n_added} control and user-defined tokens; at most {MAX_ADDED_TOKENS} are read"));
+    }
+    let added = (0..tokens.len()).filter(is_added).map(|id| AddedToken {
+        id,
+        content: &tokens[id],
+        single_word: false,
+        lstrip: false,
+        rstrip: is_phi_3 && !KEEP_SPACE_OF_PHI_3.contains(&&tokens[id]),
+        normalized: false,
+        special: kind(id) == CONTROL,
+    });
+    let added = added.collect();
     let stages = match model {
         "gpt2" => byte_level(metadata, tokens)?,
         "llama" => sentence_piece(metadata, tokens, &kind)?,
@@ -260,10 +265,22 @@ struct TokenizerFile<'m> {
     version: &'static str,
     truncation: (),
     padding: (),
-    added_tokens: Vec<Json>,
+    added_tokens: Vec<AddedToken<'m>>,
     post_processor: (),
     #[serde(flatten)]
     stages: Stages<'m>,
+}
+
+/// A token that is cut out of texts before anything else.
+#[derive(Serialize)]
+struct AddedToken<'m> {
+    id: usize,
+    content: &'m str,
+    single_word: bool,
+    lstrip: bool,
+    rstrip: bool,
+    normalized: bool,
+    special: bool,
 }
 
 #[derive(Serialize)]
@@ -637,6 +654,24 @@ mod tests {
                 assert_eq!(write(&of_turned).ok(), expected.filter(|_| !has_rest), "{name}");
             }
         }
+    }
+
+    #[test]
+    fn too_many_control_tokens_are_refused() {
+        let files = |n: usize| {
+            let metadata = BTreeMap::from([
+                ("tokenizer.ggml.model".to_owned(), Value::Text("gpt2".to_owned())),
+                ("tokenizer.ggml.tokens".to_owned(), Value::Texts((0..n).map(|i| i.to_string()).collect())),
+                ("tokenizer.ggml.token_type".to_owned(), Value::Integers(vec![CONTROL; n])),
+                ("tokenizer.ggml.merges".to_owned(), Value::Texts(Texts::default())),
+            ]);
+            files(&Metadata(&metadata)).map(|files| files.unwrap().tokenizer)
+        };
+        let added = r#""added_tokens":[{"id":0,"content":"0","single_word":false,"lstrip":false,"rstrip":false,"normalized":false,"special":true}]"#;
+        assert!(files(1).unwrap().contains(added));
+        assert!(
+            files(MAX_ADDED_TOKENS + 1).unwrap_err().contains("131073 control and user-defined tokens; at most 131072")
+        );
     }
 
     /// As SentencePiece has it: only texts are made of others, those that are cut out of texts before too.

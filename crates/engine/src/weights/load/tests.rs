@@ -177,7 +177,7 @@ fn weights_are_found_under_all_their_names() {
                 .map(|(key, value)| (key.to_owned(), value)),
         );
     };
-    let cases: [(&str, TempDir); 8] = [
+    let cases: [(&str, TempDir); 9] = [
         (
             "bert",
             changed(
@@ -216,13 +216,38 @@ fn weights_are_found_under_all_their_names() {
                 },
             ),
         ),
+        ("gpt_neox", changed("gpt_neox", |_| {}, |tensors| renamed(tensors, "embed_out.weight", "lm_head.weight"))),
         ("llama", changed("llama", |_| {}, |_| {})),
     ];
     let (from, to) = ("model.safetensors", "model-00001-of-00001.safetensors");
-    std::fs::rename(cases[7].1.path().join(from), cases[7].1.path().join(to)).unwrap();
+    std::fs::rename(cases[8].1.path().join(from), cases[8].1.path().join(to)).unwrap();
     for (i, (model_type, directory)) in cases.iter().enumerate() {
         assert_eq!(outcome(directory), Ok(plain(model_type)), "case {i}, {model_type}");
     }
+}
+
+/// A head that is the embedding may be in the files once more, under any of its names, and one that is not counts.
+#[test]
+fn heads_of_tied_models_are_compared_under_all_their_names() {
+    let tied = |map: &mut Map<String, Value>| drop(map.insert("tie_word_embeddings".to_owned(), json!(true)));
+    let with = |names: &[&str], change: f32| {
+        let files = changed("gpt_neox", tied, |tensors| {
+            tensors.remove(at(tensors, "embed_out.weight"));
+            for name in names {
+                copied(tensors, "gpt_neox.embed_in.weight", name);
+            }
+            tensors.last_mut().unwrap().2[0] += change;
+        });
+        outcome(&files)
+    };
+    let expected = with(&[], 0.0);
+    assert!(expected.is_ok(), "{expected:?}");
+    for names in [&["embed_out.weight"][..], &["lm_head.weight"], &["embed_out.weight", "lm_head.weight"]] {
+        assert_eq!(with(names, 0.0), expected, "{names:?}");
+    }
+    assert!(with(&["lm_head.weight"], 1.0).is_ok_and(|logits| Ok(logits) != expected));
+    let error = with(&["embed_out.weight", "lm_head.weight"], 1.0).unwrap_err();
+    assert!(error.contains("'lm_head.weight' differs from 'embed_out.weight'"), "{error}");
 }
 
 /// What files may leave out.
@@ -253,14 +278,17 @@ fn a_missing_tensor_may_mean_zeros_or_the_embedding() {
 
 #[test]
 fn tensors_that_contradict_the_configuration_are_named() {
-    let table = |sign: f32| {
+    let table = |n: usize, sign: f32| {
         let number = |i: usize| sign * crate::model::sinusoid(i / 16, i % 16, 16);
-        ("model.decoder.embed_positions.weight".to_owned(), vec![8, 16], (0..8 * 16).map(number).collect())
+        ("model.decoder.embed_positions.weight".to_owned(), vec![n, 16], (0..n * 16).map(number).collect())
     };
-    let sines = |sign| changed("marian", |_| {}, |tensors| tensors.push(table(sign)));
-    assert!(outcome(&sines(1.0)).is_ok());
-    let error = outcome(&sines(-1.0)).unwrap_err();
-    assert!(error.contains("'model.decoder.embed_positions.weight' does not hold the sines"), "{error}");
+    let sines = |n, sign| changed("marian", |_| {}, |tensors| tensors.push(table(n, sign)));
+    assert!(outcome(&sines(8, 1.0)).is_ok());
+    for (n, sign) in [(8, -1.0), (9, 1.0)] {
+        let error = outcome(&sines(n, sign)).unwrap_err();
+        let expected = format!("'model.decoder.embed_positions.weight' of shape [{n}, 16] does not hold the sines");
+        assert!(error.contains(&expected), "{error}");
+    }
     for (model_type, embedding) in [("bart", "model.shared.weight"), ("t5", "shared.weight")] {
         let other = changed(
             model_type,

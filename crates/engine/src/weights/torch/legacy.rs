@@ -36,7 +36,7 @@ pub(super) fn entries(content: &mut dyn Content, file_len: u64) -> Sound<Vec<Ent
     let (table, keys) = (next()?, next()?);
     let places = places(content, file_len, at as u64, &table, &keys)?;
     let place = |storage: &StorageRef| {
-        places.get(&storage.key).cloned().ok_or_else(|| format!("the file has no storage '{}'", storage.key))
+        places.get(&*storage.key).cloned().ok_or_else(|| format!("the file has no storage '{}'", storage.key))
     };
     state_dict::entries(&table, &place)
 }
@@ -60,8 +60,8 @@ fn places(
     table: &Pickle,
     keys: &Pickle,
 ) -> Sound<HashMap<String, Range<u64>>> {
-    let known: HashMap<&str, &StorageRef> = table.storages().map(|storage| (storage.key.as_str(), storage)).collect();
-    if let Some(other) = table.storages().find(|storage| known[storage.key.as_str()] != *storage) {
+    let known: HashMap<&str, &StorageRef> = table.storages().map(|storage| (&*storage.key, storage)).collect();
+    if let Some(other) = table.storages().find(|storage| known[&*storage.key] != *storage) {
         return Err(format!("storage '{}' is described in two ways", other.key));
     }
     let Some(Object::List(list)) = keys.object(keys.root) else {

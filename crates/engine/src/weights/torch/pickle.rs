@@ -11,6 +11,7 @@ use super::Sound;
 use super::bytes::Bytes;
 use super::global::Global;
 use super::state_dict::{StorageRef, TensorRef};
+use std::rc::Rc;
 
 /// Longest pickle that is read. A tensor takes about 150 bytes.
 pub(super) const MAX_PICKLE_BYTES: u64 = 8 << 20;
@@ -22,8 +23,8 @@ const MAX_OBJECTS: usize = 1 << 19;
 const MAX_MARKS: usize = 256;
 /// Highest place of the memo.
 const MAX_MEMO: usize = 1 << 19;
-/// Longest module or name.
-const MAX_NAME_BYTES: usize = 256;
+/// Longest name: of a module and what is in it, of a storage, and of a tensor.
+pub(super) const MAX_NAME_BYTES: usize = 256;
 
 /// A value of the machine: small, and without an end of its own.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -43,7 +44,8 @@ pub(super) enum Value {
 /// What takes more room than a number.
 #[derive(Debug)]
 pub(super) enum Object {
-    Text(String),
+    /// Many names may share one.
+    Text(Rc<str>),
     Tuple(Vec<Value>),
     List(Vec<Value>),
     /// In the order of insertion; a key may come twice.
@@ -313,8 +315,8 @@ impl<'b> Machine<'b> {
     fn text(&mut self, n_length_bytes: usize) -> Sound<Value> {
         let n_bytes = self.short_or_long(n_length_bytes, "the length of a text")?;
         let bytes = self.bytes.take(n_bytes, "a text")?;
-        let text = std::str::from_utf8(bytes).map_err(|_| "a text is not UTF-8")?.to_owned();
-        self.new_object(Object::Text(text))
+        let text = std::str::from_utf8(bytes).map_err(|_| "a text is not UTF-8")?;
+        self.new_object(Object::Text(text.into()))
     }
 
     fn tuple(&mut self, n: usize) -> Sound<Value> {
@@ -450,7 +452,7 @@ impl<'m> Fields<'m> {
         object(self.1, self.value(i, what)?).ok_or_else(|| format!("{what} is a number"))
     }
 
-    pub(super) fn text(&self, i: usize, what: &str) -> Sound<&'m str> {
+    pub(super) fn text(&self, i: usize, what: &str) -> Sound<&'m Rc<str>> {
         match self.object(i, what)? {
             Object::Text(text) => Ok(text),
             other => Err(format!("{what} is {}, expected a text", other.kind())),

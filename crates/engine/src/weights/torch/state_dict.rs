@@ -3,12 +3,15 @@
 use super::Sound;
 use super::entry::Entry;
 use super::global::Global;
-use super::pickle::{Fields, Object, Pickle, Value};
+use super::pickle::{Fields, MAX_NAME_BYTES, Object, Pickle, Value};
 use crate::weights::safetensors::StoredType;
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::ops::Range;
+use std::rc::Rc;
 
+/// Most tensors, and most values among which those of a list of layers are looked for.
+const MAX_TENSORS: usize = 1 << 16;
 /// Most axes of a tensor.
 const MAX_AXES: usize = 8;
 /// Most layers of a list, and tuples within tuples.
@@ -21,7 +24,7 @@ const NESTED: [&str; 4] = ["state_dict", "model_state_dict", "model", "module"];
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct StorageRef {
     /// Its name in the file.
-    pub(super) key: String,
+    pub(super) key: Rc<str>,
     /// Its type; none when it only counts bytes.
     pub(super) stored: Option<StoredType>,
     /// Its elements, or bytes.
@@ -32,7 +35,7 @@ impl StorageRef {
     /// ('storage', kind, key, device, number of elements), and None in old files.
     pub(super) fn of_tuple(fields: &Fields<'_>) -> Sound<Self> {
         let what = "the name of a storage";
-        if fields.text(0, what)? != "storage" {
+        if &**fields.text(0, what)? != "storage" {
             return Err(format!("{what} does not begin with 'storage'"));
         }
         if fields.len() > 5 && fields.value(5, what)? != Value::Nothing {
@@ -43,8 +46,9 @@ impl StorageRef {
         let Global::Storage(stored) = fields.global(1, "the kind of a storage")? else {
             return Err("the kind of a storage is another name".to_owned());
         };
-        let key = fields.text(2, "the key of a storage")?.to_owned();
-        Ok(Self { key, stored, n: fields.size(4, "the size of a storage")? })
+        let key = fields.text(2, "the key of a storage")?;
+        check_name(key, "the key of a storage")?;
+        Ok(Self { key: key.clone(), stored, n: fields.size(4, "the size of a storage")? })
     }
 
     /// Its size; none when it is larger than any file.
@@ -93,6 +97,9 @@ pub(super) type Place<'p> = dyn Fn(&StorageRef) -> Sound<Range<u64>> + 'p;
 /// The tensors of the table, each within its storage.
 pub(super) fn entries(pickle: &Pickle, place: &Place<'_>) -> Sound<Vec<Entry>> {
     let tensors = tensors(pickle)?;
+    if tensors.len() > MAX_TENSORS {
+        return Err(format!("it has {} tensors; at most {MAX_TENSORS} are read", tensors.len()));
+    }
     let mut names = HashSet::new();
     if let Some((twice, _)) = tensors.iter().find(|(name, _)| !names.insert(name.clone())) {
         return Err(format!("the table has '{twice}' twice"));
@@ -114,16 +121,22 @@ fn tensors(pickle: &Pickle) -> Sound<Vec<(Cow<'_, str>, &TensorRef)>> {
             _ => None,
         }
     });
+    let mut tables = std::iter::once(table).chain(nested).map(|table| of_table(pickle, table));
+    let found = tables.find(|found| !found.as_ref().is_ok_and(Vec::is_empty));
     let found =
-        std::iter::once(table).chain(nested).map(|table| of_table(pickle, table)).find(|found| !found.is_empty());
-    let found =
-        found.ok_or_else(|| format!("its table holds no tensors, nor does any of {} in it", NESTED.join(", ")))?;
+        found.ok_or_else(|| format!("its table holds no tensors, nor does any of {} in it", NESTED.join(", ")))??;
     Ok(found.into_iter().map(|(name, tensor)| (name.into(), tensor)).collect())
 }
 
 /// The tensors of a list of layers, of which each is a tuple (perhaps of tuples) with a table: `3.weight` of the fourth.
 fn of_layers<'p>(pickle: &'p Pickle, layers: &[Value]) -> Sound<Vec<(Cow<'p, str>, &'p TensorRef)>> {
-    let mut found = Vec::new();
+    let (mut found, mut n_seen) = (Vec::new(), 0);
+    // One tuple or table may be named many times.
+    let mut see = |n: usize| {
+        n_seen += n;
+        let message = || format!("its list of layers names more than {MAX_TENSORS} values, the most that are read");
+        if n_seen > MAX_TENSORS { Err(message()) } else { Ok(()) }
+    };
     for (i, &layer) in layers.iter().enumerate().take(MAX_LAYERS) {
         // Tuples within tuples, looked at level by level.
         let mut level = vec![layer];
@@ -132,10 +145,14 @@ fn of_layers<'p>(pickle: &'p Pickle, layers: &[Value]) -> Sound<Vec<(Cow<'p, str
             for value in std::mem::take(&mut level) {
                 match pickle.object(value) {
                     Some(Object::Table(table)) => {
-                        let named = of_table(pickle, table).into_iter();
+                        see(table.len())?;
+                        let named = of_table(pickle, table)?.into_iter();
                         found.extend(named.map(|(name, tensor)| (Cow::Owned(format!("{i}.{name}")), tensor)));
                     }
-                    Some(Object::Tuple(values)) => next.extend(values.iter().take(MAX_LAYERS)),
+                    Some(Object::Tuple(values)) => {
+                        see(values.len())?;
+                        next.extend(values.iter().take(MAX_LAYERS));
+                    }
                     _ => {}
                 }
             }
@@ -146,12 +163,22 @@ fn of_layers<'p>(pickle: &'p Pickle, layers: &[Value]) -> Sound<Vec<(Cow<'p, str
     if found.is_empty() { Err("its list of layers holds no tables of tensors".to_owned()) } else { Ok(found) }
 }
 
-fn of_table<'p>(pickle: &'p Pickle, table: &[(Value, Value)]) -> Vec<(&'p str, &'p TensorRef)> {
+fn of_table<'p>(pickle: &'p Pickle, table: &[(Value, Value)]) -> Sound<Vec<(&'p str, &'p TensorRef)>> {
     let tensor = |(name, value): &(Value, Value)| match (pickle.text(*name), pickle.object(*value)) {
-        (Some(name), Some(Object::Tensor(tensor))) => Some((name, tensor.as_ref())),
+        (Some(name), Some(Object::Tensor(tensor))) => {
+            Some(check_name(name, "the name of a tensor").map(|()| (name, tensor.as_ref())))
+        }
         _ => None,
     };
     table.iter().filter_map(tensor).collect()
+}
+
+/// Refuses what many places may name, and would take much memory in each.
+fn check_name(name: &str, what: &str) -> Sound<()> {
+    if name.len() <= MAX_NAME_BYTES {
+        return Ok(());
+    }
+    Err(format!("{what} has {} bytes; at most {MAX_NAME_BYTES} are read", name.len()))
 }
 
 fn entry(name: &str, tensor: &TensorRef, place: &Place<'_>) -> Sound<Entry> {

@@ -113,6 +113,13 @@ fn impossible_claims_are_refused() {
     check(&tensor(Tensor::new("x", "0", &[1; 9], &[1; 9])), "9 axes");
     check(&tensor(Tensor::new("x", "0", &[1, 1], &[1])), "2 axes and 1 strides");
     check(&tensor(Tensor::new("half", "0", &[1], &[1])), "has 'half' twice");
+    let long = "x".repeat(257);
+    check(&tensor(Tensor::new(&long, "0", &[1], &[1])), "the name of a tensor has 257 bytes; at most 256");
+    let stored = |file: Saved| file.storage(&long, "FloatStorage", 1, vec![0; 4]);
+    check(
+        &|file| stored(file).tensor(Tensor::new("x", &long, &[1], &[1])),
+        "the key of a storage has 257 bytes; at most 256",
+    );
     check(
         &tensor(Tensor { stored: Some("float32"), ..Tensor::new("x", "0", &[1], &[1]) }),
         "lies in a storage of type",
@@ -191,6 +198,23 @@ fn programs_have_limits() {
     check(program(b"]", 600_000), "more than 524288 objects");
     check(program(b"N", 3_000_000), "more than 1048576 instructions");
     check(program(b"N", 9 << 20), "at most 8388608 are read");
+    let named_often = |object: &[u8], n: usize, end: &[u8]| [&b"("[..], &object.repeat(n), end].concat();
+    let layers = [
+        &b"\x80\x02]("[..],
+        &[b"}", &named_often(b"\x88N", 1024, b"uq\x01")[..]].concat(),
+        &named_often(b"h\x01", 1024, b"tq\x02"),
+        &b"h\x02".repeat(1022),
+        b"e.",
+    ];
+    check(layers.concat(), "its list of layers names more than 65536 values");
+    let storage = [object::text("storage"), object::global("torch", "FloatStorage"), object::text("0")];
+    let storage = [&storage[..], &[object::text("cpu"), object::number(12)]].concat();
+    let arguments =
+        [[object::tuple(&storage), b"Q".to_vec()].concat(), object::number(0), b")".to_vec(), b")".to_vec()];
+    let tensor = object::call("torch._utils", "_rebuild_tensor_v2", &arguments);
+    let names: Vec<u8> =
+        (0..=1 << 16).flat_map(|i| [object::text(&i.to_string()), b"h\x03".to_vec()].concat()).collect();
+    check([&b"\x80\x02"[..], &tensor, b"q\x03}(", &names, b"u."].concat(), "it has 65537 tensors; at most 65536");
 }
 
 /// Bytes of a sound file changed at random: an error or a file, never a panic.

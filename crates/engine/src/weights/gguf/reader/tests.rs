@@ -1,4 +1,5 @@
 use super::*;
+use crate::weights::GgufFile;
 use std::io::Cursor;
 
 /// Builds files byte by byte.
@@ -165,6 +166,26 @@ fn impossible_claims_are_refused() {
     let mut bytes = File::sound().bytes();
     bytes[8..16].copy_from_slice(&u64::MAX.to_le_bytes());
     assert!(open(bytes).unwrap_err().to_string().contains("claims 18446744073709551615 tensors"));
+}
+
+/// What a file says of its architecture by its tensors is looked at before it is used.
+#[test]
+fn tensors_that_cannot_be_an_architectures_are_named() {
+    let check = |name: &str, sizes: &[u64], expect: &str| {
+        let whole = |key: &str| (format!("llama.{key}"), 4, 8_u32.to_le_bytes().to_vec());
+        let keys = ["embedding_length", "block_count", "feed_forward_length", "attention.head_count", "context_length"];
+        let mut file = File::sound();
+        file.values.extend(keys.map(whole));
+        file.tensors = vec![(name.to_owned(), sizes.to_vec(), 0, 0)];
+        file.data = vec![0; 4 * sizes.iter().product::<u64>() as usize];
+        let error = GgufFile::new(open(file.bytes()).unwrap()).expect_err(expect).to_string();
+        assert!(error.contains(expect), "expected '{expect}', found '{error}'");
+    };
+    check("token_embd.weight", &[], "tensor 'token_embd.weight' has shape [], expected a matrix");
+    check("token_embd.weight", &[2, 2, 2], "has shape [2, 2, 2], expected a matrix");
+    for name in ["rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"] {
+        check(name, &[64, 65], &format!("tensor '{name}' has shape [65, 64]; at most 4096 factors"));
+    }
 }
 
 /// Bytes of a sound file changed at random: an error or a file, never a panic.

@@ -204,7 +204,7 @@ pub(super) mod object {
         [b"\x80\x02", root, b"."].concat()
     }
 
-    pub(super) fn text(text: &str) -> Vec<u8> {
+    pub(in super::super) fn text(text: &str) -> Vec<u8> {
         [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat()
     }
 
@@ -212,7 +212,7 @@ pub(super) mod object {
         [&[b'U', text.len() as u8], text.as_bytes()].concat()
     }
 
-    pub(super) fn number(n: i64) -> Vec<u8> {
+    pub(in super::super) fn number(n: i64) -> Vec<u8> {
         match n {
             0..256 => vec![b'K', n as u8],
             256..65_536 => [&b"M"[..], &(n as u16).to_le_bytes()].concat(),
@@ -221,11 +221,11 @@ pub(super) mod object {
         }
     }
 
-    pub(super) fn global(module: &str, name: &str) -> Vec<u8> {
+    pub(in super::super) fn global(module: &str, name: &str) -> Vec<u8> {
         format!("c{module}\n{name}\n").into_bytes()
     }
 
-    pub(super) fn tuple(values: &[Vec<u8>]) -> Vec<u8> {
+    pub(in super::super) fn tuple(values: &[Vec<u8>]) -> Vec<u8> {
         [b"(", &values.concat()[..], b"t"].concat()
     }
 
@@ -237,7 +237,7 @@ pub(super) mod object {
         }
     }
 
-    pub(super) fn call(module: &str, name: &str, arguments: &[Vec<u8>]) -> Vec<u8> {
+    pub(in super::super) fn call(module: &str, name: &str, arguments: &[Vec<u8>]) -> Vec<u8> {
         [global(module, name), tuple(arguments), b"R".to_vec()].concat()
     }
 
