@@ -4,7 +4,8 @@
     kernels.py GENERA [--quick] [--peers pytorch,gemm] [--threads N]
 
 The shapes are those of `genera bench machine --all`. The programs take turns, and each figure is the best over all rounds, since
-what else the machine does can only make one slower. A ratio says how many times as fast Genera is. A peer that cannot be built or
+what else the machine does can only make one slower. The peers keep freed memory, in large pages where the system has them, as Genera
+does by itself. A ratio says how many times as fast Genera is. A peer that cannot be built or
 started is left out, with the reason, and the exit code is 1.
 
 Needs: pip install -r requirements.txt; cargo
@@ -23,8 +24,8 @@ CARGO = ["cargo", "run", "--release", "--quiet", "--locked"]
 # Command, environment, directory (where cargo looks for its settings).
 PEERS = {
     "pytorch": ([sys.executable, HERE / "pytorch_kernels.py"], KEEP_MEMORY, HERE),
-    "gemm": (CARGO, {}, HERE / "products"),
-    "faer": ([*CARGO, "--features", "own-kernels"], {}, HERE / "products"),
+    "gemm": (CARGO, KEEP_MEMORY, HERE / "products"),
+    "faer": ([*CARGO, "--features", "own-kernels"], KEEP_MEMORY, HERE / "products"),
 }
 LABELS = {
     "products": "{layer:<10} {n_tokens:>6} {n_in:>6} {n_out:>6}  {product:<16}",

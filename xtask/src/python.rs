@@ -9,7 +9,7 @@ const REQUIREMENTS: &str = "benches/peers/requirements.txt";
 const VENV: &str = "target/peers/venv";
 /// The oldest that there is a PyTorch of [`REQUIREMENTS`] for.
 const OLDEST: &str = "3.11";
-const WAY_OUT: &str = "an interpreter that has torch can be named with --python PATH or GENERA_PYTHON=PATH; \
+const WAY_OUT: &str = "an interpreter that has torch and transformers can be named with --python PATH or GENERA_PYTHON=PATH; \
                        bench peers --peers candle,burn does without PyTorch";
 
 /// The interpreter: the one that an option names, or the environment, or else `python3`.
@@ -37,18 +37,18 @@ pub fn check(python: &str) -> Result<(), String> {
     })
 }
 
-/// The interpreter, where it has PyTorch, or else that of a virtual environment of our own, which is made where it is not
-/// there yet.
-pub fn with_torch(python: &str) -> Result<String, String> {
+/// The interpreter, where it has these modules (comma between) of [`REQUIREMENTS`], or else that of a virtual environment of our
+/// own, which is made where it is not there yet.
+pub fn with_modules(python: &str, modules: &str) -> Result<String, String> {
     check(python)?;
-    if output(python, &["-c", "import torch"]).is_ok() {
+    if output(python, &["-c", &format!("import {modules}")]).is_ok() {
         return Ok(python.to_owned());
     }
     let own = root().join(VENV).join("bin/python").display().to_string();
     if !is_complete(&own) {
-        make_venv(python, &own)?;
+        make_venv(python, &own, modules)?;
     }
-    println!("{python} has no torch; the Python of {VENV} has");
+    println!("{python} cannot import {modules}; the Python of {VENV} can");
     Ok(own)
 }
 
@@ -57,13 +57,15 @@ fn is_complete(own: &str) -> bool {
     output(own, &["-m", "pip", "install", "--quiet", "--no-index", "-r", REQUIREMENTS]).is_ok()
 }
 
-fn make_venv(python: &str, own: &str) -> Result<(), String> {
+fn make_venv(python: &str, own: &str, modules: &str) -> Result<(), String> {
     let is_new_enough = format!("import sys; sys.exit(sys.version_info < ({}))", OLDEST.replace('.', ", "));
     if output(python, &["-c", &is_new_enough]).is_err() {
         let version = output(python, &["--version"])?;
         return Err(format!("{python} is {}, PyTorch wants {OLDEST} or newer; {WAY_OUT}", version.trim()));
     }
-    println!("{python} has no torch: {REQUIREMENTS} goes into {VENV}, once (PyPI's build takes 6 GB of disk)");
+    println!(
+        "{python} cannot import {modules}: {REQUIREMENTS} goes into {VENV}, once (PyPI's builds take 6 GB of disk)"
+    );
     // An environment whose interpreter still starts goes on where the network ended it.
     if output(own, &["-m", "pip", "--version"]).is_err() {
         run(python, &["-m", "venv", "--clear", VENV])

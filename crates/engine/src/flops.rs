@@ -2,7 +2,7 @@
 
 mod training_memory;
 
-pub use training_memory::{EarlierGradients, TrainMemory, TrainPlan};
+pub use training_memory::{AdapterPlan, EarlierGradients, TrainMemory, TrainPlan};
 
 use crate::config::{FeedForward, Head, ModelConfig, Stack};
 use crate::params::{ParamSpec, Role, layout};
@@ -201,6 +201,7 @@ pub(crate) mod tests {
                 let activation = stack.feed_forward.activation();
                 stack.feed_forward = FeedForward::Experts { activation, d_ff: 64, n_experts: 4, n_active: 2 };
             }
+            "many words" => config.vocab_size = 8192,
             "norms of heads" => stack.attention.qk_norm = QkNorm::PerHead,
             "res-post" => config.placement = Placement::ResPost,
             "parallel" => config.placement = Placement::Parallel,

@@ -527,12 +527,14 @@ mod tests {
             if let Ok(config) = recipe.model.config(50) {
                 let plan = TrainPlan {
                     rows: recipe.train.batch_size,
+                    n_losses: 1,
                     lens: Lens::longest(&config),
                     compute: DType::Bf16,
                     optimizer: recipe.train.optimizer,
                     averages: true,
                     recomputed_blocks: 0,
                     earlier: EarlierGradients::None,
+                    adapters: None,
                 };
                 assert!(TrainMemory::of(&config, &plan).total() > 0 && flops::training(&config, plan.lens) > 0.0);
             }

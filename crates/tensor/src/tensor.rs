@@ -4,7 +4,6 @@ use crate::device::Device;
 use crate::dtype::{DType, View, ViewMut};
 use crate::memory::Block;
 use crate::shape::Shape;
-use half::bf16;
 use std::fmt;
 use std::sync::Arc;
 
@@ -28,10 +27,7 @@ impl Tensor {
     /// A tensor of zeros.
     pub fn zeros(device: &Device, shape: impl Into<Shape>, dtype: DType) -> Self {
         let mut tensor = Self::scratch(device, shape, dtype);
-        match tensor.view_mut() {
-            ViewMut::F32(data) => data.fill(0.0),
-            ViewMut::Bf16(data) => data.fill(bf16::ZERO),
-        }
+        device.kernels().scale(0.0, tensor.view_mut());
         tensor
     }
 

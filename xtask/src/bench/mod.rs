@@ -20,11 +20,11 @@ How fast others do the same work. Builds the program first.
     --models A,B             of a, b, c, encoder-decoder; the kernels are the same for all
     --peers A,B              of pytorch, candle, burn, and of pytorch, gemm, faer for the kernels
     --only-models            without what comes after the models
-    --text FILE              what is trained on to the end: tinyshakespeare (default: text/tinyshakespeare.txt in the
-                             directory that GENERA_TEST_DATA names)
+    --text FILE              what is trained on to the end (default: tinyshakespeare, text/tinyshakespeare.txt in the directory
+                             that GENERA_TEST_DATA names; without that Genera's own documents and sources, the first 1.1 MB)
     --threads N              of every program (default: as many as each of them takes)
-    --python PATH            an interpreter (default: GENERA_PYTHON, or python3); where it has no torch, a virtual
-                             environment is made in target/peers/venv
+    --python PATH            an interpreter (default: GENERA_PYTHON, or python3); where it has no torch, or no
+                             transformers to compare losses with, a virtual environment is made in target/peers/venv
   cargo xtask bench kernels  products and attention beside those of PyTorch and of the Rust crates gemm and faer
     --quick, --peers, --threads, --python
   cargo xtask bench scaling  trains the models on one thread and on all cores, or N, in turns; needs Python alone
@@ -62,7 +62,7 @@ pub fn run_all(words: &[&str]) -> Result<(), String> {
         ["peers", ref options @ ..] => peers(options),
         ["kernels", ref options @ ..] => {
             let options = parse(options, &["--quick", "--peers", "--threads", "--python"], &KERNEL_PEERS)?;
-            compare("kernels.py", &options, &interpreter(&options)?, &build()?, &[])
+            compare("kernels.py", &options, &interpreter(&options, "torch")?, &build()?, &[])
         }
         ["scaling", ref options @ ..] => {
             let options = parse(options, &["--quick", "--models", "--threads", "--python"], &[])?;
@@ -90,9 +90,12 @@ fn peers(words: &[&str]) -> Result<(), String> {
         return Err(format!("none of these peers trains models; {} do", TRAINING_PEERS.join(", ")));
     }
     // Looked for before an hour of work.
-    let text = if options.only_models { None } else { Some(text(options.text)?) };
+    let test_data = std::env::var("GENERA_TEST_DATA").ok();
+    let text = if options.only_models { None } else { text(options.text, test_data)? };
     let options = Options { text: None, ..options };
-    let (python, genera, figures) = (interpreter(&options)?, build()?, Figures::begin()?);
+    // Losses are compared with those of a model of transformers.
+    let modules = if options.only_models { "torch" } else { "torch, transformers" };
+    let (python, genera, figures) = (interpreter(&options, modules)?, build()?, Figures::begin()?);
     let path = figures.path();
     let environment = [(figures::VARIABLE, path.as_str())];
     let run = |script, options: &Options| {
@@ -109,7 +112,7 @@ fn peers(words: &[&str]) -> Result<(), String> {
         let peers = beside(kernels.as_deref());
         outcomes.push(run("kernels.py", &Options { models: None, peers: peers.as_deref(), ..options }));
     }
-    if let Some(text) = text {
+    if !options.only_models {
         let n_cores = available_parallelism().map_or(1, usize::from);
         if n_cores > 1 && options.threads != Some("1") {
             let two = Options { models: Some("a,b"), peers: None, threads: Some("2"), ..options };
@@ -119,28 +122,21 @@ fn peers(words: &[&str]) -> Result<(), String> {
             let compared = || full::compare_losses(&genera, &python, "gpt2", &environment);
             outcomes.push(figures.collect("losses beside PyTorch's", compared));
         }
-        outcomes.push(run("losses.py", &Options { models: None, peers: None, text: Some(&text), ..options }));
+        outcomes.push(run("losses.py", &Options { models: None, peers: None, text: text.as_deref(), ..options }));
     }
     println!("\n{}", figures.table()?);
     let failures: Vec<String> = outcomes.into_iter().filter_map(Result::err).collect();
     if failures.is_empty() { Ok(()) } else { Err(failures.join("\n")) }
 }
 
-/// The text that is trained on to the end.
-fn text(named: Option<&str>) -> Result<String, String> {
-    let in_test_data = || {
-        let directory = std::env::var("GENERA_TEST_DATA").ok()?;
-        Some(format!("{directory}/text/tinyshakespeare.txt"))
-    };
-    let text = named.map(str::to_owned).or_else(in_test_data).ok_or(
-        "bf16 is compared with f32 on a text: name tinyshakespeare with --text FILE \
-         (https://github.com/karpathy/char-rnn, data/tinyshakespeare/input.txt), or leave this and all else but the models out \
-         with --only-models",
-    )?;
+/// The text that is trained on to the end, where an option names one or it is among the test data.
+fn text(named: Option<&str>, test_data: Option<String>) -> Result<Option<String>, String> {
+    let in_test_data = || test_data.map(|directory| format!("{directory}/text/tinyshakespeare.txt"));
+    let Some(text) = named.map(str::to_owned).or_else(in_test_data) else { return Ok(None) };
     // Programs are started in the repository.
     let path = std::path::absolute(Path::new(&text)).map_err(|error| format!("{text}: {error}"))?;
     File::open(&path).map_err(|error| format!("--text {text}: {error}"))?;
-    Ok(path.display().to_string())
+    Ok(Some(path.display().to_string()))
 }
 
 /// Reads the options that a comparison knows, with some of these peers.
@@ -193,11 +189,11 @@ fn among(list: &[&str], wanted: Option<&str>) -> Option<String> {
     (!found.is_empty()).then(|| found.join(","))
 }
 
-/// A Python that has what the wanted peers need.
-fn interpreter(options: &Options) -> Result<String, String> {
+/// A Python that has what the wanted peers need, these modules where PyTorch is one.
+fn interpreter(options: &Options, modules: &str) -> Result<String, String> {
     let python = python::named(options.python)?;
     match among(&["pytorch"], options.peers) {
-        Some(_) => python::with_torch(&python),
+        Some(_) => python::with_modules(&python, modules),
         None => python::check(&python).map(|()| python),
     }
 }
@@ -259,6 +255,13 @@ mod tests {
         ] {
             assert_eq!(read(&words), Err(expected.to_owned()));
         }
+    }
+
+    #[test]
+    fn a_text_is_had_without_test_data_and_one_that_is_named_must_be_there() {
+        assert_eq!(text(None, None), Ok(None));
+        assert!(text(None, Some("/nowhere".to_owned())).is_err_and(|error| error.contains("tinyshakespeare.txt")));
+        assert!(text(Some("no-such-text"), None).is_err_and(|error| error.starts_with("--text no-such-text: ")));
     }
 
     #[test]

@@ -239,8 +239,9 @@ pub fn start(
             Some(_) => config,
             None => recipe.model.config(prepared.tokenizer.vocab().size)?,
         };
-        let base_bytes = base.as_ref().map(|base| base.transformer.params().own_bytes());
-        let setting = memory::Setting { dtype, n_threads, base_bytes };
+        let params = base.as_ref().map(|base| base.transformer.params());
+        let setting = memory::Setting::new(dtype, n_threads);
+        let setting = params.map_or(setting, |params| setting.with_loaded(params, params.own_bytes(), &recipe));
         memory::fit(&mut recipe, &mut reasons, &config, setting)?;
         if !matches!(plan, Plan::AsRecipe { .. }) && !common.json {
             show::plan(&recipe, &reasons);
@@ -332,7 +333,7 @@ fn choose(
     let mut trial = recipe.clone();
     trial.complete(&mut Reasons::default())?;
     let config = trial.model.config(facts.vocab_size)?;
-    let setting = memory::Setting { dtype, n_threads, base_bytes: None };
+    let setting = memory::Setting::new(dtype, n_threads);
     memory::fit(&mut trial, &mut Reasons::default(), &config, setting)?;
     let lens = facts.lens(config.context_len);
     let seconds = trial::seconds_per_step(&trial, &config, lens, dtype, device, time.mul_f64(TRIAL.0).min(TRIAL.1))?;

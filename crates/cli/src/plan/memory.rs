@@ -5,8 +5,8 @@ use crate::machine;
 use crate::show::number;
 use genera_engine::ModelConfig;
 use genera_engine::config::{Attention, Stack};
-use genera_engine::flops::{EarlierGradients, Lens, TrainMemory, TrainPlan};
-use genera_engine::params::{ParamSpec, Role, layout};
+use genera_engine::flops::{AdapterPlan, EarlierGradients, Lens, TrainMemory, TrainPlan};
+use genera_engine::params::{ParamSpec, Params, Role, layout};
 use genera_engine::recipe::{Reasons, Recipe};
 use genera_tensor::DType;
 use genera_tensor::backend::cpu::stripe_rows;
@@ -15,7 +15,7 @@ use genera_tensor::backend::cpu::stripe_rows;
 pub fn largest_batch(recipe: &Recipe, config: &ModelConfig) -> (usize, Lens) {
     let (data, n_rows, context) =
         (&recipe.data, recipe.train.batch_size, config.context_len.min(recipe.model.context_len));
-    if data.kind == "preference" {
+    if has_pairs(recipe) {
         // A pair at a time.
         return (2, Lens { target: context, source: 0 });
     }
@@ -52,6 +52,26 @@ pub struct Setting {
     pub n_threads: usize,
     /// What the run's base takes as it is loaded, where there is one.
     pub base_bytes: Option<usize>,
+    /// What learns beside the base, where that is frozen.
+    pub adapters: Option<AdapterPlan>,
+}
+
+impl Setting {
+    /// Of a run whose model has not been made yet.
+    pub fn new(dtype: DType, n_threads: usize) -> Self {
+        Self { dtype, n_threads, base_bytes: None, adapters: None }
+    }
+
+    /// Of one whose model or base is there, `n_bytes` without adapters.
+    pub fn with_loaded(self, params: &Params, n_bytes: usize, recipe: &Recipe) -> Self {
+        let has_dropout = recipe.lora.dropout.is_some_and(|dropout| dropout > 0.0);
+        Self { base_bytes: Some(n_bytes), adapters: AdapterPlan::of(params, has_dropout), ..self }
+    }
+}
+
+/// Whether pairs of answers are learned from.
+fn has_pairs(recipe: &Recipe) -> bool {
+    recipe.data.kind == "preference"
 }
 
 /// The memory that the whole process takes while it trains by a recipe.
@@ -122,24 +142,26 @@ fn layers(config: &ModelConfig) -> Vec<[usize; 2]> {
 
 /// The memory that training by a recipe needs.
 fn needed(recipe: &Recipe, config: &ModelConfig, setting: Setting) -> TrainMemory {
-    let Setting { dtype, base_bytes, .. } = setting;
+    let Setting { dtype, base_bytes, adapters, .. } = setting;
     let (rows, lens) = largest_batch(recipe, config);
     let (train, is_private) = (&recipe.train, super::privacy::is_on(recipe));
     let earlier = match () {
         () if recipe.lora.rank.is_some() => EarlierGradients::Never,
-        () if is_private || train.accumulate > 1 || recipe.data.kind == "preference" => EarlierGradients::All,
+        () if is_private || train.accumulate > 1 || has_pairs(recipe) => EarlierGradients::All,
         () => EarlierGradients::None,
     };
     let memory = TrainMemory::of(
         config,
         &TrainPlan {
             rows,
+            n_losses: if has_pairs(recipe) { 2 } else { 1 },
             lens,
             compute: dtype,
             optimizer: train.optimizer,
             averages: train.ema_decay > 0.0,
             recomputed_blocks: train.recomputed_blocks.unwrap_or(0),
             earlier,
+            adapters,
         },
     );
     if is_private {
@@ -201,13 +223,12 @@ pub fn fit(recipe: &mut Recipe, reasons: &mut Reasons, config: &ModelConfig, set
     let fits = |n: &usize| of_process(&with(*n), config, setting) as f64 * MARGIN <= limit.bytes as f64;
     let Some(n) = choices.into_iter().find(fits) else {
         let smallest = with(most);
-        let more = if most < n_blocks { ", more train.recomputed_blocks" } else { "" };
         return Err(Failure::new(format!(
-            "this run needs {} of memory and a tenth to spare, and {}\n{}\nTo make it fit: a smaller train.batch_size (with \
-             train.accumulate for the same step){more}, a smaller model.d_model or model.n_layers",
+            "this run needs {} of memory and a tenth to spare, and {}\n{}\nTo make it fit: {}",
             number::bytes(of_process(&smallest, config, setting)),
             limit.text(),
             plan_lines(&parts(&smallest, config, setting)),
+            ways_to_fit(recipe, most < n_blocks),
         )));
     };
     if recipe.train.recomputed_blocks.is_none() && n > 0 {
@@ -220,6 +241,24 @@ pub fn fit(recipe: &mut Recipe, reasons: &mut Reasons, config: &ModelConfig, set
         recipe.train.recomputed_blocks = Some(n);
     }
     Ok(())
+}
+
+/// What would make a run smaller, of all that can be changed in it.
+fn ways_to_fit(recipe: &Recipe, more_can_be_recomputed: bool) -> String {
+    let (is_private, has_base) = (super::privacy::is_on(recipe), recipe.base.path.is_some());
+    // Pairs go through the model one by one, and rows with privacy a few at a time, whatever the batch.
+    let is_whole_batch = !has_pairs(recipe) && !is_private;
+    let ways = [
+        (is_whole_batch, "a smaller train.batch_size (with train.accumulate for the same step)"),
+        (more_can_be_recomputed, "more train.recomputed_blocks"),
+        (has_base, "a smaller model.context_len"),
+        (
+            has_base && recipe.lora.rank.is_none(),
+            "small matrices beside the frozen base (--lora RANK, train.lora.rank)",
+        ),
+        (!has_base, "a smaller model.d_model or model.n_layers"),
+    ];
+    ways.iter().filter(|(helps, _)| *helps).map(|(_, way)| *way).collect::<Vec<_>>().join(", ")
 }
 
 /// The memory that a run may take.
@@ -247,4 +286,27 @@ impl Limit {
 fn plan_lines(parts: &Parts) -> String {
     let lines = parts.map(|(name, bytes)| format!("  {name:<14} {:>9}", number::bytes(bytes)));
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_advised_can_be_changed_and_helps() {
+        let recipe = |text: &str| Recipe::parse(text).unwrap();
+        let base = "[base]\npath = \"m\"\n";
+        for (text, may, may_not) in [
+            ("", &["train.batch_size", "recomputed", "d_model"][..], &["context_len", "--lora"][..]),
+            (base, &["train.batch_size", "context_len", "--lora"], &["d_model"]),
+            (&format!("{base}[train.lora]\nrank = 8"), &["train.batch_size", "context_len"], &["d_model", "--lora"]),
+            (&format!("{base}[data]\nkind = \"preference\""), &["context_len", "--lora"], &["train.batch_size"]),
+            ("[train.privacy]\nepsilon = 3.0", &["recomputed", "d_model"], &["train.batch_size"]),
+        ] {
+            let advice = ways_to_fit(&recipe(text), true);
+            assert!(may.iter().all(|way| advice.contains(way)), "{text}: {advice}");
+            assert!(!may_not.iter().any(|way| advice.contains(way)), "{text}: {advice}");
+        }
+        assert!(!ways_to_fit(&Recipe::default(), false).contains("recomputed"));
+    }
 }

@@ -175,9 +175,9 @@ impl Session {
             (None, Some(checkpoint)) if recipe.base.path.is_some() => checkpoint.manifest.config.clone(),
             (None, _) => recipe.model.config(prepared.tokenizer.vocab().size)?,
         };
-        let base_bytes = first.as_ref().map(|model| model.params().own_bytes());
-        let n_threads = surroundings.device.kernels().n_threads();
-        let setting = plan::memory::Setting { dtype, n_threads, base_bytes };
+        let params = first.as_ref().map(Transformer::params);
+        let setting = plan::memory::Setting::new(dtype, surroundings.device.kernels().n_threads());
+        let setting = params.map_or(setting, |params| setting.with_loaded(params, params.own_bytes(), &recipe));
         plan::memory::fit(&mut recipe, &mut Reasons::default(), &config, setting)?;
         if let Some(checkpoint) = &checkpoint {
             plan::privacy::check_unchanged(&recipe, &Recipe::parse(&checkpoint.manifest.recipe)?)?;

@@ -18,6 +18,8 @@ pub(super) struct Embeddings {
     segments: Option<ParamId>,
     norm: Option<NormLayer>,
     scale: f32,
+    /// Tells the stacks' dropout masks apart.
+    salt: u64,
 }
 
 impl Embeddings {
@@ -30,6 +32,7 @@ impl Embeddings {
             segments: params.find("embedding.segment"),
             norm: config.embedding.norm.then(|| NormLayer::new(&format!("{prefix}.norm"), config, params)),
             scale: config.embedding_scale(),
+            salt: u64::MAX - u64::from(config.is_encoder_decoder() && stack == "decoder"),
         }
     }
 
@@ -63,8 +66,34 @@ impl Embeddings {
             x = norm.forward(tape, params, &x, DType::F32);
         }
         match mode.dropout {
-            Some((p, key)) => dropout(tape, &x, p, key.fold(u64::MAX)),
+            Some((p, key)) => dropout(tape, &x, p, key.fold(self.salt)),
             None => x,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::initial_params;
+    use crate::train::fixture::{config, preset};
+    use genera_tensor::{Device, Key};
+
+    /// A source and a target of the same tokens are silenced in other places.
+    #[test]
+    fn each_stack_has_dropout_of_its_own() {
+        let (device, p, key) = (Device::cpu(1), 0.5, Key::new(3));
+        for (name, stack, salt) in
+            [("gpt2", "decoder", u64::MAX), ("marian", "encoder", u64::MAX), ("marian", "decoder", u64::MAX - 1)]
+        {
+            let config = config(preset(name));
+            let params = initial_params(&config, 1, DType::F32, &device);
+            let (embeddings, positions) = (Embeddings::new(stack, &config, &params), Positions::new(&config, &device));
+            let mode = Mode { dropout: Some((p, key)), ..Mode::default() };
+            let x = embeddings.embed(&Tape::inference(&device), &params, &positions, &Rows::dense(8, &[5; 16]), mode);
+            for (i, x) in (0..).zip(x.tensor().to_vec()) {
+                assert_eq!(x == 0.0, key.fold(salt).uniform(i) < p, "{name}, {stack}: {x} at {i}");
+            }
         }
     }
 }

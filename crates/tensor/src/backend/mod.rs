@@ -596,6 +596,9 @@ pub trait Kernels: Send + Sync {
     /// `out = alpha·x + beta·out`; with beta 0 what `out` held does not count, even if it is not a number.
     fn scale_add(&self, alpha: f32, x: View<'_>, beta: f32, out: ViewMut<'_>);
 
+    /// `x = alpha·x`; with alpha 0 what `x` held does not count, even if it is not a number.
+    fn scale(&self, alpha: f32, x: ViewMut<'_>);
+
     /// `out = x`, rounded to nearest even where the type is narrower.
     fn cast(&self, x: View<'_>, out: ViewMut<'_>);
 

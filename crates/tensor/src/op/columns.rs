@@ -32,7 +32,7 @@ pub fn columns(tape: &Tape<'_>, x: &Var, columns: Range<usize>) -> Var {
             let kernels = dy.device().kernels();
             if !is_later {
                 // What no column was taken from gets no gradient.
-                dst.clear();
+                kernels.scale(0.0, dst.reborrow());
             }
             kernels.copy_columns(CopyColumns {
                 rows,

@@ -234,13 +234,12 @@ impl HeadGradients {
 }
 
 /// The loss is nearly always the root of the tape, where the factor is 1 and nothing needs to be done.
-fn scaled(gradient: Tensor, factor: f32) -> Tensor {
-    if factor == 1.0 {
-        return gradient;
+fn scaled(mut gradient: Tensor, factor: f32) -> Tensor {
+    if factor != 1.0 {
+        let device = gradient.device().clone();
+        device.kernels().scale(factor, gradient.view_mut());
     }
-    let mut out = Tensor::scratch(gradient.device(), gradient.shape(), gradient.dtype());
-    gradient.device().kernels().scale_add(factor, gradient.view(), 0.0, out.view_mut());
-    out
+    gradient
 }
 
 pub(super) fn check(checker: &mut Checker) {

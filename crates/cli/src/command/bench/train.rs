@@ -132,7 +132,7 @@ pub(super) fn measure(mut recipe: Recipe, n_steps: u32, common: Common) -> Outco
     let device = machine::device(common.threads).profiled();
     let (config, n_threads) = (trial::config(&recipe)?, device.kernels().n_threads());
     let dtype = compute_dtype(&recipe);
-    let setting = memory::Setting { dtype, n_threads, base_bytes: None };
+    let setting = memory::Setting::new(dtype, n_threads);
     fit(&mut recipe, setting)?;
     let interrupt = Interrupt::listen()?;
     let mut status = StatusLine::new();

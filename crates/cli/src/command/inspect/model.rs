@@ -134,8 +134,10 @@ impl Facts {
             run: [("stored", as_stored), ("f32", wide), ("bf16", narrow)],
             train_bytes: recipe.map(|recipe| {
                 let dtype = compute_dtype(recipe);
-                let base_bytes = Some(model.transformer.params().bytes_beside_adapters(dtype));
-                memory::of_process(recipe, config, memory::Setting { dtype, n_threads, base_bytes })
+                let params = model.transformer.params();
+                let setting = memory::Setting::new(dtype, n_threads);
+                let setting = setting.with_loaded(params, params.bytes_beside_adapters(dtype), recipe);
+                memory::of_process(recipe, config, setting)
             }),
             step: model.step,
             base: recipe.and_then(|recipe| recipe.base.path.clone()),

@@ -23,7 +23,7 @@ pub(super) fn describe(path: &Path, set: &[String], common: Common) -> Outcome {
     trial::settle(&mut recipe, "planned")?;
     let config = trial::config(&recipe)?;
     let n_threads = common.threads.map_or_else(machine::n_cores, usize::from);
-    let setting = memory::Setting { dtype: compute_dtype(&recipe), n_threads, base_bytes: None };
+    let setting = memory::Setting::new(compute_dtype(&recipe), n_threads);
     let mut reasons = Reasons::default();
     // A run that does not fit here may fit elsewhere: its plan is shown all the same.
     if let Err(failure) = memory::fit(&mut recipe, &mut reasons, &config, setting) {

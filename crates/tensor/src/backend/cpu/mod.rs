@@ -124,7 +124,7 @@ impl Kernels for Cpu {
     }
 
     fn attention_backward(&self, call: AttentionBackward<'_>) {
-        attention::attention_backward(&self.pool, self.isa, &self.attention, call)
+        attention::attention_backward(self, call)
     }
 
     fn store_in_pages(&self, rows: Vec<StoreInPages<'_>>) {
@@ -201,6 +201,10 @@ impl Kernels for Cpu {
 
     fn scale_add(&self, alpha: f32, x: View<'_>, beta: f32, out: ViewMut<'_>) {
         pointwise::scale_add(self, alpha, x, beta, out)
+    }
+
+    fn scale(&self, alpha: f32, x: ViewMut<'_>) {
+        pointwise::scale(self, alpha, x)
     }
 
     fn cast(&self, x: View<'_>, out: ViewMut<'_>) {

@@ -279,6 +279,30 @@ impl Program for ScaleAdd<'_> {
     }
 }
 
+pub(super) fn scale(cpu: &Cpu, alpha: f32, x: ViewMut<'_>) {
+    cpu.pool.for_each(view_chunks(x, CHUNK_LEN), |_, mut x| match alpha {
+        0.0 => x.clear(),
+        _ => cpu.isa.run(Scale { alpha, x }),
+    });
+}
+
+struct Scale<'a> {
+    alpha: f32,
+    x: ViewMut<'a>,
+}
+
+impl Program for Scale<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Lanes>(self, v: V) {
+        let Self { alpha, x } = self;
+        typed!(; x => for at in v.spans(x.len()) {
+            (v.splat(alpha) * v.read(x, at)).write(x, at);
+        });
+    }
+}
+
 pub(super) fn cast(cpu: &Cpu, x: View<'_>, out: ViewMut<'_>) {
     assert_eq!(x.len(), out.len(), "a cast has as many results as arguments");
     cpu.pool.for_each(view_chunks(out, CHUNK_LEN), |i, out| match (chunk(x, i, CHUNK_LEN), out) {

@@ -224,14 +224,20 @@ fn scaling_and_casts() {
                 },
             );
         }
-        check(&format!("cast of {n}, {x_type} to {out_type}"), Close::Exact, &[out], |on, out| {
+        check(&format!("cast of {n}, {x_type} to {out_type}"), Close::Exact, std::slice::from_ref(&out), |on, out| {
             on.cast(x.view(), out[0].view_mut());
         });
+        for alpha in [0.0, -0.7] {
+            check(&format!("{alpha}·{out_type} of {n}"), Close::Exact, std::slice::from_ref(&out), |on, out| {
+                on.scale(alpha, out[0].view_mut());
+            });
+        }
     }
     let (nans, ones) = (Numbers::new(DType::F32, [f32::NAN; 40]), Numbers::new(DType::F32, [1.0; 40]));
-    check("beta 0 ignores what is there", Close::Exact, &[nans], |on, out| {
+    check("beta 0 and alpha 0 ignore what is there", Close::Exact, &[nans.clone(), nans], |on, out| {
         on.scale_add(2.0, ones.view(), 0.0, out[0].view_mut());
-        assert!(out[0].f32s().iter().all(|&x| x == 2.0));
+        on.scale(0.0, out[1].view_mut());
+        assert!(out[0].f32s().iter().all(|&x| x == 2.0) && out[1].f32s().iter().all(|&x| x == 0.0));
     });
 }
 

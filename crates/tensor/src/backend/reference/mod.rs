@@ -141,6 +141,10 @@ impl Kernels for Reference {
         pointwise::scale_add(alpha, x, beta, out)
     }
 
+    fn scale(&self, alpha: f32, x: ViewMut<'_>) {
+        pointwise::scale(alpha, x)
+    }
+
     fn cast(&self, x: View<'_>, out: ViewMut<'_>) {
         pointwise::cast(x, out)
     }

@@ -68,6 +68,12 @@ pub(super) fn scale_add(alpha: f32, x: View<'_>, beta: f32, mut out: ViewMut<'_>
     }
 }
 
+pub(super) fn scale(alpha: f32, mut x: ViewMut<'_>) {
+    for i in 0..x.len() {
+        x.set(i, if alpha == 0.0 { 0.0 } else { alpha * x.get(i) });
+    }
+}
+
 pub(super) fn cast(x: View<'_>, mut out: ViewMut<'_>) {
     for i in 0..x.len() {
         out.set(i, x.get(i));

@@ -23,7 +23,7 @@ pub(super) struct Gradients {
     pub(super) q: OutputHeads,
     pub(super) k: OutputHeads,
     pub(super) v: OutputHeads,
-    /// [B, H, R], all 0: each row's own. Empty when nobody asks.
+    /// [B, H, R]: each row's own. Empty when nobody asks.
     dbias: SharedView,
 }
 
@@ -48,7 +48,7 @@ impl Gradients {
         self.dbias.len() > 0
     }
 
-    /// Stores what a task found for the bias, for each head of its group.
+    /// Stores what a task found for the bias, for each head of its group; 0 for offsets that it did not meet.
     ///
     /// # Safety
     /// As [`SharedView::slice`]: no other task has this row and these heads.
@@ -62,11 +62,14 @@ impl Gradients {
         dbiases: &[f32],
     ) {
         let Some(bias) = lines.bias else { return };
-        for (i, of_head) in dbiases.chunks_exact(window.len).enumerate() {
-            let head = task.row * lines.sizes.h + task.kv_head * lines.n_group() + i;
-            let (places, at) = window.stored(&bias);
+        let first_head = task.row * lines.sizes.h + task.kv_head * lines.n_group();
+        let (places, at) = window.stored(&bias);
+        // SAFETY: as this function's.
+        unsafe { self.dbias.slice(first_head * bias.n_offsets, lines.n_group() * bias.n_offsets).clear() };
+        for (head, of_head) in (first_head..).zip(dbiases.chunks_exact(window.len)) {
+            let first = head * bias.n_offsets + at;
             // SAFETY: as this function's.
-            unsafe { output::store(v, self.dbias, head * bias.n_offsets + at, &of_head[places], 1.0) };
+            unsafe { output::store(v, self.dbias, first, &of_head[places.clone()], 1.0) };
         }
     }
 }

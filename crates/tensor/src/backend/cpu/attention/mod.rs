@@ -34,8 +34,10 @@ use self::inputs::{Inputs, QueryLines, Task};
 use self::output::OutputHeads;
 use self::source::{InPages, Strided};
 use self::words::Words;
+use super::Cpu;
 use super::isa::Isa;
 use super::pool::Pool;
+use super::reduce::add_partial_sums;
 use super::shared_view::SharedView;
 use crate::backend::{Attention, AttentionBackward, AttentionSizes, PagedAttention};
 use crate::dtype::{DType, ViewMut};
@@ -71,25 +73,23 @@ fn heads_of_queries(lines: &QueryLines<'_>, out: ViewMut<'_>) -> OutputHeads {
 }
 
 /// See [`AttentionBackward`].
-pub(super) fn attention_backward(pool: &Pool, isa: Isa, workspace: &Workspace, call: AttentionBackward<'_>) {
+pub(super) fn attention_backward(cpu: &Cpu, call: AttentionBackward<'_>) {
     check::backward(&call);
     let inputs = Inputs::of_backward(&call);
-    let words = words(isa, &inputs);
+    let words = words(cpu.isa, &inputs);
     let AttentionSizes { b, h, g, .. } = inputs.lines.sizes;
     let n_offsets = inputs.lines.bias.filter(|_| call.dbias.is_some()).map_or(0, |bias| bias.n_offsets);
     // One for each row, added up in the order of the rows.
-    let mut dbiases = workspace.dbiases.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    dbiases.clear();
+    let mut dbiases = cpu.attention.dbiases.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     dbiases.resize(b * h * n_offsets, 0.0);
     let given = Given { out: call.out, log_sum_exp: call.log_sum_exp, dout: call.dout };
     let gradients = Gradients::new(&inputs.lines, call.into, &mut dbiases);
-    pool.run(b * g, &|i| {
+    cpu.pool.run(b * g, &|i| {
         let task = Task { row: i / g, kv_head: i % g, lines: 0..inputs.lines.n_lines() };
-        isa.run(Backward { inputs: &inputs, words, task: &task, given: &given, gradients: &gradients });
+        cpu.isa.run(Backward { inputs: &inputs, words, task: &task, given: &given, gradients: &gradients });
     });
-    let Some(dbias) = call.dbias else { return };
-    for dbias_of_row in dbiases.chunks_exact((h * n_offsets).max(1)) {
-        dbias.iter_mut().zip(dbias_of_row).for_each(|(sum, x)| *sum += x);
+    if let Some(dbias) = call.dbias {
+        add_partial_sums(cpu, &dbiases, h * n_offsets, 0, dbias, true);
     }
 }
 
