@@ -331,6 +331,26 @@ fn preferences_widen_the_margin() {
     assert!(first.abs() < 1e-6 && *last > 0.5, "{margins:?}");
 }
 
+/// A row that is not full counts as one.
+#[test]
+fn a_pass_reads_every_row() {
+    let bench = bench();
+    let line = |i: u32| {
+        let turns = [("user", format!("{} birds sat", i % 10)), ("assistant", format!("{} sang", i / 10))];
+        let turns = turns.map(|(role, content)| serde_json::json!({ "role": role, "content": content }));
+        format!("{}\n", serde_json::json!({ "messages": turns }))
+    };
+    bench.write("short.jsonl", (0..20).map(line).collect::<String>());
+    bench.write("other.jsonl", line(29));
+    let arguments =
+        ["train", "--base", "base", "--data", "short.jsonl", "--lora", "1", "--epochs", "2", "--run", "run"];
+    let set = ["--set", "train.batch_size=1", "--set", "data.validation_files=[\"other.jsonl\"]"];
+    let told = bench.run(&with(&[&arguments, &set]));
+    assert!(!told.contains("one pass over all of it"), "{told}");
+    let recipe = bench.read_text("run/recipe.toml");
+    assert!(recipe.contains("\nsteps = 40") && recipe.contains("2 epochs of 20 rows"), "{recipe}");
+}
+
 /// Which column holds what may be said in a recipe's words as well, and a text counts where nothing can be said.
 #[test]
 fn what_is_named_is_not_guessed() {

@@ -86,6 +86,11 @@ impl PreferenceData {
         }))
     }
 
+    /// Number of pairs that are learned.
+    pub fn n(&self) -> u64 {
+        self.train.pairs.n()
+    }
+
     /// Number of pairs that are too long.
     pub fn n_left_out(&self) -> u64 {
         self.train.pairs.n_left_out()

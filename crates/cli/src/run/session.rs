@@ -135,10 +135,11 @@ impl Session {
         let size = CheckpointSize::of(&trainer);
         plan::notices::check_disk(&recipe, run.path(), size, (0, 0), "name a --run on another disk, or ")?;
         genera_data::write_atomically(&run.recipe(), recipe_text.as_bytes())?;
-        let is_validated = prepared.validation.is_some();
-        let mut notices = plan::notices::of_lengths(&recipe, &prepared.summary);
-        notices.extend(plan::notices::of_disk(&recipe, run.path(), size, is_validated));
         let mut session = Self::open(run, recipe, recipe_text, prepared, (trainer, 0), lock, surroundings)?;
+        let Self { recipe, prepared, run, .. } = &session;
+        let (n_rows, is_validated) = (session.rows_per_epoch(), prepared.validation.is_some());
+        let mut notices = plan::notices::of_lengths(recipe, &prepared.summary, n_rows, is_validated);
+        notices.extend(plan::notices::of_disk(recipe, run.path(), size, is_validated));
         notices.iter().for_each(|notice| session.monitor.note(notice));
         Ok(session)
     }
@@ -287,6 +288,11 @@ impl Session {
             floor,
             _lock: lock,
         })
+    }
+
+    /// How many rows, or pairs, a pass over the data has.
+    fn rows_per_epoch(&self) -> u64 {
+        self.preferences.as_ref().map_or_else(|| self.loader.rows_per_epoch(), PreferenceData::n)
     }
 
     /// Trains until all steps are done or Ctrl-C asks to stop, then saves and exports.
