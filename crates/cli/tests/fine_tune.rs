@@ -331,6 +331,27 @@ fn preferences_widen_the_margin() {
     assert!(first.abs() < 1e-6 && *last > 0.5, "{margins:?}");
 }
 
+/// Long answers among those kept aside end no run, and neither does one that is resumed.
+#[test]
+fn pairs_that_cannot_be_scored_end_no_run() {
+    let bench = bench();
+    let long = "3 birds sat. ".repeat(6);
+    let pair = serde_json::json!({ "prompt": "3 birds", "chosen": long, "rejected": "trees" });
+    bench.write("long.jsonl", format!("{pair}\n"));
+    let aside =
+        ["--set", "data.validation_files=[\"long.jsonl\"]", "--set", "train.steps=2", "--lora", "1", "--run", "run"];
+    let told = bench.run(&with(&[&["train", "--base", "base", "--data", "preferences.jsonl"], &aside]));
+    let note = "none of the documents that were kept aside (1) is within model.context_len";
+    assert!(told.contains(note) && !told.contains("so that its loss says little"), "{told}");
+    let recipe = bench.read_text("run/recipe.toml");
+    bench.write("run/recipe.toml", recipe.replace("\nsteps = 2", "\nsteps = 3"));
+    let told = bench.run(&["resume", "run"]);
+    assert!(told.contains(note), "{told}");
+    bench.write("long.jsonl", format!("{pair}\n").repeat(4));
+    let refused = bench.refusal(&["train", "--base", "base", "--data", "long.jsonl"]);
+    assert!(refused.contains("raise model.context_len"), "{refused}");
+}
+
 /// A row that is not full counts as one.
 #[test]
 fn a_pass_reads_every_row() {
