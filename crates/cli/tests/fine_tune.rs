@@ -372,6 +372,30 @@ fn a_pass_reads_every_row() {
     assert!(recipe.contains("\nsteps = 40") && recipe.contains("2 epochs of 20 rows"), "{recipe}");
 }
 
+#[test]
+fn a_base_of_the_hub_is_named_as_other_programs_do() {
+    let bench = bench();
+    let (model, commit) = ("hub/models--org--name", "0123456789abcdef0123456789abcdef01234567");
+    for directory in ["refs", "snapshots"] {
+        std::fs::create_dir_all(bench.path(&format!("{model}/{directory}"))).unwrap();
+    }
+    std::fs::rename(bench.path("base"), bench.path(&format!("{model}/snapshots/{commit}"))).unwrap();
+    bench.write(&format!("{model}/refs/v1"), commit);
+    let run = |arguments: &[&str]| {
+        let output = bench.command(arguments).env("HF_HUB_CACHE", bench.path("hub")).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let base = "hf:org/name@v1";
+    run(&["train", "--base", base, "--data", "chat.jsonl", "--lora", "1", "--set", "train.steps=1", "--run", "run"]);
+    let config: serde_json::Value = serde_json::from_str(&bench.read_text("run/adapter/adapter_config.json")).unwrap();
+    assert_eq!((&config["base_model_name_or_path"], &config["revision"]), (&"org/name".into(), &"v1".into()));
+    let told = run(&["inspect", "run/adapter"]);
+    assert!(told.contains(&format!("--model {base} --adapter run/adapter")), "{told}");
+    let logits = |model: &[&str]| run(&with(&[&["logits", "--tokens", "3,5,2,7", "--json", "--model"], model]));
+    assert_eq!(logits(&[base, "--adapter", "run/adapter"]), logits(&["run"]));
+}
+
 /// Which column holds what may be said in a recipe's words as well, and a text counts where nothing can be said.
 #[test]
 fn what_is_named_is_not_guessed() {

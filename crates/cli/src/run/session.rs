@@ -10,6 +10,7 @@ use super::tensorboard::EventFile;
 use super::{export, preparing, samples};
 use crate::base::{self, Base};
 use crate::failure::{Failure, Outcome, While};
+use crate::hub::ModelName;
 use crate::model::SpeakingModel;
 use crate::show::monitor::{Monitor, RunFacts, monitor};
 use crate::show::{number, word};
@@ -525,9 +526,14 @@ impl Session {
         if self.recipe.lora.rank.is_some() {
             let (directory, recipe) = (self.run.adapter(), &self.recipe);
             let base = recipe.base.path.as_deref().unwrap_or_default();
+            let on_hub = base.parse::<ModelName>().ok();
+            let (base, revision) = match &on_hub {
+                Some(name) => (name.repository.as_str(), name.named_revision()),
+                None => (base, None),
+            };
             let provenance = export::provenance(recipe);
             let dropout = recipe.lora.dropout.unwrap_or(0.0);
-            let facts = AdapterFacts { base, dropout, origin: &provenance.origin };
+            let facts = AdapterFacts { base, revision, dropout, origin: &provenance.origin };
             self.trainer.with_averaged(|model| export_adapter(model, &directory, facts))?;
             self.prepared.tokenizer.save(&directory)?;
             if let Some(note) = export::copy_terms(&provenance, &directory) {

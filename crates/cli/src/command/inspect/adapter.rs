@@ -26,7 +26,8 @@ pub(super) fn describe(directory: &Path, common: Common) -> Outcome {
         return Ok(ExitCode::SUCCESS);
     }
     let known = |value: Option<String>| value.unwrap_or_else(|| "not said".to_owned());
-    let base = config.base_model_name_or_path.clone().filter(|base| !base.is_empty());
+    let base = config.base_model_name_or_path.as_deref().filter(|base| !base.is_empty());
+    let base = base.map(|base| hub::as_model(base, config.revision.as_deref()));
     let modules = config.target_modules.as_ref().map(|targets| match targets {
         TargetModules::Pattern(pattern) => pattern.clone(),
         TargetModules::Names(names) => names.join(", "),
@@ -43,7 +44,7 @@ pub(super) fn describe(directory: &Path, common: Common) -> Outcome {
         println!("  {name:<22} {value}");
     }
     if summary.is_of_known_kind() {
-        let base = base.map_or_else(|| "BASE".to_owned(), |base| word(Path::new(&hub::as_model(base))));
+        let base = base.map_or_else(|| "BASE".to_owned(), |base| word(Path::new(&base)));
         println!("\nUse it: genera generate --model {base} --adapter {} --prompt TEXT", word(directory));
     } else {
         println!("\nOnly LoRA is used here: merge it in PEFT, and use the model that comes of it");

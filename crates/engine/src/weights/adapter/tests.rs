@@ -4,6 +4,10 @@ use crate::model::initial_params;
 use crate::train::fixture::{config, preset};
 use genera_tensor::DType;
 
+fn facts(origin: &Origin) -> AdapterFacts<'_> {
+    AdapterFacts { base: "there", revision: None, dropout: 0.1, origin }
+}
+
 fn model(name: &str) -> Transformer {
     let (config, device) = (config(preset(name)), Device::cpu(1));
     let params = initial_params(&config, 3, DType::F32, &device);
@@ -62,12 +66,7 @@ fn what_is_written_is_read() {
     for name in PRESETS {
         let directory = tempfile::tempdir().unwrap();
         let model_with = trained(name);
-        export_adapter(
-            &model_with,
-            directory.path(),
-            AdapterFacts { base: "there", dropout: 0.1, origin: &Origin::default() },
-        )
-        .unwrap();
+        export_adapter(&model_with, directory.path(), facts(&Origin::default())).unwrap();
         let mut again = model(name);
         load_adapter(&mut again, directory.path()).unwrap();
         assert_eq!(logits(&again), logits(&model_with), "{name}");
@@ -85,13 +84,25 @@ fn targets_are_the_ends_of_names() {
         ["model.layers.0.self_attn.q_proj", "model.layers.1.self_attn.q_proj", "model.layers.1.mlp.down_proj"];
     assert_eq!(modules, expected);
     let directory = tempfile::tempdir().unwrap();
-    export_adapter(&some, directory.path(), AdapterFacts { base: "", dropout: 0.0, origin: &Origin::default() })
-        .unwrap();
+    export_adapter(&some, directory.path(), facts(&Origin::default())).unwrap();
     let config: Value = serde_json::from_slice(&std::fs::read(directory.path().join(CONFIG)).unwrap()).unwrap();
     assert_eq!(config["target_modules"], json!(["model.layers.1.mlp.down_proj", "q_proj"]));
     let wrong = LoraSettings { targets: Some(vec!["proj".to_owned()]), ..settings() };
     let error = attach_new(&mut model("llama"), &wrong).unwrap_err().to_string();
     assert!(error.contains("no module 'proj'") && error.contains("k_proj"), "{error}");
+}
+
+/// As PEFT finds it on the hub.
+#[test]
+fn a_base_of_the_hub_is_named_with_its_revision() {
+    let (directory, origin) = (tempfile::tempdir().unwrap(), Origin::default());
+    for revision in [None, Some("v1")] {
+        let facts = AdapterFacts { base: "org/name", revision, ..facts(&origin) };
+        export_adapter(&trained("llama"), directory.path(), facts).unwrap();
+        let config = AdapterSummary::read(directory.path()).unwrap().config;
+        assert_eq!(config.base_model_name_or_path.as_deref(), Some("org/name"));
+        assert_eq!(config.revision.as_deref(), revision);
+    }
 }
 
 #[test]
@@ -102,12 +113,7 @@ fn what_does_not_fit_is_named() {
         assert!(error.contains(expect), "expected '{expect}', found '{error}'");
     };
     check("is missing");
-    export_adapter(
-        &trained("gpt2"),
-        directory.path(),
-        AdapterFacts { base: "", dropout: 0.0, origin: &Origin::default() },
-    )
-    .unwrap();
+    export_adapter(&trained("gpt2"), directory.path(), facts(&Origin::default())).unwrap();
     check("does the adapter belong to this base?");
     let path = directory.path().join(CONFIG);
     let config = std::fs::read_to_string(&path).unwrap();
