@@ -352,7 +352,8 @@ fn targets(adapters: &[&Adapter], modules: &[Module]) -> Vec<String> {
     targets
 }
 
-/// The linear layers of the blocks by their published names. Experts have none: their products are grouped.
+/// The linear layers of the blocks, and those from and to another width of the embedding, by their published names. Experts have
+/// none: their products are grouped.
 fn modules(model: &Transformer) -> Vec<Module> {
     let published = published(model);
     let mut modules = Vec::new();

@@ -8,10 +8,15 @@ fn facts(origin: &Origin) -> AdapterFacts<'_> {
     AdapterFacts { base: "there", revision: None, dropout: 0.1, origin }
 }
 
+/// Of a preset, or with embeddings narrower than the model, as the OPT of 350 million parameters has.
 fn model(name: &str) -> Transformer {
-    let (config, device) = (config(preset(name)), Device::cpu(1));
+    let mut config = config(preset(if name == NARROW { "gpt2" } else { name }));
+    config.embedding.width = (name == NARROW).then_some(8);
+    let device = Device::cpu(1);
     let params = initial_params(&config, 3, DType::F32, &device);
-    Transformer::new(config, params, &device)
+    let mut model = Transformer::new(config, params, &device);
+    model.set_published_as((name == NARROW).then_some("opt"));
+    model
 }
 
 fn settings() -> LoraSettings {
@@ -43,11 +48,12 @@ fn distance(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).max_by(f32::total_cmp).unwrap_or(0.0)
 }
 
-const PRESETS: [&str; 4] = ["llama", "gpt2", "t5", "marian"];
+const NARROW: &str = "narrow";
+const NAMES: [&str; 5] = ["llama", "gpt2", "t5", "marian", NARROW];
 
 #[test]
 fn fresh_adapters_change_nothing_and_trained_ones_are_merged_into_the_same_model() {
-    for name in PRESETS {
+    for name in NAMES {
         let plain = logits(&model(name));
         let mut fresh = model(name);
         attach_new(&mut fresh, &settings()).unwrap();
@@ -63,10 +69,16 @@ fn fresh_adapters_change_nothing_and_trained_ones_are_merged_into_the_same_model
 
 #[test]
 fn what_is_written_is_read() {
-    for name in PRESETS {
+    for name in NAMES {
         let directory = tempfile::tempdir().unwrap();
         let model_with = trained(name);
         export_adapter(&model_with, directory.path(), facts(&Origin::default())).unwrap();
+        let config = AdapterSummary::read(directory.path()).unwrap().config;
+        let Some(TargetModules::Names(targets)) = config.target_modules else { panic!("no list of modules") };
+        assert_eq!(
+            targets.iter().filter(|target| target.starts_with("project_")).count(),
+            if name == NARROW { 2 } else { 0 }
+        );
         let mut again = model(name);
         load_adapter(&mut again, directory.path()).unwrap();
         assert_eq!(logits(&again), logits(&model_with), "{name}");
