@@ -270,6 +270,14 @@ fn lines_are_translated_and_evaluated() {
          [train]\nsteps = 150\nbatch_size = 32\nlearning_rate = 0.01\noptimizer = \"muon\"\n[generate]\nmax_tokens = 8\n",
     );
     bench.run(&["train", "swap.toml", "--run", "run"]);
+    // What cannot be scored ends no run.
+    bench.write("long.txt", "3 and 4 and 5 and 6\n");
+    let aside =
+        ["data.validation_files=[\"long.txt\"]", "data.validation_target_files=[\"long.txt\"]", "train.steps=1"];
+    let set = aside.iter().flat_map(|value| ["--set", value]);
+    let arguments: Vec<&str> = ["train", "swap.toml", "--run", "unscored"].into_iter().chain(set).collect();
+    let said = bench.run(&arguments);
+    assert!(said.contains("none of the documents that were kept aside (1) is within data.max_source_len"), "{said}");
     bench.write("ask.txt", "3 and 4\n8 and 1\n");
     let answers = bench.run(&["generate", "--model", "run", "--input", "ask.txt"]);
     assert_eq!(answers.lines().count(), 2);

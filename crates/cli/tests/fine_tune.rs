@@ -331,6 +331,71 @@ fn preferences_widen_the_margin() {
     assert!(first.abs() < 1e-6 && *last > 0.5, "{margins:?}");
 }
 
+/// Long answers among those kept aside end no run, and neither does one that is resumed.
+#[test]
+fn pairs_that_cannot_be_scored_end_no_run() {
+    let bench = bench();
+    let long = "3 birds sat. ".repeat(6);
+    let pair = serde_json::json!({ "prompt": "3 birds", "chosen": long, "rejected": "trees" });
+    bench.write("long.jsonl", format!("{pair}\n"));
+    let aside =
+        ["--set", "data.validation_files=[\"long.jsonl\"]", "--set", "train.steps=2", "--lora", "1", "--run", "run"];
+    let told = bench.run(&with(&[&["train", "--base", "base", "--data", "preferences.jsonl"], &aside]));
+    let note = "none of the documents that were kept aside (1) is within model.context_len";
+    assert!(told.contains(note) && !told.contains("so that its loss says little"), "{told}");
+    let recipe = bench.read_text("run/recipe.toml");
+    bench.write("run/recipe.toml", recipe.replace("\nsteps = 2", "\nsteps = 3"));
+    let told = bench.run(&["resume", "run"]);
+    assert!(told.contains(note), "{told}");
+    bench.write("long.jsonl", format!("{pair}\n").repeat(4));
+    let refused = bench.refusal(&["train", "--base", "base", "--data", "long.jsonl"]);
+    assert!(refused.contains("raise model.context_len"), "{refused}");
+}
+
+/// A row that is not full counts as one.
+#[test]
+fn a_pass_reads_every_row() {
+    let bench = bench();
+    let line = |i: u32| {
+        let turns = [("user", format!("{} birds sat", i % 10)), ("assistant", format!("{} sang", i / 10))];
+        let turns = turns.map(|(role, content)| serde_json::json!({ "role": role, "content": content }));
+        format!("{}\n", serde_json::json!({ "messages": turns }))
+    };
+    bench.write("short.jsonl", (0..20).map(line).collect::<String>());
+    bench.write("other.jsonl", line(29));
+    let arguments =
+        ["train", "--base", "base", "--data", "short.jsonl", "--lora", "1", "--epochs", "2", "--run", "run"];
+    let set = ["--set", "train.batch_size=1", "--set", "data.validation_files=[\"other.jsonl\"]"];
+    let told = bench.run(&with(&[&arguments, &set]));
+    assert!(!told.contains("one pass over all of it"), "{told}");
+    let recipe = bench.read_text("run/recipe.toml");
+    assert!(recipe.contains("\nsteps = 40") && recipe.contains("2 epochs of 20 rows"), "{recipe}");
+}
+
+#[test]
+fn a_base_of_the_hub_is_named_as_other_programs_do() {
+    let bench = bench();
+    let (model, commit) = ("hub/models--org--name", "0123456789abcdef0123456789abcdef01234567");
+    for directory in ["refs", "snapshots"] {
+        std::fs::create_dir_all(bench.path(&format!("{model}/{directory}"))).unwrap();
+    }
+    std::fs::rename(bench.path("base"), bench.path(&format!("{model}/snapshots/{commit}"))).unwrap();
+    bench.write(&format!("{model}/refs/v1"), commit);
+    let run = |arguments: &[&str]| {
+        let output = bench.command(arguments).env("HF_HUB_CACHE", bench.path("hub")).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let base = "hf:org/name@v1";
+    run(&["train", "--base", base, "--data", "chat.jsonl", "--lora", "1", "--set", "train.steps=1", "--run", "run"]);
+    let config: serde_json::Value = serde_json::from_str(&bench.read_text("run/adapter/adapter_config.json")).unwrap();
+    assert_eq!((&config["base_model_name_or_path"], &config["revision"]), (&"org/name".into(), &"v1".into()));
+    let told = run(&["inspect", "run/adapter"]);
+    assert!(told.contains(&format!("--model {base} --adapter run/adapter")), "{told}");
+    let logits = |model: &[&str]| run(&with(&[&["logits", "--tokens", "3,5,2,7", "--json", "--model"], model]));
+    assert_eq!(logits(&[base, "--adapter", "run/adapter"]), logits(&["run"]));
+}
+
 /// Which column holds what may be said in a recipe's words as well, and a text counts where nothing can be said.
 #[test]
 fn what_is_named_is_not_guessed() {

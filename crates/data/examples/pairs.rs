@@ -15,6 +15,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let shard = Arc::new(Shard::open(Path::new(shard))?);
     let pairs = Preferences::new(shard, context_len.parse()?, batch_size.parse()?, seed.parse()?)?;
+    let pairs = pairs.ok_or("no pair is short enough")?;
     for step in 0..steps.parse()? {
         let batch = pairs.batch(step)?;
         let pair = |pair: &genera_data::PreferenceRows| json!({ "chosen": row(&pair.chosen), "rejected": row(&pair.rejected) });

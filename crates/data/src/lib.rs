@@ -62,6 +62,7 @@ pub use encode::{Encode, TextEncoder};
 pub use error::{Error, Result};
 pub use loader::{
     Layout, Loader, LoaderSettings, Padded, Poisson, PreferenceRows, Preferences, Prefetch, Validation, Vary,
+    n_packed_rows,
 };
 pub use prepare::{Preparation, Prepared, Progress, Stage, Summary, load_prepared, prepare};
 pub use shard::{Shard, ShardInfo, ShardWriter};

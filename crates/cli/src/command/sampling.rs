@@ -6,8 +6,9 @@ use genera_engine::generate::{Rules, Sampling};
 /// How tokens are chosen, and when an answer ends. What the model's recipe or authors say goes before what is usual.
 #[derive(Clone, Debug, clap::Args)]
 pub struct SamplingOptions {
-    /// Tokens of an answer at most; where that is more than the context holds, `generate` lets the oldest tokens leave it [default:
-    /// the model's, else 256 for a text, and for a message what the context holds].
+    /// Tokens of an answer at most. Where that is more than the context holds, `generate` goes on beyond it with a published model
+    /// whose kind of positions does; with others the oldest tokens leave it, and a translation ends there [default: the model's,
+    /// else 256 for a text, and for a message what the context holds].
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_tokens: Option<u32>,
     /// Tokens of an answer at least [default: the model's, else 0].

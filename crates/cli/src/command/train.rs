@@ -230,7 +230,10 @@ pub fn start(
                 plan::privacy::choose(&mut recipe, &mut reasons, &prepared, time, fixed, &surroundings.device)?;
             }
             Plan::Fill { time } => choose(&mut recipe, &mut reasons, &prepared, time, fixed, &surroundings.device)?,
-            Plan::Tune { epochs } => tuning::choose(&mut recipe, &mut reasons, &prepared.summary, epochs, fixed)?,
+            Plan::Tune { epochs } => {
+                let n_rows = tuning::rows_per_epoch(&recipe, &prepared)?;
+                tuning::choose(&mut recipe, &mut reasons, n_rows, epochs, fixed)?;
+            }
             Plan::AsRecipe { .. } => {}
         }
         recipe.complete(&mut reasons)?;

@@ -29,10 +29,14 @@ use crate::failure::Outcome;
 use std::borrow::Cow;
 use std::path::Path;
 
-/// What --model takes for a base that the Hugging Face library knows by this name: a path as it is, or a repository of the hub.
-pub fn as_model(name: String) -> String {
-    let is_repository = || name.split('/').count() == 2 && format!("{PREFIX}{name}").parse::<ModelName>().is_ok();
-    if !Path::new(&name).exists() && is_repository() { format!("{PREFIX}{name}") } else { name }
+/// What --model takes for a base that the Hugging Face library knows by this name: a path as it is, or a repository of the hub,
+/// at a revision if one is named.
+pub fn as_model(name: &str, revision: Option<&str>) -> String {
+    let at = revision.map_or_else(String::new, |revision| format!("@{revision}"));
+    match format!("{PREFIX}{name}{at}").parse::<ModelName>() {
+        Ok(model) if !name.starts_with(PREFIX) && !Path::new(name).exists() => model.to_string(),
+        _ => name.to_owned(),
+    }
 }
 
 /// The repository of the hub that may be meant by a path at which nothing is, ORG/NAME without a directory ORG.
@@ -40,7 +44,9 @@ pub fn meant(path: &Path) -> Option<String> {
     let here = std::env::current_dir().ok();
     let name = here.and_then(|here| path.strip_prefix(here).ok()).unwrap_or(path);
     let is_below = name.parent().is_some_and(Path::is_dir);
-    let model = as_model(name.to_str()?.to_owned());
+    // A few old ones have no organisation, but so are files called.
+    let name = name.to_str().filter(|name| name.split('/').count() == 2)?;
+    let model = as_model(name, None);
     (!is_below && model.starts_with(PREFIX)).then_some(model)
 }
 
@@ -55,5 +61,29 @@ pub fn locate(model: &Path) -> Outcome<Cow<'_, Path>> {
             let name: ModelName = text.parse()?;
             Ok(Cow::Owned(Cache::new(&Settings::of_environment()?).find(&name)?))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_base_is_found_by_the_name_that_other_programs_know() {
+        for (name, revision, expected) in [
+            ("org/name", None, "hf:org/name"),
+            ("org/name", Some("main"), "hf:org/name"),
+            ("org/name", Some("refs/pr/1"), "hf:org/name@refs/pr/1"),
+            ("gpt2", None, "hf:gpt2"),
+            // As adapters had it that were made before.
+            ("hf:org/name@v1", None, "hf:org/name@v1"),
+            ("/models/base", None, "/models/base"),
+            ("../base", None, "../base"),
+            ("src", None, "src"),
+        ] {
+            assert_eq!(as_model(name, revision), expected, "{name} {revision:?}");
+        }
+        assert_eq!(meant(Path::new("org/name")).as_deref(), Some("hf:org/name"));
+        assert_eq!(meant(Path::new("name")), None);
     }
 }

@@ -30,6 +30,11 @@ impl ModelName {
         self.revision.len() == 40 && self.revision.bytes().all(|byte| byte.is_ascii_hexdigit())
     }
 
+    /// The revision, unless it is the one that is meant when none is named.
+    pub fn named_revision(&self) -> Option<&str> {
+        Some(self.revision.as_str()).filter(|revision| *revision != MAIN)
+    }
+
     /// The name of a file of the same repository and revision.
     #[must_use]
     pub fn with_file(&self, file: &str) -> Self {
@@ -72,8 +77,8 @@ impl FromStr for ModelName {
 impl fmt::Display for ModelName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{PREFIX}{}", self.repository)?;
-        if self.revision != MAIN {
-            write!(f, "@{}", self.revision)?;
+        if let Some(revision) = self.named_revision() {
+            write!(f, "@{revision}")?;
         }
         self.file.as_ref().map_or(Ok(()), |file| write!(f, ":{file}"))
     }

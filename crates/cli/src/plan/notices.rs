@@ -1,6 +1,5 @@
 //! What is said of a run before it begins: room on the disk, and lengths that are hardly meant so.
 
-use super::tuning;
 use crate::destination;
 use crate::failure::Outcome;
 use crate::show::{number, word};
@@ -93,17 +92,15 @@ pub fn of_disk(recipe: &Recipe, run: &Path, size: CheckpointSize, is_validated: 
     Some(format!("{} takes up to {needed} on the disk: {checkpoints}, and the model, {model}{free}", word(run)))
 }
 
-/// What is odd in the lengths of a run and of its data.
-pub fn of_lengths(recipe: &Recipe, summary: &Summary) -> Vec<String> {
-    [less_than_a_pass(recipe, summary), long_warm_up(recipe), few_to_validate(recipe, summary)]
-        .into_iter()
-        .flatten()
-        .collect()
+/// What is odd in the lengths of a run and of its data, of which `n_rows` rows or pairs are learned.
+pub fn of_lengths(recipe: &Recipe, summary: &Summary, n_rows: u64, is_validated: bool) -> Vec<String> {
+    let few = few_to_validate(recipe, summary).filter(|_| is_validated);
+    [less_than_a_pass(recipe, n_rows), long_warm_up(recipe), few].into_iter().flatten().collect()
 }
 
 /// Not of data that is made by rule, of large data, or of rows whose number a step draws or fills by tokens.
-fn less_than_a_pass(recipe: &Recipe, summary: &Summary) -> Option<String> {
-    let (train, n_rows) = (&recipe.train, tuning::rows_per_epoch(recipe, summary));
+fn less_than_a_pass(recipe: &Recipe, n_rows: u64) -> Option<String> {
+    let train = &recipe.train;
     let is_other = demo_by_name(&recipe.data.kind).is_some()
         || recipe.privacy.epsilon.is_some()
         || recipe.data.tokens_per_batch.is_some();
@@ -203,21 +200,17 @@ mod tests {
 
     #[test]
     fn lengths_that_are_hardly_meant_are_told_of() {
-        let summary = |n_tokens: u64, n_validation_tokens: u64, n_validation_documents: u64| Summary {
-            n_tokens,
-            n_validation_tokens,
-            n_validation_documents,
-            ..Summary::default()
-        };
-        let check = |recipe: &Recipe, summary: &Summary, expect: &[&str]| {
-            let found = of_lengths(recipe, summary);
-            assert_eq!(found.len(), expect.len(), "{found:?}");
-            found.iter().zip(expect).for_each(|(found, expect)| assert!(found.contains(expect), "{found}"));
-        };
-        check(&recipe(100), &summary(8000, 100, 10), &[]);
-        check(&recipe(99), &summary(8000, 100, 10), &["sees 792 of the 800 rows"]);
-        check(&recipe(99), &summary(8_000_000, 100, 10), &[]);
-        check(&recipe(1), &summary(80, 0, 0), &["2 is beyond train.steps = 1; it reaches 50 %"]);
-        check(&recipe(1), &summary(8000, 12, 1), &["train.steps=100", "beyond", "2 sequences of 12 tokens"]);
+        let check =
+            |recipe: &Recipe, n_rows: u64, n_validation_tokens: u64, n_validation_documents: u64, expect: &[&str]| {
+                let summary = Summary { n_validation_tokens, n_validation_documents, ..Summary::default() };
+                let found = of_lengths(recipe, &summary, n_rows, true);
+                assert_eq!(found.len(), expect.len(), "{found:?}");
+                found.iter().zip(expect).for_each(|(found, expect)| assert!(found.contains(expect), "{found}"));
+            };
+        check(&recipe(100), 800, 100, 10, &[]);
+        check(&recipe(99), 800, 100, 10, &["sees 792 of the 800 rows"]);
+        check(&recipe(99), 800_000, 100, 10, &[]);
+        check(&recipe(1), 8, 0, 0, &["2 is beyond train.steps = 1; it reaches 50 %"]);
+        check(&recipe(1), 800, 12, 1, &["train.steps=100", "beyond", "2 sequences of 12 tokens"]);
     }
 }

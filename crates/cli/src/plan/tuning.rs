@@ -2,7 +2,8 @@
 
 use super::overrides::Overrides;
 use crate::failure::Outcome;
-use genera_data::prepare::Summary;
+use genera_data::n_packed_rows;
+use genera_data::prepare::Prepared;
 use genera_engine::recipe::{Layout, Reasons, Recipe, ScheduleKind};
 
 /// Longest rows that are made of conversations and texts by default, in tokens: longer ones cost memory.
@@ -18,18 +19,11 @@ const STEPS_PER_EPOCH: u64 = 8;
 /// Pairs of a step.
 const PAIRS_PER_STEP: u64 = 8;
 
-/// Fills what is left open.
+/// Fills what is left open, for data of `n_rows` rows or pairs.
 ///
 /// # Errors
 /// As [`Overrides::apply`].
-pub fn choose(
-    recipe: &mut Recipe,
-    reasons: &mut Reasons,
-    summary: &Summary,
-    epochs: f64,
-    fixed: &Overrides,
-) -> Outcome<()> {
-    let n_rows = rows_per_epoch(recipe, summary);
+pub fn choose(recipe: &mut Recipe, reasons: &mut Reasons, n_rows: u64, epochs: f64, fixed: &Overrides) -> Outcome<()> {
     let is_preference = recipe.data.kind == "preference";
     let most = if is_preference { PAIRS_PER_STEP } else { (TOKENS_PER_STEP / recipe.model.context_len).max(1) as u64 };
     recipe.train.batch_size = most.min(n_rows / STEPS_PER_EPOCH).max(1) as usize;
@@ -76,13 +70,18 @@ pub fn choose(
 }
 
 /// How many rows, or pairs, there are.
-pub fn rows_per_epoch(recipe: &Recipe, summary: &Summary) -> u64 {
+///
+/// # Errors
+/// When the data cannot be read.
+pub fn rows_per_epoch(recipe: &Recipe, prepared: &Prepared) -> Outcome<u64> {
+    let (summary, context_len) = (&prepared.summary, recipe.model.context_len);
     let is_one_a_row = recipe.data.kind == "preference" || recipe.data.layout == Some(Layout::Padded);
-    if is_one_a_row {
-        summary.n_documents.max(1)
-    } else {
-        summary.n_tokens.div_ceil(recipe.model.context_len as u64).max(1)
-    }
+    let n_rows = match recipe.data.layout {
+        _ if is_one_a_row => summary.n_documents,
+        Some(Layout::Contiguous) => summary.n_tokens.div_ceil(context_len as u64),
+        _ => n_packed_rows(&prepared.train, context_len)?,
+    };
+    Ok(n_rows.max(1))
 }
 
 #[cfg(test)]
@@ -93,7 +92,7 @@ mod tests {
     fn the_most_steps_are_planned_for() {
         let fixed = Overrides::parse(&[format!("train.steps={}", i64::MAX)]).unwrap();
         let (mut recipe, mut reasons) = (Recipe::default(), Reasons::default());
-        choose(&mut recipe, &mut reasons, &Summary::default(), EPOCHS, &fixed).unwrap();
+        choose(&mut recipe, &mut reasons, 1, EPOCHS, &fixed).unwrap();
         assert_eq!(recipe.train.steps, i64::MAX as u64);
         assert!(recipe.train.warmup_steps.is_some_and(|steps| steps < recipe.train.steps));
     }

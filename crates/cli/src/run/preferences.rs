@@ -53,8 +53,11 @@ impl PreferenceData {
         let pairs = |shard: &Arc<Shard>| {
             Preferences::new(shard.clone(), recipe.model.context_len, recipe.train.batch_size, recipe.train.seed)
         };
-        let train = pairs(&prepared.train)?;
-        let validation = prepared.validation.as_ref().map(pairs).transpose()?;
+        let train = pairs(&prepared.train)?.ok_or_else(|| {
+            let context_len = recipe.model.context_len;
+            Failure::new(format!("no pair of answers fits into {context_len} tokens; raise model.context_len"))
+        })?;
+        let validation = prepared.validation.as_ref().map(pairs).transpose()?.flatten();
         let base = recipe.base.sha256.clone().unwrap_or_default();
         let path = run.data().join("reference.json");
         let reference = match read(&path, &base) {
@@ -86,6 +89,11 @@ impl PreferenceData {
         }))
     }
 
+    /// Number of pairs that are learned.
+    pub fn n(&self) -> u64 {
+        self.train.pairs.n()
+    }
+
     /// Number of pairs that are too long.
     pub fn n_left_out(&self) -> u64 {
         self.train.pairs.n_left_out()
@@ -103,7 +111,7 @@ impl PreferenceData {
         Ok(pairs)
     }
 
-    /// The pairs that are kept aside; `None` when there are none.
+    /// The pairs that are kept aside and not too long; `None` when there are none.
     pub fn validation(&self) -> Option<impl Iterator<Item = Outcome<PreferencePair>> + '_> {
         let part = self.validation.as_ref()?;
         Some(part.pairs.all().map(|rows| Ok(part.pair(rows?))))

@@ -10,6 +10,7 @@ use super::tensorboard::EventFile;
 use super::{export, preparing, samples};
 use crate::base::{self, Base};
 use crate::failure::{Failure, Outcome, While};
+use crate::hub::ModelName;
 use crate::model::SpeakingModel;
 use crate::show::monitor::{Monitor, RunFacts, monitor};
 use crate::show::{number, word};
@@ -23,7 +24,7 @@ use genera_engine::params::{ParamCount, Params};
 use genera_engine::recipe::{self, Reasons, Recipe};
 use genera_engine::train::{StepReport, TrainSettings, Trainer};
 use genera_engine::weights::{AdapterFacts, PublishedGeneration, SpecialIds, export_adapter};
-use genera_modality::{Chat, Codebook, Modality};
+use genera_modality::{Chat, Codebook, Modality, Preference};
 use genera_tensor::{DType, Device};
 use genera_tokens::Batch;
 use std::path::Path;
@@ -49,6 +50,8 @@ pub struct Session {
     preferences: Option<PreferenceData>,
     /// Draws the rows of each step, where it learns with privacy.
     private: Option<Poisson>,
+    /// What was kept aside, where it does not learn from pairs of answers and there is something to predict.
+    validation: Option<Validation>,
     /// Micro-batches of the loader that were used.
     cursor: u64,
     checkpoints: Checkpoints,
@@ -135,10 +138,11 @@ impl Session {
         let size = CheckpointSize::of(&trainer);
         plan::notices::check_disk(&recipe, run.path(), size, (0, 0), "name a --run on another disk, or ")?;
         genera_data::write_atomically(&run.recipe(), recipe_text.as_bytes())?;
-        let is_validated = prepared.validation.is_some();
-        let mut notices = plan::notices::of_lengths(&recipe, &prepared.summary);
-        notices.extend(plan::notices::of_disk(&recipe, run.path(), size, is_validated));
         let mut session = Self::open(run, recipe, recipe_text, prepared, (trainer, 0), lock, surroundings)?;
+        let Self { recipe, prepared, run, .. } = &session;
+        let (n_rows, is_validated) = (session.rows_per_epoch(), session.is_validated());
+        let mut notices = plan::notices::of_lengths(recipe, &prepared.summary, n_rows, is_validated);
+        notices.extend(plan::notices::of_disk(recipe, run.path(), size, is_validated));
         notices.iter().for_each(|notice| session.monitor.note(notice));
         Ok(session)
     }
@@ -243,6 +247,10 @@ impl Session {
         let first_validation = validations.clone().next().filter(|row| row.step == 0).cloned();
         let latest_validation = validations.next_back().cloned();
         let preferences = PreferenceData::open(&recipe, &run, &prepared, trainer.model(), step)?;
+        let validation = match &preferences {
+            Some(_) => None,
+            None => validation_of(&prepared, loader.settings())?,
+        };
         let log = Log::open(&run.log(), step).during(format!("cannot write {}", run.log().display()))?;
         let events = EventFile::create(&run.events()).during(format!("cannot write {}", run.events().display()))?;
         let checkpoints = Checkpoints::open(run.path())?;
@@ -262,10 +270,11 @@ impl Session {
         if let Some(note) = note_on_long(&recipe, &prepared.train)? {
             monitor.note(&note);
         }
-        Ok(Self {
+        let mut session = Self {
             monitor,
             preferences,
             private,
+            validation,
             first_validation,
             special,
             generation,
@@ -286,7 +295,22 @@ impl Session {
             latest_validation,
             floor,
             _lock: lock,
-        })
+        };
+        if let Some(shard) = session.prepared.validation.as_ref().filter(|_| !session.is_validated()) {
+            let note = note_on_unvalidated(&session.recipe, shard.info().n_documents);
+            session.monitor.note(&note);
+        }
+        Ok(session)
+    }
+
+    /// How many rows, or pairs, a pass over the data has.
+    fn rows_per_epoch(&self) -> u64 {
+        self.preferences.as_ref().map_or_else(|| self.loader.rows_per_epoch(), PreferenceData::n)
+    }
+
+    /// Whether there is something that was kept aside and can be scored.
+    fn is_validated(&self) -> bool {
+        self.validation.is_some() || self.preferences.as_ref().is_some_and(|pairs| pairs.validation().is_some())
     }
 
     /// Trains until all steps are done or Ctrl-C asks to stop, then saves and exports.
@@ -433,10 +457,10 @@ impl Session {
         }))
     }
 
+    /// Scores what was kept aside; `None` when there is nothing.
     fn validate_rows(&mut self) -> Outcome<Option<ValidationRow>> {
-        let Some(shard) = self.prepared.validation.clone() else { return Ok(None) };
-        let n_tokens = shard.info().n_tokens;
-        let validation = Validation::new(shard, self.loader.settings().clone(), None)?;
+        let Some(validation) = &self.validation else { return Ok(None) };
+        let n_tokens = self.prepared.summary.n_validation_tokens;
         // Every so many batches, evenly over the data, where not all are wanted.
         let share = self.recipe.train.validation_tokens.map_or(1, |wanted| n_tokens.div_ceil(wanted.max(1)));
         let mut failed = None;
@@ -502,9 +526,14 @@ impl Session {
         if self.recipe.lora.rank.is_some() {
             let (directory, recipe) = (self.run.adapter(), &self.recipe);
             let base = recipe.base.path.as_deref().unwrap_or_default();
+            let on_hub = base.parse::<ModelName>().ok();
+            let (base, revision) = match &on_hub {
+                Some(name) => (name.repository.as_str(), name.named_revision()),
+                None => (base, None),
+            };
             let provenance = export::provenance(recipe);
             let dropout = recipe.lora.dropout.unwrap_or(0.0);
-            let facts = AdapterFacts { base, dropout, origin: &provenance.origin };
+            let facts = AdapterFacts { base, revision, dropout, origin: &provenance.origin };
             self.trainer.with_averaged(|model| export_adapter(model, &directory, facts))?;
             self.prepared.tokenizer.save(&directory)?;
             if let Some(note) = export::copy_terms(&provenance, &directory) {
@@ -621,6 +650,26 @@ fn with_targets(batches: &mut Prefetch, n_micro: usize, rows_per_epoch: u64) -> 
         "no row of the data has anything to predict: every answer begins beyond the first model.context_len tokens of its \
          conversation; raise model.context_len",
     ))
+}
+
+/// What was kept aside as batches; `None` where there is none, or nothing in it to predict.
+fn validation_of(prepared: &Prepared, settings: &LoaderSettings) -> Outcome<Option<Validation>> {
+    let Some(shard) = prepared.validation.clone() else { return Ok(None) };
+    let validation = Validation::new(shard, settings.clone(), None)?;
+    let first = validation.batches().next().transpose()?;
+    Ok(first.map(|_| validation))
+}
+
+/// Why nothing is validated although `n` documents were kept aside.
+fn note_on_unvalidated(recipe: &Recipe, n: u64) -> String {
+    let why = if recipe.data.kind == Preference.name() {
+        "within model.context_len"
+    } else if recipe.data.layout == Some(recipe::Layout::Padded) {
+        "within data.max_source_len and data.max_target_len"
+    } else {
+        "of two tokens or more"
+    };
+    format!("there is no validation loss: none of the documents that were kept aside ({n}) is {why}")
 }
 
 /// How many conversations are longer than a row, and what becomes of them; `None` where all fit.

@@ -4,7 +4,7 @@ use super::encode::{MARKS, Marked};
 use super::{ChatMessage, ChatTemplate};
 use crate::{Result, Tokenizer};
 use genera_tokens::TokenId;
-use std::cell::{OnceCell, RefCell};
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
@@ -17,10 +17,9 @@ pub(super) struct Turns<'t> {
     marks: Vec<char>,
     /// Where what each message says ends, if the template writes it once; empty when it writes other things with marks.
     ends: Vec<Option<usize>>,
-    /// What stands between the end of a message and the answer to it, by the message's role.
-    openings: RefCell<HashMap<String, Option<String>>>,
-    /// What stands behind an answer.
-    closing: OnceCell<Option<String>>,
+    /// What stands behind the last letter of a message where no more follow: by its role, the white space that it ends with, and
+    /// whether an answer is asked for.
+    endings: RefCell<HashMap<(String, String, bool), Option<String>>>,
 }
 
 impl<'t> Turns<'t> {
@@ -33,30 +32,30 @@ impl<'t> Turns<'t> {
             .messages
             .iter()
             .zip(&marks)
-            .map(|(message, &mark)| ChatMessage { content: with_mark(&message.content, mark), ..message.clone() });
+            .map(|(message, &mark)| if is_blank(message) { message.clone() } else { with_mark(message, mark) });
         let messages: Vec<ChatMessage> = messages.collect();
         let ends =
             template.render_dateless(&messages, false).map(|text| ends(&text, &marks, whole)).unwrap_or_default();
-        Self { template, marked, whole, messages, marks, ends, openings: RefCell::default(), closing: OnceCell::new() }
+        Self { template, marked, whole, messages, marks, ends, endings: RefCell::default() }
     }
 
     /// Where message `i` of the assistant is written: from where the model begins to answer up to the next message.
     pub(super) fn find(&self, i: usize) -> Option<Range<usize>> {
         let before = self.end(i.checked_sub(1)?)?;
-        let start = before + self.opening(i).filter(|opening| self.whole[before..].starts_with(opening))?.len();
+        let start =
+            before + self.ending(i - 1, true).filter(|opening| self.whole[before..].starts_with(opening))?.len();
         if i + 1 == self.messages.len() {
             return Some(start..self.whole.len());
         }
-        let is_empty = self.messages[i].content.trim().is_empty();
-        let end = if is_empty { start } else { self.end(i).filter(|&end| end >= start)? };
+        let end = if is_blank(&self.messages[i]) { start } else { self.end(i).filter(|&end| end >= start)? };
         Some(start..end + self.n_closing(i, &self.whole[end..])?)
     }
 
     /// Length of what stands behind answer `i`, where `rest` begins. What the template writes at a conversation's end alone is
     /// missing there; then the turn goes up to the special token that ends it.
     fn n_closing(&self, i: usize, rest: &str) -> Option<usize> {
-        let closing = self.closing(i)?;
-        if rest.starts_with(closing) {
+        let closing = self.ending(i, false)?;
+        if rest.starts_with(&closing) {
             return Some(closing.len());
         }
         let n_same: usize =
@@ -68,30 +67,38 @@ impl<'t> Turns<'t> {
         *self.ends.get(i)?
     }
 
-    fn opening(&self, i: usize) -> Option<String> {
-        let role = self.messages[i - 1].role.clone();
-        let find = || self.behind(i - 1, &self.messages[..i], true);
-        self.openings.borrow_mut().entry(role).or_insert_with(find).clone()
+    /// What stands behind the last letter of a message like `i`: the white space that it ends with, where the template leaves it,
+    /// and what the template writes.
+    fn ending(&self, i: usize, add_generation_prompt: bool) -> Option<String> {
+        let message = &self.marked.messages[i];
+        let (_, space) = trimmed(&message.content);
+        let key = (message.role.clone(), space.to_owned(), add_generation_prompt);
+        self.endings.borrow_mut().entry(key).or_insert_with(|| self.behind(i, add_generation_prompt)).clone()
     }
 
-    fn closing(&self, i: usize) -> Option<&str> {
-        self.closing.get_or_init(|| self.behind(i, &self.messages[..=i], false)).as_deref()
-    }
-
-    /// What the template writes behind what message `i` says, the last of these.
-    fn behind(&self, i: usize, messages: &[ChatMessage], add_generation_prompt: bool) -> Option<String> {
-        let text = self.template.render_dateless(messages, add_generation_prompt).ok()?;
-        let mark = self.marks.get(i)?;
-        text.rsplit_once(*mark).map(|(_, behind)| behind.to_owned())
+    /// What the template writes behind the last letter of message `i` where no more follow.
+    fn behind(&self, i: usize, add_generation_prompt: bool) -> Option<String> {
+        let mark = *self.marks.get(i)?;
+        let mut messages = self.messages[..=i].to_vec();
+        messages[i] = with_mark(&self.marked.messages[i], mark);
+        let text = self.template.render_dateless(&messages, add_generation_prompt).ok()?;
+        text.rsplit_once(mark).map(|(_, behind)| behind.to_owned())
     }
 }
 
-/// What a message says with a mark behind its last letter: templates take white space away.
-fn with_mark(content: &str, mark: char) -> String {
-    match content.trim_end() {
-        "" => content.to_owned(),
-        text => format!("{text}{mark}{}", &content[text.len()..]),
-    }
+fn is_blank(message: &ChatMessage) -> bool {
+    message.content.trim().is_empty()
+}
+
+/// A message with a mark behind its last letter: templates take white space away.
+fn with_mark(message: &ChatMessage, mark: char) -> ChatMessage {
+    let (text, space) = trimmed(&message.content);
+    ChatMessage { content: format!("{text}{mark}{space}"), ..message.clone() }
+}
+
+/// A text, and the white space that it ends with.
+fn trimmed(text: &str) -> (&str, &str) {
+    text.split_at(text.trim_end().len())
 }
 
 /// Where the marks stand in `text`, counted without them, if it is `whole` but for them.

@@ -20,7 +20,7 @@ use std::ops::Range;
 /// assistant says nothing.
 ///
 /// # Cost
-/// A few renderings of the whole conversation.
+/// A few renderings of the whole conversation, and of each kind of white space that its messages end with.
 pub fn encode_turns(tokenizer: &dyn Tokenizer, messages: &[ChatMessage]) -> Result<TokenSeq> {
     encode(tokenizer, messages, |_| true)
 }
@@ -160,14 +160,45 @@ mod tests {
     }
 
     /// As Phi 3.5 does: the whole conversation is closed too, where no answer is asked for.
+    const CLOSED: &str = "{% for m in messages %}<s>{{ m.role[0] }}:{{ m.content }}</s>\n{% endfor %}\
+                          {% if add_generation_prompt %}<s>a:{% else %}<pad>{% endif %}";
+
     #[test]
     fn answers_are_found_where_the_template_closes_the_conversation() {
-        let closing = "{% for m in messages %}<s>{{ m.role[0] }}:{{ m.content }}</s>\n{% endfor %}\
-                       {% if add_generation_prompt %}<s>a:{% else %}<pad>{% endif %}";
-        let tokenizer = tokenizer(closing);
+        let tokenizer = tokenizer(CLOSED);
         let turns = [("user", "x"), ("assistant", "y"), ("user", "z"), ("assistant", "w")];
         let found = shown(&tokenizer, &encode_turns(&tokenizer, &talk(&turns)).unwrap());
         assert_eq!(found, "<s>u:x</s>\n<s>a:[y</s>]\n<s>u:z</s>\n<s>a:[w</s>\n<pad>]");
+    }
+
+    /// What of it the template writes behind an answer is learned.
+    #[test]
+    fn answers_are_found_whatever_white_space_messages_end_with() {
+        let turns = [
+            ("user", "Hi"),
+            ("assistant", "Hello!"),
+            ("user", "Thanks "),
+            ("assistant", ""),
+            ("user", "1\n\n"),
+            ("assistant", " 2 \n"),
+            ("user", "bye"),
+            ("assistant", " "),
+            ("user", "3"),
+            ("assistant", "ciao\n"),
+        ];
+        let kept = "<s>u:Hi</s>\n<s>a:[Hello!</s>]\n<s>u:Thanks </s>\n<s>a:[</s>]\n<s>u:1\n\n</s>\n<s>a:[ 2 \n</s>]\n\
+                    <s>u:bye</s>\n<s>a:[ </s>]\n<s>u:3</s>\n<s>a:";
+        let taken = "<s>u:Hi\n</s>\n<s>a:[Hello!\n</s>]\n<s>u:Thanks\n</s>\n<s>a:[\n</s>]\n<s>u:1\n</s>\n<s>a:[2\n</s>]\n\
+                     <s>u:bye\n</s>\n<s>a:[\n</s>]\n<s>u:3\n</s>\n<s>a:";
+        let taking = CLOSED.replace("{{ m.content }}", "{{ m.content | trim }}\n");
+        for (template, expected) in [
+            (THINKING, format!("{kept}[<think></think>ciao\n</s>]\n")),
+            (CLOSED, format!("{kept}[ciao\n</s>\n<pad>]")),
+            (taking.as_str(), format!("{taken}[ciao\n</s>\n<pad>]")),
+        ] {
+            let tokenizer = tokenizer(template);
+            assert_eq!(shown(&tokenizer, &encode_turns(&tokenizer, &talk(&turns)).unwrap()), expected, "{template}");
+        }
     }
 
     #[test]

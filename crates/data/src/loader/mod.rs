@@ -68,6 +68,17 @@ pub struct LoaderSettings {
     pub vary: Option<Arc<dyn Vary>>,
 }
 
+/// Number of rows that [`Layout::Packed`] makes of a shard.
+///
+/// # Errors
+/// When the shard cannot be read.
+///
+/// # Cost
+/// Reads where all documents end.
+pub fn n_packed_rows(shard: &Shard, context_len: usize) -> Result<u64> {
+    Ok(Packing::new(shard, context_len)?.n_rows())
+}
+
 /// One shard and how its units (windows, rows or pairs) are found.
 struct Source {
     shard: Arc<Shard>,

@@ -29,11 +29,12 @@ pub struct Preferences {
 }
 
 impl Preferences {
-    /// The pairs of `shard` of which neither answer with its prompt is longer than `context_len` tokens, `n_pairs` a batch.
+    /// The pairs of `shard` of which neither answer with its prompt is longer than `context_len` tokens, `n_pairs` a batch; `None`
+    /// where all are longer.
     ///
     /// # Errors
-    /// When the shard does not hold such pairs, or cannot be read.
-    pub fn new(shard: Arc<Shard>, context_len: usize, n_pairs: usize, seed: u64) -> Result<Self> {
+    /// When the shard does not hold pairs, or cannot be read.
+    pub fn new(shard: Arc<Shard>, context_len: usize, n_pairs: usize, seed: u64) -> Result<Option<Self>> {
         let mut documents = Vec::new();
         for document in 0..shard.info().n_documents {
             let [chosen, rejected] = answers(&shard, document)?;
@@ -41,12 +42,8 @@ impl Preferences {
                 documents.push(document);
             }
         }
-        if documents.is_empty() {
-            return Err(Error::settings(format!(
-                "no pair of answers fits into {context_len} tokens; raise model.context_len"
-            )));
-        }
-        Ok(Self { shard, documents, n_pairs: n_pairs.max(1), seed })
+        let has_any = !documents.is_empty();
+        Ok(has_any.then_some(Self { shard, documents, n_pairs: n_pairs.max(1), seed }))
     }
 
     /// Number of pairs.

@@ -2,10 +2,11 @@
 
 use super::norm::NormLayer;
 use super::position::Positions;
+use super::projection::Projection;
 use super::transformer::{Mode, Rows};
 use crate::config::ModelConfig;
 use crate::params::{Params, place_of_tokens};
-use genera_tensor::op::{Linear, cast, dropout, embedding, embedding_add, linear};
+use genera_tensor::op::{Linear, cast, dropout, embedding, embedding_add};
 use genera_tensor::{DType, ParamId, Tape, Var};
 use std::sync::Arc;
 
@@ -49,7 +50,8 @@ impl Embeddings {
         let mut x = embedding(tape, &params.table(tape, self.tokens), &rows.tokens, self.scale);
         if let Some(id) = self.projection {
             let narrow = cast(tape, &x, params.compute_dtype());
-            x = linear(tape, &narrow, &params.matrix(tape, id), Linear::plain(DType::F32));
+            let projection = Projection { tape, params, dropout: mode.adapter_dropout };
+            x = projection.apply(&narrow, id, Linear::plain(DType::F32));
         }
         if let Some(id) = self.positions {
             x = embedding_add(tape, x, &params.exact(tape, id), &rows.positions, 1.0);

@@ -1,9 +1,10 @@
 //! Hidden states to logits, or straight to the loss.
 
+use super::projection::Projection;
 use crate::config::{Head, ModelConfig};
 use crate::params::Params;
 use genera_tensor::op::{HeadLoss, Linear, LossSpec, cast, linear, linear_cross_entropy, scale, soft_cap};
-use genera_tensor::{DType, ParamId, Tape, Var};
+use genera_tensor::{DType, Key, ParamId, Tape, Var};
 
 #[derive(Debug)]
 pub(super) struct HeadLayer {
@@ -32,7 +33,7 @@ impl HeadLayer {
     /// # Shapes
     /// hidden: [M, D]; result: [M, V] in f32.
     pub(super) fn logits(&self, tape: &Tape<'_>, params: &Params, hidden: &Var) -> Var {
-        let hidden = self.prepared(tape, params, hidden);
+        let hidden = self.prepared(tape, params, hidden, None);
         let bias = self.bias(params);
         let with = Linear { bias, ..Linear::plain(DType::F32) };
         let logits = linear(tape, &hidden, &params.matrix(tape, self.weight), with);
@@ -42,17 +43,24 @@ impl HeadLayer {
         }
     }
 
-    /// `spec` without the cap, which the model has.
-    pub(super) fn loss(&self, tape: &Tape<'_>, params: &Params, hidden: &Var, spec: LossSpec) -> HeadLoss {
-        let (hidden, spec) = (self.prepared(tape, params, hidden), LossSpec { cap: self.cap, ..spec });
+    /// `spec` without the cap, which the model has; `dropout` of what goes into the adapters.
+    pub(super) fn loss(
+        &self,
+        tape: &Tape<'_>,
+        params: &Params,
+        hidden: &Var,
+        spec: LossSpec,
+        dropout: Option<(f32, Key)>,
+    ) -> HeadLoss {
+        let (hidden, spec) = (self.prepared(tape, params, hidden, dropout), LossSpec { cap: self.cap, ..spec });
         linear_cross_entropy(tape, &hidden, &params.matrix(tape, self.weight), self.bias(params).as_ref(), &spec)
     }
 
-    fn prepared(&self, tape: &Tape<'_>, params: &Params, hidden: &Var) -> Var {
+    fn prepared(&self, tape: &Tape<'_>, params: &Params, hidden: &Var, dropout: Option<(f32, Key)>) -> Var {
         let hidden = cast(tape, hidden, params.compute_dtype());
         let hidden = if self.scale == 1.0 { hidden } else { scale(tape, &hidden, self.scale) };
         match self.projection {
-            Some(id) => linear(tape, &hidden, &params.matrix(tape, id), Linear::plain(params.compute_dtype())),
+            Some(id) => Projection { tape, params, dropout }.apply(&hidden, id, Linear::plain(params.compute_dtype())),
             None => hidden,
         }
     }

@@ -190,7 +190,7 @@ impl Transformer {
         let memory = batch.source.as_ref().map(|source| self.encode(tape, &Rows::of_source(source), mode));
         let hidden = self.decode(tape, &Rows::of_batch(batch), memory, mode);
         let spec = LossSpec { targets: batch.targets.as_slice().into(), smoothing, scale, cap: None };
-        let HeadLoss { loss, nlls, hits } = self.head.loss(tape, &self.params, &hidden, spec);
+        let HeadLoss { loss, nlls, hits } = self.head.loss(tape, &self.params, &hidden, spec, mode.adapter_dropout);
         Loss { total: loss, nlls, hits }
     }
 

@@ -72,6 +72,8 @@ pub struct SummaryConfig {
     pub peft_type: Option<String>,
     /// A directory, or ORG/NAME on the hub.
     pub base_model_name_or_path: Option<String>,
+    /// The revision of the base on the hub.
+    pub revision: Option<String>,
     /// Rank of the matrices.
     pub r: Option<usize>,
     /// Their product is multiplied by alpha / rank.
@@ -258,8 +260,10 @@ fn unread(name: &str, n: usize) -> String {
 /// What a reader of the adapter wants to know beside its numbers.
 #[derive(Clone, Copy, Debug)]
 pub struct AdapterFacts<'f> {
-    /// The base, as it was named.
+    /// The base: a directory, or ORG/NAME on the hub.
     pub base: &'f str,
+    /// The revision of the base on the hub, where one was named.
+    pub revision: Option<&'f str>,
     /// Share of the features that were silenced in training.
     pub dropout: f64,
     /// The licence of the base and where it comes from, for the card.
@@ -324,7 +328,7 @@ fn config_of(model: &Transformer, modules: &[Module], facts: AdapterFacts<'_>) -
         "r": rank, "lora_alpha": alpha, "lora_dropout": facts.dropout, "target_modules": targets(&all, modules),
         "rank_pattern": ranks, "alpha_pattern": alphas, "bias": "none", "fan_in_fan_out": is_transposed,
         "init_lora_weights": true, "use_rslora": false, "use_dora": false, "modules_to_save": null,
-        "layers_to_transform": null, "layers_pattern": null, "revision": null,
+        "layers_to_transform": null, "layers_pattern": null, "revision": facts.revision,
     });
     match value {
         Value::Object(map) => map,
@@ -348,7 +352,8 @@ fn targets(adapters: &[&Adapter], modules: &[Module]) -> Vec<String> {
     targets
 }
 
-/// The linear layers of the blocks by their published names. Experts have none: their products are grouped.
+/// The linear layers of the blocks, and those from and to another width of the embedding, by their published names. Experts have
+/// none: their products are grouped.
 fn modules(model: &Transformer) -> Vec<Module> {
     let published = published(model);
     let mut modules = Vec::new();

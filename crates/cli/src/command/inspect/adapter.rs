@@ -28,7 +28,7 @@ pub(super) fn describe(directory: &Path, common: Common) -> Outcome {
     }
     let known = |value: Option<String>| value.map_or("not said".to_owned(), |value| printable(&value, MAX_SHOWN));
     let base = config.base_model_name_or_path.as_deref().filter(|base| !base.is_empty());
-    let base = base.map(|base| printable(base, MAX_SHOWN));
+    let base = base.map(|base| printable(&hub::as_model(base, config.revision.as_deref()), MAX_SHOWN));
     let modules = config.target_modules.as_ref().map(|targets| match targets {
         TargetModules::Pattern(pattern) => pattern.clone(),
         TargetModules::Names(names) => names.join(", "),
@@ -45,7 +45,7 @@ pub(super) fn describe(directory: &Path, common: Common) -> Outcome {
         println!("  {name:<22} {value}");
     }
     if summary.is_of_known_kind() {
-        let base = base.map_or_else(|| "BASE".to_owned(), |base| word(Path::new(&hub::as_model(base))));
+        let base = base.map_or_else(|| "BASE".to_owned(), |base| word(Path::new(&base)));
         println!("\nUse it: genera generate --model {base} --adapter {} --prompt TEXT", word(directory));
     } else {
         println!("\nOnly LoRA is used here: merge it in PEFT, and use the model that comes of it");

@@ -4,10 +4,19 @@ use crate::model::initial_params;
 use crate::train::fixture::{config, preset};
 use genera_tensor::DType;
 
+fn facts(origin: &Origin) -> AdapterFacts<'_> {
+    AdapterFacts { base: "there", revision: None, dropout: 0.1, origin }
+}
+
+/// Of a preset, or with embeddings narrower than the model, as the OPT of 350 million parameters has.
 fn model(name: &str) -> Transformer {
-    let (config, device) = (config(preset(name)), Device::cpu(1));
+    let mut config = config(preset(if name == NARROW { "gpt2" } else { name }));
+    config.embedding.width = (name == NARROW).then_some(8);
+    let device = Device::cpu(1);
     let params = initial_params(&config, 3, DType::F32, &device);
-    Transformer::new(config, params, &device)
+    let mut model = Transformer::new(config, params, &device);
+    model.set_published_as((name == NARROW).then_some("opt"));
+    model
 }
 
 fn settings() -> LoraSettings {
@@ -39,11 +48,12 @@ fn distance(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).max_by(f32::total_cmp).unwrap_or(0.0)
 }
 
-const PRESETS: [&str; 4] = ["llama", "gpt2", "t5", "marian"];
+const NARROW: &str = "narrow";
+const NAMES: [&str; 5] = ["llama", "gpt2", "t5", "marian", NARROW];
 
 #[test]
 fn fresh_adapters_change_nothing_and_trained_ones_are_merged_into_the_same_model() {
-    for name in PRESETS {
+    for name in NAMES {
         let plain = logits(&model(name));
         let mut fresh = model(name);
         attach_new(&mut fresh, &settings()).unwrap();
@@ -59,15 +69,16 @@ fn fresh_adapters_change_nothing_and_trained_ones_are_merged_into_the_same_model
 
 #[test]
 fn what_is_written_is_read() {
-    for name in PRESETS {
+    for name in NAMES {
         let directory = tempfile::tempdir().unwrap();
         let model_with = trained(name);
-        export_adapter(
-            &model_with,
-            directory.path(),
-            AdapterFacts { base: "there", dropout: 0.1, origin: &Origin::default() },
-        )
-        .unwrap();
+        export_adapter(&model_with, directory.path(), facts(&Origin::default())).unwrap();
+        let config = AdapterSummary::read(directory.path()).unwrap().config;
+        let Some(TargetModules::Names(targets)) = config.target_modules else { panic!("no list of modules") };
+        assert_eq!(
+            targets.iter().filter(|target| target.starts_with("project_")).count(),
+            if name == NARROW { 2 } else { 0 }
+        );
         let mut again = model(name);
         load_adapter(&mut again, directory.path()).unwrap();
         assert_eq!(logits(&again), logits(&model_with), "{name}");
@@ -85,13 +96,25 @@ fn targets_are_the_ends_of_names() {
         ["model.layers.0.self_attn.q_proj", "model.layers.1.self_attn.q_proj", "model.layers.1.mlp.down_proj"];
     assert_eq!(modules, expected);
     let directory = tempfile::tempdir().unwrap();
-    export_adapter(&some, directory.path(), AdapterFacts { base: "", dropout: 0.0, origin: &Origin::default() })
-        .unwrap();
+    export_adapter(&some, directory.path(), facts(&Origin::default())).unwrap();
     let config: Value = serde_json::from_slice(&std::fs::read(directory.path().join(CONFIG)).unwrap()).unwrap();
     assert_eq!(config["target_modules"], json!(["model.layers.1.mlp.down_proj", "q_proj"]));
     let wrong = LoraSettings { targets: Some(vec!["proj".to_owned()]), ..settings() };
     let error = attach_new(&mut model("llama"), &wrong).unwrap_err().to_string();
     assert!(error.contains("no module 'proj'") && error.contains("k_proj"), "{error}");
+}
+
+/// As PEFT finds it on the hub.
+#[test]
+fn a_base_of_the_hub_is_named_with_its_revision() {
+    let (directory, origin) = (tempfile::tempdir().unwrap(), Origin::default());
+    for revision in [None, Some("v1")] {
+        let facts = AdapterFacts { base: "org/name", revision, ..facts(&origin) };
+        export_adapter(&trained("llama"), directory.path(), facts).unwrap();
+        let config = AdapterSummary::read(directory.path()).unwrap().config;
+        assert_eq!(config.base_model_name_or_path.as_deref(), Some("org/name"));
+        assert_eq!(config.revision.as_deref(), revision);
+    }
 }
 
 #[test]
@@ -102,12 +125,7 @@ fn what_does_not_fit_is_named() {
         assert!(error.contains(expect), "expected '{expect}', found '{error}'");
     };
     check("is missing");
-    export_adapter(
-        &trained("gpt2"),
-        directory.path(),
-        AdapterFacts { base: "", dropout: 0.0, origin: &Origin::default() },
-    )
-    .unwrap();
+    export_adapter(&trained("gpt2"), directory.path(), facts(&Origin::default())).unwrap();
     check("does the adapter belong to this base?");
     let path = directory.path().join(CONFIG);
     let config = std::fs::read_to_string(&path).unwrap();
