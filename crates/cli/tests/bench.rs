@@ -162,6 +162,17 @@ fn output_that_cannot_be_written_is_a_failure() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert_says(&String::from_utf8_lossy(&output.stderr), &["cannot write to the standard output", "No space left"]);
+    // Long work is done all the same.
+    bench.write("text.txt", common::text());
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let train = ["train", "--data", "text.txt", "--run", "run", "--set", "train.steps=2", "--set", "model.n_layers=1"];
+    let output = bench.command(&train).stdout(full).spawn().unwrap().wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_says(
+        &String::from_utf8_lossy(&output.stderr),
+        &["No space left", "what is printed is lost, the run is not"],
+    );
+    assert!(bench.path("run/model/model.safetensors").is_file());
 }
 
 #[test]

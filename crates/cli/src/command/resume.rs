@@ -2,10 +2,10 @@
 
 use super::{Common, train};
 use crate::failure::Outcome;
-use crate::machine;
 use crate::run::adversarial;
 use crate::run::directory::RunDirectory;
 use crate::run::session::{Session, Surroundings};
+use crate::{machine, output};
 use genera_engine::recipe::Recipe;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -21,6 +21,7 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
+    output::make_dispensable();
     let run = RunDirectory::open(&arguments.run)?;
     if adversarial::is_asked(&Recipe::load(&run.recipe())?) {
         return adversarial::resume(run, common);

@@ -11,7 +11,7 @@ use crate::run::directory::RunDirectory;
 use crate::run::session::{Ending, Session, Surroundings, compute_dtype};
 use crate::run::{adversarial, preferences, preparing};
 use crate::show::number;
-use crate::{base, machine, rates, show, tables};
+use crate::{base, machine, output, rates, show, tables};
 use genera_data::prepare::Prepared;
 use genera_engine::ModelConfig;
 use genera_engine::recipe::{Layout, Reasons, Recipe, is_of_base};
@@ -108,6 +108,7 @@ const TIMES: RangeInclusive<Duration> = Duration::from_millis(600)..=Duration::f
 const TRIAL: (f64, Duration) = (0.02, Duration::from_secs(4));
 
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
+    output::make_dispensable();
     let mut reasons = Reasons::default();
     let fixed = Overrides::parse(&arguments.set)?;
     let (mut recipe, name, time) = match (&arguments.recipe, &arguments.data) {
