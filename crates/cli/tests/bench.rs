@@ -183,7 +183,7 @@ fn what_is_not_measured_is_refused() {
     };
     refused("train.lora.rank=8", &["train.lora cannot be measured", "leave train.lora out"]);
     refused("train.dpo.beta=0.1", &["train.dpo cannot be measured"]);
-    refused("train.privacy.epsilon=3", &["train.privacy cannot be measured", "leave it out"]);
+    refused("train.privacy.epsilon=3", &["train.privacy cannot be measured", "leave train.privacy out"]);
     refused("base.path=model.gguf", &["base cannot be measured"]);
     refused("model.family=gan", &["model.family", "cannot be measured"]);
     refused("data.kind=preference", &["data.kind", "cannot be measured"]);

@@ -20,7 +20,7 @@ use std::process::ExitCode;
 /// When the recipe cannot be used, or starts from a base.
 pub(super) fn describe(path: &Path, set: &[String], common: Common) -> Outcome {
     let mut recipe = trial::load(path, set)?;
-    trial::settle(&mut recipe, "planned")?;
+    trial::settle(&mut recipe, path, "planned")?;
     let config = trial::config(&recipe)?;
     let n_threads = common.threads.map_or_else(machine::n_cores, usize::from);
     let setting = memory::Setting { dtype: compute_dtype(&recipe), n_threads, base_bytes: None };
