@@ -5,6 +5,7 @@ use crate::failure::Outcome;
 use crate::run::adversarial;
 use crate::run::directory::RunDirectory;
 use crate::run::session::{Session, Surroundings};
+use crate::show::prose::fitted;
 use crate::{machine, output};
 use genera_engine::recipe::Recipe;
 use std::path::PathBuf;
@@ -31,11 +32,12 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     if session.is_complete() && !common.json {
         // A kill after the last checkpoint leaves the model to be exported.
         session.train()?;
-        println!(
+        let told = format!(
             "{0} is complete: all its {1} steps are done. For more, raise train.steps in {0}/recipe.toml and resume again.",
             arguments.run.display(),
             session.n_steps()
         );
+        println!("{}", fitted(&told, 0));
         return Ok(ExitCode::SUCCESS);
     }
     train::finish(session, common)

@@ -6,7 +6,7 @@ use crate::failure::Outcome;
 use crate::machine;
 use crate::plan::{memory, privacy, trial};
 use crate::run::session::compute_dtype;
-use crate::show::number;
+use crate::show::{number, row};
 use genera_engine::ModelConfig;
 use genera_engine::flops;
 use genera_engine::params::ParamCount;
@@ -80,17 +80,17 @@ impl Plan {
         println!("Architecture");
         architecture::print(config, &self.count);
         println!("\nA step, at most");
-        println!("  {:<22} {}", "tokens", self.tokens_per_step);
-        println!("  {:<22} {}", "arithmetic", number::flops(self.flops_per_step));
+        row("tokens", self.tokens_per_step);
+        row("arithmetic", number::flops(self.flops_per_step));
         let (whole, dtype) = (memory::of_process(recipe, config, self.setting), self.setting.dtype);
         println!("\n{:<24} {} (products in {dtype})", "Memory to train", number::bytes(whole));
         for (name, n_bytes) in self.parts {
-            println!("  {name:<22} {}", number::bytes(n_bytes));
+            row(name, number::bytes(n_bytes));
         }
         if let Some(n) = recipe.train.recomputed_blocks.filter(|n| *n > 0) {
             let reason = reasons.get("train.recomputed_blocks").map_or_else(String::new, |reason| format!(" {reason}"));
             let reason = if reason.is_empty() { " blocks" } else { &reason };
-            println!("  {:<22} {n}{reason}", "computed again");
+            row("computed again", format_args!("{n}{reason}"));
         }
     }
 }
