@@ -95,9 +95,7 @@ pub fn unreadable(name: &str, error: &io::Error) -> Failure {
     ))
 }
 
-/// Ends quietly, as other tools do, when the reader of our output (`head`, `less`) has gone; with a message when it cannot be
-/// written (a full disk), and when weights
-/// that are read while they are used ([`Purpose::UseInPlace`]) can no longer be read.
+/// Ends with a message when weights that are read while they are used ([`Purpose::UseInPlace`]) can no longer be read.
 ///
 /// [`Purpose::UseInPlace`]: genera_engine::weights::Purpose::UseInPlace
 pub fn end_by_panic_hook() {
@@ -105,14 +103,6 @@ pub fn end_by_panic_hook() {
     std::panic::set_hook(Box::new(move |panic| {
         if let Some(error) = panic.payload().downcast_ref::<genera_engine::Error>() {
             Failure::new(format!("{error}; the file must stay as it is while the model answers")).report();
-            std::process::exit(1);
-        }
-        let text = panic.payload().downcast_ref::<String>().map_or("", String::as_str);
-        if let Some(why) = text.strip_prefix("failed printing to stdout: ") {
-            if why.contains("Broken pipe") {
-                std::process::exit(0);
-            }
-            eprintln!("genera: cannot write to the standard output: {why}");
             std::process::exit(1);
         }
         usual(panic);

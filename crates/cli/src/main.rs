@@ -5,6 +5,10 @@
 //! [`show`] (the terminal and the pictures); [`hub`] knows where models by name
 //! come from, [`talk`] holds conversations.
 
+// First, as its macros are those of all others.
+#[macro_use]
+mod output;
+
 mod answer_writer;
 mod answers;
 mod base;
@@ -92,10 +96,7 @@ fn main() -> ExitCode {
     let Arguments { common, command } = parsed();
     failure::end_by_panic_hook();
     let outcome = check_environment().and_then(|()| dispatch(command, common));
-    match outcome {
-        Ok(code) => code,
-        Err(failure) => failure.report(),
-    }
+    output::code(outcome.unwrap_or_else(|failure| failure.report()))
 }
 
 /// What was asked for; wrong usage ends here.

@@ -162,6 +162,17 @@ fn output_that_cannot_be_written_is_a_failure() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert_says(&String::from_utf8_lossy(&output.stderr), &["cannot write to the standard output", "No space left"]);
+    // Long work is done all the same.
+    bench.write("text.txt", common::text());
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let train = ["train", "--data", "text.txt", "--run", "run", "--set", "train.steps=2", "--set", "model.n_layers=1"];
+    let output = bench.command(&train).stdout(full).spawn().unwrap().wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_says(
+        &String::from_utf8_lossy(&output.stderr),
+        &["No space left", "what is printed is lost, the run is not"],
+    );
+    assert!(bench.path("run/model/model.safetensors").is_file());
 }
 
 #[test]
@@ -172,7 +183,7 @@ fn what_is_not_measured_is_refused() {
     };
     refused("train.lora.rank=8", &["train.lora cannot be measured", "leave train.lora out"]);
     refused("train.dpo.beta=0.1", &["train.dpo cannot be measured"]);
-    refused("train.privacy.epsilon=3", &["train.privacy cannot be measured", "leave it out"]);
+    refused("train.privacy.epsilon=3", &["train.privacy cannot be measured", "leave train.privacy out"]);
     refused("base.path=model.gguf", &["base cannot be measured"]);
     refused("model.family=gan", &["model.family", "cannot be measured"]);
     refused("data.kind=preference", &["data.kind", "cannot be measured"]);

@@ -85,6 +85,8 @@ fn an_adapter_is_trained_loaded_and_merged() {
     assert!(loss("validation_loss") < loss("validation_loss_before"), "{report}");
     let recipe = bench.read_text("run/recipe.toml");
     assert!(recipe.contains("[base]") && recipe.contains("sha256 = ") && recipe.contains("[train.lora]"), "{recipe}");
+    let measured = bench.refusal(&["bench", "train", "run"]);
+    assert!(measured.contains("base cannot be measured") && measured.contains("its log.jsonl"), "{measured}");
     let trained = logits(&bench, &["run"]);
     assert!(distance(&trained, &logits(&bench, &["base"])) > 0.1);
     assert_eq!(distance(&trained, &logits(&bench, &["base", "--adapter", "run/adapter"])), 0.0);

@@ -3,6 +3,7 @@
 mod common;
 
 use common::{Bench, tiny};
+use std::io::{BufRead, BufReader};
 use std::time::{Duration, Instant};
 
 const WEIGHTS: &str = "model/model.safetensors";
@@ -63,4 +64,29 @@ fn ctrl_c_saves_and_says_how_to_go_on() {
     let printed = String::from_utf8(output.stdout).unwrap();
     assert!(printed.contains("genera resume run"), "{printed}");
     assert_eq!(common::names(&bench.path("run/checkpoints")).len(), 1);
+}
+
+/// As those of `head` and of a pager that is quit.
+#[cfg(unix)]
+#[test]
+fn a_run_outlives_the_readers_of_its_output() {
+    let bench = tiny();
+    bench.run(&["train", "tiny.toml", "--run", "whole"]);
+    for (run, has_error) in [("output", true), ("both", false)] {
+        let mut child = bench.command(&["train", "tiny.toml", "--run", run]).spawn().unwrap();
+        let mut first = String::new();
+        // The reader goes with the end of the statement.
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+        child.stderr = child.stderr.take().filter(|_| has_error);
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success() && !first.is_empty(), "{output:?}");
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(error.matches("what is printed is lost, the run is not").count(), usize::from(has_error), "{error}");
+        assert!(weights(&bench, "whole") == weights(&bench, run), "{run}");
+    }
+    // What only prints ends quietly.
+    let mut child = bench.command(&["inspect", "whole"]).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
 }

@@ -31,7 +31,8 @@ use toml::Value;
 /// Longest recipe that is read.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// Fewest steps between two checkpoints where nobody says: each takes time, and twice the weights or more on the disk.
+/// Fewest steps between two checkpoints where nobody says, but in a run of so few that it would have none before its end: each
+/// takes time, and twice the weights or more on the disk.
 const LEAST_CHECKPOINT_STEPS: u64 = 10;
 
 /// Everything that determines a run.
@@ -334,10 +335,13 @@ impl TrainRecipe {
         // A multiple, so that each has a validation loss, by which the best is known; where only the end has one, none can.
         let unit = self.validate_every.filter(|every| (1..steps).contains(every)).unwrap_or(tenth);
         self.checkpoint_every.get_or_insert_with(|| {
-            let every = unit * tenth.max(LEAST_CHECKPOINT_STEPS).div_ceil(unit);
+            let most = (steps / 2 / unit).max(1);
+            let every = unit * tenth.max(LEAST_CHECKPOINT_STEPS).div_ceil(unit).min(most);
             because(
                 "checkpoint_every",
                 match every {
+                    _ if every >= steps => "at the end",
+                    _ if every < LEAST_CHECKPOINT_STEPS => "few steps, of which a stop must not lose all",
                     _ if every == tenth => "ten times in the run",
                     _ if unit == tenth => "each takes time and disk",
                     _ => "each takes time and disk, and has a validation loss by which the best is known",
@@ -444,8 +448,10 @@ mod tests {
         };
         check(2000, None, 200);
         check(20, None, 10);
-        check(1, None, 10);
-        check(20, Some(4), 12);
+        check(1, None, 1);
+        check(9, None, 4);
+        check(9, Some(8), 8);
+        check(20, Some(4), 8);
         check(20, Some(10), 10);
         check(10_000, Some(30), 1020);
         check(1000, Some(400), 400);

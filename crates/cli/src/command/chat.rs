@@ -6,8 +6,9 @@ use crate::answers::Settings;
 use crate::failure::{Failure, Outcome, While};
 use crate::model::{LoadedModel, ModelArguments};
 use crate::run::interrupt::Interrupt;
+use crate::show::prose::{fitted, width, wrapped};
 use crate::talk::{Conversation, Flow, Input, Instruction, Quiet, Speaker, Spoken, help};
-use crate::talk::{remember, restore, width, wrapped};
+use crate::talk::{remember, restore};
 use crate::{hub, machine};
 use genera_engine::config::Shape;
 use genera_engine::generate::{Finish, Sampling, WhenFull};
@@ -60,8 +61,9 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
         (false, false) => Manner::Pipe,
     };
     if manner == Manner::Person {
-        println!("{} is ready. /help lists instructions, Ctrl-D ends.", arguments.model.path.display());
-        println!("{}", settings.line());
+        let model = arguments.model.path.display();
+        println!("{}", fitted(&format!("{model} is ready. /help lists instructions, Ctrl-D ends."), 0));
+        println!("{}", fitted(&settings.line(), 0));
     }
     let interrupt = if input.is_terminal() {
         remember();

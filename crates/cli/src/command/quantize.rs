@@ -8,6 +8,7 @@ use crate::model::{self, LoadedModel, SpeakingModel};
 use crate::provenance::{self, Provenance};
 use crate::scoring::{self, Tally, in_words, n_scored, tally};
 use crate::show::number;
+use crate::show::prose::fitted;
 use crate::show::status_line::StatusLine;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
@@ -180,7 +181,8 @@ pub fn run(arguments: &Arguments, common: Common) -> Outcome {
         ..Report::default()
     };
     if !common.json {
-        println!("wrote {} ({}, {})", output.display(), report.format, number::bytes_of_file(n_bytes));
+        let wrote = format!("wrote {} ({}, {})", output.display(), report.format, number::bytes_of_file(n_bytes));
+        println!("{}", fitted(&wrote, 0));
     }
     for note in lost.into_iter().chain(note_on_others(Reader::open(output)?.entries(), arguments.to)) {
         eprintln!("genera: {note}");
@@ -202,7 +204,7 @@ pub fn run(arguments: &Arguments, common: Common) -> Outcome {
             words if words.is_empty() => words,
             words => format!(" ({words})"),
         };
-        println!(
+        let perplexity = format!(
             "perplexity {before:.3}{} before, {after:.3}{} after: {:+.2} %{}, {} tokens",
             behind(report.perplexity_before_interval, 3),
             behind(report.perplexity_after_interval, 3),
@@ -210,6 +212,7 @@ pub fn run(arguments: &Arguments, common: Common) -> Outcome {
             behind(report.change_percent_interval, 2),
             report.n_tokens_scored
         );
+        println!("{}", fitted(&perplexity, 0));
     }
     Ok(ExitCode::SUCCESS)
 }

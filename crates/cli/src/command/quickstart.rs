@@ -3,6 +3,7 @@
 use super::{Common, train};
 use crate::failure::Outcome;
 use crate::model::SpeakingModel;
+use crate::output;
 use crate::plan::overrides::Overrides;
 use crate::run::directory::RunDirectory;
 use crate::run::session::Ending;
@@ -30,6 +31,7 @@ const RECIPE: &str = include_str!("../../../../recipes/quickstart.toml");
 const N_STORIES: u32 = 200;
 
 pub fn run(_: Arguments, common: Common) -> Outcome {
+    output::make_dispensable();
     let recipe = Recipe::parse(RECIPE)?;
     let path = RunDirectory::free_name("quickstart");
     let mut session = train::start(

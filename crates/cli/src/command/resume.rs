@@ -2,10 +2,11 @@
 
 use super::{Common, train};
 use crate::failure::Outcome;
-use crate::machine;
 use crate::run::adversarial;
 use crate::run::directory::RunDirectory;
 use crate::run::session::{Session, Surroundings};
+use crate::show::prose::fitted;
+use crate::{machine, output};
 use genera_engine::recipe::Recipe;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -21,6 +22,7 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
+    output::make_dispensable();
     let run = RunDirectory::open(&arguments.run)?;
     if adversarial::is_asked(&Recipe::load(&run.recipe())?) {
         return adversarial::resume(run, common);
@@ -30,11 +32,12 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
     if session.is_complete() && !common.json {
         // A kill after the last checkpoint leaves the model to be exported.
         session.train()?;
-        println!(
+        let told = format!(
             "{0} is complete: all its {1} steps are done. For more, raise train.steps in {0}/recipe.toml and resume again.",
             arguments.run.display(),
             session.n_steps()
         );
+        println!("{}", fitted(&told, 0));
         return Ok(ExitCode::SUCCESS);
     }
     train::finish(session, common)

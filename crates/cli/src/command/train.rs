@@ -11,7 +11,8 @@ use crate::run::directory::RunDirectory;
 use crate::run::session::{Ending, Session, Surroundings, compute_dtype};
 use crate::run::{adversarial, preferences, preparing};
 use crate::show::number;
-use crate::{base, machine, rates, show, tables};
+use crate::show::prose::fitted;
+use crate::{base, machine, output, rates, show, tables};
 use genera_data::prepare::Prepared;
 use genera_engine::ModelConfig;
 use genera_engine::recipe::{Layout, Reasons, Recipe, is_of_base};
@@ -108,6 +109,7 @@ const TIMES: RangeInclusive<Duration> = Duration::from_millis(600)..=Duration::f
 const TRIAL: (f64, Duration) = (0.02, Duration::from_secs(4));
 
 pub fn run(arguments: Arguments, common: Common) -> Outcome {
+    output::make_dispensable();
     let mut reasons = Reasons::default();
     let fixed = Overrides::parse(&arguments.set)?;
     let (mut recipe, name, time) = match (&arguments.recipe, &arguments.data) {
@@ -390,12 +392,14 @@ fn tell(session: &Session, ending: Ending) {
                 let before = before.map_or_else(String::new, |first| format!("{:.4} → ", first.validation_loss));
                 format!(", validation loss {before}{:.4}{bits}", row.validation_loss)
             });
-            println!("Trained in {}{loss}.", number::duration(Duration::from_secs_f64(session.seconds())));
+            let time = number::duration(Duration::from_secs_f64(session.seconds()));
+            println!("{}", fitted(&format!("Trained in {time}{loss}."), 0));
             if let Some((epsilon, delta)) = session.privacy_spent() {
-                println!(
+                let privacy = format!(
                     "Privacy: ε = {epsilon:.3} at δ = {delta} for each training row in {path}/model and in rows made with it; the \
                      rest of the directory, the report too, shows real rows."
                 );
+                println!("{}", fitted(&privacy, 0));
             }
             println!("Try:  genera {} --model {path}", user_of(&session.recipe().data.kind));
             println!("      genera report {path} --output report.html");

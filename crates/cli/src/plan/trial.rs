@@ -25,7 +25,7 @@ const ASSUMED_VOCAB: usize = 256;
 /// # Errors
 /// When the file or a change of it cannot be used.
 pub fn load(path: &Path, set: &[String]) -> Outcome<Recipe> {
-    let is_run = path.is_dir() || path.ends_with("recipe.toml") && path.with_file_name("log.jsonl").is_file();
+    let is_run = is_run(path);
     let path = if path.is_dir() { path.join("recipe.toml") } else { path.to_owned() };
     let mut recipe = Recipe::load(&path)?;
     let model = path.with_file_name("model");
@@ -36,12 +36,25 @@ pub fn load(path: &Path, set: &[String]) -> Outcome<Recipe> {
     Ok(recipe)
 }
 
-/// Completes a recipe that is only to be `done` ("measured") without its data. A vocabulary that the data would decide is assumed,
+/// Whether a path is a run directory, or the recipe in one.
+fn is_run(path: &Path) -> bool {
+    path.is_dir() || path.ends_with("recipe.toml") && path.with_file_name("log.jsonl").is_file()
+}
+
+/// What to do about a recipe that cannot be measured for this key.
+pub fn advice(path: &Path, key: &str) -> String {
+    match is_run(path) {
+        true => "how fast this run was stands in its log.jsonl (tokens_per_s, flops_per_s)".to_owned(),
+        false => format!("leave {key} out to see what training takes without it"),
+    }
+}
+
+/// Completes the recipe of a path that is only to be `done` ("measured") without its data. A vocabulary that the data would decide is assumed,
 /// and that is said.
 ///
 /// # Errors
 /// When the recipe asks for more than the training of a new Transformer, which would be ignored, or a setting cannot be used.
-pub fn settle(recipe: &mut Recipe, done: &str) -> Outcome<()> {
+pub fn settle(recipe: &mut Recipe, path: &Path, done: &str) -> Outcome<()> {
     let asked = [
         ("base", recipe.base != BaseRecipe::default()),
         ("train.lora", recipe.lora != LoraRecipe::default()),
@@ -52,7 +65,8 @@ pub fn settle(recipe: &mut Recipe, done: &str) -> Outcome<()> {
     if let Some((key, _)) = asked.iter().find(|(_, is_asked)| *is_asked) {
         return Err(Failure::new(format!(
             "{key} cannot be {done} by a recipe alone: only the training of a new Transformer, all of whose weights learn which \
-             token follows, can; leave {key} out to see what that takes"
+             token follows, can; {}",
+            advice(path, key)
         )));
     }
     modality_of(&recipe.data)?;

@@ -10,6 +10,7 @@ use crate::command::Common;
 use crate::failure::{Failure, Outcome, While};
 use crate::machine;
 use crate::plan::{self, overrides::Overrides};
+use crate::show::prose::fitted;
 use crate::show::status_line::StatusLine;
 use crate::show::{number, word};
 use crate::tables::finish::{report, write_synthetic};
@@ -104,7 +105,7 @@ pub fn resume(run: RunDirectory, common: Common) -> Outcome {
         false => GanTrainer::new(config, settings, &device)?,
     };
     if let Some(note) = plan::notices::of_resuming(&recipe, trainer.n_steps()).filter(|_| !common.json) {
-        println!("{note}");
+        println!("{}", fitted(&note, 0));
     }
     Adversarial { run, recipe, prepared, trainer, common, _lock: lock }.train()
 }

@@ -13,7 +13,7 @@ pub struct StepRow {
     pub step: u64,
     /// Tokens seen since the start of the run.
     pub n_tokens: u64,
-    /// Training loss, nats per token, averaged since the row before.
+    /// Training loss, nats per token, averaged over the steps since the row before, or since the run was resumed.
     pub loss: f64,
     /// Of this step.
     pub learning_rate: f64,

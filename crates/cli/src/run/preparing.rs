@@ -4,6 +4,7 @@ use super::directory::RunDirectory;
 use crate::failure::Outcome;
 use crate::plan;
 use crate::show::number;
+use crate::show::prose::fitted;
 use crate::show::status_line::StatusLine;
 use genera_data::Error;
 use genera_data::prepare::{Preparation, Prepared, Progress, Stage, load_prepared, prepare as prepare_data};
@@ -40,7 +41,7 @@ pub fn prepare(preparation: &Preparation, directory: &Path, template: Option<&st
         eprintln!("genera: dropped {example}");
     }
     if !json {
-        println!("{}", summary(&prepared));
+        println!("{}", fitted(&summary(&prepared), 0));
         if let Ok(table) = table::of(&prepared.tokenizer) {
             println!("{}", plan::table::describe(table));
         }

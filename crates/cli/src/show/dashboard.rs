@@ -1,7 +1,7 @@
 //! A run on a terminal: the loss curve, speed, time left, the latest sample.
 
 use super::monitor::{Monitor, RunFacts};
-use super::{lines, number};
+use super::{lines, number, prose};
 use crate::run::log::{StepRow, ValidationRow};
 use ratatui::backend::CrosstermBackend;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -108,10 +108,11 @@ impl Monitor for Dashboard {
     }
 
     fn note(&mut self, text: &str) {
-        let wrapped: Vec<String> = text.lines().map(str::to_owned).collect();
-        let height = u16::try_from(wrapped.len()).unwrap_or(1);
+        let width = self.terminal.get_frame().area().width;
+        let lines = prose::lines(text, usize::from(width));
+        let height = u16::try_from(lines.len()).unwrap_or(1);
         let _ = self.terminal.insert_before(height, |buffer| {
-            for (row, line) in wrapped.iter().enumerate() {
+            for (row, line) in lines.iter().enumerate() {
                 buffer.set_stringn(0, row as u16, line, buffer.area.width as usize, Style::new());
             }
         });

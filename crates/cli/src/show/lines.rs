@@ -2,6 +2,7 @@
 
 use super::monitor::{Monitor, RunFacts};
 use super::number;
+use super::prose::fitted;
 use crate::run::log::{StepRow, ValidationRow};
 use std::time::{Duration, Instant};
 
@@ -56,7 +57,8 @@ impl Monitor for Lines {
     }
 
     fn note(&mut self, text: &str) {
-        self.print(text);
+        let text = if self.to_stderr { text.to_owned() } else { fitted(text, 0) };
+        self.print(&text);
     }
 
     fn finish(&mut self) {}

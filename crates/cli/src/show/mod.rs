@@ -10,11 +10,14 @@ pub mod label;
 pub mod lines;
 pub mod monitor;
 pub mod number;
+pub mod prose;
 pub mod roofline;
 pub mod status_line;
 pub mod svg;
 
 use genera_engine::recipe::{Reasons, Recipe};
+use prose::fitted;
+use std::fmt::Display;
 use std::path::Path;
 
 /// A path as a word of a command for the shell.
@@ -24,9 +27,14 @@ pub fn word(path: &Path) -> String {
     if !text.is_empty() && text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
+/// Shows what something is, beside its name.
+pub fn row(name: &str, value: impl Display) {
+    println!("{}", fitted(&format!("  {name:<22} {value}"), 25));
+}
+
 /// Shows what was derived, each value with its reason.
 pub fn plan(recipe: &Recipe, reasons: &Reasons) {
-    println!("Derived from the data, the machine and the time:");
+    println!("{}", fitted("Derived from the data, the machine and the time:", 0));
     let text = recipe.to_toml(reasons);
     let mut table = String::new();
     for line in text.lines() {
@@ -36,7 +44,8 @@ pub fn plan(recipe: &Recipe, reasons: &Reasons) {
         let Some((key, value)) = line.split_once(" = ") else { continue };
         if let Some(reason) = reasons.get(&format!("{table}.{key}")) {
             let value = value.split("  # ").next().unwrap_or(value);
-            println!("  {:<30} {value:<14} {reason}", format!("{table}.{key}"));
+            let key = format!("{table}.{key}");
+            println!("{}", fitted(&format!("  {key:<30} {value:<14} {reason}"), 6));
         }
     }
     println!();

@@ -1,7 +1,7 @@
 //! Lines that begin with a slash: what a person asks of the program, not of the model.
 
-use super::terminal::wrapped;
 use crate::failure::{Failure, Outcome};
+use crate::show::prose::wrapped;
 use std::fmt::Write;
 use std::path::PathBuf;
 

@@ -16,4 +16,4 @@ pub use flow::Flow;
 pub use input::Input;
 pub use instruction::{Instruction, help};
 pub use speaker::{Speaker, Spoken};
-pub use terminal::{Quiet, remember, restore, width, wrapped};
+pub use terminal::{Quiet, remember, restore};

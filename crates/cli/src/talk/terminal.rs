@@ -1,38 +1,4 @@
-//! The terminal of a conversation: how wide it is, and that it is left as it was found.
-
-use unicode_width::UnicodeWidthStr;
-
-/// Columns where the terminal does not say.
-const WIDTH: usize = 80;
-
-/// A text whose lines are broken between words, so that the terminal breaks none within; what follows a break is indented as
-/// `indent` says.
-pub fn wrapped(text: &str, width: usize, indent: usize) -> String {
-    let lines: Vec<String> = text.lines().map(|line| wrapped_line(line, width, indent)).collect();
-    lines.join("\n")
-}
-
-fn wrapped_line(line: &str, width: usize, indent: usize) -> String {
-    let (mut out, mut n_columns) = (String::new(), 0);
-    for word in line.split_inclusive(' ') {
-        let n = word.trim_end().width();
-        if n_columns > indent && n_columns + n > width {
-            out.truncate(out.trim_end().len());
-            out.push('\n');
-            out.extend(std::iter::repeat_n(' ', indent));
-            n_columns = indent;
-        }
-        out.push_str(word);
-        n_columns += word.width();
-    }
-    out
-}
-
-/// Columns of the terminal.
-pub fn width() -> usize {
-    let size = ratatui::crossterm::terminal::size();
-    size.ok().map(|(columns, _)| usize::from(columns)).filter(|&columns| columns > 0).unwrap_or(WIDTH)
-}
+//! The terminal of a conversation: that it is left as it was found.
 
 pub use modes::{Quiet, remember, restore};
 
@@ -102,19 +68,5 @@ mod modes {
         pub fn begin() -> Self {
             Self
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_break_between_words() {
-        assert_eq!(wrapped("one two three", 8, 2), "one two\n  three");
-        assert_eq!(wrapped("  /a    b c\nd", 9, 8), "  /a    b\n        c\nd");
-        assert_eq!(wrapped("unbreakable", 4, 2), "unbreakable");
-        assert_eq!(wrapped("äöü äöü", 7, 0), "äöü äöü");
-        assert_eq!(wrapped("猫が 好き", 8, 0), "猫が\n好き");
     }
 }

@@ -36,7 +36,8 @@ enum What {
     /// the training. The operations are those of the model: 6 for each token and each weight that it is multiplied by (a looked-up
     /// embedding is not) and those of attention, half of them under a causal mask; what is computed a second time to save memory,
     /// and what the optimizer multiplies (Muon), do not count. A run directory in place of a recipe gives the run's own, with its
-    /// vocabulary.
+    /// vocabulary. Only the training of new Transformers is measured: not that of a base (--base), from preferences, with privacy or
+    /// of a GAN.
     ///
     /// In the time by operation, cross_entropy is the head with its loss, both ways; linear all other layers; replay what is
     /// computed a second time; other what lies between. It sums to the mean step. docs/concepts/speed.md has every key of --json.

@@ -1,6 +1,6 @@
 //! Where the time of a step goes.
 
-use crate::talk;
+use crate::show::prose::width;
 use genera_tensor::{Pass, Profile, Spent};
 use serde::Serialize;
 use std::io::IsTerminal;
@@ -46,7 +46,7 @@ const WIDTH: usize = 50;
 pub(super) fn print(operations: &[Operation]) {
     let is_terminal = std::io::stdout().is_terminal();
     println!();
-    for line in lines(operations, if is_terminal { talk::width() } else { usize::MAX }) {
+    for line in lines(operations, if is_terminal { width() } else { usize::MAX }) {
         println!("{line}");
     }
 }

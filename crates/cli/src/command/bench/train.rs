@@ -26,7 +26,8 @@ use std::time::Instant;
 #[derive(Debug, clap::Args)]
 #[group(skip)]
 pub struct Arguments {
-    /// The recipe, of which the model, the batch and the optimizer are used, or a run directory.
+    /// The recipe of a new Transformer, of which the model, the batch and the optimizer are used, or the directory of a run that
+    /// trained one.
     #[arg(value_name = "RECIPE.toml|RUN")]
     recipe: PathBuf,
     /// Change one key of the recipe; may be given several times.
@@ -114,12 +115,12 @@ impl Arguments {
     pub(super) fn recipe(&self) -> Outcome<Recipe> {
         let mut recipe = trial::load(&self.recipe, &self.set)?;
         if privacy::is_on(&recipe) {
-            return Err(Failure::new(
-                "train.privacy cannot be measured: with it a step takes its rows one by one; leave it out to measure what the same \
-                 model takes without",
-            ));
+            return Err(Failure::new(format!(
+                "train.privacy cannot be measured: with it a step takes its rows one by one; {}",
+                trial::advice(&self.recipe, "train.privacy")
+            )));
         }
-        trial::settle(&mut recipe, "measured")?;
+        trial::settle(&mut recipe, &self.recipe, "measured")?;
         Ok(recipe)
     }
 }

@@ -4,7 +4,8 @@ use super::MAX_SHOWN;
 use crate::command::Common;
 use crate::failure::{Outcome, printable};
 use crate::hub;
-use crate::show::{number, word};
+use crate::show::prose::fitted;
+use crate::show::{number, row, word};
 use genera_engine::weights::{AdapterSummary, TargetModules};
 use std::path::Path;
 use std::process::ExitCode;
@@ -42,13 +43,13 @@ pub(super) fn describe(directory: &Path, common: Common) -> Outcome {
         ("of the modules", known(modules)),
         ("learned parameters", format!("{}, {}", number::count(*n_parameters as f64), number::bytes_of_file(*n_bytes))),
     ] {
-        println!("  {name:<22} {value}");
+        row(name, value);
     }
     if summary.is_of_known_kind() {
         let base = base.map_or_else(|| "BASE".to_owned(), |base| word(Path::new(&base)));
         println!("\nUse it: genera generate --model {base} --adapter {} --prompt TEXT", word(directory));
     } else {
-        println!("\nOnly LoRA is used here: merge it in PEFT, and use the model that comes of it");
+        println!("\n{}", fitted("Only LoRA is used here: merge it in PEFT, and use the model that comes of it", 0));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,6 @@
 //! What an architecture is, in words and in numbers of parameters.
 
-use crate::show::number;
+use crate::show::{number, row};
 use genera_engine::ModelConfig;
 use genera_engine::config::{
     FeedForward, Head, Norm, Placement, Position, Rotary, RotaryScaling, Shape, Stack, activation_name,
@@ -10,21 +10,19 @@ use genera_engine::params::ParamCount;
 /// Prints the lines of an architecture, and how many parameters are where.
 pub(super) fn print(config: &ModelConfig, count: &ParamCount) {
     for (name, stack) in config.stacks() {
-        println!("  {name:<22} {}", stack_line(stack));
+        row(name, stack_line(stack));
     }
     let shape = match config.shape {
         Shape::DecoderOnly(_) => "decoder-only: each token sees those before it",
         Shape::EncoderOnly(_) => "encoder-only: each token sees all",
         Shape::EncoderDecoder { .. } => "encoder-decoder: reads a source, writes a target",
     };
-    println!("  {:<22} {shape}", "shape");
-    println!(
-        "  {:<22} {} wide, {} tokens, context {}",
-        "residual stream", config.d_model, config.vocab_size, config.context_len
-    );
-    println!("  {:<22} {}", "positions", positions(&config.position));
-    println!("  {:<22} {}", "norm", norm(config));
-    println!("  {:<22} {}", "head", head(config.head));
+    row("shape", shape);
+    let ModelConfig { d_model, vocab_size, context_len, .. } = config;
+    row("residual stream", format_args!("{d_model} wide, {vocab_size} tokens, context {context_len}"));
+    row("positions", positions(&config.position));
+    row("norm", norm(config));
+    row("head", head(config.head));
     let ParamCount { embedding, attention, feed_forward, other } = *count;
     let total = count.total();
     println!("\nParameters{:>23}", number::count(total as f64));
@@ -34,7 +32,7 @@ pub(super) fn print(config: &ModelConfig, count: &ParamCount) {
         ("feed-forward", feed_forward),
         ("norms, biases", other),
     ] {
-        println!("  {name:<22} {:>8}  {:>4.1} %", number::count(n as f64), 100.0 * n as f64 / total as f64);
+        row(name, format_args!("{:>8}  {:>4.1} %", number::count(n as f64), 100.0 * n as f64 / total as f64));
     }
 }
 

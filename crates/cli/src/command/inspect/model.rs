@@ -7,7 +7,7 @@ use crate::model::LoadedModel;
 use crate::plan::memory;
 use crate::provenance::Provenance;
 use crate::run::session::compute_dtype;
-use crate::show::number;
+use crate::show::{number, row};
 use crate::{base, hub, machine, model};
 use genera_engine::ModelConfig;
 use genera_engine::flops::{self, Lens, RunMemory};
@@ -176,40 +176,41 @@ impl Facts {
     fn print(&self, config: &ModelConfig, recipe: Option<&Recipe>) {
         println!("Architecture");
         if let Some(family) = self.family {
-            println!("  {:<22} {family}", "family");
+            row("family", family);
         }
         architecture::print(config, &self.count);
         println!("\nUse");
-        println!("  {:<22} {}", "chat template", if self.has_chat_template { "yes" } else { "no" });
+        row("chat template", if self.has_chat_template { "yes" } else { "no" });
         let shown = |name: &str| printable(name, MAX_SHOWN);
-        println!("  {:<22} {}", "licence", self.license.as_deref().map_or("not said".to_owned(), shown));
+        row("licence", self.license.as_deref().map_or("not said".to_owned(), shown));
         if !self.stored.is_empty() {
             println!("\nStored");
             for Stored { format, n_tensors, n_bytes } in &self.stored {
-                println!("  {format:<22} {n_tensors} tensors, {}", number::bytes(*n_bytes));
+                row(format, format_args!("{n_tensors} tensors, {}", number::bytes(*n_bytes)));
             }
         }
         if let Some(base) = &self.base {
-            println!("\nTuned from\n  {:<22} {}", "base", shown(base));
+            println!("\nTuned from");
+            row("base", shown(base));
         }
         if let Some(Adapter { rank, alpha, targets, parameters }) = &self.adapter {
-            println!("  {:<22} LoRA of rank {rank}, alpha {alpha}", "adapter");
-            println!("  {:<22} {}", "of the modules", shown(&targets.join(", ")));
-            println!("  {:<22} {}", "learned parameters", number::count(*parameters as f64));
+            row("adapter", format_args!("LoRA of rank {rank}, alpha {alpha}"));
+            row("of the modules", shown(&targets.join(", ")));
+            row("learned parameters", number::count(*parameters as f64));
         }
         println!("\nA token at full context");
-        println!("  {:<22} {}", "forward", number::flops(self.forward_flops_per_token));
-        println!("  {:<22} {}", "training", number::flops(self.training_flops_per_token));
-        println!("  {:<22} {} (as stored)", "weights read", number::bytes(self.decode_bytes));
+        row("forward", number::flops(self.forward_flops_per_token));
+        row("training", number::flops(self.training_flops_per_token));
+        row("weights read", format_args!("{} (as stored)", number::bytes(self.decode_bytes)));
         println!("\nMemory, with the keys and values of a whole context");
         for (precision, memory) in &self.run {
             let is_default = if *precision == "stored" { " (the default)" } else { "" };
             let [all, weights, cache] = [memory.total(), memory.weights, memory.cache].map(number::bytes);
             let name = format!("to run, {precision}");
-            println!("  {name:<22} {all}: weights {weights}, keys and values {cache}{is_default}");
+            row(&name, format_args!("{all}: weights {weights}, keys and values {cache}{is_default}"));
         }
         if let (Some(bytes), Some(recipe)) = (self.train_bytes, recipe) {
-            println!("  {:<22} {} (batch of {})", "to train", number::bytes(bytes), recipe.train.batch_size);
+            row("to train", format_args!("{} (batch of {})", number::bytes(bytes), recipe.train.batch_size));
         }
         if let Some(step) = self.step {
             println!("\nThe checkpoint is of step {step}.");

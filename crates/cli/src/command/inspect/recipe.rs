@@ -6,7 +6,7 @@ use crate::failure::Outcome;
 use crate::machine;
 use crate::plan::{memory, privacy, trial};
 use crate::run::session::compute_dtype;
-use crate::show::number;
+use crate::show::{number, row};
 use genera_engine::ModelConfig;
 use genera_engine::flops;
 use genera_engine::params::ParamCount;
@@ -20,7 +20,7 @@ use std::process::ExitCode;
 /// When the recipe cannot be used, or starts from a base.
 pub(super) fn describe(path: &Path, set: &[String], common: Common) -> Outcome {
     let mut recipe = trial::load(path, set)?;
-    trial::settle(&mut recipe, "planned")?;
+    trial::settle(&mut recipe, path, "planned")?;
     let config = trial::config(&recipe)?;
     let n_threads = common.threads.map_or_else(machine::n_cores, usize::from);
     let setting = memory::Setting::new(compute_dtype(&recipe), n_threads);
@@ -80,17 +80,17 @@ impl Plan {
         println!("Architecture");
         architecture::print(config, &self.count);
         println!("\nA step, at most");
-        println!("  {:<22} {}", "tokens", self.tokens_per_step);
-        println!("  {:<22} {}", "arithmetic", number::flops(self.flops_per_step));
+        row("tokens", self.tokens_per_step);
+        row("arithmetic", number::flops(self.flops_per_step));
         let (whole, dtype) = (memory::of_process(recipe, config, self.setting), self.setting.dtype);
         println!("\n{:<24} {} (products in {dtype})", "Memory to train", number::bytes(whole));
         for (name, n_bytes) in self.parts {
-            println!("  {name:<22} {}", number::bytes(n_bytes));
+            row(name, number::bytes(n_bytes));
         }
         if let Some(n) = recipe.train.recomputed_blocks.filter(|n| *n > 0) {
             let reason = reasons.get("train.recomputed_blocks").map_or_else(String::new, |reason| format!(" {reason}"));
             let reason = if reason.is_empty() { " blocks" } else { &reason };
-            println!("  {:<22} {n}{reason}", "computed again");
+            row("computed again", format_args!("{n}{reason}"));
         }
     }
 }
