@@ -172,11 +172,14 @@ impl ModelArguments {
 /// Loads a model, with an adapter in PEFT's layout where one is given.
 ///
 /// # Errors
-/// When there is no model at `path` or of that name, its files cannot be used, or the adapter does not fit it.
+/// When there is no model at `path` or of that name, its files cannot be used, or the adapter does not fit it or was made for
+/// another one.
 pub fn load(path: &Path, adapter: Option<&Path>, purpose: Purpose, device: &Device) -> Outcome<LoadedModel> {
     let mut model = bare(path, purpose, device)?;
     if let Some(adapter) = adapter {
-        load_adapter(&mut model.transformer, &adapter_at(adapter))?;
+        let adapter = adapter_at(adapter);
+        base::check_adapter(&adapter, path)?;
+        load_adapter(&mut model.transformer, &adapter)?;
     }
     Ok(model)
 }
