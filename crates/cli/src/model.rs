@@ -524,6 +524,17 @@ impl LoadedModel {
         GgufFacts { name, special, generation, origin, tokenizer }
     }
 
+    /// What there is to say of a GGUF file of it: without a tokenizer it is of little use.
+    pub fn note_on_gguf(&self) -> Option<String> {
+        self.codebook.is_none().then(|| {
+            format!(
+                "{} has no tokenizer, and so the file has none: llama.cpp does not open it; put the tokenizer.json of the model \
+                 that it was made from beside its config.json, and write the file anew",
+                self.place.display()
+            )
+        })
+    }
+
     /// The weights, and what else is known of the model.
     ///
     /// # Errors

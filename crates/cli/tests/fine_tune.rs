@@ -585,6 +585,20 @@ fn what_learned_from_conversations_is_quantised() {
     assert_eq!(logits(&bench, &["beside.gguf"]), logits(&bench, &["adapted.gguf"]));
     assert_eq!(general("adapted.gguf", "general.base_model.0.name"), "half");
     assert_eq!(general("adapted.gguf", "general.license"), "apache-2.0");
+    for to in ["hf", "gguf"] {
+        let out = format!("wide.{to}");
+        let wide = bench.run(&["export", "--model", "a.gguf", "--to", to, &out]);
+        assert!(wide.contains("quantised (q8_0) and widened to f32") && wide.contains("quantize --to q8_0"), "{wide}");
+        let narrow =
+            bench.run(&["export", "--model", "a.gguf", "--to", to, "--dtype", "bf16", &format!("narrow.{to}")]);
+        assert!(!narrow.contains("widened") && !wide.contains("no tokenizer"), "{wide}{narrow}");
+    }
+    std::fs::remove_file(bench.path("wide.hf/tokenizer.json")).unwrap();
+    let noted = bench.run(&["export", "--model", "wide.hf", "--to", "gguf", "mute.gguf"]);
+    assert!(noted.contains("wide.hf has no tokenizer") && noted.contains("llama.cpp does not open it"), "{noted}");
+    let output = bench.output(&["quantize", "--model", "wide.hf", "--to", "q8_0", "quiet.gguf"]);
+    let noted = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && noted.contains("wide.hf has no tokenizer"), "{noted}");
     // What is quantised again says so, and is written all the same.
     assert!(!told.contains("quantised already"), "{told}");
     for (from, to, is_warned) in [("a.gguf", "Q4_K", true), ("a.gguf", "f16", false), ("half.gguf", "q8_0", false)] {
