@@ -111,6 +111,16 @@ impl Settings {
         if self.reads_on && is_beyond { WhenFull::GoOn } else { self.when_full }
     }
 
+    /// Says of prompts that are longer than the model was made for that they are, before they are read; whether there are any.
+    fn note_of_prompts(&self, model: &SpeakingModel<'_>, prompts: &[Vec<u32>]) -> bool {
+        let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
+        let is_beyond = self.reads_on && longest > model.transformer.config().context_len;
+        if is_beyond {
+            note_of_length(model.transformer, longest);
+        }
+        is_beyond
+    }
+
     /// Says what became of a text of so many tokens where it was longer than the model's context.
     fn note_of_length(&self, model: &SpeakingModel<'_>, n_tokens: usize) {
         let context_len = model.transformer.config().context_len;
@@ -187,16 +197,18 @@ pub fn write(
 ) -> Outcome<bool> {
     let n_all = matches!(prompts, Prompts::One(_)).then_some(settings.n);
     let mut progress = Progress { status: StatusLine::new(), start: Instant::now(), n_tokens: 0, n_all };
-    let (mut longest, mut is_whole) = (0, false);
+    let (mut longest, mut is_whole, mut is_noted) = (0, false, false);
     while let Some(group) = interrupt.while_idle(|| prompts.next_group()) {
         let Some(group) = group? else {
             is_whole = true;
             break;
         };
         let ids = encode(model, &group, settings)?;
+        is_noted = is_noted || settings.note_of_prompts(model, &ids);
         if out.shape() == Shape::Text && settings.beam.is_none() && settings.n == 1 {
             let shown = if model.modality.goes_on() { group.prompts[0].as_str() } else { "" };
-            return stream(model, shown, ids.concat(), settings, out, interrupt);
+            (is_whole, longest) = stream(model, shown, ids.concat(), settings, out, interrupt)?;
+            break;
         }
         let (hides_prompts, n) = (out.shape() != Shape::Json && !model.modality.goes_on(), settings.n as usize);
         let (lens, is_paired) = (ids.iter().map(Vec::len).collect(), model.modality.is_paired());
@@ -205,7 +217,9 @@ pub fn write(
             Writing { prompts, lens, is_paired, hides_prompts, n, n_passed: 0, longest, out, progress, interrupt };
         each(model, ids, settings, &mut writing)?;
     }
-    settings.note_of_length(model, longest);
+    if !is_noted {
+        settings.note_of_length(model, longest);
+    }
     Ok(is_whole)
 }
 
@@ -339,7 +353,13 @@ pub fn note_of_length(transformer: &Transformer, n_tokens: usize) {
 fn encode_told(model: &SpeakingModel<'_>, system: Option<&str>, prompt: &str, is_text: bool) -> Outcome<Vec<u32>> {
     let mut messages: Vec<ChatMessage> = system.map(|text| ChatMessage::new("system", text)).into_iter().collect();
     // Lines come from others: none of them may speak for the system.
-    messages.extend(if is_text { vec![ChatMessage::new("user", prompt)] } else { first_messages(prompt)? });
+    let said = if is_text { vec![ChatMessage::new("user", prompt)] } else { first_messages(prompt)? };
+    if system.is_some() && said.iter().any(|message| message.role == "system") {
+        return Err(Failure::new(
+            "the conversation has a system message of its own, and --system would be a second one; leave one of both out",
+        ));
+    }
+    messages.extend(said);
     Ok(encode_chat(model.codebook.as_ref(), &messages, true)?)
 }
 
@@ -352,7 +372,7 @@ pub fn warn_of_unknown(place: &str, n_unknown: usize, n_tokens: usize) {
     }
 }
 
-/// Writes one answer token by token; whether it came to its end.
+/// Writes one answer, token by token where a person sees it; whether it came to its end, and how many tokens were read.
 fn stream(
     model: &SpeakingModel<'_>,
     prompt: &str,
@@ -360,39 +380,40 @@ fn stream(
     settings: &Settings,
     out: &mut AnswerWriter,
     interrupt: &Interrupt,
-) -> Outcome<bool> {
+) -> Outcome<(bool, usize)> {
     let mut generator = model.generator(Limits::default())?;
     let mut n_tokens = ids.len();
     generator.submit(request(model, ids, settings, 0)?)?;
     let mut text = AnswerStream::new(model.codebook.as_ref(), &settings.stop);
     // A person sees at once what is gone on with; what lies in a file stays until there is an answer.
-    let (mut ahead, mut has_begun) = (prompt, out.path().is_none());
-    if has_begun {
-        out.write_part(std::mem::take(&mut ahead))?;
+    let (mut unwritten, is_seen) = (prompt.to_owned(), out.path().is_none());
+    if is_seen {
+        out.write_part(&std::mem::take(&mut unwritten))?;
     }
     while !generator.is_idle() && !text.is_stopped() && !interrupt.is_asked() {
         for event in generator.step() {
             if let Err(failure) = check_finite(&event) {
                 // What is said of it begins a line of its own.
-                if has_begun {
+                if is_seen {
                     out.write_part("\n")?;
                 }
                 return Err(failure);
             }
             if let Event::Token { token, .. } = event {
                 n_tokens += usize::from(!model.modality.is_paired());
-                out.write_part(&format!("{}{}", std::mem::take(&mut ahead), text.push(token)))?;
-                has_begun = true;
+                unwritten += &text.push(token);
+                if is_seen {
+                    out.write_part(&std::mem::take(&mut unwritten))?;
+                }
             }
         }
     }
     let is_whole = generator.is_idle() || text.is_stopped();
-    if is_whole || has_begun {
-        out.write_part(&format!("{ahead}{}\n", text.finish()))?;
+    if is_whole || is_seen {
+        out.write_part(&format!("{unwritten}{}\n", text.finish()))?;
     }
     out.n_written += u64::from(is_whole);
-    settings.note_of_length(model, n_tokens);
-    Ok(is_whole)
+    Ok((is_whole, n_tokens))
 }
 
 /// All answers to each prompt, given in tokens.

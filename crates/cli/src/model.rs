@@ -172,11 +172,14 @@ impl ModelArguments {
 /// Loads a model, with an adapter in PEFT's layout where one is given.
 ///
 /// # Errors
-/// When there is no model at `path` or of that name, its files cannot be used, or the adapter does not fit it.
+/// When there is no model at `path` or of that name, its files cannot be used, or the adapter does not fit it or was made for
+/// another one.
 pub fn load(path: &Path, adapter: Option<&Path>, purpose: Purpose, device: &Device) -> Outcome<LoadedModel> {
     let mut model = bare(path, purpose, device)?;
     if let Some(adapter) = adapter {
-        load_adapter(&mut model.transformer, &adapter_at(adapter))?;
+        let adapter = adapter_at(adapter);
+        base::check_adapter(&adapter, path)?;
+        load_adapter(&mut model.transformer, &adapter)?;
     }
     Ok(model)
 }
@@ -519,6 +522,17 @@ impl LoadedModel {
         let (special, generation) = (self.special.clone(), self.published.clone());
         let name = origin.name().unwrap_or(name).to_owned();
         GgufFacts { name, special, generation, origin, tokenizer }
+    }
+
+    /// What there is to say of a GGUF file of it: without a tokenizer it is of little use.
+    pub fn note_on_gguf(&self) -> Option<String> {
+        self.codebook.is_none().then(|| {
+            format!(
+                "{} has no tokenizer, and so the file has none: llama.cpp does not open it; put the tokenizer.json of the model \
+                 that it was made from beside its config.json, and write the file anew",
+                self.place.display()
+            )
+        })
     }
 
     /// The weights, and what else is known of the model.

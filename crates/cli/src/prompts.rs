@@ -1,7 +1,7 @@
 //! What is to be answered, read in groups, so that a large file is never held whole.
 
 use crate::failure::{Outcome, unreadable};
-use genera_data::source::decompressed;
+use genera_data::source::{decompressed, without_byte_order_mark};
 use std::io::{BufRead, BufReader, IsTerminal, Read};
 use std::path::Path;
 
@@ -66,7 +66,7 @@ impl Prompts {
         }
         let mut text = String::new();
         reader.read_to_string(&mut text).map_err(|error| unreadable(&name, &error))?;
-        Ok(Self::one(text))
+        Ok(Self::one(without_byte_order_mark(&text)))
     }
 
     /// The next prompts; none at the end. Whoever writes a line and waits for its answer gets it: only what has been
@@ -89,6 +89,7 @@ impl Prompts {
             if n_bytes == 0 {
                 break;
             }
+            let line = if *n_taken == 0 { without_byte_order_mark(&line) } else { &line };
             *n_taken += 1;
             group.prompts.push(line.trim_end_matches('\n').trim_end_matches('\r').to_owned());
         }
@@ -116,14 +117,25 @@ mod tests {
 
     #[test]
     fn a_line_is_not_kept_waiting_for_the_next() {
-        let reader =
-            BufReader::with_capacity(BUFFER, Box::new(Dialogue(vec!["a\nb\n", "c\r\n", "d"])) as Box<dyn Read>);
+        let reader = BufReader::with_capacity(
+            BUFFER,
+            Box::new(Dialogue(vec!["\u{feff}a\nb\n", "c\r\n", "\u{feff}d"])) as Box<dyn Read>,
+        );
         let mut prompts = Prompts::Lines { reader, name: "pipe".to_owned(), n_taken: 0 };
         let mut groups = Vec::new();
         while let Some(group) = prompts.next_group().unwrap() {
             groups.push((group.n_before, group.prompts.join(" ")));
         }
-        assert_eq!(groups, [(0, "a b".to_owned()), (2, "c".to_owned()), (3, "d".to_owned())]);
+        assert_eq!(groups, [(0, "a b".to_owned()), (2, "c".to_owned()), (3, "\u{feff}d".to_owned())]);
+    }
+
+    #[test]
+    fn a_mark_at_the_beginning_of_a_file_is_no_part_of_the_prompt() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.txt");
+        std::fs::write(&path, "\u{feff}a\nb").unwrap();
+        let read = Prompts::open(&path, false).unwrap().next_group().unwrap();
+        assert_eq!(read.map(|group| group.prompts), Some(vec!["a\nb".to_owned()]));
     }
 
     #[test]

@@ -158,6 +158,14 @@ fn finished_answers_outlive_ctrl_c() {
     assert!(answers.split("----------\n").all(|answer| answer.starts_with("3 birds") && answer.ends_with('\n')));
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains(&format!("stopped; wrote {n} answer")) && said.contains("to out.txt"), "{said}");
+    // One that is not finished takes no other's place.
+    let endless = ["--min-tokens", "1000000", "--max-tokens", "1000000", "--output", "out.txt"];
+    let child = bench.command(&["generate", "--model", "run", "--prompt", "3 birds"]).args(endless).spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    assert!(std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let said = String::from_utf8(child.wait_with_output().unwrap().stderr).unwrap();
+    assert!(said.contains("stopped before an answer was finished"), "{said}");
+    assert_eq!(bench.read_text("out.txt"), answers);
 }
 
 /// The pipe in the place of the unfinished file takes only the beginning of it.

@@ -119,6 +119,31 @@ fn an_adapter_is_trained_loaded_and_merged() {
     );
     assert!(distance(&trained, &logits(&bench, &["merged"])) < 1e-4);
     bench.run(&["export", "--model", "run", "--to", "hf", "merged-run"]);
+    // It goes on no other model, as far as it knows its own.
+    let base = bench.path("base").display().to_string();
+    for adapter in ["run", "run/adapter", "copied"] {
+        let refused = bench.refusal(&["export", "--model", "merged", "--adapter", adapter, "--to", "hf", "twice"]);
+        assert!(
+            refused.contains(&format!("was trained on {base}")) && refused.contains("that of merged is"),
+            "{refused}"
+        );
+        assert_eq!(refused.contains("--model run without --adapter"), adapter != "copied", "{refused}");
+        // Later, without what a run knows or what lies beside the adapter.
+        if adapter == "run" {
+            let copied = common::names(&bench.path("run/adapter"));
+            std::fs::create_dir(bench.path("copied")).unwrap();
+            copied
+                .iter()
+                .for_each(|file| bench.write(&format!("copied/{file}"), bench.read(&format!("run/adapter/{file}"))));
+            std::fs::remove_file(bench.path("run/adapter/base.json")).unwrap();
+        }
+    }
+    std::fs::remove_file(bench.path("copied/base.json")).unwrap();
+    for (model, is_noted) in [("merged", true), ("base", false)] {
+        let output = bench.output(&["logits", "--model", model, "--adapter", "copied", "--tokens", "3"]);
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.success().then(|| told.contains("seems to be another")), Some(is_noted), "{told}");
+    }
     assert_eq!(bench.read("merged/model.safetensors"), bench.read("merged-run/model.safetensors"));
     assert_eq!(bench.read_text("merged/chat_template.jinja"), TEMPLATE);
     bench.run(&["generate", "--model", "run", "--prompt", "3 birds sat", "--max-tokens", "20"]);
@@ -627,6 +652,20 @@ fn what_learned_from_conversations_is_quantised() {
     assert_eq!(logits(&bench, &["beside.gguf"]), logits(&bench, &["adapted.gguf"]));
     assert_eq!(general("adapted.gguf", "general.base_model.0.name"), "half");
     assert_eq!(general("adapted.gguf", "general.license"), "apache-2.0");
+    for to in ["hf", "gguf"] {
+        let out = format!("wide.{to}");
+        let wide = bench.run(&["export", "--model", "a.gguf", "--to", to, &out]);
+        assert!(wide.contains("quantised (q8_0) and widened to f32") && wide.contains("quantize --to q8_0"), "{wide}");
+        let narrow =
+            bench.run(&["export", "--model", "a.gguf", "--to", to, "--dtype", "bf16", &format!("narrow.{to}")]);
+        assert!(!narrow.contains("widened") && !wide.contains("no tokenizer"), "{wide}{narrow}");
+    }
+    std::fs::remove_file(bench.path("wide.hf/tokenizer.json")).unwrap();
+    let noted = bench.run(&["export", "--model", "wide.hf", "--to", "gguf", "mute.gguf"]);
+    assert!(noted.contains("wide.hf has no tokenizer") && noted.contains("llama.cpp does not open it"), "{noted}");
+    let output = bench.output(&["quantize", "--model", "wide.hf", "--to", "q8_0", "quiet.gguf"]);
+    let noted = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && noted.contains("wide.hf has no tokenizer"), "{noted}");
     // What is quantised again says so, and is written all the same.
     assert!(!told.contains("quantised already"), "{told}");
     for (from, to, is_warned) in [("a.gguf", "Q4_K", true), ("a.gguf", "f16", false), ("half.gguf", "q8_0", false)] {

@@ -27,6 +27,8 @@ pub struct ChatMessage {
     pub content: String,
     /// What else templates look at, such as `tool_calls`, `tool_call_id` and `name`.
     pub fields: Map<String, Value>,
+    /// Whether it is learned where it is the assistant's.
+    pub is_learned: bool,
 }
 
 impl ChatMessage {
@@ -35,7 +37,7 @@ impl ChatMessage {
 
     /// A turn.
     pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
-        Self { role: role.into(), content: content.into(), fields: Map::new() }
+        Self { role: role.into(), content: content.into(), fields: Map::new(), is_learned: true }
     }
 
     /// Whether it is the model's.

@@ -3,6 +3,7 @@
 //!
 //! GENERA_MODELS may name a directory of more: benches/peers/transformers_models.py makes one of every family.
 
+use genera_engine::config::Shape;
 use genera_engine::generate::{Generator, Limits, Request, Sampling, WhenFull};
 use genera_engine::model::{Mode, Rows, Transformer};
 use genera_engine::weights::{
@@ -168,7 +169,10 @@ fn a_round_trip_changes_no_bit() {
             &CardFacts { name: name.clone(), ..CardFacts::default() },
             None,
         );
-        assert_eq!(exported.unwrap().note, None, "{name}");
+        let note = exported.unwrap().note;
+        let is_encoder = matches!(model.config().shape, Shape::EncoderOnly(_));
+        assert_eq!(note.is_some(), is_encoder, "{name}: {note:?}");
+        assert!(note.iter().all(|note| note.contains("pooler")), "{name}: {note:?}");
         let read = read_config(out.path()).unwrap();
         assert_eq!(read.special, special, "{name}");
         if generation != PublishedGeneration::default() {

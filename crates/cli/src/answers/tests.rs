@@ -66,4 +66,20 @@ fn no_line_speaks_for_the_system() {
         let ids = encode(&model, &group, &settings).unwrap().remove(0);
         assert_eq!(model.codebook.decode(&ids), expect);
     }
+    let group = Group { prompts: vec![text.to_owned()], ..Group::default() };
+    let settings = Settings { system: Some("be true".to_owned()), ..Settings::of_recipe(&GenerateRecipe::default()) };
+    let refused = encode(&model, &group, &settings).unwrap_err();
+    assert!(refused.message().contains("has a system message of its own"), "{refused:?}");
+}
+
+/// Only what goes on beyond its context is said to be longer.
+#[test]
+fn long_prompts_are_named_before_they_are_read() {
+    let model = untrained("llama", vec![]);
+    let model = model.speaking().unwrap();
+    let said = |reads_on, lens: &[usize]| {
+        let settings = Settings { reads_on, ..Settings::of_recipe(&GenerateRecipe::default()) };
+        settings.note_of_prompts(&model, &lens.iter().map(|&n| vec![5; n]).collect::<Vec<_>>())
+    };
+    assert!(said(true, &[3, 33]) && !said(true, &[32, 3]) && !said(true, &[]) && !said(false, &[33]));
 }

@@ -134,7 +134,17 @@ pub fn run(arguments: Arguments, common: Common) -> Outcome {
             format.name()
         )
     });
-    let notes: Vec<String> = note.into_iter().chain(rounding).collect();
+    let widening = loaded.transformer.params().blocks_in_files().first().filter(|_| dtype.is_none()).map(|blocks| {
+        format!(
+            "the weights are quantised ({}) and widened to {}: nothing is lost, and they take several times the room; --dtype bf16 \
+             takes half of that, and `genera quantize --to {}` writes a quantised GGUF file",
+            blocks.name(),
+            format.name(),
+            nearest_format(blocks.name()).unwrap_or(*blocks).name()
+        )
+    });
+    let untokenized = loaded.note_on_gguf().filter(|_| to == Layout::Gguf);
+    let notes: Vec<String> = note.into_iter().chain(rounding).chain(widening).chain(untokenized).collect();
     if common.json {
         let note = Some(notes.join("; ")).filter(|note| !note.is_empty());
         println!("{}", serde_json::json!({ "output": output, "dtype": format.name(), "bytes": n_bytes, "note": note }));

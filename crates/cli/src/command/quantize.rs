@@ -184,7 +184,8 @@ pub fn run(arguments: &Arguments, common: Common) -> Outcome {
         let wrote = format!("wrote {} ({}, {})", output.display(), report.format, number::bytes_of_file(n_bytes));
         println!("{}", fitted(&wrote, 0));
     }
-    for note in lost.into_iter().chain(note_on_others(Reader::open(output)?.entries(), arguments.to)) {
+    let others = note_on_others(Reader::open(output)?.entries(), arguments.to);
+    for note in [lost, loaded.note_on_gguf(), others].into_iter().flatten() {
         eprintln!("genera: {note}");
     }
     drop(loaded);

@@ -536,6 +536,7 @@ impl Session {
             let facts = AdapterFacts { base, revision, dropout, origin: &provenance.origin };
             self.trainer.with_averaged(|model| export_adapter(model, &directory, facts))?;
             self.prepared.tokenizer.save(&directory)?;
+            base::save_base_of_adapter(recipe, &directory)?;
             if let Some(note) = export::copy_terms(&provenance, &directory) {
                 self.monitor.note(&note);
             }

@@ -2,6 +2,7 @@
 
 use super::instruction::completions;
 use crate::failure::{Failure, Outcome, While, unreadable};
+use genera_data::source::without_byte_order_mark;
 use rustyline::completion::Completer;
 use rustyline::error::ReadlineError;
 use rustyline::highlight::Highlighter;
@@ -151,6 +152,7 @@ fn piped(lines: &mut StdinLock<'static>, number: u64) -> Outcome<Option<String>>
     if n_bytes as u64 == MAX_LINE_BYTES {
         return Err(Failure::new(format!("line {number} of the standard input is longer than {MAX_LINE_BYTES} bytes")));
     }
+    let line = if number == 1 { without_byte_order_mark(&line) } else { &line };
     Ok((n_bytes > 0).then(|| line.trim().to_owned()))
 }
 

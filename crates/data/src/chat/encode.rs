@@ -80,6 +80,7 @@ impl Marked {
             role: message.role.clone(),
             content: spoil(&message.content),
             fields: spoilt_map(&message.fields, &spoil),
+            is_learned: message.is_learned,
         };
         let tools = tools.iter().map(|tool| spoilt_value(tool, &spoil)).collect();
         Ok((Self { messages: messages.iter().map(message).collect(), mark, names }, tools))

@@ -77,7 +77,21 @@ fn of_value(message: &Value, number: usize) -> Result<ChatMessage> {
     if !ROLES.contains(&role) {
         return Err(bad(&format!("has the unknown role \"{role}\" (known are {})", ROLES.join(", "))));
     }
-    Ok(ChatMessage::new(role, content))
+    let is_learned = is_learned(&message["weight"]).ok_or_else(|| {
+        Error::settings(format!(
+            "message {number} has a \"weight\" that is neither 0 nor 1; with 0 an answer is read and not learned, and with 1 or \
+             without one it is learned"
+        ))
+    })?;
+    Ok(ChatMessage { is_learned, ..ChatMessage::new(role, content) })
+}
+
+/// What OpenAI's `"weight"` says of a message, 0 or 1; `None` for anything else.
+fn is_learned(weight: &Value) -> Option<bool> {
+    if weight.is_null() {
+        return Some(true);
+    }
+    [(0.0, false), (1.0, true)].into_iter().find(|(known, _)| weight.as_f64() == Some(*known)).map(|(_, is)| is)
 }
 
 /// Whether a field is there and not empty: neither are `false`, 0, nor a text with what is empty in JSON.
@@ -129,6 +143,11 @@ mod tests {
             assert_eq!(messages_from_json(json).unwrap(), expected);
             assert_eq!(first_messages(json).unwrap(), expected);
         }
+        let weighed = |weight: &str| {
+            let json = format!(r#"[{{"role": "assistant", "content": "a", "weight": {weight}}}]"#);
+            messages_from_json(&json).unwrap()[0].is_learned
+        };
+        assert_eq!(["null", "1", "1.0", "0", "0.0"].map(weighed), [true, true, true, false, false]);
         for text in [
             "[a]",
             "[]",
@@ -177,6 +196,10 @@ mod tests {
             }
         }
         check("[1]", "message 1 has no role");
+        for weight in ["0.5", "2", "-1", "true", "\"0\"", "[]"] {
+            let turn = format!(r#"{{"role": "assistant", "content": "a", "weight": {weight}}}"#);
+            check(&format!(r#"[{{"role": "user", "content": "a"}}, {turn}]"#), "message 2 has a \"weight\"");
+        }
     }
 
     #[test]

@@ -9,7 +9,8 @@ use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::ops::Range;
 
-/// A conversation of which every turn of the assistant is a target: the answer and the token that ends it.
+/// A conversation of which every turn of the assistant is a target, unless it says that it is not learned: the answer and the
+/// token that ends it.
 ///
 /// Where a turn begins and ends is found by rendering the conversation up to there, exactly; where there are several, or the
 /// template writes earlier turns otherwise once others follow, by marks behind the messages. A token that reaches over a border
@@ -39,7 +40,8 @@ fn encode(tokenizer: &dyn Tokenizer, messages: &[ChatMessage], is_wanted: impl F
     let whole = template.render_dateless(&marked.messages, false)?;
     let place = Place::new(tokenizer, &marked, &whole)?;
     let special: HashSet<TokenId> = tokenizer.special_names().into_iter().map(|(id, _)| id).collect();
-    let wanted: Vec<usize> = (0..messages.len()).filter(|&i| messages[i].is_of_assistant() && is_wanted(i)).collect();
+    let is_target = |&i: &usize| messages[i].is_of_assistant() && messages[i].is_learned && is_wanted(i);
+    let wanted: Vec<usize> = (0..messages.len()).filter(is_target).collect();
     let by_marks = OnceCell::new();
     let turns = || by_marks.get_or_init(|| Turns::new(template, &marked, &whole));
     let mut sequence = TokenSeq::default();
@@ -60,7 +62,7 @@ fn encode(tokenizer: &dyn Tokenizer, messages: &[ChatMessage], is_wanted: impl F
     if n_done == 0 {
         return Err(Error::settings(
             "a conversation without a turn of the assistant: there is nothing to learn from it; expected messages of \
-             the role \"assistant\"",
+             the role \"assistant\", not all of them with a \"weight\" of 0",
         ));
     }
     sequence.push(Role::Condition, &place.ids[n_done..]);
@@ -120,6 +122,17 @@ mod tests {
         assert_eq!(found, "<s>u:x</s>\n<s>a:[y</s>]\n<s>u:z</s></s>\n<s>a:[</s>]\n");
         let found = shown(&tokenizer, &encode_answer(&tokenizer, &talk[..2]).unwrap());
         assert_eq!(found, "<s>u:x</s>\n<s>a:[y</s>]\n");
+    }
+
+    #[test]
+    fn what_has_no_weight_is_read_and_not_learned() {
+        let tokenizer = tokenizer(PLAIN);
+        let mut talk = talk(&[("user", "x"), ("assistant", "y"), ("user", "z"), ("assistant", "w")]);
+        talk[1].is_learned = false;
+        let found = shown(&tokenizer, &encode_turns(&tokenizer, &talk).unwrap());
+        assert_eq!(found, "<s>u:x</s>\n<s>a:y</s>\n<s>u:z</s>\n<s>a:[w</s>]\n");
+        let error = encode_turns(&tokenizer, &talk[..2]).unwrap_err().to_string();
+        assert!(error.contains("nothing to learn from it"), "{error}");
     }
 
     #[test]

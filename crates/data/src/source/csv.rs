@@ -2,7 +2,7 @@
 
 use super::input::{Input, read_error};
 use super::schema::{delimiter_of, distinct};
-use super::text::{MAX_RECORD_BYTES, check_text};
+use super::text::{MAX_RECORD_BYTES, check_text, without_byte_order_mark};
 use super::{Columns, Documents};
 use crate::{Document, Error, Origin, Result};
 use ::csv::{ByteRecord, ReaderBuilder};
@@ -49,7 +49,7 @@ pub(super) fn open(path: &Path, mut input: Input, delimiter: u8, columns: &Colum
     let input = Budgeted { input, left: budget.clone() };
     let mut reader = ReaderBuilder::new().delimiter(delimiter).from_reader(input);
     let header = reader.byte_headers().map_err(|error| record_error(path, 1, error))?.clone();
-    let names = header.iter().map(|name| Ok(check_text(path, name, 0)?.trim_start_matches('\u{feff}').to_owned()));
+    let names = header.iter().map(|name| Ok(without_byte_order_mark(check_text(path, name, 0)?).to_owned()));
     let names = names.collect::<Result<Vec<String>>>()?;
     if names.len() > MAX_COLUMNS {
         let problem = format!("has {} columns; at most {MAX_COLUMNS} are read", names.len());

@@ -23,6 +23,7 @@ pub use input::{ByteCounter, decompressed};
 pub use jsonl::{first_fields, first_object};
 pub use record::{RECORD_LAYOUTS, Record, RecordLayout};
 pub use schema::{column_names, nested_column_names};
+pub use text::without_byte_order_mark;
 
 use crate::{Document, Error, Result};
 use std::fmt::Write;

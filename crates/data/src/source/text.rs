@@ -16,6 +16,11 @@ const CUT_WINDOW_BYTES: usize = 1 << 16;
 
 pub(crate) const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
+/// The beginning of a file without the byte-order mark that some editors put there.
+pub fn without_byte_order_mark(text: &str) -> &str {
+    text.trim_start_matches('\u{feff}')
+}
+
 /// First bytes of files that are often mistaken for text.
 const MAGICS: &[(&[u8], &str)] = &[
     (b"\xff\xfe", "UTF-16 text (convert it with `iconv -f utf-16 -t utf-8`)"),
@@ -177,7 +182,7 @@ impl Lines {
             return Err(Error::bad_record(&self.path, format!("line {}", self.n_read), problem));
         }
         let text = check_text(&self.path, &bytes, self.offset)?;
-        let text = if self.offset == 0 { text.trim_start_matches('\u{feff}') } else { text };
+        let text = if self.offset == 0 { without_byte_order_mark(text) } else { text };
         let text = text.strip_suffix('\n').unwrap_or(text);
         let text = text.strip_suffix('\r').unwrap_or(text).to_owned();
         self.offset += n_taken as u64;

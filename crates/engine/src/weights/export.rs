@@ -3,7 +3,7 @@
 use super::card::{CardFacts, Loading, card};
 use super::config_json::{OWN_TYPE, SpecialIds};
 use super::express::{Expression, express_as};
-use super::family::Family;
+use super::family::{Family, POOLER};
 use super::generation::PublishedGeneration;
 use super::in_file::error_inside;
 use super::names::Sources;
@@ -24,6 +24,10 @@ use std::path::{Path, PathBuf};
 
 /// The files of every export; those of models of sentences have more.
 const FILES: [&str; 4] = ["model.safetensors", "generation_config.json", "README.md", "config.json"];
+
+/// What is said of an export without the layer that a family has on top of the hidden states.
+const NO_POOLER: &str = "pooler: left out, as nothing here reads it; what loads the copy begins one at random, so take the hidden \
+                         states (last_hidden_state) of it, not pooler_output";
 
 /// What became of an export.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,7 +70,8 @@ pub fn export_hf(
     disk::make_dir(dir).map_err(|source| Error::io("cannot create", dir, source))?;
     let config = model.config();
     let (mut exported, mut json, tensors, readme) = match express_as(config, model.published_as()) {
-        Ok(Expression { family, json, model: theirs, concessions }) => {
+        Ok(Expression { family, json, model: theirs, mut concessions }) => {
+            concessions.extend(family.ignored.contains(&POOLER).then(|| NO_POOLER.to_owned()));
             let note =
                 (!concessions.is_empty()).then(|| format!("as {}: {}", family.model_type, concessions.join("; ")));
             let loading = Loading::Published { architecture: family.architecture, task: family.task };

@@ -64,8 +64,11 @@ const ROWS: &[Row] = &[
     Row::plain("encoder.{}.feed_forward.norm", &["encoder.layer.{}.output.LayerNorm"]),
 ];
 
+/// The layer on top of the first hidden state, which is not read.
+pub(in crate::weights) const POOLER: &str = "pooler.*";
+
 /// Layers on top of the hidden states, and a table of 0, 1, 2, …
-const HEADS: &[&str] = &["pooler.*", "cls.*", "classifier.*", "qa_outputs.*", "lm_head.*", "embeddings.position_ids"];
+const HEADS: &[&str] = &[POOLER, "cls.*", "classifier.*", "qa_outputs.*", "lm_head.*", "embeddings.position_ids"];
 
 fn read_roberta(fields: &Fields<'_>) -> Result<ModelConfig> {
     let padding = fields.whole("pad_token_id", 1)?;

@@ -19,6 +19,7 @@ mod t5;
 mod tests;
 mod window;
 
+pub(in crate::weights) use bert::POOLER;
 pub(in crate::weights) use rope::ORIGINAL_CONTEXT_LEN;
 
 use super::config_json::{Fields, SpecialIds};
