@@ -129,14 +129,16 @@ pub fn check_adapter(adapter: &Path, path: &Path) -> Outcome<()> {
     let of_run = run.as_ref().map(|run| Recipe::load(&run.recipe())).transpose()?.and_then(|recipe| recipe.base.sha256);
     let known = read::<BaseOfAdapter>(&adapter.join(BASE_FILE))?.and_then(|base| base.sha256).or(of_run);
     // What is wrong with its files is said when they are loaded.
-    let named = AdapterSummary::read(adapter).ok().and_then(|summary| summary.config.base_model_name_or_path);
-    let named = named.filter(|base| !base.is_empty());
-    let shown = named
-        .as_ref()
-        .map_or_else(|| "BASE".to_owned(), |base| word(Path::new(&printable(&hub::as_model(base.clone()), MAX_SHOWN))));
+    let config = AdapterSummary::read(adapter).ok().map(|summary| summary.config);
+    let named = config.and_then(|config| Some((config.base_model_name_or_path?, config.revision)));
+    let named = named.filter(|(base, _)| !base.is_empty());
+    let shown = named.as_ref().map_or_else(
+        || "BASE".to_owned(),
+        |(base, revision)| word(Path::new(&printable(&hub::as_model(base, revision.as_deref()), MAX_SHOWN))),
+    );
     let (adapter, model, place) = (word(adapter), word(path), hub::locate(path)?);
     let Some(known) = known else {
-        if named.is_some_and(|base| is_plainly_another(&base, &place)) {
+        if named.is_some_and(|(base, _)| is_plainly_another(&base, &place)) {
             eprintln!(
                 "genera: {adapter} was made for {shown}, and {model} seems to be another model; if it is, answers make no sense"
             );
