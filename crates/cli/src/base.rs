@@ -14,7 +14,6 @@ use genera_engine::weights::{
 use genera_modality::Codebook;
 use genera_tensor::{DType, Device};
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::Write;
@@ -96,65 +95,27 @@ fn refuse_adapter(path: &Path) -> Outcome<()> {
     Err(Failure::new(format!("{adapter} is an adapter, and a whole model is needed to start from: {way}")))
 }
 
-/// The file beside an adapter's own that knows its base by more than a name: PEFT warns of keys in its files that it does not know.
-const BASE_FILE: &str = "base.json";
-
 /// Most characters that are shown of the name of an adapter's base.
 const MAX_SHOWN: usize = 200;
 
-/// What [`BASE_FILE`] holds.
-#[derive(Debug, Default, Deserialize, Serialize)]
-struct BaseOfAdapter {
-    /// As [`checksum`] makes it.
-    sha256: Option<String>,
-}
-
-/// Writes beside an adapter which base it was trained on, as far as the recipe knows.
+/// What there is to say of an adapter for the model at `path` that plainly has another name than the adapter's base. Its shapes are
+/// checked when it is loaded.
 ///
 /// # Errors
-/// When it cannot be written.
-pub fn save_base_of_adapter(recipe: &Recipe, adapter: &Path) -> Outcome<()> {
-    let base = BaseOfAdapter { sha256: recipe.base.sha256.clone() };
-    Ok(genera_data::write_atomically(&adapter.join(BASE_FILE), &serde_json::to_vec_pretty(&base)?)?)
-}
-
-/// Refuses an adapter that was trained on another model than that at `path`, or says that it seems to be, where only a name is
-/// known.
-///
-/// # Errors
-/// When the checksums of both bases are known and differ; when one cannot be found out.
-pub fn check_adapter(adapter: &Path, path: &Path) -> Outcome<()> {
-    let of_parent = adapter.parent().and_then(|run| RunDirectory::open(run).ok());
-    let run = of_parent.filter(|run| run.adapter() == adapter);
-    let of_run = run.as_ref().map(|run| Recipe::load(&run.recipe())).transpose()?.and_then(|recipe| recipe.base.sha256);
-    let known = read::<BaseOfAdapter>(&adapter.join(BASE_FILE))?.and_then(|base| base.sha256).or(of_run);
+/// When there is no model of that name.
+pub fn note_on_adapter(adapter: &Path, path: &Path) -> Outcome<Option<String>> {
     // What is wrong with its files is said when they are loaded.
-    let config = AdapterSummary::read(adapter).ok().map(|summary| summary.config);
-    let named = config.and_then(|config| Some((config.base_model_name_or_path?, config.revision)));
-    let named = named.filter(|(base, _)| !base.is_empty());
-    let shown = named.as_ref().map_or_else(
-        || "BASE".to_owned(),
-        |(base, revision)| word(Path::new(&printable(&hub::as_model(base, revision.as_deref()), MAX_SHOWN))),
-    );
-    let (adapter, model, place) = (word(adapter), word(path), hub::locate(path)?);
-    let Some(known) = known else {
-        if named.is_some_and(|(base, _)| is_plainly_another(&base, &place)) {
-            eprintln!(
-                "genera: {adapter} was made for {shown}, and {model} seems to be another model; if it is, answers make no sense"
-            );
-        }
-        return Ok(());
-    };
-    let found = checksum(&place)?;
-    if found == known {
-        return Ok(());
-    }
-    let whole = run.map_or_else(String::new, |run| format!(", or --model {} without --adapter", word(run.path())));
-    Err(Failure::new(format!(
-        "{adapter} was trained on {shown}, whose SHA-256 is {known}, and that of {model} is {found}: give --model {shown}{whole}; \
-         if both are the same model in other files, copy adapter_config.json and adapter_model.safetensors of the adapter into a \
-         directory of their own and name that"
-    )))
+    let Ok(AdapterSummary { config, .. }) = AdapterSummary::read(adapter) else { return Ok(None) };
+    let Some(base) = config.base_model_name_or_path.filter(|base| !base.is_empty()) else { return Ok(None) };
+    let is_other = is_plainly_another(&base, &hub::locate(path)?);
+    let shown = word(Path::new(&printable(&hub::as_model(&base, config.revision.as_deref()), MAX_SHOWN)));
+    Ok(is_other.then(|| {
+        format!(
+            "{} was trained on {shown}, and {} seems to be another model; if it is, what comes of them together makes no sense",
+            word(adapter),
+            word(path)
+        )
+    }))
 }
 
 /// Whether neither the name nor the place of a model is that of a base.

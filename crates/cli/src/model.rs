@@ -172,13 +172,14 @@ impl ModelArguments {
 /// Loads a model, with an adapter in PEFT's layout where one is given.
 ///
 /// # Errors
-/// When there is no model at `path` or of that name, its files cannot be used, or the adapter does not fit it or was made for
-/// another one.
+/// When there is no model at `path` or of that name, its files cannot be used, or the adapter does not fit it.
 pub fn load(path: &Path, adapter: Option<&Path>, purpose: Purpose, device: &Device) -> Outcome<LoadedModel> {
     let mut model = bare(path, purpose, device)?;
     if let Some(adapter) = adapter {
         let adapter = adapter_at(adapter);
-        base::check_adapter(&adapter, path)?;
+        if let Some(note) = base::note_on_adapter(&adapter, path)? {
+            eprintln!("genera: {note}");
+        }
         load_adapter(&mut model.transformer, &adapter)?;
     }
     Ok(model)

@@ -161,7 +161,7 @@ fn finished_answers_outlive_ctrl_c() {
     // One that is not finished takes no other's place.
     let endless = ["--min-tokens", "1000000", "--max-tokens", "1000000", "--output", "out.txt"];
     let child = bench.command(&["generate", "--model", "run", "--prompt", "3 birds"]).args(endless).spawn().unwrap();
-    std::thread::sleep(std::time::Duration::from_secs(1));
+    std::thread::sleep(std::time::Duration::from_secs(3));
     assert!(std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
     let said = String::from_utf8(child.wait_with_output().unwrap().stderr).unwrap();
     assert!(said.contains("stopped before an answer was finished"), "{said}");

@@ -30,11 +30,11 @@ use std::borrow::Cow;
 use std::path::Path;
 
 /// What --model takes for a base that the Hugging Face library knows by this name: a path as it is, or a repository of the hub,
-/// at a revision if one is named.
+/// at a revision if one is named. A name without an organisation may be a directory that is elsewhere: it stays as it is.
 pub fn as_model(name: &str, revision: Option<&str>) -> String {
     let at = revision.map_or_else(String::new, |revision| format!("@{revision}"));
     match format!("{PREFIX}{name}{at}").parse::<ModelName>() {
-        Ok(model) if !name.starts_with(PREFIX) && !Path::new(name).exists() => model.to_string(),
+        Ok(model) if name.split('/').count() == 2 && !Path::new(name).exists() => model.to_string(),
         _ => name.to_owned(),
     }
 }
@@ -44,9 +44,7 @@ pub fn meant(path: &Path) -> Option<String> {
     let here = std::env::current_dir().ok();
     let name = here.and_then(|here| path.strip_prefix(here).ok()).unwrap_or(path);
     let is_below = name.parent().is_some_and(Path::is_dir);
-    // A few old ones have no organisation, but so are files called.
-    let name = name.to_str().filter(|name| name.split('/').count() == 2)?;
-    let model = as_model(name, None);
+    let model = as_model(name.to_str()?, None);
     (!is_below && model.starts_with(PREFIX)).then_some(model)
 }
 
@@ -74,7 +72,7 @@ mod tests {
             ("org/name", None, "hf:org/name"),
             ("org/name", Some("main"), "hf:org/name"),
             ("org/name", Some("refs/pr/1"), "hf:org/name@refs/pr/1"),
-            ("gpt2", None, "hf:gpt2"),
+            ("gpt2", None, "gpt2"),
             // As adapters had it that were made before.
             ("hf:org/name@v1", None, "hf:org/name@v1"),
             ("/models/base", None, "/models/base"),

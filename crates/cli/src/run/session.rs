@@ -249,7 +249,7 @@ impl Session {
         let preferences = PreferenceData::open(&recipe, &run, &prepared, trainer.model(), step)?;
         let validation = match &preferences {
             Some(_) => None,
-            None => validation_of(&prepared, loader.settings())?,
+            None => validation_of(&prepared, &recipe, loader.settings())?,
         };
         let log = Log::open(&run.log(), step).during(format!("cannot write {}", run.log().display()))?;
         let events = EventFile::create(&run.events()).during(format!("cannot write {}", run.events().display()))?;
@@ -460,11 +460,8 @@ impl Session {
     /// Scores what was kept aside; `None` when there is nothing.
     fn validate_rows(&mut self) -> Outcome<Option<ValidationRow>> {
         let Some(validation) = &self.validation else { return Ok(None) };
-        let n_tokens = self.prepared.summary.n_validation_tokens;
-        // Every so many batches, evenly over the data, where not all are wanted.
-        let share = self.recipe.train.validation_tokens.map_or(1, |wanted| n_tokens.div_ceil(wanted.max(1)));
         let mut failed = None;
-        let batches = validation.batches().step_by(share as usize);
+        let batches = validation.batches().step_by(scored_share(&self.prepared, &self.recipe));
         let batches = batches.map_while(|batch| batch.map_err(|error| failed = Some(error)).ok());
         let measured = self.trainer.validate(batches);
         if let Some(error) = failed {
@@ -536,7 +533,6 @@ impl Session {
             let facts = AdapterFacts { base, revision, dropout, origin: &provenance.origin };
             self.trainer.with_averaged(|model| export_adapter(model, &directory, facts))?;
             self.prepared.tokenizer.save(&directory)?;
-            base::save_base_of_adapter(recipe, &directory)?;
             if let Some(note) = export::copy_terms(&provenance, &directory) {
                 self.monitor.note(&note);
             }
@@ -653,24 +649,32 @@ fn with_targets(batches: &mut Prefetch, n_micro: usize, rows_per_epoch: u64) -> 
     ))
 }
 
-/// What was kept aside as batches; `None` where there is none, or nothing in it to predict.
-fn validation_of(prepared: &Prepared, settings: &LoaderSettings) -> Outcome<Option<Validation>> {
+/// What was kept aside as batches; `None` where there is none, or nothing to predict in what is scored of it.
+fn validation_of(prepared: &Prepared, recipe: &Recipe, settings: &LoaderSettings) -> Outcome<Option<Validation>> {
     let Some(shard) = prepared.validation.clone() else { return Ok(None) };
     let validation = Validation::new(shard, settings.clone(), None)?;
-    let first = validation.batches().next().transpose()?;
+    let mut scored = validation.batches().step_by(scored_share(prepared, recipe));
+    let first = scored.find(|batch| batch.as_ref().map_or(true, |batch| batch.n_targets() > 0)).transpose()?;
+    drop(scored);
     Ok(first.map(|_| validation))
+}
+
+/// Every so many batches of what was kept aside are scored, evenly over the data, where not all are wanted.
+fn scored_share(prepared: &Prepared, recipe: &Recipe) -> usize {
+    let n_tokens = prepared.summary.n_validation_tokens;
+    recipe.train.validation_tokens.map_or(1, |wanted| n_tokens.div_ceil(wanted.max(1)).max(1)) as usize
 }
 
 /// Why nothing is validated although `n` documents were kept aside.
 fn note_on_unvalidated(recipe: &Recipe, n: u64) -> String {
     let why = if recipe.data.kind == Preference.name() {
-        "within model.context_len"
+        "is within model.context_len"
     } else if recipe.data.layout == Some(recipe::Layout::Padded) {
-        "within data.max_source_len and data.max_target_len"
+        "is within data.max_source_len and data.max_target_len"
     } else {
-        "of two tokens or more"
+        "has anything to predict where it is scored"
     };
-    format!("there is no validation loss: none of the documents that were kept aside ({n}) is {why}")
+    format!("there is no validation loss: none of the documents that were kept aside ({n}) {why}")
 }
 
 /// How many conversations are longer than a row, and what becomes of them; `None` where all fit.

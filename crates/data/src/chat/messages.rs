@@ -77,13 +77,16 @@ fn of_value(message: &Value, number: usize) -> Result<ChatMessage> {
     if !ROLES.contains(&role) {
         return Err(bad(&format!("has the unknown role \"{role}\" (known are {})", ROLES.join(", "))));
     }
-    let is_learned = is_learned(&message["weight"]).ok_or_else(|| {
-        Error::settings(format!(
-            "message {number} has a \"weight\" that is neither 0 nor 1; with 0 an answer is read and not learned, and with 1 or \
-             without one it is learned"
-        ))
-    })?;
-    Ok(ChatMessage { is_learned, ..ChatMessage::new(role, content) })
+    let mut turn = ChatMessage::new(role, content);
+    if turn.is_of_assistant() {
+        turn.is_learned = is_learned(&message["weight"]).ok_or_else(|| {
+            Error::settings(format!(
+                "message {number} has a \"weight\" that is neither 0 nor 1; with 0 an answer is read and not learned, and with 1 or \
+                 without one it is learned"
+            ))
+        })?;
+    }
+    Ok(turn)
 }
 
 /// What OpenAI's `"weight"` says of a message, 0 or 1; `None` for anything else.
