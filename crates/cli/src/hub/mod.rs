@@ -33,9 +33,11 @@ use std::path::Path;
 /// at a revision if one is named. A name without an organisation may be a directory that is elsewhere: it stays as it is.
 pub fn as_model(name: &str, revision: Option<&str>) -> String {
     let at = revision.map_or_else(String::new, |revision| format!("@{revision}"));
-    match format!("{PREFIX}{name}{at}").parse::<ModelName>() {
-        Ok(model) if name.split('/').count() == 2 && !Path::new(name).exists() => model.to_string(),
-        _ => name.to_owned(),
+    let is_repository = name.split('/').count() == 2 && !name.starts_with(PREFIX) && !Path::new(name).exists();
+    let model = Some(format!("{PREFIX}{name}{at}")).filter(|_| is_repository);
+    match model.and_then(|model| model.parse::<ModelName>().ok()) {
+        Some(model) => model.to_string(),
+        None => name.to_owned(),
     }
 }
 
