@@ -9,7 +9,7 @@ use genera_engine::model::{Pooling, Transformer};
 use genera_engine::recipe::Recipe;
 use genera_engine::weights::gguf::Reader;
 use genera_engine::weights::{
-    AdapterSummary, LoraSettings, PublishedGeneration, Purpose, SpecialIds, attach_new, read_generation,
+    AdapterSummary, LoraSettings, PublishedGeneration, Purpose, SpecialIds, SummaryConfig, attach_new, read_generation,
 };
 use genera_modality::Codebook;
 use genera_tensor::{DType, Device};
@@ -98,24 +98,26 @@ fn refuse_adapter(path: &Path) -> Outcome<()> {
 /// Most characters that are shown of the name of an adapter's base.
 const MAX_SHOWN: usize = 200;
 
-/// What there is to say of an adapter for the model at `path` that plainly has another name than the adapter's base. Its shapes are
-/// checked when it is loaded.
-///
-/// # Errors
-/// When there is no model of that name.
-pub fn note_on_adapter(adapter: &Path, path: &Path) -> Outcome<Option<String>> {
+/// The base that an adapter names, as --model takes it; `None` where it names none.
+pub fn of_adapter(config: &SummaryConfig) -> Option<String> {
+    let base = config.base_model_name_or_path.as_deref().filter(|base| !base.is_empty())?;
+    Some(hub::as_model(base, config.revision.as_deref()))
+}
+
+/// What there is to say of an adapter for a model, `path` to the user, that plainly has another name than the adapter's base. Its
+/// shapes are checked when it is loaded.
+pub fn note_on_adapter(adapter: &Path, path: &Path, place: &Path) -> Option<String> {
     // What is wrong with its files is said when they are loaded.
-    let Ok(AdapterSummary { config, .. }) = AdapterSummary::read(adapter) else { return Ok(None) };
-    let Some(base) = config.base_model_name_or_path.filter(|base| !base.is_empty()) else { return Ok(None) };
-    let is_other = is_plainly_another(&base, &hub::locate(path)?);
-    let shown = word(Path::new(&printable(&hub::as_model(&base, config.revision.as_deref()), MAX_SHOWN)));
-    Ok(is_other.then(|| {
+    let config = AdapterSummary::read(adapter).ok()?.config;
+    let base = of_adapter(&config)?;
+    is_plainly_another(config.base_model_name_or_path.as_deref()?, place).then(|| {
         format!(
-            "{} was trained on {shown}, and {} seems to be another model; if it is, what comes of them together makes no sense",
+            "{} was trained on {}, and {} seems to be another model; if it is, what comes of them together makes no sense",
             word(adapter),
+            word(Path::new(&printable(&base, MAX_SHOWN))),
             word(path)
         )
-    }))
+    })
 }
 
 /// Whether neither the name nor the place of a model is that of a base.

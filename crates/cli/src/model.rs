@@ -177,7 +177,7 @@ pub fn load(path: &Path, adapter: Option<&Path>, purpose: Purpose, device: &Devi
     let mut model = bare(path, purpose, device)?;
     if let Some(adapter) = adapter {
         let adapter = adapter_at(adapter);
-        if let Some(note) = base::note_on_adapter(&adapter, path)? {
+        if let Some(note) = base::note_on_adapter(&adapter, path, &model.place) {
             eprintln!("genera: {note}");
         }
         load_adapter(&mut model.transformer, &adapter)?;

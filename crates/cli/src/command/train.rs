@@ -245,8 +245,7 @@ pub fn start(
             None => recipe.model.config(prepared.tokenizer.vocab().size)?,
         };
         let params = base.as_ref().map(|base| base.transformer.params());
-        let setting = memory::Setting::new(dtype, n_threads);
-        let setting = params.map_or(setting, |params| setting.with_loaded(params, params.own_bytes(), &recipe));
+        let setting = memory::Setting::from_base(dtype, n_threads, params, &recipe);
         memory::fit(&mut recipe, &mut reasons, &config, setting)?;
         if !matches!(plan, Plan::AsRecipe { .. }) && !common.json {
             show::plan(&recipe, &reasons);

@@ -41,6 +41,14 @@ pub fn as_model(name: &str, revision: Option<&str>) -> String {
     }
 }
 
+/// The name and the revision by which the Hugging Face library knows a base: the other way round than [`as_model`].
+pub fn for_others(base: &str) -> (String, Option<String>) {
+    match base.parse::<ModelName>() {
+        Ok(model) => (model.repository.clone(), model.named_revision().map(str::to_owned)),
+        Err(_) => (base.to_owned(), None),
+    }
+}
+
 /// The repository of the hub that may be meant by a path at which nothing is, ORG/NAME without a directory ORG.
 pub fn meant(path: &Path) -> Option<String> {
     let here = std::env::current_dir().ok();
@@ -82,6 +90,8 @@ mod tests {
             ("src", None, "src"),
         ] {
             assert_eq!(as_model(name, revision), expected, "{name} {revision:?}");
+            let (name, revision) = for_others(expected);
+            assert_eq!(as_model(&name, revision.as_deref()), expected, "there and back");
         }
         assert_eq!(meant(Path::new("org/name")).as_deref(), Some("hf:org/name"));
         assert_eq!(meant(Path::new("name")), None);

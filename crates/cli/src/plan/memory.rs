@@ -2,6 +2,7 @@
 
 use crate::failure::{Failure, Outcome};
 use crate::machine;
+use crate::plan::has_pairs;
 use crate::show::number;
 use genera_engine::ModelConfig;
 use genera_engine::config::{Attention, Stack};
@@ -62,16 +63,17 @@ impl Setting {
         Self { dtype, n_threads, base_bytes: None, adapters: None }
     }
 
+    /// Of a run that starts from a base, if it does.
+    pub fn from_base(dtype: DType, n_threads: usize, base: Option<&Params>, recipe: &Recipe) -> Self {
+        let setting = Self::new(dtype, n_threads);
+        base.map_or(setting, |params| setting.with_loaded(params, params.own_bytes(), recipe))
+    }
+
     /// Of one whose model or base is there, `n_bytes` without adapters.
     pub fn with_loaded(self, params: &Params, n_bytes: usize, recipe: &Recipe) -> Self {
         let has_dropout = recipe.lora.dropout.is_some_and(|dropout| dropout > 0.0);
         Self { base_bytes: Some(n_bytes), adapters: AdapterPlan::of(params, has_dropout), ..self }
     }
-}
-
-/// Whether pairs of answers are learned from.
-fn has_pairs(recipe: &Recipe) -> bool {
-    recipe.data.kind == "preference"
 }
 
 /// The memory that the whole process takes while it trains by a recipe.

@@ -12,3 +12,11 @@ pub mod sizes;
 pub mod table;
 pub mod trial;
 pub mod tuning;
+
+use genera_engine::recipe::Recipe;
+use genera_modality::{Modality, Preference};
+
+/// Whether pairs of answers are learned from.
+pub fn has_pairs(recipe: &Recipe) -> bool {
+    recipe.data.kind == Preference.name()
+}

@@ -1,6 +1,7 @@
 //! Training on random tokens, to see how fast it goes and what it takes.
 
 use super::data::{check_lens, modality_of};
+use super::has_pairs;
 use super::memory;
 use super::overrides::Overrides;
 use crate::failure::{Failure, Outcome};
@@ -49,8 +50,8 @@ pub fn advice(path: &Path, key: &str) -> String {
     }
 }
 
-/// Completes the recipe of a path that is only to be `done` ("measured") without its data. A vocabulary that the data would decide is assumed,
-/// and that is said.
+/// Completes the recipe of a path that is only to be `done` ("measured") without its data. A vocabulary that the data would decide is
+/// assumed, and that is said.
 ///
 /// # Errors
 /// When the recipe asks for more than the training of a new Transformer, which would be ignored, or a setting cannot be used.
@@ -59,7 +60,7 @@ pub fn settle(recipe: &mut Recipe, path: &Path, done: &str) -> Outcome<()> {
         ("base", recipe.base != BaseRecipe::default()),
         ("train.lora", recipe.lora != LoraRecipe::default()),
         ("train.dpo", recipe.dpo != DpoRecipe::default()),
-        ("data.kind = \"preference\"", recipe.data.kind == "preference"),
+        ("data.kind = \"preference\"", has_pairs(recipe)),
         ("model.family = \"gan\"", recipe.model.family == Family::Gan),
     ];
     if let Some((key, _)) = asked.iter().find(|(_, is_asked)| *is_asked) {

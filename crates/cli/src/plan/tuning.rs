@@ -1,5 +1,6 @@
 //! How to fine-tune: batch, steps and learning rate where neither the recipe nor the person says.
 
+use super::has_pairs;
 use super::overrides::Overrides;
 use crate::failure::Outcome;
 use genera_data::n_packed_rows;
@@ -24,7 +25,7 @@ const PAIRS_PER_STEP: u64 = 8;
 /// # Errors
 /// As [`Overrides::apply`].
 pub fn choose(recipe: &mut Recipe, reasons: &mut Reasons, n_rows: u64, epochs: f64, fixed: &Overrides) -> Outcome<()> {
-    let is_preference = recipe.data.kind == "preference";
+    let is_preference = has_pairs(recipe);
     let most = if is_preference { PAIRS_PER_STEP } else { (TOKENS_PER_STEP / recipe.model.context_len).max(1) as u64 };
     recipe.train.batch_size = most.min(n_rows / STEPS_PER_EPOCH).max(1) as usize;
     reasons.add(
@@ -75,7 +76,7 @@ pub fn choose(recipe: &mut Recipe, reasons: &mut Reasons, n_rows: u64, epochs: f
 /// When the data cannot be read.
 pub fn rows_per_epoch(recipe: &Recipe, prepared: &Prepared) -> Outcome<u64> {
     let (summary, context_len) = (&prepared.summary, recipe.model.context_len);
-    let is_one_a_row = recipe.data.kind == "preference" || recipe.data.layout == Some(Layout::Padded);
+    let is_one_a_row = has_pairs(recipe) || recipe.data.layout == Some(Layout::Padded);
     let n_rows = match recipe.data.layout {
         _ if is_one_a_row => summary.n_documents,
         Some(Layout::Contiguous) => summary.n_tokens.div_ceil(context_len as u64),

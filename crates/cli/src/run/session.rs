@@ -10,7 +10,7 @@ use super::tensorboard::EventFile;
 use super::{export, preparing, samples};
 use crate::base::{self, Base};
 use crate::failure::{Failure, Outcome, While};
-use crate::hub::ModelName;
+use crate::hub;
 use crate::model::SpeakingModel;
 use crate::show::monitor::{Monitor, RunFacts, monitor};
 use crate::show::{number, word};
@@ -24,7 +24,7 @@ use genera_engine::params::{ParamCount, Params};
 use genera_engine::recipe::{self, Reasons, Recipe};
 use genera_engine::train::{StepReport, TrainSettings, Trainer};
 use genera_engine::weights::{AdapterFacts, PublishedGeneration, SpecialIds, export_adapter};
-use genera_modality::{Chat, Codebook, Modality, Preference};
+use genera_modality::{Chat, Codebook, Modality};
 use genera_tensor::{DType, Device};
 use genera_tokens::Batch;
 use std::path::Path;
@@ -180,8 +180,8 @@ impl Session {
             (None, _) => recipe.model.config(prepared.tokenizer.vocab().size)?,
         };
         let params = first.as_ref().map(Transformer::params);
-        let setting = plan::memory::Setting::new(dtype, surroundings.device.kernels().n_threads());
-        let setting = params.map_or(setting, |params| setting.with_loaded(params, params.own_bytes(), &recipe));
+        let n_threads = surroundings.device.kernels().n_threads();
+        let setting = plan::memory::Setting::from_base(dtype, n_threads, params, &recipe);
         plan::memory::fit(&mut recipe, &mut Reasons::default(), &config, setting)?;
         if let Some(checkpoint) = &checkpoint {
             plan::privacy::check_unchanged(&recipe, &Recipe::parse(&checkpoint.manifest.recipe)?)?;
@@ -523,14 +523,11 @@ impl Session {
         if self.recipe.lora.rank.is_some() {
             let (directory, recipe) = (self.run.adapter(), &self.recipe);
             let base = recipe.base.path.as_deref().unwrap_or_default();
-            let on_hub = base.parse::<ModelName>().ok();
-            let (base, revision) = match &on_hub {
-                Some(name) => (name.repository.as_str(), name.named_revision()),
-                None => (base, None),
-            };
+            let (base, revision) = hub::for_others(base);
             let provenance = export::provenance(recipe);
             let dropout = recipe.lora.dropout.unwrap_or(0.0);
-            let facts = AdapterFacts { base, revision, dropout, origin: &provenance.origin };
+            let facts =
+                AdapterFacts { base: &base, revision: revision.as_deref(), dropout, origin: &provenance.origin };
             self.trainer.with_averaged(|model| export_adapter(model, &directory, facts))?;
             self.prepared.tokenizer.save(&directory)?;
             if let Some(note) = export::copy_terms(&provenance, &directory) {
@@ -667,7 +664,7 @@ fn scored_share(prepared: &Prepared, recipe: &Recipe) -> usize {
 
 /// Why nothing is validated although `n` documents were kept aside.
 fn note_on_unvalidated(recipe: &Recipe, n: u64) -> String {
-    let why = if recipe.data.kind == Preference.name() {
+    let why = if plan::has_pairs(recipe) {
         "is within model.context_len"
     } else if recipe.data.layout == Some(recipe::Layout::Padded) {
         "is within data.max_source_len and data.max_target_len"

@@ -71,6 +71,7 @@ mod tests {
         assert_eq!(wrapped("äöü äöü", 7, 0), "äöü äöü");
         assert_eq!(wrapped("猫が 好き", 8, 0), "猫が\n好き");
     }
+
     #[test]
     fn nothing_is_beyond_the_edge() {
         let note = "with train.steps = 8 the run sees 8 of the 40 rows";

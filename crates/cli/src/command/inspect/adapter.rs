@@ -1,9 +1,9 @@
 //! What an adapter in PEFT's layout is made of.
 
 use super::MAX_SHOWN;
+use crate::base;
 use crate::command::Common;
 use crate::failure::{Outcome, printable};
-use crate::hub;
 use crate::show::prose::fitted;
 use crate::show::{number, row, word};
 use genera_engine::weights::{AdapterSummary, TargetModules};
@@ -28,8 +28,7 @@ pub(super) fn describe(directory: &Path, common: Common) -> Outcome {
         return Ok(ExitCode::SUCCESS);
     }
     let known = |value: Option<String>| value.map_or("not said".to_owned(), |value| printable(&value, MAX_SHOWN));
-    let base = config.base_model_name_or_path.as_deref().filter(|base| !base.is_empty());
-    let base = base.map(|base| printable(&hub::as_model(base, config.revision.as_deref()), MAX_SHOWN));
+    let base = base::of_adapter(config).map(|base| printable(&base, MAX_SHOWN));
     let modules = config.target_modules.as_ref().map(|targets| match targets {
         TargetModules::Pattern(pattern) => pattern.clone(),
         TargetModules::Names(names) => names.join(", "),
